@@ -1,0 +1,19 @@
+"""The engine: everything between a page, the snippets it shows and the proofs that ran them.
+
+Read it in this order; each module imports only the ones above it:
+
+    problems.py       one mistake: where, what, what to do
+    snippets.py       a file under snippets/: text, regions, digest
+    pages.py          a page under docs/: which macros it calls, on which line
+    proofs.py         a test under tests/proofs/: name, place, digest
+    ledger.py         which proof ran which snippet, at which digest, on which stack
+    evidence.py       what the running proof loads and runs
+    transcripts.py    captured output, compared or recorded
+    check.py          every mistake that can be found without running anything
+    macros.py         what pages may call
+    pytest_plugin.py  what joins a test run to the ledger and to the pages
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent

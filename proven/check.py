@@ -1,0 +1,163 @@
+"""Every mistake that can be found without running anything; each names its file, its line and what to do.
+
+    python -m proven.check              the guide holds together
+    python -m proven.check --proven     and everything on it has a passing proof at its present digest
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from proven import ROOT, guide, pages, proofs, snippets
+from proven.guide import Guide
+from proven.pages import Call, Page
+from proven.problems import Problem, nearest, report
+
+# Names that pages may use besides the macros: Jinja's own functions.
+BUILTIN = {"range", "dict", "lipsum", "cycler", "joiner", "namespace"}
+
+
+def problems(of: Guide) -> list[Problem]:
+    """Return everything that is wrong with pages, snippets and proofs as they stand."""
+    found = list(of.broken)
+    for page in of.pages:
+        found += page.problems
+        found += _names(page)
+        for path, call in page.shown():
+            found += _shown(of, page, path, call)
+        for name, call in page.claims():
+            if name not in of.proofs:
+                found.append(Problem(page.path, call.line, f"no proof is called {name!r}{nearest(name, of.proofs)}"))
+    found += _orphans(of)
+    found += _proofs(of)
+    return sorted(set(found))
+
+
+def unproven(of: Guide) -> list[Problem]:
+    """Return every snippet and claim on a page that has no passing proof at its present digest."""
+    found = []
+    for page in of.pages:
+        for path in of.snippets:
+            for shown, call in page.shown():
+                if guide.covers(shown, path) and (why := why_unproven(of, path)):
+                    found.append(Problem(page.path, call.line, why))
+        for name, call in page.claims():
+            if name in of.proofs and not of.ledger.of_proof(name):
+                proof = of.proofs[name]
+                message = f"{name} ({proof.path}:{proof.line}) {_state(of, name)}: make prove ONLY={name}"
+                found.append(Problem(page.path, call.line, message))
+    for path, snippet in of.snippets.items():
+        if snippet.text.strip() and not of.proofs_of_snippet(path):
+            found.append(Problem(snippet.place, 1, f"no proof runs this snippet: add one under {proofs.FOLDER}/"))
+    return sorted(set(found))
+
+
+def why_unproven(of: Guide, path: str) -> str | None:
+    """Return why a snippet has no passing proof, or None where it has one. An empty file needs none."""
+    snippet = of.snippets[path]
+    if not snippet.text.strip() or of.ledger.of_snippet(path):
+        return None
+    names = sorted(of.proofs_of_snippet(path))
+    if not names:
+        return f"{snippet.place} is proven by nothing: add a proof under {proofs.FOLDER}/"
+    states = "; ".join(f"{name} {_state(of, name)}" for name in names[:3])
+    return f"{snippet.place} has no passing proof at its present digest ({states}): make prove ONLY={snippet.place}"
+
+
+def _state(of: Guide, proof: str) -> str:
+    runs = [run for run in of.ledger.runs if run.proof == proof]
+    if any(run.outcome == "failed" for run in runs):
+        return "failed"
+    before = any(run.proof == proof for run in of.history.runs)
+    return "has passed before, but it or its snippet was edited since" if before and not runs else "has not run"
+
+
+def _names(page: Page) -> Iterator[Problem]:
+    known = set(pages.MACROS) | BUILTIN
+    for name, line in page.unknown.items():
+        if name not in known:
+            yield Problem(page.path, line, f"no macro or variable is called {name!r}{nearest(name, known)}")
+
+
+def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
+    """Check one snippet(…), project(…) or compute(…) call."""
+    if path.endswith("/"):
+        if not any(guide.covers(path, known) for known in of.snippets):
+            yield Problem(page.path, call.line, f"no folder of snippets is called {path!r}")
+        return
+    snippet = of.snippets.get(path)
+    if snippet is None:
+        if not any(problem.path == f"{snippets.FOLDER}/{path}" for problem in of.broken):
+            hint = nearest(path, of.snippets)
+            yield Problem(page.path, call.line, f"no snippet is called {path!r}{hint}")
+        return
+    if call.name != "snippet":
+        return
+    region = call.args[1] if len(call.args) > 1 else call.kwargs.get("region")
+    if region is not None and region not in snippet.regions:
+        hint = nearest(region, snippet.regions)
+        yield Problem(page.path, call.line, f"{snippet.place} has no region {region!r}{hint}")
+        return
+    marked = call.kwargs.get("highlight")
+    for text in [marked] if isinstance(marked, str) else marked or []:
+        if text not in snippet.regions and text not in snippet.show(region):
+            yield Problem(page.path, call.line, f"{snippet.place} has nothing to highlight that reads {text!r}")
+    out = f"{snippets.FOLDER}/{snippets.transcript_path(path)}"
+    if call.kwargs.get("transcript") and not (of.root / out).exists():
+        yield Problem(page.path, call.line, f"{out} is not there: make record ONLY={snippet.place}")
+
+
+def _orphans(of: Guide) -> Iterator[Problem]:
+    """Check that every snippet is shown and every transcript has its snippet."""
+    for path, snippet in of.snippets.items():
+        if snippet.text.strip() and not of.where_shown(path):
+            yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
+    known = {snippets.transcript_path(path) for path in of.snippets}
+    for file in sorted((of.root / snippets.FOLDER).rglob("*.out")):
+        path = file.relative_to(of.root / snippets.FOLDER).as_posix()
+        if path not in known:
+            yield Problem(f"{snippets.FOLDER}/{path}", 1, "this transcript belongs to no snippet: delete it")
+
+
+def _proofs(of: Guide) -> Iterator[Problem]:
+    """Check that proofs have names of their own, and that each module proves the page it is named after."""
+    seen: dict[str, str] = {}
+    for proof in proofs.listing(of.root):
+        if proof.name in seen:
+            yield Problem(proof.path, proof.line, f"{seen[proof.name]} has a proof of this name already: rename one")
+        seen[proof.name] = f"{proof.path}:{proof.line}"
+    known = {page.path for page in of.pages}
+    for module in sorted({proof.path for proof in of.proofs.values()}):
+        page = page_of(module)
+        if page not in known:
+            yield Problem(module, 1, f"this module proves {page}, which is not there{nearest(page, known)}")
+
+
+def page_of(module: str) -> str:
+    """Return the page that a module of proofs is named after.
+
+    tests/proofs/how_to/test_size_connections.py proves docs/how-to/size-connections.md.
+    """
+    inner = Path(module).relative_to(proofs.FOLDER)
+    name = inner.stem.removeprefix("test_")
+    return (Path(pages.FOLDER) / inner.parent / f"{name}.md").as_posix().replace("_", "-")
+
+
+def main() -> int:
+    """Print the problems and return how many kinds of exit the shell should see: 0 for none."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--proven", action="store_true", help="also refuse what has no passing proof")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
+    options = parser.parse_args()
+    of = guide.read(options.root)
+    found = problems(of) + (unproven(of) if options.proven else [])
+    if found:
+        print(report(found), file=sys.stderr)
+        print(f"{len(set(found))} problems", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The guide as it is on disk now: snippets, pages, proofs and the ledger, read together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from proven import ROOT, ledger, pages, proofs, snippets
+from proven.ledger import Ledger
+from proven.pages import Call, Page
+from proven.problems import Problem, ProblemError
+from proven.proofs import Proof
+from proven.snippets import Snippet
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Everything that pages and checks ask about. `broken` holds what made a snippet unreadable."""
+
+    root: Path
+    snippets: dict[str, Snippet]
+    broken: tuple[Problem, ...]
+    pages: tuple[Page, ...]
+    proofs: dict[str, Proof]
+    ledger: Ledger  # only runs at the present digests
+    history: Ledger  # all runs, for saying what was proven before an edit
+
+    def where_shown(self, path: str) -> list[tuple[Page, Call]]:
+        """Return the pages that show a snippet, each with the call that does."""
+        return [(page, call) for page in self.pages for shown, call in page.shown() if covers(shown, path)]
+
+    def where_claimed(self, proof: str) -> list[tuple[Page, Call]]:
+        """Return the pages whose claims name a proof, each with the call that does."""
+        return [(page, call) for page in self.pages for name, call in page.claims() if name == proof]
+
+    def proofs_of_snippet(self, path: str) -> set[str]:
+        """Return the proofs that ran a snippet, or whose source names it."""
+        ran = {run.proof for run in self.history.runs if path in run.snippets}
+        return (ran & set(self.proofs)) | {p.name for p in self.proofs.values() if path in p.strings}
+
+
+def covers(shown: str, path: str) -> bool:
+    """Return whether a page that shows `shown`, a snippet or a whole folder ending in "/", shows a snippet."""
+    return path == shown or (shown.endswith("/") and path.startswith(shown))
+
+
+def read(root: Path = ROOT) -> Guide:
+    """Read the guide. Never raises for a mistake in it: check.py reports them all."""
+    found: dict[str, Snippet] = {}
+    broken = []
+    for path in snippets.paths(root):
+        try:
+            found[path] = snippets.read(path, root)
+        except ProblemError as error:
+            broken.append(error.problem)
+        except UnicodeDecodeError:
+            broken.append(Problem(f"{snippets.FOLDER}/{path}", 1, "not UTF-8 text: a snippet is something to read"))
+    tests = proofs.read_all(root)
+    history = ledger.read(root)
+    return Guide(
+        root,
+        found,
+        tuple(broken),
+        tuple(pages.read_all(root)),
+        tests,
+        history.current(tests, found),
+        history,
+    )

@@ -1,0 +1,95 @@
+"""The ledger: which proof ran which snippet, at which digest, on which stack, and how it ended.
+
+Two files hold it. docs/data/ledger.json is committed: the evidence that a fresh clone shows. build/ledger.json
+lies over it: what was run here since. Both hold one line for each proof and stack, so that a diff reads well.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from proven import ROOT
+from proven.proofs import Proof
+from proven.snippets import Snippet
+
+COMMITTED = "docs/data/ledger.json"
+LOCAL = "build/ledger.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One proof, run once on one stack."""
+
+    proof: str  # the test function
+    case: str  # its parameters as pytest names them, or ""
+    digest: str  # of the test function's source
+    outcome: str  # "passed" or "failed"
+    date: str  # ISO 8601
+    seconds: float
+    stack: dict[str, str]  # {"PostgreSQL": "18.6", …}
+    snippets: dict[str, list[str]]  # path: [digest, level]; the level is "ran", "started", "checked" or "read"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a later run of the same proof on the same stack replaces."""
+        return (self.proof, self.case, *(f"{name} {version}" for name, version in sorted(self.stack.items())))
+
+
+class Ledger:
+    """The runs that still speak of the proofs and snippets as they are now."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+
+    def current(self, proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> "Ledger":
+        """Return only what is bound to present digests: a proof or snippet that was edited has no runs."""
+        digests = {path: snippet.digest for path, snippet in snippets.items()}
+        return Ledger(
+            [
+                run
+                for run in self.runs
+                if run.proof in proofs
+                and run.digest == proofs[run.proof].digest
+                and all(digests.get(path) == digest for path, (digest, _) in run.snippets.items())
+            ]
+        )
+
+    def of_proof(self, name: str) -> list[Run]:
+        """Return the runs of one proof, all its cases and stacks; nothing where any of them failed."""
+        runs = [run for run in self.runs if run.proof == name]
+        return runs if all(run.outcome == "passed" for run in runs) else []
+
+    def of_snippet(self, path: str) -> list[Run]:
+        """Return the passed runs of every proof that ran one snippet."""
+        names = {run.proof for run in self.runs if path in run.snippets}
+        return [run for name in sorted(names) for run in self.of_proof(name) if path in run.snippets]
+
+
+def load(file: Path) -> list[Run]:
+    """Return the runs that a ledger file holds; none where there is no such file."""
+    if not file.exists():
+        return []
+    return [Run(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def merge(older: list[Run], newer: list[Run]) -> list[Run]:
+    """Return both, where the newer run of the same proof on the same stack replaces the older one."""
+    merged = {run.key: run for run in older}
+    merged.update({run.key: run for run in newer})
+    return sorted(merged.values(), key=lambda run: run.key)
+
+
+def read(root: Path = ROOT) -> Ledger:
+    """Return the committed evidence with this machine's own runs over it."""
+    return Ledger(merge(load(root / COMMITTED), load(root / LOCAL)))
+
+
+def write(file: Path, runs: list[Run], proofs: dict[str, Proof]) -> None:
+    """Add runs to a ledger file, and drop those of proofs that are gone or were edited."""
+    kept = [run for run in merge(load(file), runs) if run.proof in proofs and run.digest == proofs[run.proof].digest]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = ",\n".join(json.dumps(asdict(run), sort_keys=True) for run in kept)
+    # Written whole and then renamed: a reader or an interrupted run never sees half a ledger.
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
+    temporary.replace(file)

@@ -1,0 +1,271 @@
+"""What pages may call. MkDocs (and Zensical) load this module and hand it to the pages' templates.
+
+    {{ snippet("postgres/usage.sql") }}                     a snippet, with the line that says how it was proven
+    {{ snippet("postgres/usage.sql", region="slots") }}     a part of it
+    {{ project("upstream/") }}                              every file of a folder
+    {{ proven("test_function_name") }}                      the mark behind a sentence that claims behaviour
+    {{ compute("sizing/sizing.py", "usable_slots", 100) }}  what a function in a snippet returns
+    {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
+    {{ proofs() }}                                          every proof, with what it ran on
+"""
+
+import ast
+import inspect
+import logging
+import posixpath
+import re
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from proven import ROOT, check, guide, pages, snippets
+from proven.guide import Guide
+from proven.ledger import Run
+from proven.problems import Problem
+from proven.snippets import Snippet
+
+PROOFS_PAGE = "reference/proofs.md"
+# MkDocs counts what this logger warns of, and a strict build fails on it.
+log = logging.getLogger("mkdocs.proven")
+
+
+def define_env(env: Any) -> None:
+    """Register the macros: mkdocs-macros calls this once a build."""
+    of = guide.read(ROOT)
+    for problem in check.problems(of):
+        log.warning("%s", problem)
+    site = Macros(env, of)
+    for name in pages.MACROS:
+        env.macro(getattr(site, name), name)
+
+
+def on_post_build(env: Any) -> None:
+    """Put every snippet, as a reader sees it, where its raw link points: mkdocs-macros calls this after a build."""
+    publish(guide.read(ROOT), Path(env.conf["site_dir"]))
+
+
+def publish(of: Guide, site: Path) -> None:
+    """Write the raw files below `site`, byte for byte what their digests speak of."""
+    for snippet in of.snippets.values():
+        file = site / snippets.FOLDER / snippet.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(snippet.text, encoding="utf-8")
+
+
+class Macros:
+    """The macros, bound to the guide as it was read when the build began."""
+
+    def __init__(self, env: Any, of: Guide) -> None:
+        self.env = env
+        self.guide = of
+        self.sources: dict[str, list[str]] = {}
+        self.modules: dict[str, types.ModuleType] = {}
+
+    # ---- what pages call ---------------------------------------------------------------------------------
+
+    def snippet(
+        self,
+        path: str,
+        region: str | None = None,
+        title: str | None = None,
+        highlight: str | list[str] | None = None,
+        transcript: bool = False,
+    ) -> str:
+        """Show a snippet or one region of it; with its transcript below where asked.
+
+        `highlight` names lines by a text in them or by a region, never by number.
+        """
+        snippet = self.guide.snippets.get(path)
+        if snippet is None or (region and region not in snippet.regions):
+            return self._block(self._mistake(path))
+        code = snippet.show(region)
+        heading = title or (f"{snippet.path} · {region}" if region else snippet.path)
+        marked = _marked_lines(snippet, region, highlight)
+        lines = _fence(code, snippet.language, heading, marked)
+        if transcript:
+            out = self.guide.root / snippets.FOLDER / snippets.transcript_path(path)
+            recorded = out.read_text(encoding="utf-8") if out.exists() else "not recorded yet\n"
+            lines += ["", *_fence(recorded, "text", "what it prints", [])]
+        lines += ["", *self._proof_line(snippet)]
+        return self._block(lines)
+
+    def project(self, folder: str) -> str:
+        """Show every snippet below a folder, each folded up, in the order a newcomer reads them."""
+        lines: list[str] = []
+        for path, snippet in self.guide.snippets.items():
+            if guide.covers(folder, path) and snippet.text.strip():
+                lines += [f'??? example "{path.removeprefix(folder)}"', ""]
+                inner = [*_fence(snippet.text, snippet.language, path, []), "", *self._proof_line(snippet)]
+                lines += [f"    {line}" if line else "" for line in inner] + [""]
+        return self._block(lines or self._mistake(folder))
+
+    def proven(self, *names: str) -> str:
+        """Mark a sentence as proven: a small link to the test, which says what it ran on."""
+        marks = []
+        for name in names:
+            runs = self.guide.ledger.of_proof(name)
+            link = self._link(PROOFS_PAGE)
+            if runs:
+                says = f"Proven by {name} on {stacks(runs)}, {newest(runs)}"
+                marks.append(f'[✓]({link}#{name} "{says}"){{ .proven aria-label="{says}" }}')
+            else:
+                says = f"{name} has not passed since it was last edited"
+                marks.append(f'[not yet proven]({link}#{name} "{says}"){{ .unproven }}')
+        return "".join(marks)
+
+    def compute(self, path: str, function: str, *args: Any, **kwargs: Any) -> str:
+        """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
+        snippet = self.guide.snippets.get(path)
+        if snippet is None:
+            return " ".join(self._mistake(path))
+        if path not in self.modules:
+            module = types.ModuleType(Path(path).stem)
+            exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)
+            self.modules[path] = module
+        value = getattr(self.modules[path], function)(*args, **kwargs)
+        return self._block(table(value)) if isinstance(value, list) else str(value)
+
+    def picture(self, name: str) -> str:
+        """Show a drawing in the page itself, so that it takes the page's colours. Its <title> is its text."""
+        svg = (self.guide.root / "docs" / "assets" / name).read_text(encoding="utf-8")
+        line = re.sub(r">\s+<", "><", svg).strip()
+        return f'<figure class="picture">{line}</figure>'
+
+    def proofs(self) -> str:
+        """List every proof: what it shows, where it is, and what it ran on."""
+        lines: list[str] = []
+        page = ""
+        for name, proof in sorted(self.guide.proofs.items(), key=lambda item: (item[1].path, item[1].line)):
+            if proof.path != page:
+                page = proof.path
+                lines += [f"## {self._title(check.page_of(page))}", ""]
+            runs = self.guide.ledger.of_proof(name)
+            ran = f"{stacks(runs)} · {newest(runs)}" if runs else "not proven at its present digest"
+            shown = sorted({path for run in runs for path in run.snippets})
+            lines += [f"### `{name}` {{ #{name} }}", "", *_docstring(self.guide.root, proof.path, name), ""]
+            lines += [f"{ran} · `{proof.path}:{proof.line}`", "{ .proof }", ""]
+            if shown:
+                lines += ["Runs " + ", ".join(f"`{path}`" for path in shown) + ".", "{ .proof }", ""]
+        return "\n".join(lines)
+
+    # ---- how they are put on the page --------------------------------------------------------------------
+
+    def _proof_line(self, snippet: Snippet) -> list[str]:
+        """Return the quiet line under a snippet: how far it was proven, on what, when, by what."""
+        raw = f'<a href="{self._up()}{snippets.FOLDER}/{snippet.path}" download>file</a>'
+        runs = self.guide.ledger.of_snippet(snippet.path)
+        if not runs:
+            return [f"Not yet proven at its present digest · {raw}", "{ .proof .unproven }"]
+        level = min((run.snippets[snippet.path][1] for run in runs), key=["ran", "started", "checked", "read"].index)
+        names = sorted({run.proof for run in runs})
+        first = f"[proof]({self._link(PROOFS_PAGE)}#{names[0]})"
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        return [f"{level.capitalize()} on {stacks(runs)} · {newest(runs)} · {first}{more} · {raw}", "{ .proof }"]
+
+    def _block(self, lines: list[str]) -> str:
+        """Return lines for the place of the call: as far in as the call itself stands.
+
+        A template's expression knows nothing of what stands before it on its line, so the page is asked.
+        """
+        line = self._line()
+        source = self._source()
+        text = source[line - 1] if 0 < line <= len(source) else ""
+        indent = text[: len(text) - len(text.lstrip())]
+        first, *rest = lines
+        return "\n".join([first, *(indent + row if row else "" for row in rest)])
+
+    def _mistake(self, path: str) -> list[str]:
+        """Return an admonition that shows in place what the strict build refuses."""
+        page = f"{pages.FOLDER}/{self._page()}"
+        found = [p for p in check.problems(self.guide) if (p.path, p.line) == (page, self._line())]
+        found = found or [p for p in self.guide.broken if p.path == f"{snippets.FOLDER}/{path}"]
+        said = found or [Problem(page, self._line(), f"{path} cannot be shown")]
+        return ['!!! failure "This block is broken"', *(f"    {problem}" for problem in said)]
+
+    def _page(self) -> str:
+        """Return the path of the page being rendered, from docs/."""
+        page = self.env.page
+        return str(page.file.src_uri if hasattr(page, "file") else page.path)
+
+    def _source(self) -> list[str]:
+        page = self._page()
+        if page not in self.sources:
+            self.sources[page] = (self.guide.root / pages.FOLDER / page).read_text(encoding="utf-8").splitlines()
+        return self.sources[page]
+
+    def _line(self) -> int:
+        """Return the page's line that is being rendered: Jinja keeps it for its own error messages."""
+        frame = inspect.currentframe()
+        while frame is not None:
+            template = frame.f_globals.get("__jinja_template__")
+            if template is not None:
+                return int(template.get_corresponding_lineno(frame.f_lineno)) + self._skipped()
+            frame = frame.f_back
+        return 1
+
+    def _skipped(self) -> int:
+        return pages.front_matter_lines("\n".join(self._source()) + "\n")
+
+    def _link(self, page: str) -> str:
+        return posixpath.relpath(page, posixpath.dirname(self._page()) or ".")
+
+    def _up(self) -> str:
+        """Return the way from the page's URL to the site's root."""
+        page = self._page().removesuffix(".md").removesuffix("index")
+        return "../" * len([part for part in page.split("/") if part])
+
+    def _title(self, page: str) -> str:
+        text = (self.guide.root / page).read_text(encoding="utf-8") if (self.guide.root / page).exists() else ""
+        heading = re.search(r"^# (.+)$", text, re.MULTILINE)
+        return heading[1] if heading else page
+
+
+def stacks(runs: list[Run]) -> str:
+    """Return what proofs ran on in a few words: "Django 5.2.19 · PostgreSQL 15.18 and 18.6"."""
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        for name, version in run.stack.items():
+            versions.setdefault(name, set()).add(version)
+    order: Callable[[str], list[int]] = lambda v: [int(n) for n in re.findall(r"\d+", v)]  # noqa: E731
+    return " · ".join(f"{name} {' and '.join(sorted(found, key=order))}" for name, found in sorted(versions.items()))
+
+
+def newest(runs: list[Run]) -> str:
+    """Return the day of the latest run."""
+    return max(run.date for run in runs)[:10]
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return rows as a Markdown table; the keys of the first are its header. Numbers align right."""
+    header = list(rows[0])
+    rule = ["---:" if isinstance(rows[0][name], int | float) else "---" for name in header]
+    body = [[str(row[name]) for name in header] for row in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in [header, rule, *body]]
+
+
+def _fence(code: str, language: str, title: str, marked: list[int]) -> list[str]:
+    """Return a fenced code block. The fence is longer than any run of backticks inside."""
+    ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
+    options = f' title="{title}"' + (f' hl_lines="{" ".join(map(str, marked))}"' if marked else "")
+    return [f"{ticks}{language}{options}", *code.rstrip("\n").splitlines(), ticks]
+
+
+def _marked_lines(snippet: Snippet, region: str | None, highlight: str | list[str] | None) -> list[int]:
+    """Return the numbers, within what is shown, of the lines that hold a text or belong to a region."""
+    first = snippet.regions[region].first if region else 1
+    marked: set[int] = set()
+    for text in [highlight] if isinstance(highlight, str) else highlight or []:
+        if text in snippet.regions:
+            part = snippet.regions[text]
+            marked.update(range(part.first - first + 1, part.last - first + 2))
+        else:
+            shown = snippet.show(region).splitlines()
+            marked.update(number for number, line in enumerate(shown, start=1) if text in line)
+    return sorted(marked)
+
+
+def _docstring(root: Path, path: str, name: str) -> list[str]:
+    tree = ast.parse((root / path).read_text(encoding="utf-8"))
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return [ast.get_docstring(node) or "" for node in functions]

@@ -1,0 +1,294 @@
+"""What joins a test run to the ledger and to the pages.
+
+Each proof's evidence (evidence.py) travels with its report, also from a parallel worker. The controlling process
+writes the ledger, points every failure at the pages it makes untrue, and ends with one summary.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proven import ROOT, check, evidence, guide, ledger, proofs, transcripts
+from proven.guide import Guide
+from proven.ledger import Run
+from proven.problems import Problem, ProblemError, annotation, nearest
+from proven.snippets import FOLDER, Snippet
+
+# Tests that another process runs in this one's name report here; see pytest_runtest_makereport.
+EVIDENCE = "proven-evidence"
+# Why a proof may be left out under CI=true. Reviewed: each entry says which job leaves it out and why.
+ALLOWED_NOT_RUN: tuple[str, ...] = ()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("proven", "documentation whose every snippet has run")
+    group.addoption("--only", help="run only the proofs of this snippet, page, module or proof")
+    group.addoption("--record", action="store_true", help="record transcripts and the committed ledger again")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Session(config), "proven-session")
+
+
+@pytest.fixture
+def load() -> Iterator[Any]:
+    """Load a snippet that this proof then runs: load("postgres/usage.sql")."""
+    yield evidence.load
+
+
+@pytest.fixture
+def transcript(request: pytest.FixtureRequest) -> Any:
+    """Compare what a snippet printed with its transcript: transcript(snippet, output, volatile=[(r"\\d+", "N")])."""
+    record = request.config.getoption("record")
+
+    def settle(snippet: Snippet, output: str, volatile: list[transcripts.Normaliser] | None = None) -> None:
+        transcripts.settle(snippet, output, volatile or [], record=record)
+
+    return settle
+
+
+class Session:
+    """One test run: in a parallel worker it gathers, in the controlling process it also writes and reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.worker = hasattr(config, "workerinput")
+        self.runs: list[Run] = []
+        self.failures: list[tuple[Problem, str]] = []
+        self.not_run: list[str] = []
+        self.proof_cpu = 0.0
+        self.refused: list[Problem] = []
+
+    # ---- choosing ----------------------------------------------------------------------------------------
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        only = config.getoption("only")
+        if only:
+            names = selected(guide.read(), only)
+            kept = [item for item in items if proof_name(item) in names or under(item, only)]
+            config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+            items[:] = kept
+
+    # ---- running one proof -------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        before = cpu_seconds()
+        evidence.begin()
+        try:
+            return (yield)
+        finally:
+            if proof_name(item):
+                self.proof_cpu += cpu_seconds() - before
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        result = yield
+        never = evidence.current.never_ran()
+        if proof_name(pyfuncitem) and never:
+            pytest.fail(
+                f"{pyfuncitem.name} loads {', '.join(f'{FOLDER}/{path}' for path in never)} and never runs it: "
+                "hand it to a runner of tests/stack, or do not load it",
+                pytrace=False,
+            )
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        name = proof_name(item)
+        if name and (report.when == "call" or report.failed or report.skipped):
+            seen = evidence.current
+            location = None
+            if call.excinfo is not None and isinstance(call.excinfo.value, ProblemError):
+                problem = call.excinfo.value.problem
+                location = [problem.path, problem.line, problem.message]
+                report.longrepr = str(problem)
+            report.user_properties.append(
+                (
+                    EVIDENCE,
+                    {
+                        "proof": name,
+                        "case": item.name.removeprefix(name).strip("[]"),
+                        "snippets": {path: [s.digest, seen.levels.get(path, "")] for path, s in seen.loaded.items()},
+                        "stack": dict(seen.stack),
+                        "location": location,
+                    },
+                )
+            )
+        return report
+
+    # ---- gathering ---------------------------------------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.worker:
+            return
+        for key, value in report.user_properties:
+            if key == EVIDENCE and isinstance(value, dict):
+                self._gather(report, value)
+
+    def _gather(self, report: pytest.TestReport, seen: dict[str, Any]) -> None:
+        if report.skipped:
+            reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+            self.not_run.append(f"{seen['proof']}: {reason.removeprefix('Skipped: ')}")
+            return
+        proof = self._guide().proofs.get(seen["proof"])
+        if proof is None:
+            return
+        if report.failed:
+            self.failures += list(made_untrue(self._guide(), seen, report, proof))
+        self.runs.append(
+            Run(
+                seen["proof"],
+                seen["case"],
+                proof.digest,
+                report.outcome,
+                datetime.now(UTC).date().isoformat(),
+                round(report.duration, 3),
+                seen["stack"],
+                {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
+            )
+        )
+
+    def _whole(self) -> bool:
+        """Return whether this run was to run every proof: only then is a missing one a mistake."""
+        option = self.config.option
+        narrowed = option.only or option.keyword or option.markexpr or getattr(option, "lf", False)
+        paths = [(self.config.invocation_params.dir / arg).resolve() for arg in self.config.args]
+        return not narrowed and any(path in (ROOT, ROOT / "tests", ROOT / proofs.FOLDER) for path in paths)
+
+    def _guide(self) -> Guide:
+        if not hasattr(self, "_read"):
+            self._read = guide.read()
+        return self._read
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.proof_cpu += getattr(node, "workeroutput", {}).get("proof_cpu", 0.0)
+
+    # ---- writing -----------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self.worker:
+            self.config.workeroutput["proof_cpu"] = self.proof_cpu
+            return
+        if not self.runs:
+            return
+        known = self._guide().proofs
+        ledger.write(ROOT / ledger.LOCAL, self.runs, known)
+        if self.config.getoption("record") and not self.failures:
+            ledger.write(ROOT / ledger.COMMITTED, self.runs, known)
+        if os.environ.get("CI") == "true":
+            left_out = [line for line in self.not_run if not any(reason in line for reason in ALLOWED_NOT_RUN)]
+            self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]
+        if self._whole() and not self.failures and exitstatus == pytest.ExitCode.OK:
+            self.refused += check.unproven(guide.read())
+        if self.refused and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    # ---- telling -----------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        write = terminalreporter.write_line
+        if self.failures or self.refused:
+            terminalreporter.section("pages that are not true any more")
+        for problem, proof in self.failures:
+            write(f"{problem}  ({proof})", red=True)
+        for problem in self.refused:
+            write(str(problem), red=True)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            for problem in [*(problem for problem, _ in self.failures), *self.refused]:
+                write(annotation(problem))
+        if self.runs:
+            terminalreporter.section("proven")
+            for line in self._summary():
+                write(line)
+
+    def _summary(self) -> Iterator[str]:
+        passed = sum(run.outcome == "passed" for run in self.runs)
+        yield f"proofs    {passed} of {len(self.runs)} passed, {self.proof_cpu / len(self.runs) * 1000:.0f} ms of CPU each"
+        now = guide.read()
+        seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
+        shown = [path for path in seen if now.where_shown(path)]
+        done = [path for path in seen if now.ledger.of_snippet(path)]
+        yield f"snippets  {len(done)} proven, {len(shown)} shown, {len(seen)} in all"
+        met = Counter(f"{name} {version}" for run in self.runs for name, version in run.stack.items())
+        yield f"stack     {', '.join(sorted(met))}"
+        if self.not_run:
+            yield f"not run   {len(self.not_run)}:"
+            yield from (f"          {line}" for line in sorted(self.not_run))
+        else:
+            yield "not run   nothing was left out"
+
+
+def proof_name(item: pytest.Item) -> str:
+    """Return the test function's name where the item is a proof, else nothing."""
+    inside = item.path.is_relative_to(ROOT / proofs.FOLDER)
+    return getattr(item, "originalname", item.name) if inside else ""
+
+
+def under(item: pytest.Item, only: str) -> bool:
+    """Return whether the item is in the test file or folder that was asked for."""
+    path = ROOT / only
+    return path.exists() and item.path.is_relative_to(path)
+
+
+def selected(of: Guide, only: str) -> set[str]:
+    """Return the proofs that concern a snippet, a page, a folder of either, or a proof by name.
+
+    Raises pytest.UsageError where nothing does.
+    """
+    only = only.removeprefix("./")
+    if only in of.proofs:
+        return {only}
+    if (of.root / only).is_dir() or (of.root / only).is_file():
+        paths = [p for p, snippet in of.snippets.items() if Path(snippet.place).is_relative_to(only)]
+        names = set().union(*(of.proofs_of_snippet(path) for path in paths))
+        for page in of.pages:
+            if Path(page.path).is_relative_to(only):
+                names |= {name for name, _ in page.claims()}
+                shown = [path for path in of.snippets for called, _ in page.shown() if guide.covers(called, path)]
+                names = names.union(*(of.proofs_of_snippet(path) for path in shown))
+        if names or Path(only).is_relative_to("tests"):
+            return names
+        raise pytest.UsageError(f"no proof concerns {only}: add one under {proofs.FOLDER}/")
+    known = [*of.proofs, *(snippet.place for snippet in of.snippets.values()), *(page.path for page in of.pages)]
+    raise pytest.UsageError(f"no snippet, page or proof is called {only!r}{nearest(only, known)}")
+
+
+def made_untrue(
+    of: Guide, seen: dict[str, Any], report: pytest.TestReport, proof: proofs.Proof
+) -> Iterator[tuple[Problem, str]]:
+    """Return a failed proof as problems at the pages that show its snippets or claim what it proves."""
+    where = f"{proof.path}:{proof.line} {report.nodeid.rpartition('::')[2]}"
+    if seen["location"]:
+        path, line, message = seen["location"]
+        what = f"{path}:{line}: {message.splitlines()[0]}"
+    else:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        what = crash.message.splitlines()[0] if crash else str(report.longrepr).strip().splitlines()[-1]
+    told = False
+    for path in seen["snippets"]:
+        for page, call in of.where_shown(path):
+            told = True
+            yield Problem(page.path, call.line, f"{FOLDER}/{path}: {what}"), where
+    for page, call in of.where_claimed(proof.name):
+        told = True
+        yield Problem(page.path, call.line, f"this claim: {what}"), where
+    if not told:
+        yield Problem(proof.path, proof.line, what), where
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its children that have ended, in seconds."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

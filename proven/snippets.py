@@ -1,0 +1,155 @@
+"""A snippet: a file under snippets/, the only home of code that a reader sees.
+
+A region is a named part of it, between two comment lines, whatever the language's comment is:
+
+    -- region: waiting
+    select ...
+    -- endregion: waiting
+
+The comment lines are never shown, downloaded, run or counted in the digest.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pygments.lexers import get_lexer_for_filename
+from pygments.util import ClassNotFound
+
+from proven import ROOT
+from proven.problems import ProblemError, nearest
+
+FOLDER = "snippets"
+MARKER = re.compile(
+    r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
+)
+# What Pygments does not know by name.
+LANGUAGES = {".env": "bash", ".env.example": "bash", ".out": "text", "requirements.txt": "text"}
+
+
+@dataclass(frozen=True)
+class Region:
+    """Lines `first` to `last` (from 1) of the text that a reader sees."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """One snippet. `path` is relative to snippets/; `text` is without markers."""
+
+    path: str
+    text: str
+    regions: dict[str, Region]
+    source_lines: tuple[int, ...]  # for each line of text, its line in the file
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the bytes a reader gets, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def language(self) -> str:
+        """The name by which Pygments knows the language."""
+        return language(self.path)
+
+    @property
+    def place(self) -> str:
+        """The file's path from the project's root."""
+        return f"{FOLDER}/{self.path}"
+
+    def show(self, region: str | None = None) -> str:
+        """Return the text of one region, less its common indentation, or all of it.
+
+        Raises KeyError for a region that is not there.
+        """
+        if region is None:
+            return self.text
+        part = self.regions[region]
+        lines = self.text.splitlines()[part.first - 1 : part.last]
+        margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
+        return "".join(line[margin:] + "\n" for line in lines)
+
+    def source_line(self, line: int) -> int:
+        """Return the file's line for a line of the text, both from 1; the nearest one for a line past the end."""
+        if not self.source_lines:
+            return 1
+        return self.source_lines[max(0, min(line, len(self.source_lines)) - 1)]
+
+
+def language(path: str) -> str:
+    """Return the name by which Pygments knows the language of a file, "text" where it knows none."""
+    name = Path(path).name
+    for ending, alias in LANGUAGES.items():
+        if name.endswith(ending):
+            return alias
+    try:
+        return get_lexer_for_filename(name).aliases[0]
+    except ClassNotFound:
+        return "text"
+
+
+def parse(path: str, source: str) -> Snippet:
+    """Split a snippet's source into what is shown and where its regions are.
+
+    Raises ProblemError, with the line, for a region that is unclosed, repeated, empty or never opened.
+    """
+    place = f"{FOLDER}/{path}"
+    shown: list[str] = []
+    numbers: list[int] = []
+    opened: dict[str, tuple[int, int]] = {}  # name: (line of the marker, first line of the text)
+    regions: dict[str, Region] = {}
+    for number, line in enumerate(source.splitlines(keepends=True), start=1):
+        marker = MARKER.match(line)
+        if marker is None:
+            shown.append(line)
+            numbers.append(number)
+            continue
+        name = marker["name"]
+        if marker["kind"] == "region":
+            if name in opened or name in regions:
+                raise ProblemError(place, number, f"region {name!r} is there twice: rename one of them")
+            opened[name] = (number, len(shown) + 1)
+        elif name not in opened:
+            raise ProblemError(place, number, f"endregion {name!r} closes nothing{nearest(name, opened)}")
+        else:
+            begun, first = opened.pop(name)
+            if not "".join(shown[first - 1 :]).strip():
+                raise ProblemError(place, begun, f"region {name!r} is empty: put its lines in, or delete it")
+            regions[name] = Region(first, len(shown))
+    for name, (begun, _) in opened.items():
+        raise ProblemError(place, begun, f"region {name!r} is never closed: add 'endregion: {name}'")
+    return Snippet(path, "".join(shown), regions, tuple(numbers))
+
+
+def paths(root: Path = ROOT) -> list[str]:
+    """Return every snippet's path relative to snippets/, sorted. Transcripts are not snippets."""
+    folder = root / FOLDER
+    found = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(
+        file.relative_to(folder).as_posix()
+        for file in found
+        if file.suffix != ".out" and "__pycache__" not in file.parts
+    )
+
+
+def read(path: str, root: Path = ROOT) -> Snippet:
+    """Return one snippet. Raises ProblemError for a broken region, FileNotFoundError where there is no such file."""
+    return parse(path, (root / FOLDER / path).read_text(encoding="utf-8"))
+
+
+def transcript_path(path: str) -> str:
+    """Return where the transcript of a snippet is: beside it, ending in .out."""
+    return str(Path(path).with_suffix(".out"))
+
+
+def export(folder: str, target: Path, root: Path = ROOT) -> list[Snippet]:
+    """Write the snippets below a folder of snippets/ into `target`, as a reader gets them, and return them."""
+    exported = [read(path, root) for path in paths(root) if path.startswith(f"{folder}/")]
+    for snippet in exported:
+        file = target / Path(snippet.path).relative_to(folder)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(snippet.text, encoding="utf-8")
+    return exported

@@ -1,0 +1,47 @@
+"""A transcript: what a snippet printed, in a file beside it, compared at every run.
+
+Values that differ from run to run (a process id, an age) are normalised on both sides before the comparison. When
+a transcript is recorded again and only such values differ, the file is left as it is, so that diffs stay small.
+"""
+
+import difflib
+import re
+from pathlib import Path
+
+from proven import ROOT, snippets
+from proven.problems import ProblemError
+from proven.snippets import Snippet
+
+Normaliser = tuple[str, str]  # a regular expression and what to put in its place
+
+# psql pads its columns to the widest value.
+PADDING: list[Normaliser] = [(r"[ \t]+", " "), (r"-{2,}", "--"), (r" ?\n ?", "\n")]
+
+
+def normalise(text: str, volatile: list[Normaliser]) -> str:
+    """Return a text with its volatile values replaced and its padding evened out."""
+    for pattern, replacement in [*volatile, *PADDING]:
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    return text.strip() + "\n"
+
+
+def settle(snippet: Snippet, output: str, volatile: list[Normaliser], *, record: bool, root: Path = ROOT) -> None:
+    """Compare what a snippet printed with its transcript, or record it where `record` is set.
+
+    Raises ProblemError with a diff and the command that accepts the new output.
+    """
+    path = f"{snippets.FOLDER}/{snippets.transcript_path(snippet.path)}"
+    file = root / path
+    old = file.read_text(encoding="utf-8") if file.exists() else ""
+    new = "\n".join(line.rstrip() for line in output.strip("\n").splitlines()) + "\n"
+    if old and normalise(old, volatile) == normalise(new, volatile):
+        return
+    if record:
+        file.write_text(new, encoding="utf-8")
+        return
+    accept = f"if the new output is right: make record ONLY={snippet.place}"
+    if not old:
+        raise ProblemError(path, 1, f"{snippet.place} has no transcript; {accept}")
+    diff = list(difflib.unified_diff(old.splitlines(), new.splitlines(), "recorded", "this run", lineterm=""))
+    line = next((int(match[1]) for row in diff if (match := re.match(r"@@ -(\d+)", row))), 1)
+    raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff))

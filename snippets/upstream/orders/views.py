@@ -1,0 +1,64 @@
+"""A few endpoints that read and write, and two that tell how the service is."""
+
+import os
+import threading
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from orders.models import Order
+
+
+@require_http_methods(["GET", "POST"])
+def orders(request: HttpRequest) -> JsonResponse:
+    """List the latest orders, or place one."""
+    if request.method == "POST":
+        order = Order.objects.create(customer=request.POST.get("customer", "anonymous"))
+        return JsonResponse({"id": order.pk}, status=201)
+    latest = Order.objects.values("id", "customer")[:20]
+    return JsonResponse({"orders": list(latest)})
+
+
+# region: report
+@require_GET
+def report(request: HttpRequest) -> JsonResponse:
+    """Count the orders, take a while over it, and count them again: two queries in one request."""
+    seconds = min(float(request.GET.get("seconds", "0.1")), 10.0)
+    before = Order.objects.count()
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_sleep(%s)", [seconds])
+    return JsonResponse({"before": before, "after": Order.objects.count()})
+
+
+# endregion: report
+# region: which
+@require_GET
+def which_connection(request: HttpRequest) -> JsonResponse:
+    """Tell who served this request: the process, the thread and PostgreSQL's process at the other end."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        (backend,) = cursor.fetchone()
+    return JsonResponse({"process": os.getpid(), "thread": threading.get_native_id(), "backend": backend})
+
+
+# endregion: which
+# region: health
+@require_GET
+def live(request: HttpRequest) -> JsonResponse:
+    """Answer as long as the process can. An orchestrator restarts it when this fails, so no database here."""
+    return JsonResponse({"status": "live"})
+
+
+@require_GET
+def ready(request: HttpRequest) -> JsonResponse:
+    """Answer whether requests should come here: only while the database does."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 1")
+    except DatabaseError:
+        return JsonResponse({"status": "database unreachable"}, status=503)
+    return JsonResponse({"status": "ready"})
+
+
+# endregion: health

@@ -1,0 +1,124 @@
+"""What proofs ask for by name. One server a run, started by the controlling process and shared by its workers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import psycopg
+import pytest
+
+from proven import evidence
+from tests.stack import database as databases
+from tests.stack import janitor, postgres
+from tests.stack.database import Database
+from tests.stack.postgres import Cluster, Server
+from tests.stack.upstream import Project
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RUN] = Run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[RUN].stop()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each parallel worker which server is this run's."""
+    node.workerinput["server"] = asdict(node.config.stash[RUN].server())
+
+
+class Run:
+    """The server of this run, started when it is first asked for."""
+
+    def __init__(self) -> None:
+        self.started: Server | None = None
+        self.stop: Callable[[], None] = lambda: None
+
+    def server(self) -> Server:
+        """Return the server that DATABASE_URL names, or one of our own."""
+        if self.started is None:
+            self.started = postgres.given()
+            if self.started is None:
+                cluster = Cluster()
+                self.started, self.stop = cluster.server, cluster.stop
+            else:
+                self.stop = janitor.start().stop
+        return self.started
+
+
+RUN = pytest.StashKey[Run]()
+
+
+@pytest.fixture(scope="session")
+def server(pytestconfig: pytest.Config) -> Server:
+    """The PostgreSQL server of this run."""
+    shared = getattr(pytestconfig, "workerinput", {}).get("server")
+    return Server(**shared) if shared else pytestconfig.stash[RUN].server()
+
+
+@pytest.fixture(scope="session")
+def server_version(server: Server) -> str:
+    """Its version, as in "18.6"."""
+    return server.version()
+
+
+@pytest.fixture
+def database(server: Server, server_version: str) -> Iterator[Database]:
+    """An empty database of this proof's own."""
+    evidence.on(PostgreSQL=server_version)
+    with databases.fresh(server) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The example project, exported as a reader gets it."""
+    return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def migrated(server: Server, project: Project) -> Iterator[str]:
+    """The name of a template database that holds the project's tables."""
+    with databases.fresh(server) as template:
+        result = project.run("manage.py", "migrate", "--verbosity=0", database_url=template.url)
+        assert result.returncode == 0, result.stderr
+        # Whoever owns a copy may use the tables in it.
+        with template.connect() as connection:
+            connection.execute("grant all on all tables in schema public to public")
+            connection.execute("grant all on all sequences in schema public to public")
+        yield template.name
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Callable[..., Cluster]]:
+    """Start a PostgreSQL server with settings of its own: cluster(max_connections=10). It ends with the module."""
+    made: dict[str, Cluster] = {}
+
+    def start(**settings: object) -> Cluster:
+        key = repr(sorted(settings.items()))
+        if key not in made:
+            made[key] = Cluster(**settings)
+        evidence.on(PostgreSQL=made[key].server.version())
+        return made[key]
+
+    yield start
+    for started in made.values():
+        started.stop()
+
+
+@pytest.fixture
+def sessions() -> Iterator[Callable[..., psycopg.Connection[tuple]]]:
+    """Open sessions that are closed after the proof: sessions(database, application_name="worker")."""
+    opened: list[psycopg.Connection[tuple]] = []
+
+    def connect(database: Database, **options: Any) -> psycopg.Connection[tuple]:
+        opened.append(database.connect(**options))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+

@@ -1,0 +1,152 @@
+"""The example project as a reader gets it: exported from the snippets, migrated, and served by Gunicorn."""
+
+import http.client
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from proven import evidence, snippets
+from tests.stack.database import Database
+from tests.stack.leash import Leash
+from tests.stack.wait import free_port, until
+
+WITNESS = Path(__file__).parent / "witness"
+
+
+class Project:
+    """The project in a folder of its own, with every process that runs in it watched for what it reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "upstream"
+        self.snippets = {s.path: s for s in snippets.export("upstream", self.folder)}
+        self.seen = folder / "seen"
+        self.seen.touch()
+
+    def environment(self, database_url: str, **extra: str) -> dict[str, str]:
+        """Return what a process of the project finds in its environment, and nothing of ours."""
+        return {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database_url,
+            "DJANGO_SECRET_KEY": secrets.token_hex(32),
+            "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
+            "PYTHONPATH": str(WITNESS),
+            "PROVEN_WITNESS": f"{self.folder}{os.pathsep}{self.seen}",
+            **extra,
+        }
+
+    def run(self, *arguments: str, database_url: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run `python arguments…` in the project's folder; return its result, also when it failed."""
+        result = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment(database_url, **extra),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.note()
+        return result
+
+    def note(self) -> None:
+        """Tell the running proof which of the project's files its processes have read so far."""
+        for path in sorted({_source(Path(line)) for line in self.seen.read_text().splitlines()}):
+            if snippet := self.snippets.get(f"upstream/{path.relative_to(self.folder).as_posix()}"):
+                evidence.ran(snippet)
+        evidence.on(Django=version("django"), psycopg=version("psycopg"), Python=sys.version.split()[0])
+
+
+class Gunicorn:
+    """The project served on a free port."""
+
+    def __init__(self, project: Project, database: Database, options: str = "", **settings: str) -> None:
+        self.project = project
+        self.database = database
+        self.folder = Path(tempfile.mkdtemp(prefix="proven-gunicorn-"))
+        for attempt in range(5):
+            self.port = free_port()
+            environment = project.environment(
+                database.url,
+                GUNICORN_BIND=f"127.0.0.1:{self.port}",
+                GUNICORN_CMD_ARGS=f"--no-control-socket {options}",
+                **settings,
+            )
+            self.leash = Leash(
+                [sys.executable, "-m", "gunicorn"],
+                self.folder / "log",
+                stop=signal.SIGTERM,
+                remove=self.folder,
+                env=environment,
+                cwd=project.folder,
+            )
+            try:
+                until("Gunicorn starts", self._answers)
+            except (TimeoutError, RuntimeError):
+                if attempt < 4 and "Address already in use" in self.leash.why():
+                    self.leash.stop(keep=True)
+                    continue
+                self.leash.stop(keep=True)
+                raise
+            return
+
+    def request(self, path: str, method: str = "GET", body: str | None = None) -> tuple[int, dict[str, Any]]:
+        """Send one request on a connection of its own; return the status and the JSON (empty where it is none)."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        is_json = response.getheader("Content-Type", "").startswith("application/json")
+        return response.status, json.loads(content) if is_json else {}
+
+    def backend(self) -> int:
+        """Return the PostgreSQL process that served a request."""
+        status, found = self.request("/connection/")
+        if status != 200:
+            raise RuntimeError(f"/connection/ answered {status}:\n{self.leash.why()}")
+        return int(found["backend"])
+
+    def note(self) -> None:
+        """Tell the running proof what it ran on."""
+        self.project.note()
+        evidence.on(Gunicorn=version("gunicorn"))
+
+    def stop(self) -> None:
+        """Stop Gunicorn as an orchestrator does."""
+        self.leash.stop()
+
+    def _answers(self) -> bool:
+        if self.leash.ended():
+            raise RuntimeError(f"Gunicorn did not start:\n{self.leash.why()}")
+        try:
+            return self.request("/health/live/")[0] == 200
+        except OSError:
+            return False
+
+
+def _source(path: Path) -> Path:
+    """Return the source of a compiled module: a process that finds one reads nothing else."""
+    if path.parent.name != "__pycache__":
+        return path
+    return path.parent.parent / (path.name.partition(".")[0] + ".py")
+
+
+@contextmanager
+def serving(project: Project, database: Database, options: str = "", **settings: str) -> Iterator[Gunicorn]:
+    """Serve the project for as long as the block lasts. `options` are Gunicorn's, `settings` its environment."""
+    gunicorn = Gunicorn(project, database, options, **settings)
+    try:
+        yield gunicorn
+    finally:
+        gunicorn.stop()

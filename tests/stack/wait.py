@@ -1,0 +1,39 @@
+"""Poll for a state, with a deadline. Nothing in the tests sleeps in the hope that a state has come."""
+
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(what: str, probe: Callable[[], T | None], seconds: float = 10.0) -> T:
+    """Call `probe` until it returns something true, and return that. Raises TimeoutError, naming `what`."""
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def free_port() -> int:
+    """Return a TCP port on 127.0.0.1 that nothing holds, below the range that outgoing connections take theirs from.
+
+    Whoever takes it must still expect to find it taken, and try another.
+    """
+    for _ in range(100):
+        port = random.randint(10_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port on 127.0.0.1 between 10000 and 32000")

@@ -1,0 +1,20 @@
+"""Python imports this by itself: it writes down which of the example project's files a process really reads.
+
+A proof may only call a file proven that its run has opened; PROVEN_WITNESS names the project and the list.
+"""
+
+import os
+import sys
+
+project, _, seen = os.environ.get("PROVEN_WITNESS", "").partition(os.pathsep)
+
+if project:
+    descriptor = os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str | os.PathLike):
+            path = os.path.abspath(arguments[0])
+            if path.startswith(project):
+                os.write(descriptor, f"{path}\n".encode())
+
+    sys.addaudithook(note)
