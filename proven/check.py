@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, guide, pages, proofs, snippets
+from proven import ROOT, guide, pages, proofs, snippets, transcripts
 from proven.guide import Guide
 from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
@@ -48,7 +48,7 @@ def unproven(of: Guide) -> list[Problem]:
                 message = f"{name} ({proof.path}:{proof.line}) {_state(of, name)}: make prove ONLY={name}"
                 found.append(Problem(page.path, call.line, message))
     for path, snippet in of.snippets.items():
-        if snippet.text.strip() and not of.proofs_of_snippet(path):
+        if snippet.text.strip() and not of.where_shown(path) and not of.proofs_of_snippet(path):
             found.append(Problem(snippet.place, 1, f"no proof runs this snippet: add one under {proofs.FOLDER}/"))
     return sorted(set(found))
 
@@ -103,8 +103,8 @@ def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
     for text in [marked] if isinstance(marked, str) else marked or []:
         if text not in snippet.regions and text not in snippet.show(region):
             yield Problem(page.path, call.line, f"{snippet.place} has nothing to highlight that reads {text!r}")
-    out = f"{snippets.FOLDER}/{snippets.transcript_path(path)}"
-    if call.kwargs.get("transcript") and not (of.root / out).exists():
+    if call.kwargs.get("transcript") and not transcripts.variants(snippet, of.root):
+        out = transcripts.file_of(snippet, None)
         yield Problem(page.path, call.line, f"{out} is not there: make record ONLY={snippet.place}")
 
 
@@ -113,11 +113,11 @@ def _orphans(of: Guide) -> Iterator[Problem]:
     for path, snippet in of.snippets.items():
         if snippet.text.strip() and not of.where_shown(path):
             yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
-    known = {snippets.transcript_path(path) for path in of.snippets}
+    known = {Path(transcripts.file_of(snippet, None)).with_suffix("") for snippet in of.snippets.values()}
     for file in sorted((of.root / snippets.FOLDER).rglob("*.out")):
-        path = file.relative_to(of.root / snippets.FOLDER).as_posix()
-        if path not in known:
-            yield Problem(f"{snippets.FOLDER}/{path}", 1, "this transcript belongs to no snippet: delete it")
+        path = file.relative_to(of.root)
+        if path.parent / path.name.split(".")[0] not in known:
+            yield Problem(path.as_posix(), 1, "this transcript belongs to no snippet: delete it")
 
 
 def _proofs(of: Guide) -> Iterator[Problem]:

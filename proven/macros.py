@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from proven import ROOT, check, guide, pages, snippets
+from proven import ROOT, check, guide, pages, snippets, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem
@@ -84,9 +84,8 @@ class Macros:
         marked = _marked_lines(snippet, region, highlight)
         lines = _fence(code, snippet.language, heading, marked)
         if transcript:
-            out = self.guide.root / snippets.FOLDER / snippets.transcript_path(path)
-            recorded = out.read_text(encoding="utf-8") if out.exists() else "not recorded yet\n"
-            lines += ["", *_fence(recorded, "text", "what it prints", [])]
+            for variant, recorded in transcripts.variants(snippet, self.guide.root).items():
+                lines += ["", *_fence(recorded, "text", f"what it prints{variant and ' on '}{variant}", [])]
         lines += ["", *self._proof_line(snippet)]
         return self._block(lines)
 

@@ -140,11 +140,6 @@ def read(path: str, root: Path = ROOT) -> Snippet:
     return parse(path, (root / FOLDER / path).read_text(encoding="utf-8"))
 
 
-def transcript_path(path: str) -> str:
-    """Return where the transcript of a snippet is: beside it, ending in .out."""
-    return str(Path(path).with_suffix(".out"))
-
-
 def export(folder: str, target: Path, root: Path = ROOT) -> list[Snippet]:
     """Write the snippets below a folder of snippets/ into `target`, as a reader gets them, and return them."""
     exported = [read(path, root) for path in paths(root) if path.startswith(f"{folder}/")]

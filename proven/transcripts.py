@@ -2,6 +2,8 @@
 
 Values that differ from run to run (a process id, an age) are normalised on both sides before the comparison. When
 a transcript is recorded again and only such values differ, the file is left as it is, so that diffs stay small.
+
+Where another stack prints something else, that is a variant, in a file of its own: usage.PostgreSQL-15.out.
 """
 
 import difflib
@@ -25,19 +27,29 @@ def normalise(text: str, volatile: list[Normaliser]) -> str:
     return text.strip() + "\n"
 
 
-def settle(snippet: Snippet, output: str, volatile: list[Normaliser], *, record: bool, root: Path = ROOT) -> None:
+def settle(
+    snippet: Snippet,
+    output: str,
+    volatile: list[Normaliser],
+    *,
+    record: bool,
+    variant: str | None = None,
+    root: Path = ROOT,
+) -> None:
     """Compare what a snippet printed with its transcript, or record it where `record` is set.
 
+    A stack other than the default one names itself as `variant`; it has a file of its own only where it differs.
     Raises ProblemError with a diff and the command that accepts the new output.
     """
-    path = f"{snippets.FOLDER}/{snippets.transcript_path(snippet.path)}"
-    file = root / path
-    old = file.read_text(encoding="utf-8") if file.exists() else ""
+    path = file_of(snippet, None)
+    if variant and ((root / file_of(snippet, variant)).exists() or (record and (root / path).exists())):
+        path = file_of(snippet, variant)
     new = "\n".join(line.rstrip() for line in output.strip("\n").splitlines()) + "\n"
+    old = _read(root / path) or (_read(root / file_of(snippet, None)) if record else "")
     if old and normalise(old, volatile) == normalise(new, volatile):
         return
     if record:
-        file.write_text(new, encoding="utf-8")
+        (root / path).write_text(new, encoding="utf-8")
         return
     accept = f"if the new output is right: make record ONLY={snippet.place}"
     if not old:
@@ -45,3 +57,22 @@ def settle(snippet: Snippet, output: str, volatile: list[Normaliser], *, record:
     diff = list(difflib.unified_diff(old.splitlines(), new.splitlines(), "recorded", "this run", lineterm=""))
     line = next((int(match[1]) for row in diff if (match := re.match(r"@@ -(\d+)", row))), 1)
     raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff))
+
+
+def file_of(snippet: Snippet, variant: str | None) -> str:
+    """Return where a transcript is, from the project's root."""
+    path = Path(snippets.FOLDER, snippet.path)
+    return path.with_suffix(f".{variant}.out" if variant else ".out").as_posix()
+
+
+def variants(snippet: Snippet, root: Path = ROOT) -> dict[str, str]:
+    """Return a snippet's transcripts by what they are called on a page; the default one is called ""."""
+    default = root / file_of(snippet, None)
+    found = {"": _read(default)} if default.exists() else {}
+    for file in sorted(default.parent.glob(f"{default.stem}.*.out")):
+        found[file.name.removeprefix(f"{default.stem}.").removesuffix(".out").replace("-", " ")] = _read(file)
+    return found
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -13,6 +13,7 @@ from tests.stack import janitor, postgres
 from tests.stack.database import Database
 from tests.stack.postgres import Cluster, Server
 from tests.stack.upstream import Project
+from tests.stack.wait import until
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,10 +65,17 @@ def server_version(server: Server) -> str:
     return server.version()
 
 
+def note_postgres(version: str) -> None:
+    """Tell the running proof which PostgreSQL it meets. Transcripts are recorded on the embedded one."""
+    evidence.on(PostgreSQL=version)
+    major = version.partition(".")[0]
+    evidence.current.variant = None if major == postgres.DEFAULT_MAJOR else f"PostgreSQL-{major}"
+
+
 @pytest.fixture
 def database(server: Server, server_version: str) -> Iterator[Database]:
     """An empty database of this proof's own."""
-    evidence.on(PostgreSQL=server_version)
+    note_postgres(server_version)
     with databases.fresh(server) as made:
         yield made
 
@@ -91,16 +99,20 @@ def migrated(server: Server, project: Project) -> Iterator[str]:
         yield template.name
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[Callable[..., Cluster]]:
-    """Start a PostgreSQL server with settings of its own: cluster(max_connections=10). It ends with the module."""
+    """Start a PostgreSQL server with settings of its own: cluster(max_connections=10).
+
+    Proofs that ask for the same settings in one worker share it, each with a database of its own.
+    """
     made: dict[str, Cluster] = {}
 
     def start(**settings: object) -> Cluster:
         key = repr(sorted(settings.items()))
         if key not in made:
             made[key] = Cluster(**settings)
-        evidence.on(PostgreSQL=made[key].server.version())
+        note_postgres(made[key].server.version())
+        until("sessions of the proof before are gone", made[key].server.quiet)
         return made[key]
 
     yield start

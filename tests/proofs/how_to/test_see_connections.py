@@ -1,11 +1,140 @@
-"""Proves docs/how-to/see-connections.md."""
+"""Proves docs/how-to/see-connections.md. Every query runs against real sessions in the states that it talks about."""
+
+import psycopg
+import pytest
+
+from tests.stack.database import Database, Role, fresh
+from tests.stack.wait import until
+
+PIDS = (r"\b\d{2,}\b", "PID")
+AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 
 
-def test_usage_divides_by_usable_slots(database, load, sessions, transcript) -> None:
-    """The query counts client backends only, and divides by the slots an ordinary role can have."""
+@pytest.fixture
+def busy(database, sessions):
+    """A database with sessions in every state: idle, active, idle in transaction, and one that waits for another."""
+    owner = sessions(database, application_name="upstream")
+    owner.execute("create table account (id int primary key, balance int)")
+    owner.execute("insert into account values (1, 100)")
+    sessions(database, application_name="upstream")
+    holder = sessions(database, application_name="worker", autocommit=False)
+    holder.execute("update account set balance = 90 where id = 1")
+    start(sessions(database, application_name="report"), "select pg_sleep(60)")
+    start(sessions(database, application_name="upstream"), "update account set balance = 80 where id = 1")
+    until("one session waits for another", lambda: states(database).count("active") == 2 and waiting(database))
+    return database
+
+
+def start(connection: psycopg.Connection, statement: str) -> None:
+    """Send a statement and do not wait for its result."""
+    connection.pgconn.send_query(statement.encode())
+
+
+def states(database: Database) -> list[str]:
+    """Return the state of each session of a database."""
+    query = "select state from pg_stat_activity where datname = %s and backend_type = 'client backend'"
+    return [state for (state,) in database.admin.execute(query, [database.name])]
+
+
+def waiting(database: Database) -> int:
+    """Return how many sessions of a database wait for a lock."""
+    query = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+    return database.admin.execute(query, [database.name]).fetchone()[0]
+
+
+def test_clients_groups_sessions_by_application_and_state(busy, load, transcript) -> None:
+    """Each application's sessions are counted by state, and nothing else is: no worker, no background process."""
+    snippet = load("postgres/clients.sql")
+    transcript(snippet, busy.psql(snippet))
+
+
+def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
+    """Without the filter on backend_type a parallel query counts once for each of its workers."""
+    connection = sessions(database, application_name="report")
+    # Ask for workers for a query that would not deserve them; the rows fill several pages, so that each finds some.
+    for setting in ("parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0"):
+        connection.execute(f"set {setting}")
+    connection.execute("create table many as select generate_series(1, 3000) as n")
+    connection.execute("alter table many set (parallel_workers = 2)")
+    connection.execute("create function slow(int) returns int language sql parallel safe as 'select $1 from pg_sleep(0.5)'")
+    start(connection, "select max(slow(n)) from many")
+    everything = "select count(*) from pg_stat_activity where datname = %s"
+
+    def with_workers() -> bool:
+        return database.admin.execute(everything, [database.name]).fetchone()[0] > 1
+
+    until("the parallel workers run", with_workers)
+    output = database.psql(load("postgres/clients.sql"))
+    (row,) = [line for line in output.splitlines() if "report" in line]
+    assert row.split("|")[2].strip() == "1"
+
+
+def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, transcript) -> None:
+    """One row a session, the oldest first, with two ages."""
+    snippet = load("postgres/ages.sql")
+    transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
+
+
+def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, transcript) -> None:
+    """Only the session that began and stopped is listed, with its last statement."""
+    snippet = load("postgres/idle_in_transaction.sql")
+    transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
+
+
+def test_waiting_names_both_sides(busy, load, transcript) -> None:
+    """The session that waits stands beside the one that it waits for."""
+    snippet = load("postgres/waiting.sql")
+    transcript(snippet, busy.psql(snippet), volatile=[PIDS])
+
+
+def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
+    """The three settings that divide the slots, and whether a change of them waits for a restart."""
+    snippet = load("postgres/slots.sql")
+    with fresh(cluster(max_connections=10).server) as database:
+        transcript(snippet, database.psql(snippet))
+
+
+def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
+    """With 10 slots of which 3 are reserved, an application that holds 7 is at the limit, and the query says 100 %."""
     snippet = load("postgres/usage.sql")
-    for _ in range(3):
-        sessions(database)
-    output = database.psql(snippet)
-    transcript(snippet, output, volatile=[(r"\d+", "N")])
-    assert "clients" in output
+    with fresh(cluster(max_connections=10).server) as database:
+        for _ in range(6):
+            sessions(database)
+        # The administrator's psql takes a reserved slot, and is counted as what it is: one more client.
+        transcript(snippet, database.psql(snippet))
+
+
+def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
+    """count(*) over pg_stat_activity also counts the server's own processes: over half of 10 slots on an idle server."""
+    with cluster(max_connections=10).server.connect() as connection:
+        query = "select count(*) filter (where backend_type <> 'client backend'), count(*) from pg_stat_activity"
+        background, everything = connection.execute(query).fetchone()
+    assert background >= 5
+    assert everything > background
+
+
+def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> None:
+    """An ordinary role sees that other roles are connected, but not their state or statement; pg_monitor does."""
+    sessions(database, application_name="upstream")
+    watcher = Role(database.server)
+    query = "select count(*), count(state) from pg_stat_activity where application_name = 'upstream' and datname = %s"
+    with database.connect(application_name="watcher", user=watcher.name, password=watcher.password) as connection:
+        assert connection.execute(query, [database.name]).fetchone() == (1, 0)
+        database.psql(load("postgres/monitoring_role.sql"), role=watcher.name)
+        assert connection.execute(query, [database.name]).fetchone() == (1, 1)
+    watcher.drop(database.admin)
+
+
+def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, sessions) -> None:
+    """Idle sessions of the named application end; busy ones, younger ones and other applications stay."""
+    sessions(database, application_name="upstream")
+    other = sessions(database, application_name="other")
+    running = sessions(database, application_name="upstream")
+    start(running, "select pg_sleep(60)")
+    until("a session is active", lambda: "active" in states(database))
+    snippet = load("postgres/close_idle.sql")
+    database.psql(snippet, application="upstream", idle_for="1 hour")
+    assert len(database.backends()) == 3
+    database.psql(snippet, application="upstream", idle_for="0")
+    until("the idle session ends", lambda: len(database.backends()) == 2)
+    assert set(database.backends()) == {other.info.backend_pid, running.info.backend_pid}

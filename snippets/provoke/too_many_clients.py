@@ -1,0 +1,13 @@
+"""Open connections until the server refuses one. It takes every slot there is: give it a server of your own."""
+
+import os
+
+import psycopg
+
+connections: list[psycopg.Connection] = []
+try:
+    while True:
+        connections.append(psycopg.connect(os.environ["DATABASE_URL"]))
+except psycopg.OperationalError as error:
+    print(f"{len(connections)} connections, then:")
+    print(str(error).partition("failed: ")[2])

@@ -1,0 +1,322 @@
+"""Proves docs/how-to/persistent-connections.md: the example project under a real Gunicorn, seen from PostgreSQL."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from proven import evidence
+from tests.stack.database import Database, fresh
+from tests.stack.upstream import Gunicorn, Project, serving
+from tests.stack.wait import until
+
+
+def gunicorn_with(project, server, migrated, **settings) -> Iterator[Gunicorn]:
+    """Serve the project on a database of its own."""
+    with fresh(server, template=migrated) as database, serving(project, database, **settings) as gunicorn:
+        yield gunicorn
+
+
+@pytest.fixture(scope="module")
+def as_shipped(project, server, migrated):
+    """2 workers × 4 threads, connections kept for 60 s and checked: the project's defaults."""
+    yield from gunicorn_with(project, server, migrated)
+
+
+@pytest.fixture(scope="module")
+def unchecked(project, server, migrated):
+    """One worker with one thread; connections kept for 1 s and never checked."""
+    settings = {"DB_CONN_MAX_AGE": "1", "DB_CONN_HEALTH_CHECKS": "False"}
+    yield from gunicorn_with(project, server, migrated, GUNICORN_WORKERS="1", GUNICORN_THREADS="1", **settings)
+
+
+@pytest.fixture(scope="module")
+def not_kept(project, server, migrated):
+    """One worker; connections closed after each request."""
+    yield from gunicorn_with(project, server, migrated, GUNICORN_WORKERS="1", DB_CONN_MAX_AGE="0")
+
+
+@pytest.fixture(autouse=True)
+def noted(request, server_version) -> None:
+    """Tell the ledger what the proof ran on."""
+    for name in ("as_shipped", "unchecked", "not_kept"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).note()
+            evidence.on(PostgreSQL=server_version)
+
+
+def fill(gunicorn: Gunicorn) -> list[int]:
+    """Keep every thread busy until the number of connections has stopped growing; return the most seen at a time."""
+    seen: list[int] = []
+    with ThreadPoolExecutor(max_workers=16) as clients:
+        for _ in range(20):
+            requests = [clients.submit(gunicorn.request, "/orders/report/?seconds=0.05") for _ in range(16)]
+            while not all(request.done() for request in requests):
+                seen.append(len(gunicorn.database.backends()))
+            if seen[-1] == max(seen) == 8:
+                break
+    return seen
+
+
+# ---- how many, and for how long ------------------------------------------------------------------------------
+
+
+def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> None:
+    """Under load PostgreSQL sees processes × threads connections, no more at any time, and each is opened once."""
+    seen = fill(as_shipped)
+    assert max(seen) == len(as_shipped.database.backends()) == 2 * 4
+    assert as_shipped.database.sessions() == 2 * 4
+
+
+def test_the_next_request_finds_the_connection_open(as_shipped) -> None:
+    """Requests one after another open nothing new."""
+    fill(as_shipped)
+    before = set(as_shipped.database.backends())
+    assert {as_shipped.backend() for _ in range(20)} <= before
+    assert set(as_shipped.database.backends()) == before
+
+
+def test_age_zero_opens_a_connection_for_each_request(not_kept) -> None:
+    """With CONN_MAX_AGE = 0 ten requests are ten sessions, and none is left."""
+    before = not_kept.database.sessions()
+    backends = {not_kept.backend() for _ in range(10)}
+    assert len(backends) == 10
+    until("the last connection closes", lambda: not_kept.database.backends() == [])
+    assert not_kept.database.sessions() - before == 10
+
+
+def test_a_connection_past_its_age_is_replaced_at_the_next_request(unchecked) -> None:
+    """The age counts from when the connection was opened, and the request after it gets a new one."""
+    first = unchecked.backend()
+    second = until("a request gets another connection", lambda: other_than(first, unchecked.backend()))
+    assert first not in unchecked.database.backends()
+    assert age_at_end(unchecked.database, second) < 1.0
+
+
+def test_nothing_closes_an_idle_connection(unchecked) -> None:
+    """The age is looked at when a request begins or ends: without one, the connection stays past it."""
+    backend = unchecked.backend()
+    until("the connection is past its age", lambda: age_at_end(unchecked.database, backend) > 1.3)
+    assert unchecked.database.backends() == [backend]
+
+
+def other_than(one: int, another: int) -> int | None:
+    """Return the second where it differs from the first."""
+    return another if another != one else None
+
+
+def age_at_end(database: Database, pid: int) -> float:
+    """Return for how many seconds a backend has been there."""
+    query = "select extract(epoch from clock_timestamp() - backend_start)::float from pg_stat_activity where pid = %s"
+    row = database.admin.execute(query, [pid]).fetchone()
+    return float(row[0])
+
+
+# ---- when a connection is lost -------------------------------------------------------------------------------
+
+
+def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) -> None:
+    """Every connection is ended behind Django's back, and every following request succeeds."""
+    fill(as_shipped)
+    lost = as_shipped.database.backends()
+    for pid in lost:
+        as_shipped.database.terminate(pid)
+    answers = [as_shipped.request("/connection/") for _ in range(12)]
+    assert {status for status, _ in answers} == {200}
+    assert not {found["backend"] for _, found in answers} & set(lost)
+
+
+def test_no_health_check_helps_within_a_request(as_shipped) -> None:
+    """A connection that is lost between two queries of one request fails that request; the next one is fine."""
+    with ThreadPoolExecutor(max_workers=1) as client:
+        request = client.submit(as_shipped.request, "/orders/report/?seconds=5")
+        pid = until("the report is under way", lambda: sleeping(as_shipped.database))
+        as_shipped.database.terminate(pid)
+        assert request.result()[0] == 500
+    assert as_shipped.request("/orders/")[0] == 200
+
+
+def test_without_health_checks_one_request_fails_for_each_lost_connection(unchecked) -> None:
+    """Django learns of the loss from the failure, and then opens a new connection."""
+    unchecked.database.terminate(unchecked.backend())
+    assert unchecked.request("/connection/")[0] == 500
+    assert unchecked.request("/connection/")[0] == 200
+
+
+def sleeping(database: Database) -> int | None:
+    """Return the backend that is in the middle of a report."""
+    query = "select pid from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
+    row = database.admin.execute(query, [database.name]).fetchone()
+    return row[0] if row else None
+
+
+def test_readiness_tells_of_the_database_and_liveness_does_not(unchecked) -> None:
+    """Without a database the service is alive and not ready, and is ready again when the database is back."""
+    assert unchecked.request("/health/ready/")[0] == 200
+    assert allow_connections(unchecked.database, False) is False
+    try:
+        for pid in unchecked.database.backends():
+            unchecked.database.terminate(pid)
+        assert unchecked.request("/health/ready/")[0] == 503
+        assert unchecked.request("/health/live/")[0] == 200
+    finally:
+        allow_connections(unchecked.database, True)
+    until("the service is ready again", lambda: unchecked.request("/health/ready/")[0] == 200)
+
+
+def allow_connections(database: Database, allowed: bool) -> bool:
+    """Let nobody connect to the database, or everybody again."""
+    database.admin.execute(f'alter database "{database.name}" allow_connections {allowed}')
+    return allowed
+
+
+def test_reading_and_writing_works(as_shipped) -> None:
+    """The example's own endpoints: an order that was placed is listed."""
+    status, placed = as_shipped.request("/orders/", "POST", "customer=Ada")
+    assert status == 201
+    assert {"id": placed["id"], "customer": "Ada"} in as_shipped.request("/orders/")[1]["orders"]
+
+
+# ---- outside of requests -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def migrated_database(server, server_version, migrated) -> Iterator[Database]:
+    """A database of this proof's own with the project's tables."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        yield database
+
+
+def test_a_long_lived_command_recovers_because_it_closes_old_connections(project: Project, migrated_database) -> None:
+    """Between two rounds its connection is ended; close_old_connections and the health check make up for it."""
+    command = subprocess.Popen(
+        [sys.executable, "manage.py", "count_orders"],
+        cwd=project.folder,
+        env=project.environment(migrated_database.url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with command:
+        for _ in range(2):
+            command.stdin.write("\n")
+            command.stdin.flush()
+            assert command.stdout.readline() == "0 orders\n"
+            (backend,) = migrated_database.backends()
+            migrated_database.terminate(backend)
+        command.stdin.close()
+        assert command.wait(timeout=10) == 0
+    project.note()
+
+
+KEPT = """
+import django; django.setup()
+from django.db import connection
+from orders.background import {function}, pool
+print(list(pool.map(lambda _: {function}(), range(1))))
+with connection.cursor() as cursor:
+    cursor.execute("select count(*) from pg_stat_activity where datname = current_database() and state = 'idle'")
+    print(cursor.fetchone()[0])
+"""
+
+
+@pytest.mark.parametrize(("function", "kept"), [("count_and_keep", 1), ("count_and_close", 0)])
+def test_a_thread_of_your_own_keeps_its_connection_unless_it_closes_it(
+    project, migrated_database, function, kept
+) -> None:
+    """After the work is done, one connection is still open, or none where the thread closed it."""
+    code = KEPT.format(function=function)
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
+    result = project.run("-c", code, database_url=migrated_database.url, **settings)
+    assert result.stdout.split("\n")[:2] == ["[0]", str(kept)], result.stderr
+
+
+# ---- settings ------------------------------------------------------------------------------------------------
+
+SHOW = "from settings import prod; d = prod.DATABASES['default']; print(d['CONN_MAX_AGE'], d['CONN_HEALTH_CHECKS'])"
+ANY_URL = "postgresql://upstream:change-me@127.0.0.1:5432/upstream"
+
+
+def test_defaults_are_sixty_seconds_and_checked(project: Project) -> None:
+    """Nothing set: kept for 60 s, with health checks."""
+    assert project.run("-c", SHOW, database_url=ANY_URL).stdout == "60 True\n"
+
+
+def test_the_environment_wins_over_the_env_file(tmp_path: Path) -> None:
+    """A value comes from .env, unless the environment has one. The shipped example of that file is valid."""
+    project = Project(tmp_path)
+    (project.folder / ".env.example").rename(project.folder / ".env")
+    evidence.ran(project.snippets["upstream/.env.example"])
+    settings = {"DB_CONN_MAX_AGE": "5", "DJANGO_SECRET_KEY": "x"}
+    code = SHOW + "; print(d['NAME'], d['PORT'])"
+    result = project.run("-c", code, database_url="postgresql://upstream@127.0.0.1:6432/other", **settings)
+    assert result.stdout.splitlines() == ["5 True", "other 6432"], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("DB_CONN_MAX_AGE", "60  # one minute", "give a whole number of seconds"),
+        ("DB_CONN_MAX_AGE", "-1", "give a whole number of seconds"),
+        ("DB_CONN_MAX_AGE", "", "give a whole number of seconds"),
+        ("DB_CONN_HEALTH_CHECKS", "maybe", "give True or False"),
+        ("DB_CONN_HEALTH_CHECKS", "", "give True or False"),
+    ],
+)
+def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, what) -> None:
+    """A typing error stops the start with the variable, its value and what is wanted."""
+    settings = environment(load)
+    monkeypatch.setenv(name, value)
+    read = settings["seconds"] if name.endswith("AGE") else settings["flag"]
+    with pytest.raises(settings["ImproperlyConfigured"], match=what) as error:
+        read(name, 60)
+    assert f"{name}={value!r}" in str(error.value)
+
+
+@pytest.mark.parametrize(("value", "meant"), [("0", 0), (" 300 ", 300), ("none", None), ("None", None)])
+def test_seconds_may_be_unlimited(load, monkeypatch, value, meant) -> None:
+    """A whole number, or "none" for a connection that is kept for good."""
+    monkeypatch.setenv("DB_CONN_MAX_AGE", value)
+    assert environment(load)["seconds"]("DB_CONN_MAX_AGE", 60) == meant
+
+
+@pytest.mark.parametrize(("value", "meant"), [("True", True), ("off", False), ("0", False), ("YES", True)])
+def test_false_is_false(load, monkeypatch, value, meant) -> None:
+    """The text "False" is no true value, as it would be to Python."""
+    monkeypatch.setenv("DB_CONN_HEALTH_CHECKS", value)
+    assert environment(load)["flag"]("DB_CONN_HEALTH_CHECKS", default=True) is meant
+
+
+def environment(load) -> dict:
+    """Run the module that reads the environment, and return its names."""
+    snippet = load("upstream/settings/environment.py")
+    evidence.ran(snippet)
+    names: dict = {}
+    exec(compile(snippet.text, snippet.place, "exec"), names)
+    return names
+
+
+def test_a_malformed_value_stops_gunicorn(project: Project) -> None:
+    """The error is the last line that the settings leave behind."""
+    result = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        "ImproperlyConfigured: DB_CONN_MAX_AGE='soon': give a whole number of seconds, or \"none\" for no limit"
+    )
+
+
+def test_installed_versions_are_the_ones_required(load) -> None:
+    """requirements.txt names the releases that these proofs ran on."""
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+
+    snippet = load("upstream/requirements.txt")
+    for line in snippet.text.splitlines():
+        required = Requirement(line)
+        assert required.specifier.contains(version(required.name)), line
+    evidence.ran(snippet, "checked")

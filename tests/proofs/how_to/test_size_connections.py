@@ -1,0 +1,123 @@
+"""Proves docs/how-to/size-connections.md."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.stack.database import Database, Role, fresh
+from tests.stack.postgres import own_major
+
+SIZING = "sizing/connections.py"
+
+
+def fill(database: Database, limit: int) -> tuple[int, str]:
+    """Open connections until one is refused, at most `limit`; return how many there were, and the refusal."""
+    opened = []
+    try:
+        while len(opened) < limit:
+            opened.append(database.connect())
+    except psycopg.OperationalError as error:
+        return len(opened), str(error)
+    finally:
+        for connection in opened:
+            connection.close()
+    return limit, ""
+
+
+def needs_16() -> None:
+    """Leave a proof out, saying why, where our own servers do not know reserved_connections."""
+    if own_major() < 16:
+        pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
+
+
+def test_the_functions_give_what_their_comments_say(run_script, load) -> None:
+    """The script prints what stands behind each of its prints."""
+    run_script(load(SIZING))
+
+
+def test_every_row_of_the_table_adds_up(run_script, load) -> None:
+    """In each worked deployment the peak is no less than the web tier, and max_connections leaves room for it."""
+    names: dict[str, Any] = run_script(load(SIZING))
+    rows = names["worked_deployments"]()
+    assert rows
+    for row in rows:
+        assert row["At the peak"] >= row["Web tier"]
+        assert names["usable_slots"](row["max_connections"]) == row["At the peak"]
+
+
+def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, cluster) -> None:
+    """On a real server the function's number of connections opens, and the next is refused."""
+    names: dict[str, Any] = run_script(load(SIZING))
+    usable = names["usable_slots"](10)
+    with fresh(cluster(max_connections=10).server) as database:
+        opened, refusal = fill(database, limit=usable + 1)
+    assert opened == usable
+    assert "slots are reserved" in refusal
+
+
+def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
+    """Since PostgreSQL 16 a second setting keeps slots from ordinary roles."""
+    needs_16()
+    names: dict[str, Any] = run_script(load(SIZING))
+    usable = names["usable_slots"](10, reserved=2)
+    with fresh(cluster(max_connections=10, reserved_connections=2).server) as database:
+        opened, refusal = fill(database, limit=usable + 1)
+    assert opened == usable
+    assert "pg_use_reserved_connections" in refusal
+
+
+def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster) -> None:
+    """8 threads and 20 % on top, rounded to 10, lock the eighth thread out."""
+    names: dict[str, Any] = run_script(load(SIZING))
+    threads = names["web_connections"](processes=2, threads=4)
+    with fresh(cluster(max_connections=10).server) as database:
+        opened, refusal = fill(database, limit=threads)
+    assert opened == threads - 1
+    assert "slots are reserved" in refusal
+
+
+def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, load, cluster) -> None:
+    """What max_connections_for returns lets the peak in; a server with one slot fewer refuses the last."""
+    names: dict[str, Any] = run_script(load(SIZING))
+    peak = names["peak_connections"](names["web_connections"](processes=1, threads=2), migrations=1, other=2)
+    needed = names["max_connections_for"](peak)
+    with fresh(cluster(max_connections=needed).server) as database:
+        assert fill(database, limit=peak) == (peak, "")
+    with fresh(cluster(max_connections=needed - 1).server) as database:
+        opened, _ = fill(database, limit=peak)
+    assert opened == peak - 1
+
+
+def test_a_superuser_still_gets_in(cluster) -> None:
+    """The reserved slots are there for the one who has to look."""
+    server = cluster(max_connections=10).server
+    with fresh(server) as database:
+        held = [database.connect() for _ in range(7)]
+        try:
+            with server.connect() as connection:
+                assert connection.execute("select current_setting('is_superuser')").fetchone() == ("on",)
+        finally:
+            for connection in held:
+                connection.close()
+
+
+def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> None:
+    """With reserved_connections set, a role that was granted its use connects when the application no longer can."""
+    needs_16()
+    server = cluster(max_connections=10, reserved_connections=2).server
+    with fresh(server) as database:
+        oncall = Role(server)
+        database.psql(load("postgres/emergency_role.sql"), role=oncall.name)
+        held = [database.connect() for _ in range(5)]
+        try:
+            with pytest.raises(psycopg.OperationalError, match="pg_use_reserved_connections"):
+                database.connect()
+            with database.connect(user=oncall.name, password=oncall.password) as connection:
+                seen = connection.execute("select count(state) from pg_stat_activity where state = 'idle'").fetchone()
+            assert seen == (5,)
+        finally:
+            for connection in held:
+                connection.close()
+            with server.connect() as connection:
+                oncall.drop(connection)
