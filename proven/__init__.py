@@ -5,6 +5,7 @@ Read it in this order; each module imports only the ones above it:
     problems.py       one mistake: where, what, what to do
     snippets.py       a file under snippets/: text, regions, digest
     pages.py          a page under docs/: which macros it calls, on which line
+    handmade.py       code that stands on a page itself, which no page may
     proofs.py         a test under tests/proofs/: name, place, digest
     ledger.py         which proof ran which snippet, at which digest, on which stack
     evidence.py       what the running proof loads and runs

@@ -5,17 +5,17 @@
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, guide, pages, proofs, snippets, transcripts
+from proven import ROOT, guide, handmade, pages, proofs, snippets, transcripts
 from proven.guide import Guide
 from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
 
-# Names that pages may use besides the macros: Jinja's own functions.
-BUILTIN = {"range", "dict", "lipsum", "cycler", "joiner", "namespace"}
+PICTURES = "docs/assets"
 
 
 def problems(of: Guide) -> list[Problem]:
@@ -23,12 +23,13 @@ def problems(of: Guide) -> list[Problem]:
     found = list(of.broken)
     for page in of.pages:
         found += page.problems
-        found += _names(page)
+        found += handmade.problems(page.path, page.text, of.root)
         for path, call in page.shown():
             found += _shown(of, page, path, call)
         for name, call in page.claims():
             if name not in of.proofs:
                 found.append(Problem(page.path, call.line, f"no proof is called {name!r}{nearest(name, of.proofs)}"))
+        found += _pictures(of, page)
     found += _orphans(of)
     found += _proofs(of)
     return sorted(set(found))
@@ -73,18 +74,12 @@ def _state(of: Guide, proof: str) -> str:
     return "has passed before, but it or its snippet was edited since" if before and not runs else "has not run"
 
 
-def _names(page: Page) -> Iterator[Problem]:
-    known = set(pages.MACROS) | BUILTIN
-    for name, line in page.unknown.items():
-        if name not in known:
-            yield Problem(page.path, line, f"no macro or variable is called {name!r}{nearest(name, known)}")
-
-
 def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
     """Check one snippet(…), project(…) or compute(…) call."""
-    if path.endswith("/"):
-        if not any(guide.covers(path, known) for known in of.snippets):
-            yield Problem(page.path, call.line, f"no folder of snippets is called {path!r}")
+    if call.name == "project":
+        if not path.endswith("/") or not any(guide.covers(path, known) for known in of.snippets):
+            folders = {f"{folder}/" for known in of.snippets for folder in Path(known).parents if folder.name}
+            yield Problem(page.path, call.line, f"no folder of snippets is called {path!r}{nearest(path, folders)}")
         return
     snippet = of.snippets.get(path)
     if snippet is None:
@@ -92,20 +87,37 @@ def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
             hint = nearest(path, of.snippets)
             yield Problem(page.path, call.line, f"no snippet is called {path!r}{hint}")
         return
-    if call.name != "snippet":
+    if call.name == "compute":
+        functions = re.findall(r"^def (\w+)\(", snippet.text, re.MULTILINE)
+        if (name := call.given["function"]) not in functions:
+            yield Problem(page.path, call.line, f"{snippet.place} has no function {name!r}{nearest(name, functions)}")
         return
-    region = call.args[1] if len(call.args) > 1 else call.kwargs.get("region")
+    region = call.given.get("region")
     if region is not None and region not in snippet.regions:
         hint = nearest(region, snippet.regions)
         yield Problem(page.path, call.line, f"{snippet.place} has no region {region!r}{hint}")
         return
-    marked = call.kwargs.get("highlight")
-    for text in [marked] if isinstance(marked, str) else marked or []:
-        if text not in snippet.regions and text not in snippet.show(region):
+    marked = call.given.get("highlight") or []
+    for text in marked if isinstance(marked, list) else [marked]:
+        if not isinstance(text, str) or not snippet.lines_of(text, region):
             yield Problem(page.path, call.line, f"{snippet.place} has nothing to highlight that reads {text!r}")
-    if call.kwargs.get("transcript") and not transcripts.variants(snippet, of.root):
-        out = transcripts.file_of(snippet, None)
+    named = call.given.get("transcript")
+    recorded = transcripts.of_snippet(snippet, of.root)
+    if named and not recorded:
+        out = transcripts.file_of(snippet)
         yield Problem(page.path, call.line, f"{out} is not there: make record ONLY={snippet.place}")
+    elif named and named is not True and named not in recorded:
+        hint = nearest(named, recorded)
+        yield Problem(page.path, call.line, f"{snippet.place} has no transcript called {named!r}{hint}")
+
+
+def _pictures(of: Guide, page: Page) -> Iterator[Problem]:
+    """Check that each picture(…) is there."""
+    for call in page.calls:
+        if call.name == "picture" and not (of.root / PICTURES / call.given["name"]).is_file():
+            known = [file.name for file in (of.root / PICTURES).glob("*.svg")]
+            hint = nearest(call.given["name"], known)
+            yield Problem(page.path, call.line, f"no picture in {PICTURES}/ is called {call.given['name']!r}{hint}")
 
 
 def _orphans(of: Guide) -> Iterator[Problem]:
@@ -113,7 +125,7 @@ def _orphans(of: Guide) -> Iterator[Problem]:
     for path, snippet in of.snippets.items():
         if snippet.text.strip() and not of.where_shown(path):
             yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
-    known = {Path(transcripts.file_of(snippet, None)).with_suffix("") for snippet in of.snippets.values()}
+    known = {Path(transcripts.file_of(snippet)).with_suffix("") for snippet in of.snippets.values()}
     for file in sorted((of.root / snippets.FOLDER).rglob("*.out")):
         path = file.relative_to(of.root)
         if path.parent / path.name.split(".")[0] not in known:

@@ -30,7 +30,7 @@ current = Evidence()
 
 def begin() -> Evidence:
     """Forget the proof before."""
-    global current
+    global current  # noqa: PLW0603
     current = Evidence()
     return current
 

@@ -70,9 +70,9 @@ class Macros:
         region: str | None = None,
         title: str | None = None,
         highlight: str | list[str] | None = None,
-        transcript: bool = False,
+        transcript: bool | str = False,
     ) -> str:
-        """Show a snippet or one region of it; with its transcript below where asked.
+        """Show a snippet or one region of it; below it all its transcripts, or the one that is named.
 
         `highlight` names lines by a text in them or by a region, never by number.
         """
@@ -81,11 +81,14 @@ class Macros:
             return self._block(self._mistake(path))
         code = snippet.show(region)
         heading = title or (f"{snippet.path} · {region}" if region else snippet.path)
-        marked = _marked_lines(snippet, region, highlight)
+        names = [highlight] if isinstance(highlight, str) else highlight or []
+        marked = sorted({line for name in names for line in snippet.lines_of(name, region)})
         lines = _fence(code, snippet.language, heading, marked)
         if transcript:
-            for variant, recorded in transcripts.variants(snippet, self.guide.root).items():
-                lines += ["", *_fence(recorded, "text", f"what it prints{variant and ' on '}{variant}", [])]
+            recorded = transcripts.of_snippet(snippet, self.guide.root)
+            for name in recorded if transcript is True else [transcript]:
+                heading = "what it prints" + (f": {name}" if name else "")
+                lines += ["", *_fence(recorded.get(name, "not recorded yet\n"), "text", heading, [])]
         lines += ["", *self._proof_line(snippet)]
         return self._block(lines)
 
@@ -120,7 +123,7 @@ class Macros:
             return " ".join(self._mistake(path))
         if path not in self.modules:
             module = types.ModuleType(Path(path).stem)
-            exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)
+            exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)  # noqa: S102
             self.modules[path] = module
         value = getattr(self.modules[path], function)(*args, **kwargs)
         return self._block(table(value)) if isinstance(value, list) else str(value)
@@ -248,20 +251,6 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> list[str]
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
     options = f' title="{title}"' + (f' hl_lines="{" ".join(map(str, marked))}"' if marked else "")
     return [f"{ticks}{language}{options}", *code.rstrip("\n").splitlines(), ticks]
-
-
-def _marked_lines(snippet: Snippet, region: str | None, highlight: str | list[str] | None) -> list[int]:
-    """Return the numbers, within what is shown, of the lines that hold a text or belong to a region."""
-    first = snippet.regions[region].first if region else 1
-    marked: set[int] = set()
-    for text in [highlight] if isinstance(highlight, str) else highlight or []:
-        if text in snippet.regions:
-            part = snippet.regions[text]
-            marked.update(range(part.first - first + 1, part.last - first + 2))
-        else:
-            shown = snippet.show(region).splitlines()
-            marked.update(number for number, line in enumerate(shown, start=1) if text in line)
-    return sorted(marked)
 
 
 def _docstring(root: Path, path: str, name: str) -> list[str]:

@@ -4,8 +4,10 @@ Pages are read twice: here, without rendering them, so that every mistake is fou
 and by the site's macros, which ask only on which line they stand.
 """
 
+import inspect
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +15,53 @@ import jinja2
 from jinja2 import nodes
 
 from proven import ROOT
-from proven.problems import Problem
+from proven.problems import Problem, nearest
 
 FOLDER = "docs"
-# What pages may call; macros.py defines each.
-MACROS = ("snippet", "project", "proven", "proofs", "compute", "picture")
-FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
-# Code that a reader would see and that no proof runs. The fence may stand in a list, a quote or an admonition.
-HAND_TYPED = [
-    (re.compile(r"^[\s>]*(?:[-*+]\s+|\d+[.)]\s+)*(?:```|~~~)"), "a code block is typed by hand"),
-    (re.compile(r"<pre\b", re.IGNORECASE), "HTML <pre> is typed by hand"),
-]
-INDENTED = re.compile(r"^(?: {4}|\t)\s*\S")
-# An indented line belongs to the block above it when that is a list, an admonition, a tab or a footnote.
-NESTING = re.compile(r"^\s*(?:[-*+]\s|\d+[.)]\s|!!!|\?\?\?|===|\[\^|:\s)")
+# What pages may call, with which arguments; macros.py says what each gives.
+MACROS: dict[str, Callable[..., None]] = {
+    "snippet": lambda path, region=None, title=None, highlight=None, transcript=False: None,
+    "project": lambda folder: None,
+    "proven": lambda name, *names: None,
+    "compute": lambda path, function, *args, **kwargs: None,
+    "picture": lambda name: None,
+    "proofs": lambda: None,
+}
+# The macros that give whole blocks, and those that show snippets, with the argument that names them.
+BLOCKS = ("snippet", "project", "proofs")
+SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
+# What MkDocs takes for a page, or publishes as it is, and nothing here would read.
+OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
+# As MkDocs finds it.
+FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One macro call on a page. Arguments that are not constants are None."""
+    """One macro call on a page, and its arguments by the names that MACROS gives them."""
 
     name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    given: dict[str, Any]
     line: int
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page's path from the project's root, its macro calls, and what is wrong with its text."""
+    """A page's path from the project's root, its text, its macro calls, and what is wrong with them."""
 
     path: str
+    text: str = ""  # without front matter, each line where it was
     calls: tuple[Call, ...] = ()
     problems: tuple[Problem, ...] = ()
-    unknown: dict[str, int] = field(default_factory=dict)  # names that nothing defines: line
 
     def shown(self) -> list[tuple[str, Call]]:
         """Return the snippets that the page shows or computes with, with their calls."""
-        return [(str(c.args[0]), c) for c in self.calls if c.name in ("snippet", "project", "compute") and c.args]
+        return [(str(call.given[SHOWN[call.name]]), call) for call in self.calls if call.name in SHOWN]
 
     def claims(self) -> list[tuple[str, Call]]:
         """Return the proofs that the page's claims name, with their calls."""
-        return [(str(name), c) for c in self.calls if c.name == "proven" for name in c.args]
+        claims = [call for call in self.calls if call.name == "proven"]
+        return [(str(name), call) for call in claims for name in (call.given["name"], *call.given.get("names", ()))]
 
 
 def front_matter_lines(text: str) -> int:
@@ -64,71 +71,79 @@ def front_matter_lines(text: str) -> int:
 
 
 def parse(path: str, text: str) -> Page:
-    """Find a page's macro calls and the code typed by hand in it."""
+    """Find a page's macro calls, and whatever else a template's language would make of it."""
     skipped = front_matter_lines(text)
     lines = text.splitlines()
     body = "\n" * skipped + "\n".join(lines[skipped:])
-    problems = list(_hand_typed(path, lines, skipped))
+    problems = [
+        Problem(path, number, "a macro is called in the front matter, where nothing runs it")
+        for number, line in enumerate(lines[:skipped], start=1)
+        if "{{" in line or "{%" in line
+    ]
     try:
-        tree = jinja2.Environment().parse(body)
+        # Nothing is rendered from this, so nothing has to be escaped.
+        found = list(_calls(path, jinja2.Environment().parse(body)))  # noqa: S701
     except jinja2.TemplateSyntaxError as error:
-        problems.append(Problem(path, error.lineno, f"the macro call cannot be read: {error.message}"))
-        return Page(path, problems=tuple(problems))
-    calls = tuple(_call(node) for node in tree.find_all(nodes.Call) if isinstance(node.node, nodes.Name))
-    defined = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
-    used = {
-        node.name: node.lineno for node in tree.find_all(nodes.Name) if node.ctx == "load" and node.name not in defined
-    }
-    return Page(path, calls, tuple(problems), used)
+        found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
+    calls = tuple(part for part in found if isinstance(part, Call))
+    problems += [part for part in found if isinstance(part, Problem)]
+    return Page(path, body, calls, tuple(problems))
 
 
 def read_all(root: Path = ROOT) -> list[Page]:
     """Return every page, sorted by path."""
-    files = sorted((root / FOLDER).rglob("*.md"))
-    return [parse(file.relative_to(root).as_posix(), file.read_text(encoding="utf-8")) for file in files]
+    files = sorted(file for file in (root / FOLDER).rglob("*") if file.suffix in (".md", *OTHER_PAGES))
+    return [_read(file, file.relative_to(root).as_posix()) for file in files]
 
 
-def _call(node: nodes.Call) -> Call:
-    assert isinstance(node.node, nodes.Name)
-    return Call(
-        node.node.name,
-        tuple(_constant(arg) for arg in node.args),
-        {pair.key: _constant(pair.value) for pair in node.kwargs},
-        node.lineno,
-    )
-
-
-def _constant(node: nodes.Expr) -> Any:
+def _read(file: Path, path: str) -> Page:
+    if file.suffix in OTHER_PAGES:
+        return Page(path, problems=(Problem(path, 1, "a page is Markdown, and its name ends in .md: rename it"),))
     try:
-        return node.as_const()
+        return parse(path, file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+
+
+def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:
+    """Return each macro call, and a problem for anything else: a page computes nothing itself."""
+    for statement in tree.body:
+        if not isinstance(statement, nodes.Output):
+            yield Problem(path, statement.lineno, "a page holds {{ macro calls }} and no other template language")
+            continue
+        for index, part in enumerate(statement.nodes):
+            if not isinstance(part, nodes.TemplateData):
+                found = _call(path, part)
+                yield found
+                if isinstance(found, Call) and found.name in BLOCKS and not _alone(statement.nodes, index):
+                    yield Problem(path, found.line, f"{found.name}() gives a block: put the call on a line of its own")
+
+
+def _call(path: str, node: nodes.Expr) -> Call | Problem:
+    """Return a call with its arguments bound to their names, or what is wrong with it."""
+    called = node.node if isinstance(node, nodes.Call) else node
+    if isinstance(called, nodes.Name) and called.name not in MACROS:
+        hint = nearest(called.name, MACROS)
+        return Problem(path, node.lineno, f"no macro or variable is called {called.name!r}{hint}")
+    if not isinstance(node, nodes.Call) or not isinstance(called, nodes.Name):
+        return Problem(path, node.lineno, "a page holds {{ macro calls }} and no other template language")
+    signature = inspect.signature(MACROS[called.name])
+    try:
+        if node.dyn_args or node.dyn_kwargs:
+            raise nodes.Impossible
+        positional = [argument.as_const() for argument in node.args]
+        bound = signature.bind(*positional, **{pair.key: pair.value.as_const() for pair in node.kwargs})
     except nodes.Impossible:
-        return None
+        return Problem(path, node.lineno, f"{called.name}() needs arguments that are written out")
+    except TypeError as error:
+        wrong = [pair.key for pair in node.kwargs if pair.key not in signature.parameters]
+        hint = nearest(wrong[0], signature.parameters) if wrong else ""
+        return Problem(path, node.lineno, f"{called.name}() cannot be called so: {error}{hint}")
+    return Call(called.name, bound.arguments, node.lineno)
 
 
-def _hand_typed(path: str, lines: list[str], skipped: int) -> list[Problem]:
-    """Return a problem for each code block that does not come from a snippet."""
-    found: list[Problem] = []
-    what_to_do = "put the code in a file under snippets/ and call {{ snippet(…) }}"
-    nested = after_blank = False
-    in_fence = ""
-    for number, line in enumerate(lines[skipped:], start=skipped + 1):
-        stripped = line.lstrip(" \t>")
-        if in_fence:
-            if stripped.startswith(in_fence):
-                in_fence = ""
-            continue
-        for pattern, what in HAND_TYPED:
-            if pattern.search(line):
-                found.append(Problem(path, number, f"{what}: {what_to_do}"))
-                fence = re.search(r"```|~~~", line)
-                in_fence = fence[0] if fence and pattern is HAND_TYPED[0][0] else ""
-        if not line.strip():
-            after_blank = True
-            continue
-        if not line[0].isspace():
-            nested = bool(NESTING.match(line))
-        elif not nested and after_blank and INDENTED.match(line):
-            found.append(Problem(path, number, f"an indented code block is typed by hand: {what_to_do}"))
-            nested = True  # one message a block
-        after_blank = False
-    return found
+def _alone(parts: list[nodes.Expr], index: int) -> bool:
+    """Return whether nothing but space stands on a call's line before and after it."""
+    texts = [part.data if isinstance(part, nodes.TemplateData) else "{{…}}" for part in parts]
+    before, after = "".join(texts[:index]), "".join(texts[index + 1 :])
+    return not before.rpartition("\n")[2].strip() and not after.partition("\n")[0].strip()

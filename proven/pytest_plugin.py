@@ -6,7 +6,7 @@ writes the ledger, points every failure at the pages it makes untrue, and ends w
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def load() -> Iterator[Any]:
+def load() -> Callable[[str], Snippet]:
     """Load a snippet that this proof then runs: load("postgres/usage.sql")."""
-    yield evidence.load
+    return evidence.load
 
 
 @pytest.fixture
@@ -48,8 +48,11 @@ def transcript(request: pytest.FixtureRequest) -> Any:
     """Compare what a snippet printed with its transcript: transcript(snippet, output, volatile=[(r"\\d+", "N")])."""
     record = request.config.getoption("record")
 
-    def settle(snippet: Snippet, output: str, volatile: list[transcripts.Normaliser] | None = None) -> None:
-        transcripts.settle(snippet, output, volatile or [], record=record, variant=evidence.current.variant)
+    def settle(
+        snippet: Snippet, output: str, volatile: list[transcripts.Normaliser] | None = None, case: str | None = None
+    ) -> None:
+        variant = evidence.current.variant
+        transcripts.settle(snippet, output, volatile or [], record=record, case=case, variant=variant)
 
     return settle
 
@@ -180,7 +183,7 @@ class Session:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.worker:
-            self.config.workeroutput["proof_cpu"] = self.proof_cpu
+            self.config.workeroutput["proof_cpu"] = self.proof_cpu  # type: ignore[attr-defined]
             return
         if not self.runs:
             return
@@ -217,7 +220,8 @@ class Session:
 
     def _summary(self) -> Iterator[str]:
         passed = sum(run.outcome == "passed" for run in self.runs)
-        yield f"proofs    {passed} of {len(self.runs)} passed, {self.proof_cpu / len(self.runs) * 1000:.0f} ms of CPU each"
+        each = self.proof_cpu / len(self.runs) * 1000
+        yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
         now = guide.read()
         seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
         shown = [path for path in seen if now.where_shown(path)]

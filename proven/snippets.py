@@ -24,6 +24,10 @@ FOLDER = "snippets"
 MARKER = re.compile(
     r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
 )
+# What was meant to be one, and would be shown. An option called --region is none.
+LIKE_A_MARKER = re.compile(
+    r"(?:\#\s*|--\s+|;\s*|//\s*|<!--\s*|\{\#\s*|/\*\s*)(?:end)?region\b(?:\s*:|\s*[\w-]*\W*$)", re.IGNORECASE
+)
 # What Pygments does not know by name.
 LANGUAGES = {".env": "bash", ".env.example": "bash", ".out": "text", "requirements.txt": "text"}
 
@@ -72,6 +76,14 @@ class Snippet:
         margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
         return "".join(line[margin:] + "\n" for line in lines)
 
+    def lines_of(self, text: str, region: str | None = None) -> list[int]:
+        """Return the lines, counted from 1 in what is shown, that belong to a region of this name or hold this text."""
+        shown = self.regions[region] if region else Region(1, len(self.source_lines))
+        if text in self.regions:
+            part = self.regions[text]
+            return [n - shown.first + 1 for n in range(part.first, part.last + 1) if shown.first <= n <= shown.last]
+        return [n for n, line in enumerate(self.show(region).splitlines(), start=1) if text in line]
+
     def source_line(self, line: int) -> int:
         """Return the file's line for a line of the text, both from 1; the nearest one for a line past the end."""
         if not self.source_lines:
@@ -94,7 +106,7 @@ def language(path: str) -> str:
 def parse(path: str, source: str) -> Snippet:
     """Split a snippet's source into what is shown and where its regions are.
 
-    Raises ProblemError, with the line, for a region that is unclosed, repeated, empty or never opened.
+    Raises ProblemError, with the line, for a region that is unclosed, repeated, empty, never opened or misspelled.
     """
     place = f"{FOLDER}/{path}"
     shown: list[str] = []
@@ -104,6 +116,9 @@ def parse(path: str, source: str) -> Snippet:
     for number, line in enumerate(source.splitlines(keepends=True), start=1):
         marker = MARKER.match(line)
         if marker is None:
+            if LIKE_A_MARKER.search(line):
+                message = "a reader would see this marker: a line of its own, '# region: name' or '# endregion: name'"
+                raise ProblemError(place, number, message)
             shown.append(line)
             numbers.append(number)
             continue

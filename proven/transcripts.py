@@ -3,7 +3,8 @@
 Values that differ from run to run (a process id, an age) are normalised on both sides before the comparison. When
 a transcript is recorded again and only such values differ, the file is left as it is, so that diffs stay small.
 
-Where another stack prints something else, that is a variant, in a file of its own: usage.PostgreSQL-15.out.
+One snippet may have several: one for each case that a proof puts it in, and where another stack prints something
+else, one for that variant: closed_connection.crashed.out, usage.PostgreSQL-15.out.
 """
 
 import difflib
@@ -33,6 +34,7 @@ def settle(
     volatile: list[Normaliser],
     *,
     record: bool,
+    case: str | None = None,
     variant: str | None = None,
     root: Path = ROOT,
 ) -> None:
@@ -41,15 +43,14 @@ def settle(
     A stack other than the default one names itself as `variant`; it has a file of its own only where it differs.
     Raises ProblemError with a diff and the command that accepts the new output.
     """
-    path = file_of(snippet, None)
-    if variant and ((root / file_of(snippet, variant)).exists() or (record and (root / path).exists())):
-        path = file_of(snippet, variant)
+    default, other = file_of(snippet, case), file_of(snippet, case, variant)
+    path = other if (root / other).exists() else default
+    old = _read(root / path)
     new = "\n".join(line.rstrip() for line in output.strip("\n").splitlines()) + "\n"
-    old = _read(root / path) or (_read(root / file_of(snippet, None)) if record else "")
     if old and normalise(old, volatile) == normalise(new, volatile):
         return
     if record:
-        (root / path).write_text(new, encoding="utf-8")
+        (root / (other if old else default)).write_text(new, encoding="utf-8")
         return
     accept = f"if the new output is right: make record ONLY={snippet.place}"
     if not old:
@@ -59,19 +60,18 @@ def settle(
     raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff))
 
 
-def file_of(snippet: Snippet, variant: str | None) -> str:
-    """Return where a transcript is, from the project's root."""
+def file_of(snippet: Snippet, *names: str | None) -> str:
+    """Return where a transcript is, from the project's root; the names are its case and its variant, if any."""
     path = Path(snippets.FOLDER, snippet.path)
-    return path.with_suffix(f".{variant}.out" if variant else ".out").as_posix()
+    return path.with_suffix("." + ".".join([*filter(None, names), "out"])).as_posix()
 
 
-def variants(snippet: Snippet, root: Path = ROOT) -> dict[str, str]:
-    """Return a snippet's transcripts by what they are called on a page; the default one is called ""."""
-    default = root / file_of(snippet, None)
-    found = {"": _read(default)} if default.exists() else {}
-    for file in sorted(default.parent.glob(f"{default.stem}.*.out")):
-        found[file.name.removeprefix(f"{default.stem}.").removesuffix(".out").replace("-", " ")] = _read(file)
-    return found
+def of_snippet(snippet: Snippet, root: Path = ROOT) -> dict[str, str]:
+    """Return a snippet's transcripts by what a page calls them; the one without a case or variant is called ""."""
+    default = root / file_of(snippet)
+    files = [default, *sorted(default.parent.glob(f"{default.stem}.*.out"))]
+    names = (file.name.removeprefix(default.stem).removesuffix(".out").strip(".") for file in files)
+    return {re.sub(r"[-_]", " ", name.replace(".", ", ")): _read(f) for name, f in zip(names, files, strict=True) if f.exists()}
 
 
 def _read(file: Path) -> str:

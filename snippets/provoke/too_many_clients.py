@@ -10,4 +10,7 @@ try:
         connections.append(psycopg.connect(os.environ["DATABASE_URL"]))
 except psycopg.OperationalError as error:
     print(f"{len(connections)} connections, then:")
-    print(str(error).partition("failed: ")[2])
+    print(str(error).rpartition("failed: ")[2])
+finally:
+    for connection in connections:
+        connection.close()

@@ -10,6 +10,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import Database, fresh
+from tests.stack.scripts import execute
 from tests.stack.upstream import Gunicorn, Project, serving
 from tests.stack.wait import until
 
@@ -293,11 +294,7 @@ def test_false_is_false(load, monkeypatch, value, meant) -> None:
 
 def environment(load) -> dict:
     """Run the module that reads the environment, and return its names."""
-    snippet = load("upstream/settings/environment.py")
-    evidence.ran(snippet)
-    names: dict = {}
-    exec(compile(snippet.text, snippet.place, "exec"), names)
-    return names
+    return execute(load("upstream/settings/environment.py"))
 
 
 def test_a_malformed_value_stops_gunicorn(project: Project) -> None:

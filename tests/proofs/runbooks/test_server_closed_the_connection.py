@@ -1,0 +1,92 @@
+"""Proves docs/runbooks/server-closed-the-connection.md."""
+
+import os
+import signal
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.stack.database import Role, fresh
+from tests.stack.wait import until
+
+AGES = (r"\d+:\d{2}:\d{2}", "AGE")
+
+
+def test_a_terminated_session_has_a_text_for_each_driver(database, load, printed, transcript) -> None:
+    """psycopg 3 tells that an administrator ended it; psycopg2 only that the server closed it unexpectedly."""
+    snippet = load("provoke/closed_connection.py")
+    transcript(snippet, printed(snippet, DATABASE_URL=database.url))
+
+
+def test_a_session_that_was_idle_too_long_has_its_own_text(database, load, printed, transcript) -> None:
+    """psycopg 3 names idle_session_timeout; psycopg2 says the same as for any other end."""
+    snippet = load("provoke/idle_timeout.py")
+    transcript(snippet, printed(snippet, DATABASE_URL=database.url))
+
+
+def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> None:
+    """As by the kernel's out-of-memory killer: no reason reaches the victim, and PostgreSQL ends every other session."""
+    own = cluster(cluster_name="killed")
+    with fresh(own.server) as database:
+        started = database.admin.execute("select pg_postmaster_start_time()").fetchone()
+        connections = [driver.connect(database.url) for driver in (psycopg, psycopg2, psycopg, psycopg2)]
+        os.kill(connections[0].info.backend_pid, signal.SIGKILL)
+        said = [until("the session ends", lambda c=c: said_by(c)) for c in connections]
+        # The server recovers by itself: the same postmaster, every session new.
+        until("the server has recovered", lambda: answers(own.server))
+        database.follow(own.server)
+        assert database.admin.execute("select pg_postmaster_start_time()").fetchone() == started
+        for connection in connections:
+            connection.close()
+    by_psycopg, by_psycopg2 = "consuming input failed: ", ""
+    assert said == [f"{prefix}server closed the connection unexpectedly" for prefix in (by_psycopg, by_psycopg2) * 2]
+
+
+def said_by(connection) -> str | None:
+    """Return the first line of the error that a query on a connection raises, or None while it raises none."""
+    try:
+        connection.cursor().execute("select 1")
+    except (psycopg.OperationalError, psycopg2.OperationalError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def answers(server) -> bool:
+    """Return whether the server lets a superuser in."""
+    try:
+        return server.quiet()
+    except psycopg.OperationalError:
+        return False
+
+
+def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
+    """A start a moment ago means a restart; a timeout that is not 0 names itself, and who set it."""
+    role = Role(database.server)
+    database.psql(load("postgres/role_timeouts.sql"), role=role.name)
+    snippet = load("postgres/who_closes.sql")
+    output = database.psql(snippet)
+    role.drop(database.admin)
+    others = [line for line in output.splitlines() if "role " in line and role.name not in line]
+    mine = "\n".join(line for line in output.splitlines() if line not in others)
+    transcript(snippet, mine.replace(role.name, "upstream"), volatile=[AGES, (r"\(\d+ rows\)", ""), (r"\d+s\b", "Ns")])
+
+
+def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
+    """The timeouts apply to sessions that the role opens from then on."""
+    database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
+    with database.connect() as connection:
+        shown = connection.execute("select current_setting('idle_in_transaction_session_timeout')").fetchone()
+    assert shown == ("1min",)
+
+
+def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
+    """After idle_in_transaction_session_timeout the next statement fails with SQLSTATE 25P03."""
+    with database.connect(options="-c idle_in_transaction_session_timeout=50ms", autocommit=False) as connection:
+        connection.execute("select 1")
+        until("the server ends it", lambda: database.backends() == [])
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout, match="idle-in-transaction timeout"):
+            connection.execute("select 1")
+        with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
+            connection.execute("select 1")
+        connection.close()

@@ -1,0 +1,90 @@
+"""Proves docs/runbooks/too-many-clients.md: the failure, what finds it, what ends it."""
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from proven.problems import ProblemError
+from tests.stack.database import fresh
+from tests.stack.postgres import own_major
+from tests.stack.wait import until
+
+TOO_MANY = "provoke/too_many_clients.py"
+
+
+@pytest.fixture
+def full(cluster, sessions):
+    """A database on a server of 10 slots whose application holds every slot that it can have."""
+    with fresh(cluster(max_connections=10).server) as database:
+        for _ in range(7):
+            sessions(database)
+        yield database
+
+
+def test_an_ordinary_role_is_refused_while_slots_are_left(cluster, load, printed, transcript) -> None:
+    """The first refusal an application sees speaks of reserved slots, in the words of its server's version."""
+    snippet = load(TOO_MANY)
+    with fresh(cluster(max_connections=10).server) as database:
+        output = printed(snippet, DATABASE_URL=database.url)
+    words = "non-replication superuser connections" if own_major() < 16 else "roles with the SUPERUSER attribute"
+    assert f"FATAL:  remaining connection slots are reserved for {words}" in output
+    transcript(snippet, output)
+
+
+def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, load, printed, transcript) -> None:
+    """Only when superusers hold the last three slots does the famous text appear."""
+    snippet = load(TOO_MANY)
+    server = cluster(max_connections=10).server
+    with fresh(server) as database:
+        output = printed(snippet, DATABASE_URL=conninfo.make_conninfo(server.superuser, dbname=database.name))
+    assert "FATAL:  sorry, too many clients already" in output
+    transcript(snippet, output, case="as-superuser")
+
+
+def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
+    """As the application's role the diagnosis itself is refused; a superuser gets in."""
+    snippet = load("postgres/usage.sql")
+    with pytest.raises(ProblemError, match="remaining connection slots are reserved"):
+        full.psql(snippet, superuser=False)
+    percent_used = int(full.psql(snippet).splitlines()[2].rpartition("|")[2])
+    assert percent_used >= 100
+
+
+def test_clients_names_the_application_that_holds_the_slots(full, load) -> None:
+    """The application with the most connections stands first."""
+    first = full.psql(load("postgres/clients.sql")).splitlines()[2]
+    assert [part.strip() for part in first.split("|")] == ["upstream", "idle", "7"]
+
+
+def test_closing_idle_connections_lets_the_application_in_again(full, load) -> None:
+    """The mitigation takes nothing from a request that runs, and works at once."""
+    with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
+        full.connect()
+    full.psql(load("postgres/close_idle.sql"), application="upstream", idle_for="0")
+    until("slots are free", lambda: len(full.backends()) == 0)
+    full.connect().close()
+
+
+def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) -> None:
+    """After ALTER SYSTEM and a reload the limit is the old one, marked pending_restart; after a restart it is the new."""
+    own = cluster(max_connections=10, cluster_name="restarted")
+    slots = load("postgres/slots.sql")
+    with fresh(own.server) as database:
+        database.psql(load("postgres/raise_max_connections.sql"), slots="12")
+        transcript(slots, database.psql(slots), case="before-the-restart")
+        own.restart()
+        database.follow(own.server)
+        transcript(slots, database.psql(slots), case="after-the-restart")
+        database.admin.execute("alter system reset max_connections")
+
+
+def test_the_application_may_not_change_the_limit(database, load) -> None:
+    """ALTER SYSTEM takes a superuser, or a role that was granted that setting."""
+    with pytest.raises(ProblemError, match="permission denied to set parameter"):
+        database.psql(load("postgres/raise_max_connections.sql"), superuser=False, slots="100")
+
+
+def test_both_statements_in_one_command_fail(database) -> None:
+    """Sent together, as `psql --command` does, they are one transaction, in which ALTER SYSTEM cannot run."""
+    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="ALTER SYSTEM cannot run inside a transaction block"):
+        database.admin.execute("alter system set max_connections = 100; select pg_reload_conf();")
