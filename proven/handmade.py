@@ -5,7 +5,6 @@ indentation, and nothing has to be guessed.
 """
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from html import unescape
 from pathlib import Path
@@ -23,19 +22,27 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 
 
-def problems(path: str, text: str, root: Path) -> Iterator[Problem]:
+def problems(path: str, text: str, root: Path) -> list[Problem]:
     """Return a problem for each code block on a page. `text` is without its front matter, each line where it was."""
+    found = _found(text, (root / "mkdocs.yml").read_text(encoding="utf-8"))
+    return [Problem(path, line, f"{what} is typed by hand: {WHAT_TO_DO}") for line, what in found]
+
+
+@cache  # `make serve` asks again for every page when one was edited
+def _found(text: str, configuration: str) -> list[tuple[int, str]]:
+    """Return the line of each code block, and what it is."""
     lines = text.splitlines()
     fences = [number for number, line in enumerate(lines, start=1) if FENCE.search(line)]
     if fences:  # every other one closes what the one before it opened
-        yield from (Problem(path, line, f"a code block is typed by hand: {WHAT_TO_DO}") for line in fences[::2])
-        return
-    html = COMMENT.sub("", _converter((root / "mkdocs.yml").read_text(encoding="utf-8")).reset().convert(text))
+        return [(line, "a code block") for line in fences[::2]]
+    html = COMMENT.sub("", _converter(configuration).reset().convert(text))
+    found = []
     last = 0
     for block in BLOCK.finditer(html):
         last = _line(lines, last, html[block.end() :])
         what = "an HTML block of code" if BLOCK.search(lines[last - 1]) else "an indented code block"
-        yield Problem(path, last, f"{what} is typed by hand: {WHAT_TO_DO}")
+        found.append((last, what))
+    return found
 
 
 def _line(lines: list[str], after: int, shown: str) -> int:

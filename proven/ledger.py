@@ -73,8 +73,17 @@ def load(file: Path) -> list[Run]:
 
 
 def merge(older: list[Run], newer: list[Run]) -> list[Run]:
-    """Return both, where the newer run of the same proof on the same stack replaces the older one."""
-    merged = {run.key: run for run in older}
+    """Return both, where the newer run of the same proof on the same stack replaces the older one.
+
+    A proof may have failed before it knew all of its stack: such a run is replaced by one that knows more.
+    """
+    ran = {(run.proof, run.case): run for run in newer}
+
+    def made_good(run: Run) -> bool:
+        later = ran.get((run.proof, run.case))
+        return later is not None and run.outcome == "failed" and run.stack.items() <= later.stack.items()
+
+    merged = {run.key: run for run in older if not made_good(run)}
     merged.update({run.key: run for run in newer})
     return sorted(merged.values(), key=lambda run: run.key)
 

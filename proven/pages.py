@@ -32,6 +32,7 @@ BLOCKS = ("snippet", "project", "proofs")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # As MkDocs finds it.
 FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
 
@@ -82,7 +83,7 @@ def parse(path: str, text: str) -> Page:
     ]
     try:
         # Nothing is rendered from this, so nothing has to be escaped.
-        found = list(_calls(path, jinja2.Environment().parse(body)))  # noqa: S701
+        found = list(_calls(path, jinja2.Environment().parse(_visible(body))))  # noqa: S701
     except jinja2.TemplateSyntaxError as error:
         found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
     calls = tuple(part for part in found if isinstance(part, Call))
@@ -103,6 +104,11 @@ def _read(file: Path, path: str) -> Page:
         return parse(path, file.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+
+
+def _visible(text: str) -> str:
+    """Return a page without its comments, each line where it was: what stands in one shows a reader nothing."""
+    return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
 
 
 def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:

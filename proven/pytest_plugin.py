@@ -148,7 +148,7 @@ class Session:
         if proof is None:
             return
         if report.failed:
-            self.failures += list(made_untrue(self._guide(), seen, report, proof))
+            self.failures += dict.fromkeys(made_untrue(self._guide(), seen, report, proof))
         self.runs.append(
             Run(
                 seen["proof"],

@@ -1,9 +1,10 @@
--- Are connections reused? How many transactions each session of this database has had, and how long it lasted.
--- Sessions are counted when they begin, their times and transactions when they end.
+-- Are connections reused? What the sessions of this database got done.
+-- A session counts when it begins, its time and transactions when it ends.
 select
     sessions,
     xact_commit + xact_rollback as transactions,
-    round((xact_commit + xact_rollback) / greatest(sessions, 1)::numeric, 1) as transactions_per_session,
+    round((xact_commit + xact_rollback) / greatest(sessions, 1)::numeric, 1)
+        as transactions_per_session,
     round((session_time / greatest(sessions, 1))::numeric) as mean_session_ms,
     round((active_time / greatest(session_time, 1))::numeric, 2) as busy_share
 from pg_stat_database

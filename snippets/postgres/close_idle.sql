@@ -1,5 +1,5 @@
--- Close the connections of one application that have done nothing for a while. Its next request opens a new one.
--- psql --set=application=upstream --set=idle_for='10 minutes' --file=close_idle.sql
+-- Close the connections of one application that have been idle for a while.
+-- psql --set=application=upstream --set=idle_for='5 min' --file=close_idle.sql
 select
     application_name,
     pg_terminate_backend(pid) as closed

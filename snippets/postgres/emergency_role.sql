@@ -1,3 +1,4 @@
--- A login that still gets in when ordinary roles are locked out, and sees every session. PostgreSQL 16 and later;
--- needs reserved_connections to be more than 0. psql --set=role=oncall --file=emergency_role.sql
+-- Let a role in when ordinary ones are locked out, and see every session.
+-- PostgreSQL 16 and later, with reserved_connections above 0.
+-- psql --set=role=oncall --file=emergency_role.sql
 grant pg_use_reserved_connections, pg_monitor to :"role";

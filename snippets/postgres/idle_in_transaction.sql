@@ -1,4 +1,4 @@
--- Who began a transaction and then stopped talking? Each holds its locks, and keeps vacuum from cleaning up.
+-- Who began a transaction and then stopped talking? Each holds its locks.
 select
     pid,
     application_name,

@@ -1,3 +1,4 @@
--- Takes effect at the next restart, and only then. psql --set=slots=200 --file=raise_max_connections.sql
+-- Takes effect at the next restart, and only then.
+-- psql --set=slots=200 --file=raise_max_connections.sql
 alter system set max_connections = :slots;
 select pg_reload_conf();

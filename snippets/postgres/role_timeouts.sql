@@ -1,4 +1,4 @@
--- Let the server end what an application forgets. New connections of the role obey.
+-- Let the server end what an application forgets, in the role's new sessions.
 -- psql --set=role=upstream --file=role_timeouts.sql
 alter role :"role" set idle_in_transaction_session_timeout = '60s';
 alter role :"role" set idle_session_timeout = '1h';

@@ -1,8 +1,14 @@
--- The three settings that decide how many connections ordinary roles can have. All need a restart to change.
+-- What decides how many connections ordinary roles can have. A change of any
+-- of these waits for a restart.
 select
     name,
     setting,
     pending_restart
 from pg_settings
-where name in ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
+where
+    name in (
+        'max_connections',
+        'superuser_reserved_connections',
+        'reserved_connections'
+    )
 order by name;

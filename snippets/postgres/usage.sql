@@ -1,10 +1,12 @@
--- How full is the server? Only client backends take slots, and some slots are not for ordinary roles.
+-- How full is the server? Only client backends take slots, and some slots are
+-- not for ordinary roles.
 with limits as (
     select
         current_setting('max_connections')::int
         - current_setting('superuser_reserved_connections')::int
         -- New in PostgreSQL 16; null before.
-        - coalesce(current_setting('reserved_connections', true), '0')::int as usable_slots
+        - coalesce(current_setting('reserved_connections', true), '0')::int
+            as usable_slots
 )
 
 select

@@ -1,7 +1,9 @@
--- Since when does the server run, and which of its settings end sessions? 0 means never.
+-- How long has the server run, and which settings end sessions? 0 is never.
 select
     'server running for' as what,
-    date_trunc('second', clock_timestamp() - pg_postmaster_start_time())::text as value,
+    date_trunc(
+        'second', clock_timestamp() - pg_postmaster_start_time()
+    )::text as value,
     '' as set_by
 union all
 select

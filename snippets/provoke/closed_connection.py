@@ -1,4 +1,7 @@
-"""Lose a connection while it is idle, and print what the next query gets to hear from each driver."""
+"""Lose a connection while it is idle.
+
+Prints what the next query gets to hear from each driver.
+"""
 
 import os
 
@@ -11,9 +14,11 @@ for driver in (psycopg, psycopg2):
     victim = driver.connect(url)
     cursor = victim.cursor()
     cursor.execute("select pg_backend_pid()")
-    # Ended from outside, as by an administrator, a failover or a rolling upgrade. A role may end its own sessions.
+    # Ended from outside, as by a failover. A role may end its own sessions.
     with psycopg.connect(url, autocommit=True) as other:
-        other.execute("select pg_terminate_backend(%s, 5000)", cursor.fetchone())
+        other.execute(
+            "select pg_terminate_backend(%s, 5000)", cursor.fetchone()
+        )
     try:
         cursor.execute("select 1")
     except driver.Error as error:

@@ -1,4 +1,7 @@
-"""Let the server end a connection that was idle for too long, and print what the next query gets to hear."""
+"""Let the server end a session that is idle for too long.
+
+Prints what the next query gets to hear from each driver.
+"""
 
 import os
 import time
@@ -14,7 +17,9 @@ for driver in (psycopg, psycopg2):
     cursor = victim.cursor()
     with psycopg.connect(url, autocommit=True) as other:
         alive = "select count(*) from pg_stat_activity where pid = %s"
-        while other.execute(alive, [victim.info.backend_pid]).fetchone() != (0,):
+        while other.execute(alive, [victim.info.backend_pid]).fetchone() != (
+            0,
+        ):
             time.sleep(0.01)
     try:
         cursor.execute("select 1")

@@ -1,4 +1,7 @@
-"""Open connections until the server refuses one. It takes every slot there is: give it a server of your own."""
+"""Open connections until the server refuses one.
+
+It takes every slot there is: give it a server of your own.
+"""
 
 import os
 

@@ -1,13 +1,17 @@
-"""How many connections a deployment opens at its worst moment, and what PostgreSQL must allow for that."""
+"""How many connections a deployment opens at its worst moment."""
 
 import math
 
 
 # region: formula
-def web_connections(processes: int, threads: int, instances: int = 1, aliases: int = 1) -> int:
-    """Return how many connections the web tier holds: each thread keeps one for each database alias that it uses.
+def web_connections(
+    processes: int, threads: int, instances: int = 1, aliases: int = 1
+) -> int:
+    """Return how many connections the web tier holds.
 
-    Holds for Gunicorn's sync and gthread workers. Under gevent or ASGI the number of threads is no limit.
+    Each thread keeps one for each database alias that it uses. Holds for
+    Gunicorn's sync and gthread workers: under gevent or ASGI the number of
+    threads is no limit.
     """
     return processes * threads * instances * aliases
 
@@ -23,43 +27,61 @@ def peak_connections(
 ) -> int:
     """Return the most connections at one time.
 
-    surge: the share of the web tier that runs twice during a deploy: 1.0 for all of it, 0.25 for Kubernetes' default.
-    celery: child processes of all workers. cron: management commands at one time. migrations: during the deploy.
-    other: monitoring, and people with psql.
+    surge: the share of the web tier that runs twice during a deploy:
+        1.0 for all of it, 0.25 for Kubernetes' default
+    celery: child processes of all workers
+    cron: management commands at one time
+    migrations: during the deploy
+    other: monitoring, and people with psql
     """
     return web + math.ceil(web * surge) + celery + cron + migrations + other
 
 
-def usable_slots(max_connections: int, superuser_reserved: int = 3, reserved: int = 0) -> int:
-    """Return how many connections ordinary roles can have: the reserved slots are not for them."""
+def usable_slots(
+    max_connections: int, superuser_reserved: int = 3, reserved: int = 0
+) -> int:
+    """Return how many connections ordinary roles can have."""
     return max_connections - superuser_reserved - reserved
 
 
-def max_connections_for(peak: int, superuser_reserved: int = 3, reserved: int = 0) -> int:
-    """Return the smallest max_connections that lets ordinary roles have this many."""
+def max_connections_for(
+    peak: int, superuser_reserved: int = 3, reserved: int = 0
+) -> int:
+    """Return the max_connections that lets ordinary roles have this many."""
     return peak + superuser_reserved + reserved
 
 
 # endregion: formula
 def worked_deployments() -> list[dict[str, str | int]]:
     """Return a few deployments, each with its numbers."""
-    deployments = {
-        "One server, 2 × 4, stop then start": (web_connections(2, 4), {"surge": 0.0}),
-        "One server, 2 × 4, rolling deploy": (web_connections(2, 4), {}),
-        "Two servers, 4 × 4, rolling deploy": (web_connections(4, 4, instances=2), {}),
-        "The same with 8 Celery processes and cron": (web_connections(4, 4, instances=2), {"celery": 8, "cron": 2}),
-        "20 pods, 2 × 4, a quarter at a time": (web_connections(2, 4, instances=20), {"surge": 0.25, "celery": 16}),
-        "The same with a second database alias": (
-            web_connections(2, 4, instances=20, aliases=2),
-            {"surge": 0.25, "celery": 16},
+    small = web_connections(2, 4)
+    large = web_connections(4, 4, instances=2)
+    pods = web_connections(2, 4, instances=20)
+    peaks = {
+        "One server, 2 × 4, stopped for the deploy": (
+            small,
+            peak_connections(small, surge=0.0),
+        ),
+        "One server, 2 × 4, rolling deploy": (small, peak_connections(small)),
+        "Two servers, 4 × 4, rolling deploy": (large, peak_connections(large)),
+        "The same, 8 Celery processes, 2 cron jobs": (
+            large,
+            peak_connections(large, celery=8, cron=2),
+        ),
+        "20 pods, 2 × 4, a quarter at a time, 16 Celery processes": (
+            pods,
+            peak_connections(pods, surge=0.25, celery=16),
         ),
     }
-    rows: list[dict[str, str | int]] = []
-    for name, (web, more) in deployments.items():
-        peak = peak_connections(web, **more)  # type: ignore[arg-type]
-        needed = max_connections_for(peak)
-        rows.append({"Deployment": name, "Web tier": web, "At the peak": peak, "max_connections": needed})
-    return rows
+    return [
+        {
+            "Deployment": name,
+            "Web tier": web,
+            "At the peak": peak,
+            "max_connections": max_connections_for(peak),
+        }
+        for name, (web, peak) in peaks.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,13 @@
+"""Every file, checked by a tool for its kind.
+
+Each finding is one line that names its file and its line.
+
+    files.py        which files there are, by kind
+    findings.py     what a tool said, as problems
+    test_tools.py   the command-line tools, one row each
+    test_guide.py   pages, snippets and proofs: what `python -m proven.check` finds
+    test_sql.py     SQL, by PostgreSQL's own parser
+    test_env.py     environment files
+    test_django.py  settings that Django would ignore without a word
+    test_ci.py      what runs in continuous integration and before a commit
+"""

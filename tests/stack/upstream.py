@@ -4,20 +4,18 @@ import http.client
 import json
 import os
 import secrets
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 from proven import evidence, snippets
 from tests.stack.database import Database
-from tests.stack.leash import Leash
-from tests.stack.wait import free_port, until
+from tests.stack.leash import Leash, Server
+from tests.stack.wait import until
 
 WITNESS = Path(__file__).parent / "witness"
 
@@ -30,6 +28,8 @@ class Project:
         self.snippets = {s.path: s for s in snippets.export("upstream", self.folder)}
         self.seen = folder / "seen"
         self.seen.touch()
+        # What all processes of the project import is imported once.
+        self.leash = Leash("project", keeper=("-m", "tests.stack.warm", self.folder))
 
     def environment(self, database_url: str, **extra: str) -> dict[str, str]:
         """Return what a process of the project finds in its environment, and nothing of ours."""
@@ -43,18 +43,20 @@ class Project:
             **extra,
         }
 
-    def run(self, *arguments: str, database_url: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        """Run `python arguments…` in the project's folder; return its result, also when it failed."""
-        result = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environment(database_url, **extra),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+    def start(self, *arguments: str, database_url: str, **extra: str) -> "Process":
+        """Start what `python arguments…` runs in the project's folder."""
+        return Process(self, arguments, self.environment(database_url, **extra))
+
+    def run(self, *arguments: str, database_url: str, **extra: str) -> tuple[int, str]:
+        """Run `python arguments…` in the project's folder; return its exit status and all that it printed."""
+        process = self.start(*arguments, database_url=database_url, **extra)
+        until(f"{' '.join(arguments)[:60]} ends", process.ended, seconds=60)
         self.note()
-        return result
+        return process.stop(), process.said()
+
+    def stop(self) -> None:
+        """End every process of the project."""
+        self.leash.stop()
 
     def note(self) -> None:
         """Tell the running proof which of the project's files its processes have read so far."""
@@ -64,38 +66,55 @@ class Project:
         evidence.on(Django=version("django"), psycopg=version("psycopg"), Python=sys.version.split()[0])
 
 
-class Gunicorn:
+class Process(Server):
+    """A Python process of the project."""
+
+    def __init__(self, project: Project, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self._leash = project.leash
+        log = f"log-{secrets.token_hex(4)}"
+        self.log = self._leash.folder / log
+        self.pid = self._leash.order(fork=arguments, env=environment, cwd=str(project.folder), log=log)
+
+    def ended(self) -> bool:
+        """Return whether it has ended by itself."""
+        return self._leash.order(status=self.pid) is not None
+
+    def said(self) -> str:
+        """Return what it has printed."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def stop(self) -> int:
+        """End it, where it still runs, and return its exit status."""
+        return int(self._leash.order(end=self.pid, by=SIGTERM))
+
+
+class Gunicorn(Server):
     """The project served on a free port."""
 
     def __init__(self, project: Project, database: Database, options: str = "", **settings: str) -> None:
         self.project = project
         self.database = database
-        self.folder = Path(tempfile.mkdtemp(prefix="proven-gunicorn-"))
-        for attempt in range(5):
-            self.port = free_port()
-            environment = project.environment(
-                database.url,
-                GUNICORN_BIND=f"127.0.0.1:{self.port}",
+
+        def start(port: int) -> None:
+            self.port = port
+            self.process = project.start(
+                "-m",
+                "gunicorn",
+                database_url=database.url,
+                GUNICORN_BIND=f"127.0.0.1:{port}",
                 GUNICORN_CMD_ARGS=f"--no-control-socket {options}",
                 **settings,
             )
-            self.leash = Leash(
-                [sys.executable, "-m", "gunicorn"],
-                self.folder / "log",
-                stop=signal.SIGTERM,
-                remove=self.folder,
-                env=environment,
-                cwd=project.folder,
-            )
-            try:
-                until("Gunicorn starts", self._answers)
-            except (TimeoutError, RuntimeError):
-                if attempt < 4 and "Address already in use" in self.leash.why():
-                    self.leash.stop(keep=True)
-                    continue
-                self.leash.stop(keep=True)
-                raise
-            return
+
+        self.serve("Gunicorn", start, self._answers)
+
+    def ended(self) -> bool:
+        """Return whether its master process has ended by itself."""
+        return self.process.ended()
+
+    def said(self) -> str:
+        """Return what it has logged."""
+        return self.process.said()
 
     def request(self, path: str, method: str = "GET", body: str | None = None) -> tuple[int, dict[str, Any]]:
         """Send one request on a connection of its own; return the status and the JSON (empty where it is none)."""
@@ -114,7 +133,7 @@ class Gunicorn:
         """Return the PostgreSQL process that served a request."""
         status, found = self.request("/connection/")
         if status != 200:
-            raise RuntimeError(f"/connection/ answered {status}:\n{self.leash.why()}")
+            raise RuntimeError(f"/connection/ answered {status}:\n{self.why()}")
         return int(found["backend"])
 
     def note(self) -> None:
@@ -124,11 +143,9 @@ class Gunicorn:
 
     def stop(self) -> None:
         """Stop Gunicorn as an orchestrator does."""
-        self.leash.stop()
+        self.process.stop()
 
-    def _answers(self) -> bool:
-        if self.leash.ended():
-            raise RuntimeError(f"Gunicorn did not start:\n{self.leash.why()}")
+    def _answers(self, port: int) -> bool:  # noqa: ARG002  (a request goes to the port that it is on)
         try:
             return self.request("/health/live/")[0] == 200
         except OSError:

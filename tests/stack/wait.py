@@ -28,8 +28,9 @@ def free_port() -> int:
 
     Whoever takes it must still expect to find it taken, and try another.
     """
+    numbers = random.SystemRandom()  # parallel workers may have seeded the other one alike
     for _ in range(100):
-        port = random.randint(10_000, 32_000)
+        port = numbers.randint(10_000, 32_000)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

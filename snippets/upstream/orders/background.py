@@ -1,4 +1,4 @@
-"""Work in threads of our own. Django closes connections when a request ends, and these threads see no request."""
+"""Work in threads of our own, which see no request begin or end."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,14 +11,14 @@ pool = ThreadPoolExecutor(max_workers=4)
 
 # region: keeps
 def count_and_keep() -> int:
-    """Leave the thread's connection open: it stays for as long as the thread does, whatever CONN_MAX_AGE says."""
+    """Leave the thread's connection open, for as long as the thread lives."""
     return Order.objects.count()
 
 
 # endregion: keeps
 # region: closes
 def count_and_close() -> int:
-    """Close the thread's connection when the work is done, also when it failed."""
+    """Close the thread's connection after the work, also if it failed."""
     try:
         return Order.objects.count()
     finally:

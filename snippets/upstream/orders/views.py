@@ -14,7 +14,9 @@ from orders.models import Order
 def orders(request: HttpRequest) -> JsonResponse:
     """List the latest orders, or place one."""
     if request.method == "POST":
-        order = Order.objects.create(customer=request.POST.get("customer", "anonymous"))
+        order = Order.objects.create(
+            customer=request.POST.get("customer", "anonymous")
+        )
         return JsonResponse({"id": order.pk}, status=201)
     latest = Order.objects.values("id", "customer")[:20]
     return JsonResponse({"orders": list(latest)})
@@ -23,7 +25,7 @@ def orders(request: HttpRequest) -> JsonResponse:
 # region: report
 @require_GET
 def report(request: HttpRequest) -> JsonResponse:
-    """Count the orders, take a while over it, and count them again: two queries in one request."""
+    """Count the orders, take a while, and count them again."""
     seconds = min(float(request.GET.get("seconds", "0.1")), 10.0)
     before = Order.objects.count()
     with connection.cursor() as cursor:
@@ -35,24 +37,34 @@ def report(request: HttpRequest) -> JsonResponse:
 # region: which
 @require_GET
 def which_connection(request: HttpRequest) -> JsonResponse:
-    """Tell who served this request: the process, the thread and PostgreSQL's process at the other end."""
+    """Tell which process, thread and PostgreSQL backend served this request."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
         (backend,) = cursor.fetchone()
-    return JsonResponse({"process": os.getpid(), "thread": threading.get_native_id(), "backend": backend})
+    return JsonResponse(
+        {
+            "process": os.getpid(),
+            "thread": threading.get_native_id(),
+            "backend": backend,
+        }
+    )
 
 
 # endregion: which
 # region: health
 @require_GET
 def live(request: HttpRequest) -> JsonResponse:
-    """Answer as long as the process can. An orchestrator restarts it when this fails, so no database here."""
+    """Answer as long as the process can.
+
+    An orchestrator restarts the process when this fails, which would not
+    bring a database back: so no query here.
+    """
     return JsonResponse({"status": "live"})
 
 
 @require_GET
 def ready(request: HttpRequest) -> JsonResponse:
-    """Answer whether requests should come here: only while the database does."""
+    """Answer whether requests should come here: only with a database."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("select 1")

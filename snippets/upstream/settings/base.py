@@ -1,4 +1,7 @@
-"""Settings that every environment shares. What differs comes from the environment, or from .env beside manage.py."""
+"""Settings that every environment shares.
+
+What differs comes from the environment, or from .env beside manage.py.
+"""
 
 from pathlib import Path
 
@@ -13,7 +16,10 @@ SECRET_KEY = env.str("DJANGO_SECRET_KEY")
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=[])
 
 INSTALLED_APPS = ["orders"]
-MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
 ROOT_URLCONF = "urls"
 WSGI_APPLICATION = "wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,4 +1,4 @@
-"""Read a setting from the environment, or stop with one clear error. A typing error never becomes a default."""
+"""Read a setting from the environment, or stop with one clear error."""
 
 import os
 
@@ -14,7 +14,8 @@ def seconds(name: str, default: int) -> int | None:
     if value.lower() == "none":
         return None
     if not value.isdecimal():
-        raise ImproperlyConfigured(f'{name}={value!r}: give a whole number of seconds, or "none" for no limit')
+        wanted = 'a whole number of seconds, or "none" for no limit'
+        raise ImproperlyConfigured(f"{name}={value!r}: give {wanted}")
     return int(value)
 
 

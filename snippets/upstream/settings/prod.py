@@ -1,4 +1,4 @@
-"""Production: every value that matters to connections comes from the environment."""
+"""Production: what matters to connections comes from the environment."""
 
 from settings.base import *  # noqa: F403
 from settings.base import env

@@ -1,10 +1,8 @@
 """Proves docs/how-to/persistent-connections.md: the example project under a real Gunicorn, seen from PostgreSQL."""
 
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -50,16 +48,18 @@ def noted(request, server_version) -> None:
 
 
 def fill(gunicorn: Gunicorn) -> list[int]:
-    """Keep every thread busy until the number of connections has stopped growing; return the most seen at a time."""
+    """Keep every thread busy until each has a connection; return how many connections there were at each look."""
     seen: list[int] = []
+
+    def all_open() -> bool:
+        seen.append(len(gunicorn.database.backends()))
+        return seen[-1] >= 2 * 4
+
     with ThreadPoolExecutor(max_workers=16) as clients:
-        for _ in range(20):
-            requests = [clients.submit(gunicorn.request, "/orders/report/?seconds=0.05") for _ in range(16)]
-            while not all(request.done() for request in requests):
-                seen.append(len(gunicorn.database.backends()))
-            if seen[-1] == max(seen) == 8:
-                break
-    return seen
+        for _ in range(64):
+            clients.submit(gunicorn.request, "/orders/report/?seconds=0.05")
+        until("every thread has a connection", all_open)
+    return [*seen, len(gunicorn.database.backends())]
 
 
 # ---- how many, and for how long ------------------------------------------------------------------------------
@@ -192,25 +192,22 @@ def migrated_database(server, server_version, migrated) -> Iterator[Database]:
         yield database
 
 
-def test_a_long_lived_command_recovers_because_it_closes_old_connections(project: Project, migrated_database) -> None:
+def test_a_long_lived_command_recovers_because_it_closes_old_connections(
+    project: Project, migrated_database, tmp_path
+) -> None:
     """Between two rounds its connection is ended; close_old_connections and the health check make up for it."""
-    command = subprocess.Popen(
-        [sys.executable, "manage.py", "count_orders"],
-        cwd=project.folder,
-        env=project.environment(migrated_database.url),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with command:
-        for _ in range(2):
-            command.stdin.write("\n")
-            command.stdin.flush()
-            assert command.stdout.readline() == "0 orders\n"
+    keyboard = tmp_path / "keyboard"
+    os.mkfifo(keyboard)
+    code = f"import sys; sys.stdin = open({str(keyboard)!r}); sys.argv = ['manage.py', 'count_orders']; import manage"
+    command = project.start("-c", code + "; manage.main()", database_url=migrated_database.url)
+    with keyboard.open("w") as enter:
+        for rounds in (1, 2, 3):
+            print(file=enter, flush=True)
+            until("the orders are counted", lambda n=rounds: command.said() == "0 orders\n" * n)
             (backend,) = migrated_database.backends()
             migrated_database.terminate(backend)
-        command.stdin.close()
-        assert command.wait(timeout=10) == 0
+    until("the command ends", command.ended)
+    assert command.stop() == 0
     project.note()
 
 
@@ -232,8 +229,7 @@ def test_a_thread_of_your_own_keeps_its_connection_unless_it_closes_it(
     """After the work is done, one connection is still open, or none where the thread closed it."""
     code = KEPT.format(function=function)
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
-    result = project.run("-c", code, database_url=migrated_database.url, **settings)
-    assert result.stdout.split("\n")[:2] == ["[0]", str(kept)], result.stderr
+    assert project.run("-c", code, database_url=migrated_database.url, **settings) == (0, f"[0]\n{kept}\n")
 
 
 # ---- settings ------------------------------------------------------------------------------------------------
@@ -244,18 +240,22 @@ ANY_URL = "postgresql://upstream:change-me@127.0.0.1:5432/upstream"
 
 def test_defaults_are_sixty_seconds_and_checked(project: Project) -> None:
     """Nothing set: kept for 60 s, with health checks."""
-    assert project.run("-c", SHOW, database_url=ANY_URL).stdout == "60 True\n"
+    assert project.run("-c", SHOW, database_url=ANY_URL) == (0, "60 True\n")
 
 
-def test_the_environment_wins_over_the_env_file(tmp_path: Path) -> None:
+def test_the_environment_wins_over_the_env_file(project: Project) -> None:
     """A value comes from .env, unless the environment has one. The shipped example of that file is valid."""
-    project = Project(tmp_path)
-    (project.folder / ".env.example").rename(project.folder / ".env")
-    evidence.ran(project.snippets["upstream/.env.example"])
-    settings = {"DB_CONN_MAX_AGE": "5", "DJANGO_SECRET_KEY": "x"}
-    code = SHOW + "; print(d['NAME'], d['PORT'])"
-    result = project.run("-c", code, database_url="postgresql://upstream@127.0.0.1:6432/other", **settings)
-    assert result.stdout.splitlines() == ["5 True", "other 6432"], result.stderr
+    shipped, used = project.folder / ".env.example", project.folder / ".env"
+    used.write_text(shipped.read_text())
+    try:
+        evidence.ran(project.snippets["upstream/.env.example"])
+        code = SHOW + "; print(d['NAME'], d['PORT'])"
+        url = "postgresql://upstream@127.0.0.1:6432/other"
+        assert project.run("-c", code, database_url=url, DB_CONN_MAX_AGE="5") == (0, "5 True\nother 6432\n")
+        code = "import os; del os.environ['DATABASE_URL']; " + code
+        assert project.run("-c", code, database_url=url) == (0, "60 True\nupstream 5432\n")
+    finally:
+        used.unlink()
 
 
 @pytest.mark.parametrize(
@@ -299,9 +299,9 @@ def environment(load) -> dict:
 
 def test_a_malformed_value_stops_gunicorn(project: Project) -> None:
     """The error is the last line that the settings leave behind."""
-    result = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].endswith(
+    status, output = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
+    assert status == 1
+    assert output.splitlines()[-1].endswith(
         "ImproperlyConfigured: DB_CONN_MAX_AGE='soon': give a whole number of seconds, or \"none\" for no limit"
     )
 

@@ -1,4 +1,7 @@
-"""Count the orders again and again, for as long as somebody presses Enter: a process that lives long, as workers do."""
+"""Count the orders each time somebody presses Enter.
+
+A process that lives long and serves no requests, as workers do.
+"""
 
 import sys
 
@@ -14,8 +17,8 @@ class Command(BaseCommand):
     # region: loop
     def handle(self, *args: object, **options: object) -> None:
         for _ in sys.stdin:
-            # A request would do this by itself. It closes what is past CONN_MAX_AGE, and what an error has broken,
-            # and lets the next query try the connection first where CONN_HEALTH_CHECKS is on.
+            # A request does this by itself. It closes a connection that is
+            # past its age, and lets the next query check one that is not.
             close_old_connections()
             self.stdout.write(f"{Order.objects.count()} orders")
             self.stdout.flush()

@@ -1,0 +1,47 @@
+# Everything that people and CI run here. `make` alone says what there is.
+
+PYTHON ?= python3
+ADDRESS ?= 127.0.0.1:8000
+GROUPS = setup site upstream proofs lint
+PARALLEL = --numprocesses=logical --dist=loadfile
+BIN = .venv/bin
+# Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
+PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true
+
+export NO_MKDOCS_2_WARNING = 1
+# Without the bytecode of the packages in .venv, each run would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help serve test prove record site lock clean environment
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: environment ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
+	$(BIN)/mkdocs serve --dev-addr $(ADDRESS)
+
+test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
+	@$(PGBOUNCER)
+	$(BIN)/pytest $(PARALLEL)
+
+prove: environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
+	$(if $(ONLY),,$(error what? make prove ONLY=snippets/postgres/usage.sql, or a page, or the name of a proof))
+	$(BIN)/pytest --only "$(ONLY)"
+
+record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
+	@$(PGBOUNCER)
+	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
+
+site: environment ## build the site to publish, into site/; refuses what has no passing proof
+	$(BIN)/python -m proven.check --proven
+	$(BIN)/mkdocs build --strict
+
+lock: environment ## compile requirements.lock from pyproject.toml; UPGRADE=1 takes the newest of everything
+	$(BIN)/uv pip compile pyproject.toml $(GROUPS:%=--group %) --universal --python-version 3.11 --no-header --quiet \
+		--generate-hashes --only-binary :all: --no-emit-index-url --output-file requirements.lock $(if $(UPGRADE),--upgrade)
+
+clean: ## delete what was built here, .venv included; the cache of the machine stays
+	rm -rf .venv build site .pytest_cache .ruff_cache .rumdl_cache
+
+environment:
+	@$(PYTHON) -m setup.environment

@@ -1,0 +1,16 @@
+"""Makes a machine ready, with Python's standard library alone.
+
+cache.py        what is fetched or made once, and kept
+debian.py       a program from the distribution's packages, unpacked without root
+uv.py           uv, which installs everything else
+environment.py  .venv, from requirements.lock
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  (whoever runs this may have any Python)
+    sys.exit(
+        "setup: Python 3.11 or newer is needed, and {} is {}.{}: make PYTHON=python3.13 …, or install one".format(
+            sys.executable, *sys.version_info
+        )
+    )

@@ -1,0 +1,45 @@
+"""A project of four small files with nothing wrong in it, for tests that then make a mistake."""
+
+import shutil
+from pathlib import Path
+
+from proven import ROOT, check, guide
+
+FILES = {
+    "docs/index.md": """\
+# Answers
+
+The answer is known. {{ proven("test_answer") }}
+
+{{ snippet("answer.py", region="answer", highlight="42") }}
+""",
+    "snippets/answer.py": """\
+# region: answer
+answer = 42
+# endregion: answer
+print(answer)
+""",
+    "tests/proofs/test_index.py": '''\
+from proven import evidence
+
+
+def test_answer(load) -> None:
+    """It is 42."""
+    evidence.ran(load("answer.py"))
+''',
+}
+
+
+def make(root: Path, changes: dict[str, str] | None = None) -> Path:
+    """Write the project into a folder, with some files changed or added, and return the folder."""
+    shutil.copy(ROOT / "mkdocs.yml", root)
+    for path, text in {**FILES, **(changes or {})}.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return root
+
+
+def problems(root: Path, changes: dict[str, str] | None = None) -> list[str]:
+    """Return what is wrong with the project, as `python -m proven.check` prints it."""
+    return [str(problem) for problem in check.problems(guide.read(make(root, changes)))]

@@ -1,0 +1,43 @@
+"""What runs in continuous integration and before a commit is what runs here."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from proven import ROOT
+
+
+def test_pull_requests_and_main_run_make_test() -> None:
+    """The workflow adds nothing to the command that a contributor runs."""
+    workflow = read(".github/workflows/ci.yml")
+    triggers = workflow[True]  # to YAML, `on` is a yes
+    assert "pull_request" in triggers
+    assert triggers["push"]["branches"] == ["main"]
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "make test" in [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
+
+
+def test_the_job_reaches_its_own_postgresql() -> None:
+    """DATABASE_URL names the service: its port and its password, which is no secret."""
+    job = read(".github/workflows/ci.yml")["jobs"]["test"]
+    service = job["services"]["postgres"]
+    url = urlsplit(job["env"]["DATABASE_URL"])
+    assert f"{url.port}:5432" in service["ports"]
+    assert url.password == service["env"]["POSTGRES_PASSWORD"] == "placeholder"
+
+
+def test_a_commit_runs_these_linters() -> None:
+    """The hook calls pytest on this folder: no tool and no version is named a second time."""
+    (repository,) = read(".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    (hook,) = repository["hooks"]
+    assert hook["language"] == "system"
+    assert hook["entry"].split() == [".venv/bin/pytest", "tests/lint"]
+    assert hook["pass_filenames"] is False
+    assert hook["always_run"] is True
+
+
+def read(path: str) -> Any:
+    """Return what a YAML file holds."""
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))

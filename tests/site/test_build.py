@@ -1,0 +1,110 @@
+"""The site as it is published: built once, strictly, and looked at as files."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from proven import ROOT, guide, ledger, snippets
+
+# What makes a browser ask for something; a link that a reader may follow does not.
+ASKS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+HARMLESS = {"canonical", "prev", "next", "alternate"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site's folder."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+class Page(HTMLParser):
+    """What a page asks a browser to fetch, and the text of its code blocks."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.code: list[str] = []
+        self.in_code = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag in ASKS and ASKS[tag] in given and given.get("rel") not in HARMLESS:
+            self.fetched.append(given[ASKS[tag]])
+        if tag == "pre":
+            self.in_code = True
+            self.code.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "pre":
+            self.in_code = False
+
+    def handle_data(self, data: str) -> None:
+        if self.in_code:
+            self.code[-1] += data
+
+
+def pages(site: Path) -> dict[str, Page]:
+    """Return every page of the built site."""
+    found = {file.relative_to(site).as_posix(): Page(file.read_text()) for file in site.rglob("*.html")}
+    assert len(found) >= len(list((ROOT / "docs").rglob("*.md")))
+    return found
+
+
+def test_raw_files_have_the_digest_that_was_proven(site: Path) -> None:
+    """Each snippet can be fetched, byte for byte what its digest speaks of, without region markers."""
+    known = guide.read().snippets
+    assert known
+    for path, snippet in known.items():
+        content = (site / snippets.FOLDER / path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == snippet.digest
+        assert b"region:" not in content
+
+
+def test_every_code_block_is_a_snippet_or_its_transcript(site: Path) -> None:
+    """What stands in a block on a page is what a file under snippets/ holds, to the byte, and no marker shows."""
+    of = guide.read()
+    files = [file.read_text() for file in (ROOT / snippets.FOLDER).rglob("*.out")]
+    whole = [snippet.text for snippet in of.snippets.values()]
+    parts = [snippet.show(region) for snippet in of.snippets.values() for region in snippet.regions]
+    known = {text.rstrip("\n") for text in (*files, *whole, *parts)}
+    blocks = [(name, block) for name, page in pages(site).items() for block in page.code]
+    assert blocks
+    for name, block in blocks:
+        assert block.rstrip("\n") in known, f"{name}: {block[:80]!r} comes from no snippet"
+
+
+def test_no_page_asks_another_host_for_anything(site: Path) -> None:
+    """A reader's browser talks to this site alone."""
+    for name, page in pages(site).items():
+        for address in page.fetched:
+            assert not re.match(r"(?:https?:)?//", address), f"{name} fetches {address}"
+
+
+def test_every_claim_leads_to_its_proof(site: Path) -> None:
+    """Each mark's link ends at an anchor of the page of proofs, which exists."""
+    proofs = (site / "reference/proofs/index.html").read_text()
+    for page in guide.read().pages:
+        for name, call in page.claims():
+            assert f'id="{name}"' in proofs, f"{page.path}:{call.line}: {name}"
+
+
+def test_the_committed_ledger_speaks_of_the_snippets_as_they_are() -> None:
+    """A fresh clone shows proofs: each snippet and claim has committed evidence at its present digest."""
+    of = guide.read()
+    committed = ledger.Ledger(ledger.load(ROOT / ledger.COMMITTED)).current(of.proofs, of.snippets)
+    for path, snippet in of.snippets.items():
+        if snippet.text.strip():
+            assert committed.of_snippet(path), f"{snippet.place} has no committed evidence: make record"
+    for page in of.pages:
+        for name, call in page.claims():
+            assert committed.of_proof(name), f"{page.path}:{call.line}: {name} has no committed evidence: make record"

@@ -1,0 +1,100 @@
+"""Keeps one server and its folder for leash.py, which runs this as a script and holds the other end of its input.
+
+Each line of the input is an order, in JSON; each gets one line in answer, a message where it failed. However the
+input ends, the server is stopped and the folder deleted.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Keeper:
+    """The server, from the side of its parent process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server: subprocess.Popen[bytes] | None = None
+        self.ends_with = signal.SIGTERM
+
+    def obey(self, order: dict[str, Any]) -> object:
+        """Carry out one order and return the answer. Raises OSError where a command cannot be run."""
+        if "run" in order:
+            return self.run(**order)
+        if "halt" in order:
+            return self.halt(order["halt"])
+        alive = self.server is not None and self.server.poll() is None
+        if "signal" in order and self.server and alive:
+            self.server.send_signal(order["signal"])
+        return alive
+
+    def run(self, run: list[str], stop: int, user: int | None, env: dict[str, str] | None, cwd: str) -> int:
+        """Start a server and return its process id."""
+        with (self.folder / "log").open("ab") as log:
+            self.server = subprocess.Popen(
+                run,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                cwd=cwd,
+                process_group=0,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
+            )
+        self.ends_with = signal.Signals(stop)
+        return self.server.pid
+
+    def halt(self, number: int | None = None) -> None:
+        """End the server, with its children, and wait until it is gone."""
+        if self.server is None:
+            return
+        self.server.send_signal(number or self.ends_with)
+        try:
+            self.server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            self.server.wait()
+        try:
+            os.killpg(self.server.pid, signal.SIGKILL)  # what it left of its own children
+        except ProcessLookupError:
+            pass
+        self.server = None
+
+    def clear(self) -> None:
+        """Delete the folder, into which grandchildren may write until they notice that they are alone."""
+        for _ in range(100):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.05)
+
+
+def main(folder: str, kind: type[Keeper] = Keeper) -> None:
+    """Take orders until there are no more."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)  # a handler, not SIG_IGN, which the server would inherit
+    keeper = kind(Path(folder))
+    try:
+        for line in sys.stdin.buffer:
+            try:
+                answer = keeper.obey(json.loads(line))
+            except OSError as error:
+                answer = f"{error.filename}: {error.strerror}"
+            print(json.dumps(answer), flush=True)
+    except BrokenPipeError:
+        pass  # the owner is gone
+    finally:
+        keeper.halt()
+        keeper.clear()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

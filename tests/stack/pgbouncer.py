@@ -1,0 +1,211 @@
+"""PgBouncer 1.21 or newer, the first that pools prepared statements in transaction mode.
+
+The one that PROVEN_PGBOUNCER names, of whatever version, else the one on PATH, else Debian's newest, unpacked into
+the cache without root. `python -m tests.stack.pgbouncer` makes sure that there is one.
+"""
+
+import functools
+import os
+import pwd
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from signal import SIGQUIT
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from proven import evidence
+from proven.problems import ProblemError
+from proven.snippets import Snippet
+from setup import debian
+from tests.stack.database import Database
+from tests.stack.leash import Leash, server_user
+
+OLDEST = (1, 21)
+ADMIN = "proven_admin"
+PLAIN = "[pgbouncer]\nauth_type = scram-sha-256\n"  # what is started where a proof brings no settings of its own
+# A section opened twice would begin with PgBouncer's defaults again, so ours go to the end of the reader's.
+SECTION = re.compile(r"^\[pgbouncer\].*\n(?:(?!\[).*\n)*", re.MULTILINE)
+WRONG = re.compile(r" ERROR (?P<message>.*) in configuration \(\S+/pgbouncer\.ini:(?P<line>\d+)\)")
+
+
+class PgBouncer:
+    """PgBouncer on a port of its own, in front of databases that its clients reach under the same names."""
+
+    def __init__(
+        self,
+        *databases: Database,
+        named: Mapping[str, Database] | None = None,
+        options: str = "",
+        ini: Snippet | None = None,
+        users: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
+        """Start one: PgBouncer(database, pool_mode="transaction", default_pool_size=2).
+
+        `named` databases go under other names, and `options` end the line of each, as in "pool_size=1". `ini` is a
+        reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
+        names and secrets, where it should be another than each database's role with the server's own secret.
+
+        Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
+        """
+        self.databases = {database.name: database for database in databases} | dict(named or {})
+        self.ini = ini or Snippet("", PLAIN, {}, ())
+        self.password = secrets.token_hex(16)  # the console's
+        self.leash = Leash("pgbouncer")
+        users = scram(*self.databases.values()) if users is None else users
+        admins = re.search(r"^admin_users *= *(.+)$", self.ini.text, re.MULTILINE)
+        self.settings = {
+            "listen_addr": "127.0.0.1",
+            "unix_socket_dir": "",
+            "user": "",
+            "logfile": "",
+            "pidfile": "",
+            "auth_file": self.leash.write("userlist.txt", _lines('"{}" "{}"', {**users, ADMIN: self.password})),
+            "admin_users": f"{admins[1]}, {ADMIN}" if admins else ADMIN,
+            **settings,
+        }
+        entries = {
+            name: f"host={database.server.host} port={database.server.port} dbname={database.name} {options}"
+            for name, database in self.databases.items()
+        }
+        begin, end = self._halves()
+        include = f"%include {self.leash.folder}/settings.ini\n"
+        self.leash.write("pgbouncer.ini", begin + include + end + "\n[databases]\n" + _lines("{} = {}", entries))
+        try:
+            self.port = self.leash.serve("PgBouncer", self._run, self._answers)
+        except RuntimeError as error:
+            wrong = WRONG.search(str(error))
+            if wrong is None or ini is None:
+                raise
+            line = int(wrong["line"]) - (int(wrong["line"]) > len(begin.splitlines()))  # less the line that was put in
+            raise ProblemError(ini.place, ini.source_line(line), f"PgBouncer: {wrong['message']}") from None
+        if ini:
+            evidence.ran(ini, "started")
+
+    def url(self, database: Database) -> str:
+        """How the application reaches one of the databases through it."""
+        name = next(name for name, served in self.databases.items() if served is database)
+        return f"postgresql://{database.role.name}:{database.role.password}@127.0.0.1:{self.port}/{name}"
+
+    def connect(self, database: Database, **options: Any) -> psycopg.Connection[tuple]:
+        """Connect to one of the databases as the application, in autocommit."""
+        options = {"autocommit": True, **options}
+        return psycopg.connect(self.url(database), **options)
+
+    def admin(self) -> psycopg.Connection[dict[str, Any]]:
+        """Connect to the console, where a row is a dictionary."""
+        return self._console(self.port)
+
+    def show(self, what: str) -> list[dict[str, Any]]:
+        """Return what the console shows: show("pools")."""
+        with self.admin() as console:
+            return console.execute(f"show {what}".encode()).fetchall()
+
+    def reload(self, **settings: object) -> None:
+        """Change settings as an administrator does: in the file, then RELOAD."""
+        self.settings |= settings
+        self._configure(self.port)
+        with self.admin() as console:
+            console.execute("reload")
+
+    def restart(self) -> None:
+        """Stop it at once and start it again on the same port."""
+        self.port = self.leash.serve("PgBouncer", self._run, self._answers, self.port)
+
+    def stop(self) -> None:
+        """Stop it at once; its folder goes with it."""
+        self.leash.stop()
+
+    def _halves(self) -> tuple[str, str]:
+        """Return what the ini says up to the end of its section [pgbouncer], and what it says then."""
+        section = SECTION.search(self.ini.text + "\n")
+        assert section, "a pgbouncer.ini has a section [pgbouncer]"
+        return self.ini.text[: section.end()].rstrip("\n") + "\n", self.ini.text[section.end() :]
+
+    def _configure(self, port: int) -> None:
+        self.leash.write("settings.ini", _lines("{} = {}", {**self.settings, "listen_port": port}))
+
+    def _run(self, port: int) -> None:
+        self._configure(port)
+        who = server_user()
+        # It gives up being root by itself. So it may be where the other user could not reach it, in root's cache.
+        drop = [] if who is None else ["-u", pwd.getpwuid(who).pw_name]
+        self.leash.run([*find(), *drop, str(self.leash.folder / "pgbouncer.ini")], stop=SIGQUIT)
+
+    def _answers(self, port: int) -> bool:
+        try:
+            self._console(port).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _console(self, port: int) -> psycopg.Connection[dict[str, Any]]:
+        address = f"host=127.0.0.1 port={port} dbname=pgbouncer user={ADMIN} password={self.password}"
+        console = psycopg.Connection[dict[str, Any]].connect(address, autocommit=True, row_factory=dict_row)
+        console.cursor_factory = psycopg.ClientCursor[dict[str, Any]]  # it knows the simple protocol only
+        return console
+
+
+def scram(*databases: Database) -> dict[str, str]:
+    """Return each database's role with its secret as the server stores it.
+
+    With it PgBouncer can check the client, and then log in to the server as the client.
+    """
+    found = {}
+    for database in databases:
+        query = "select rolname, rolpassword from pg_authid where rolname = %s"
+        found |= dict(database.admin.execute(query, [database.role.name]).fetchall())
+    return found
+
+
+@functools.cache
+def find() -> tuple[str, ...]:
+    """Return the command that runs PgBouncer. Raises RuntimeError with what to do where there is none."""
+    named = os.environ.get("PROVEN_PGBOUNCER")
+    if named:
+        if not _said([named]):
+            raise RuntimeError(f"PROVEN_PGBOUNCER={named}: no PgBouncer there; name its program")
+        return (named,)
+    # Debian keeps it where only root's PATH leads.
+    found = shutil.which("pgbouncer", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
+    if found and tuple(map(int, re.findall(r"\d+", _said([found])))) >= OLDEST:
+        return (found,)
+    try:
+        folder = debian.fetch("pgbouncer", "sid", "trixie")
+    except RuntimeError as error:
+        needed = ".".join(map(str, OLDEST))
+        raise RuntimeError(f"no PgBouncer {needed} or newer: install the package pgbouncer ({error})") from error
+    return tuple(debian.command(folder, "usr/sbin/pgbouncer"))
+
+
+@functools.cache
+def version() -> str:
+    """Return the version of the PgBouncer that proofs run on, as in "1.26.1"."""
+    return _said(find())
+
+
+def _said(command: Iterable[str]) -> str:
+    """Return the version that a program says it is, or nothing where it is no PgBouncer."""
+    try:
+        said = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    except OSError:
+        return ""
+    found = re.match(r"PgBouncer ([\d.]+)", said)
+    return found[1] if found else ""
+
+
+def _lines(form: str, of: Mapping[str, object]) -> str:
+    return "".join(form.format(*item) + "\n" for item in of.items())
+
+
+if __name__ == "__main__":
+    try:
+        find()
+    except RuntimeError as problem:
+        sys.exit(f"pgbouncer: {problem}")
