@@ -1,4 +1,6 @@
-"""Every mistake that can be found without running anything; each names its file, its line and what to do.
+"""Every mistake that can be found without running anything.
+
+Each names its file, its line and what to do.
 
     python -m proven.check              the guide holds together
     python -m proven.check --proven     and everything on it has a passing proof at its present digest

@@ -1,4 +1,6 @@
-"""What pages may call. MkDocs (and Zensical) load this module and hand it to the pages' templates.
+"""What pages may call.
+
+MkDocs (and Zensical) load this module and hand it to the pages' templates.
 
     {{ snippet("postgres/usage.sql") }}                     a snippet, with the line that says how it was proven
     {{ snippet("postgres/usage.sql", region="slots") }}     a part of it

@@ -34,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Session(config), "proven-session")
+    config.stash[SESSION] = Session(config)
+    config.pluginmanager.register(config.stash[SESSION], "proven-session")
 
 
 @pytest.fixture
@@ -298,3 +299,6 @@ def cpu_seconds() -> float:
     """Return the CPU time of this process and of its children that have ended, in seconds."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
+
+
+SESSION = pytest.StashKey[Session]()

@@ -71,7 +71,11 @@ def of_snippet(snippet: Snippet, root: Path = ROOT) -> dict[str, str]:
     default = root / file_of(snippet)
     files = [default, *sorted(default.parent.glob(f"{default.stem}.*.out"))]
     names = (file.name.removeprefix(default.stem).removesuffix(".out").strip(".") for file in files)
-    return {re.sub(r"[-_]", " ", name.replace(".", ", ")): _read(f) for name, f in zip(names, files, strict=True) if f.exists()}
+    return {
+        re.sub(r"[-_]", " ", name.replace(".", ", ")): _read(f)
+        for name, f in zip(names, files, strict=True)
+        if f.exists()
+    }
 
 
 def _read(file: Path) -> str:

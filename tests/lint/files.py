@@ -36,6 +36,15 @@ def shell() -> list[str]:
     return matching("*.sh", *unnamed)
 
 
+def formatted_snippets() -> list[str]:
+    """Return the Python snippets that a formatter may touch.
+
+    Not those that say in `#>` comments what they print: pytest-examples knows these only without the space.
+    """
+    prints = [path for path in matching("snippets/*.py") if "#> " in (ROOT / path).read_text(encoding="utf-8")]
+    return matching("snippets/*.py", without=tuple(prints))
+
+
 def _any(path: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(path, pattern) for pattern in patterns)
 

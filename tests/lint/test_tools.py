@@ -18,14 +18,13 @@ SCRIPTS = sysconfig.get_path("scripts")
 ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([SCRIPTS, os.environ.get("PATH", "")]), "NO_COLOR": "1"}
 
 PYTHON = partial(files.matching, "*.py", without=("snippets/*",))
-SNIPPETS = partial(files.matching, "snippets/*.py")
 WORKFLOWS = partial(files.matching, ".github/workflows/*")
 TOOLS = {
     "ruff check --output-format=concise": PYTHON,
     "ruff format --check --output-format=concise": PYTHON,
     # As wide as a page shows without scrolling.
-    "ruff check --line-length=80 --output-format=concise": SNIPPETS,
-    "ruff format --check --line-length=80 --output-format=concise": SNIPPETS,
+    "ruff check --line-length=80 --output-format=concise": partial(files.matching, "snippets/*.py"),
+    "ruff format --check --line-length=80 --output-format=concise": files.formatted_snippets,
     "pyrefly check --output-format=min-text --summary=none": partial(files.matching, "*.py"),
     "sqlfluff lint --format=github-annotation-native": partial(files.matching, "*.sql"),
     "shellcheck --format=gcc": files.shell,
@@ -36,7 +35,7 @@ TOOLS = {
     "zizmor --offline --no-progress --format=github": WORKFLOWS,
     # Left out: what a machine writes for a machine, and mistakes made on purpose.
     "typos --format=brief": partial(
-        files.matching, "*", without=("requirements.lock", "docs/data/*", "tests/guard/test_*")
+        files.matching, "*", without=("requirements.lock", "docs/data/*", "*.png", "tests/guard/test_*")
     ),
 }
 

@@ -37,6 +37,7 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what is fetched, and the beginning of a block."""
         given = {name: value or "" for name, value in attrs}
         if tag in ASKS and ASKS[tag] in given and given.get("rel") not in HARMLESS:
             self.fetched.append(given[ASKS[tag]])
@@ -45,10 +46,12 @@ class Page(HTMLParser):
             self.code.append("")
 
     def handle_endtag(self, tag: str) -> None:
+        """Note the end of a block."""
         if tag == "pre":
             self.in_code = False
 
     def handle_data(self, data: str) -> None:
+        """Gather the text of a block."""
         if self.in_code:
             self.code[-1] += data
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.pytest_plugin import cpu_seconds
+from proven.pytest_plugin import SESSION, cpu_seconds
 from tests.stack import database as databases
 from tests.stack import janitor, pgbouncer, postgres
 from tests.stack.database import Database
@@ -28,7 +28,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the server while its CPU time can still be counted among the proofs'."""
     before = cpu_seconds()
     session.config.stash[RUN].stop()
-    session.config.pluginmanager.get_plugin("proven-session").proof_cpu += cpu_seconds() - before
+    session.config.stash[SESSION].proof_cpu += cpu_seconds() - before
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -166,5 +166,3 @@ def sessions() -> Iterator[Callable[..., psycopg.Connection[tuple]]]:
     yield connect
     for connection in opened:
         connection.close()
-
-

@@ -31,6 +31,17 @@ def server_user() -> int | None:
     return NOBODY if os.getuid() == 0 else None
 
 
+def closed(folder: Path) -> bool:
+    """Return whether the user that servers run as cannot pass through a folder, or one above it."""
+    return server_user() is not None and any(not f.stat().st_mode & 0o001 for f in [folder, *folder.resolve().parents])
+
+
+def temporary() -> Path:
+    """Return a folder for temporary files that servers can reach."""
+    usual = Path(tempfile.gettempdir())
+    return Path("/tmp") if closed(usual) else usual
+
+
 def give(*paths: Path) -> None:
     """Give files and folders to the user that servers run as."""
     user = server_user()
@@ -96,7 +107,7 @@ class Leash(Server):
 
     def __init__(self, name: str, within: Path | None = None, keeper: Sequence[str | Path] = KEEPER) -> None:
         """Make a folder called after `name`, among the temporary files or `within` another folder."""
-        self.folder = Path(tempfile.mkdtemp(prefix=f"proven-{name}-", dir=within))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"proven-{name}-", dir=within or temporary()))
         if server_user() is not None:
             self.folder.chmod(0o755)
         self.log = self.folder / "log"

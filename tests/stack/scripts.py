@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from proven.snippets import Snippet
 
 Printed = Callable[..., str]
 
+
 @pytest.fixture
-def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[Snippet], dict[str, Any]]]:
+def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[Snippet], dict[str, Any]]:
     """Run a script and return its names: run_script(load("sizing/connections.py")).
 
     Raises ProblemError with the snippet's line where it raises or prints something else.
@@ -43,11 +44,11 @@ def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
         finally:
             sys.modules["__main__"] = main
 
-    yield run
+    return run
 
 
 @pytest.fixture
-def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Printed]:
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Printed:
     """Run a script that reads its environment, and return what it printed: printed(snippet, DATABASE_URL=url)."""
 
     def run(snippet: Snippet, **environment: str) -> str:
@@ -57,7 +58,7 @@ def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         execute(snippet, "__main__")
         return capsys.readouterr().out
 
-    yield run
+    return run
 
 
 def execute(snippet: Snippet, name: str = "snippet") -> dict[str, Any]:

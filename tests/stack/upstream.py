@@ -52,7 +52,8 @@ class Project:
         process = self.start(*arguments, database_url=database_url, **extra)
         until(f"{' '.join(arguments)[:60]} ends", process.ended, seconds=60)
         self.note()
-        return process.stop(), process.said()
+        process.stop()
+        return process.status, process.said()
 
     def stop(self) -> None:
         """End every process of the project."""
@@ -73,6 +74,7 @@ class Process(Server):
         self._leash = project.leash
         log = f"log-{secrets.token_hex(4)}"
         self.log = self._leash.folder / log
+        self.status = 0  # when it has ended
         self.pid = self._leash.order(fork=arguments, env=environment, cwd=str(project.folder), log=log)
 
     def ended(self) -> bool:
@@ -83,9 +85,9 @@ class Process(Server):
         """Return what it has printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def stop(self) -> int:
-        """End it, where it still runs, and return its exit status."""
-        return int(self._leash.order(end=self.pid, by=SIGTERM))
+    def stop(self) -> None:
+        """End it, where it still runs."""
+        self.status = self._leash.order(end=self.pid, by=SIGTERM)
 
 
 class Gunicorn(Server):

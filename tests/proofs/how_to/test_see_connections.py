@@ -56,7 +56,9 @@ def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
         connection.execute(f"set {setting}")
     connection.execute("create table many as select generate_series(1, 3000) as n")
     connection.execute("alter table many set (parallel_workers = 2)")
-    connection.execute("create function slow(int) returns int language sql parallel safe as 'select $1 from pg_sleep(0.5)'")
+    connection.execute(
+        "create function slow(int) returns int language sql parallel safe as 'select $1 from pg_sleep(0.5)'"
+    )
     start(connection, "select max(slow(n)) from many")
     everything = "select count(*) from pg_stat_activity where datname = %s"
 
@@ -105,7 +107,7 @@ def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> N
 
 
 def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
-    """count(*) over pg_stat_activity also counts the server's own processes: over half of 10 slots on an idle server."""
+    """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before anyone comes."""
     with cluster(max_connections=10).server.connect() as connection:
         query = "select count(*) filter (where backend_type <> 'client backend'), count(*) from pg_stat_activity"
         background, everything = connection.execute(query).fetchone()

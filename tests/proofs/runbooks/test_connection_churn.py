@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/connection-churn.md: the real Gunicorn with and without kept connections, as churn.sql sees it."""
+"""Proves docs/runbooks/connection-churn.md: the real Gunicorn, with connections kept and not, as churn.sql sees it."""
 
 import pytest
 
@@ -11,7 +11,9 @@ NUMBERS = [(r"\b\d+(\.\d+)?\b", "N")]
 
 
 @pytest.mark.parametrize(("age", "case"), [("0", "not-kept"), ("60", "kept")])
-def test_churn_tells_kept_connections_from_others(project, server, server_version, migrated, load, transcript, age, case):
+def test_churn_tells_kept_connections_from_others(
+    project, server, server_version, migrated, load, transcript, age, case
+):
     """Without kept connections a session is over after one request; with them it serves them all."""
     snippet = load("postgres/churn.sql")
     evidence.on(PostgreSQL=server_version)

@@ -26,7 +26,7 @@ def test_a_session_that_was_idle_too_long_has_its_own_text(database, load, print
 
 
 def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> None:
-    """As by the kernel's out-of-memory killer: no reason reaches the victim, and PostgreSQL ends every other session."""
+    """As by the kernel's out-of-memory killer: no reason reaches anyone, and every session ends."""
     own = cluster(cluster_name="killed")
     with fresh(own.server) as database:
         started = database.admin.execute("select pg_postmaster_start_time()").fetchone()

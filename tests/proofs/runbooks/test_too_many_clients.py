@@ -66,7 +66,7 @@ def test_closing_idle_connections_lets_the_application_in_again(full, load) -> N
 
 
 def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) -> None:
-    """After ALTER SYSTEM and a reload the limit is the old one, marked pending_restart; after a restart it is the new."""
+    """After ALTER SYSTEM and a reload the old limit holds, marked pending_restart; after a restart the new one."""
     own = cluster(max_connections=10, cluster_name="restarted")
     slots = load("postgres/slots.sql")
     with fresh(own.server) as database:
