@@ -33,6 +33,8 @@ SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# Nothing is rendered from it, so nothing has to be escaped.
+TEMPLATES = jinja2.Environment()  # noqa: S701
 # As MkDocs finds it.
 FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
 
@@ -82,8 +84,7 @@ def parse(path: str, text: str) -> Page:
         if "{{" in line or "{%" in line
     ]
     try:
-        # Nothing is rendered from this, so nothing has to be escaped.
-        found = list(_calls(path, jinja2.Environment().parse(_visible(body))))  # noqa: S701
+        found = list(_calls(path, TEMPLATES.parse(_visible(body))))
     except jinja2.TemplateSyntaxError as error:
         found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
     calls = tuple(part for part in found if isinstance(part, Call))

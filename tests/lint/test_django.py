@@ -36,7 +36,7 @@ def test_django_knows_every_setting(tmp_path: Path) -> None:
 
 def problems(root: Path, folder: Path) -> list[Problem]:
     """Load every module of settings in an empty folder, and return what Django would ignore in it."""
-    project = snippets.export(PROJECT, folder, root)
+    project = snippets.export(folder, PROJECT, root)
     (folder / ".env.example").rename(folder / ".env")
     modules = [snippet for snippet in project if snippet.path.startswith(SETTINGS) and snippet.text.strip()]
     assert modules, f"nothing was checked: no settings in {SETTINGS}"

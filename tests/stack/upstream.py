@@ -25,7 +25,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "upstream"
-        self.snippets = {s.path: s for s in snippets.export("upstream", self.folder)}
+        self.snippets = {s.path: s for s in snippets.export(self.folder, below="upstream")}
         self.seen = folder / "seen"
         self.seen.touch()
         # What all processes of the project import is imported once.
