@@ -34,7 +34,7 @@ def fetch(package: str, *suites: str) -> Path:
             try:
                 return _unpack(package, mirror, suite, part)
             except subprocess.CalledProcessError as error:
-                said.append(f"{suite}: {_last_line(error.stderr)}")
+                said.append(f"{suite}: {_reason(error.stderr)}")
         raise RuntimeError(f"{package} cannot be fetched from Debian ({'; '.join(said)})")
 
     return cache.kept("-".join(["debian", package, *suites]), make)
@@ -134,5 +134,7 @@ def _libraries(package: str, depends: str, shown: str) -> set[str]:
     return closed
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no answer"])[-1]
+def _reason(errors: str) -> str:
+    """Return the first error that apt names: the others follow from it."""
+    named = re.search(r"^E: (.*)$", errors, re.MULTILINE)
+    return named[1].strip() if named else errors.strip()

@@ -60,10 +60,13 @@ def make() -> None:
             if done.returncode:
                 raise RuntimeError("packages could not be installed (above: why); mend that, then run make again")
 
-        if venv.is_symlink():
-            venv.unlink()
-        elif venv.exists():
-            shutil.rmtree(venv)
+        try:
+            if venv.is_symlink():
+                venv.unlink()
+            elif venv.exists():
+                shutil.rmtree(venv)
+        except PermissionError as error:
+            raise RuntimeError(".venv was made by another user: delete it, then run make again") from error
         print(f"environment: installing {count} packages into .venv", file=sys.stderr, flush=True)
         run("venv", "--quiet", "--python", os.path.realpath(sys.executable), VENV)
         options = ["--quiet", "--require-hashes", "--only-binary=:all:"]

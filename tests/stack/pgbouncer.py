@@ -164,24 +164,30 @@ def scram(*databases: Database) -> dict[str, str]:
     return found
 
 
-@functools.cache
-def find() -> tuple[str, ...]:
+def find() -> list[str]:
     """Return the command that runs PgBouncer. Raises RuntimeError with what to do where there is none."""
+    found = _search()
+    if isinstance(found, RuntimeError):
+        raise found
+    return found
+
+
+@functools.cache
+def _search() -> list[str] | RuntimeError:
+    """Look for PgBouncer, once: to find that there is none can take long without a network."""
     named = os.environ.get("PROVEN_PGBOUNCER")
     if named:
-        if not _said([named]):
-            raise RuntimeError(f"PROVEN_PGBOUNCER={named}: no PgBouncer there; name its program")
-        return (named,)
+        known = _said([named])
+        return [named] if known else RuntimeError(f"PROVEN_PGBOUNCER={named} is no PgBouncer: name its program")
     # Debian keeps it where only root's PATH leads.
-    found = shutil.which("pgbouncer", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
-    if found and tuple(map(int, re.findall(r"\d+", _said([found])))) >= OLDEST:
-        return (found,)
+    installed = shutil.which("pgbouncer", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
+    if installed and tuple(map(int, re.findall(r"\d+", _said([installed])))) >= OLDEST:
+        return [installed]
     try:
-        folder = debian.fetch("pgbouncer", "sid", "trixie")
+        return debian.command(debian.fetch("pgbouncer", "sid", "trixie"), "usr/sbin/pgbouncer")
     except RuntimeError as error:
         needed = ".".join(map(str, OLDEST))
-        raise RuntimeError(f"no PgBouncer {needed} or newer: install the package pgbouncer ({error})") from error
-    return tuple(debian.command(folder, "usr/sbin/pgbouncer"))
+        return RuntimeError(f"no PgBouncer {needed} or newer: install the package pgbouncer ({error})")
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
     with fresh(cluster(max_connections=10, reserved_connections=2).server) as database:
         opened, refusal = fill(database, limit=usable + 1)
     assert opened == usable
-    assert "pg_use_reserved_connections" in refusal
+    assert 'reserved for roles with privileges of the "pg_use_reserved_connections" role' in refusal
 
 
 def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster) -> None:
