@@ -1,11 +1,30 @@
 """Read a setting from the environment, or stop with one clear error."""
 
 import os
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from environ import Env
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
+
+
+def database(name: str) -> dict[str, Any]:
+    """Return the PostgreSQL database that a URL names.
+
+    The error does not repeat the URL: it may hold a password.
+    """
+    url = os.environ.get(name, "")
+    try:
+        right = url.startswith(("postgresql://", "postgres://"))
+        found = Env.db_url_config(url) if right else {}
+    except ValueError:
+        found = {}
+    if not found.get("NAME"):
+        wanted = "postgresql://user:password@host:port/database"
+        raise ImproperlyConfigured(f"{name}: give {wanted}")
+    return found
 
 
 def seconds(name: str, default: int) -> int | None:

@@ -279,6 +279,20 @@ def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, wh
     assert f"{name}={value!r}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["", "somewhere", "postgresql://a@b:port/c", "mysql://a@b/c", "postgresql://a:secret@b/"]
+)
+def test_a_url_that_names_no_database_is_refused_without_being_shown(load, monkeypatch, url) -> None:
+    """django-environ alone would return an empty database for some of these. The error keeps the password to itself."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    settings = environment(load)
+    with pytest.raises(
+        settings["ImproperlyConfigured"], match="DATABASE_URL: give postgresql://user:password"
+    ) as error:
+        settings["database"]("DATABASE_URL")
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize(("value", "meant"), [("0", 0), (" 300 ", 300), ("none", None), ("None", None)])
 def test_seconds_may_be_unlimited(load, monkeypatch, value, meant) -> None:
     """A whole number, or "none" for a connection that is kept for good."""
@@ -298,7 +312,7 @@ def environment(load) -> dict:
     return execute(load("upstream/settings/environment.py"))
 
 
-def test_a_malformed_value_stops_gunicorn(project: Project) -> None:
+def test_a_malformed_value_stops_the_start(project: Project) -> None:
     """The error is the last line that the settings leave behind."""
     status, output = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
     assert status == 1
