@@ -17,7 +17,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-serve: environment ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
+serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
+	@$(PYTHON) -m setup.environment site
 	$(BIN)/mkdocs serve --dev-addr $(ADDRESS)
 
 test: environment ## run everything: proofs on real servers, the linters, the guards, the built site

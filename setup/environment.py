@@ -1,9 +1,11 @@
 """Makes .venv from requirements.lock; does nothing, and says nothing, where it is up to date.
 
-    python3 -m setup.environment
+    python3 -m setup.environment         with everything
+    python3 -m setup.environment site    with what shows the site, if there is no more yet
 
-A stamp, written last, says what .venv was made from, by which Python and where. Where it says anything else, .venv is
-made anew: so it is after an interruption, a new lock, another Python, and in a folder that was copied or moved.
+A stamp, written last, says what is in .venv, from what it was made, by which Python and where. Where it says anything
+else than it should, .venv is made anew: so it is after an interruption, a new lock, another Python, and in a folder
+that was copied or moved.
 """
 
 # Nothing more is imported up here, not pathlib either: every make target begins with this, and would wait for it.
@@ -17,8 +19,8 @@ STAMP = os.path.join(VENV, "stamp")
 LOCK = os.path.join(ROOT, "requirements.lock")
 
 
-def wanted() -> str:
-    """Return what the stamp says where .venv is up to date."""
+def origin() -> str:
+    """Return what the stamp says of a .venv that is made of what it should be."""
     digest = hashlib.sha256()
     for path in (LOCK, __file__):
         with open(path, "rb") as file:
@@ -26,17 +28,18 @@ def wanted() -> str:
     return "\n".join([digest.hexdigest(), sys.version, os.path.realpath(sys.executable), VENV])
 
 
-def up_to_date() -> bool:
-    """Return whether .venv is whole, and made of what it should be."""
+def content() -> str:
+    """Return what is in .venv: "all", "site", or nothing where it is not whole, or not made of what it should be."""
     try:
         with open(STAMP) as stamp:
-            return stamp.read() == wanted() and os.path.exists(os.path.join(VENV, "bin", "python"))
+            found, _, made_from = stamp.read().partition("\n")
     except OSError:
-        return False
+        return ""
+    return found if made_from == origin() and os.path.exists(os.path.join(VENV, "bin", "python")) else ""
 
 
-def make() -> None:
-    """Make .venv anew. Raises RuntimeError with what to do where that cannot be."""
+def make(wanted: str) -> None:
+    """Make .venv anew, or complete it. Raises RuntimeError with what to do where that cannot be."""
     import fcntl
     import shutil
     import subprocess
@@ -47,9 +50,9 @@ def make() -> None:
     venv = Path(VENV)
     with open(LOCK) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another make may be at it
-        if up_to_date():
+        found = content()
+        if found in ("all", wanted):
             return
-        count = sum("==" in line for line in lock)
         tool = uv.find()
 
         def run(*arguments: str) -> None:
@@ -60,27 +63,38 @@ def make() -> None:
             if done.returncode:
                 raise RuntimeError("packages could not be installed (above: why); mend that, then run make again")
 
-        try:
-            if venv.is_symlink():
-                venv.unlink()
-            elif venv.exists():
-                shutil.rmtree(venv)
-        except PermissionError as error:
-            raise RuntimeError(".venv was made by another user: delete it, then run make again") from error
-        print(f"environment: installing {count} packages into .venv", file=sys.stderr, flush=True)
-        run("venv", "--quiet", "--python", os.path.realpath(sys.executable), VENV)
-        options = ["--quiet", "--require-hashes", "--only-binary=:all:"]
-        run("pip", "sync", *options, "--python", VENV, "requirements.lock")
+        if not found:
+            try:
+                if venv.is_symlink():
+                    venv.unlink()
+                elif venv.exists():
+                    shutil.rmtree(venv)
+            except PermissionError as error:
+                raise RuntimeError(".venv was made by another user: delete it, then run make again") from error
+            run("venv", "--quiet", "--python", os.path.realpath(sys.executable), VENV)
+        print(f"environment: installing packages into .venv ({wanted})", file=sys.stderr, flush=True)
+        options = ["--quiet", "--python", VENV, "--require-hashes", "--only-binary=:all:"]
+        if wanted == "site":
+            run("pip", "install", *options, "--group", "site", "--constraint", "requirements.lock")
+        else:
+            run("pip", "sync", *options, "requirements.lock")
         # Commands in .venv find `proven` and `tests` as they would after an editable installation.
         packages = venv / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
         (packages / "proven.pth").write_text(ROOT + "\n")
-        Path(STAMP).write_text(wanted())
+        Path(STAMP).write_text(f"{wanted}\n{origin()}")
 
 
-if __name__ == "__main__" and not up_to_date():
+def main(wanted: str = "all") -> None:
+    """Make .venv where it is not what is wanted. Exits with a message where that cannot be."""
+    if content() in ("all", wanted):
+        return
     try:
-        make()
+        make(wanted)
     except (OSError, RuntimeError) as problem:
         sys.exit(f"environment: {problem}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

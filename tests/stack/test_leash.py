@@ -70,7 +70,18 @@ def test_servers_go_with_a_killed_parallel_worker(tmp_path: Path) -> None:
     """PostgreSQL and PgBouncer too, with the processes that they started, while the other worker goes on."""
     (tmp_path / "test_killed.py").write_text(KILLS_ITS_WORKER)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-n2", "--max-worker-restart=0", "-p", "conftest"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n2",
+        "--max-worker-restart=0",
+        "-p",
+        "conftest",
+        "-p",
+        "no:examples",
+    ]
     run = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )

@@ -136,7 +136,7 @@ def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, ses
     until("a session is active", lambda: "active" in states(database))
     snippet = load("postgres/close_idle.sql")
     database.psql(snippet, application="upstream", idle_for="1 hour")
-    assert len(database.backends()) == 3
+    until("psql's own session ends", lambda: len(database.backends()) == 3)
     database.psql(snippet, application="upstream", idle_for="0")
     until("the idle session ends", lambda: len(database.backends()) == 2)
     assert set(database.backends()) == {other.info.backend_pid, running.info.backend_pid}
