@@ -12,7 +12,7 @@ export NO_MKDOCS_2_WARNING = 1
 # Without the bytecode of the packages in .venv, each run would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test prove record site lock clean environment
+.PHONY: help serve test prove record matrix site lock clean environment
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ prove: environment ## run the proofs of one snippet, page or proof: make prove O
 record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	@$(PGBOUNCER)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
+
+matrix: environment ## run the proofs of the version matrix on every PgBouncer and PostgreSQL that can be had here
+	$(BIN)/python -m tests.stack.matrix
 
 site: environment ## build the site to publish, into site/; refuses what has no passing proof
 	$(BIN)/python -m proven.check --proven

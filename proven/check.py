@@ -32,6 +32,7 @@ def problems(of: Guide) -> list[Problem]:
             if name not in of.proofs:
                 found.append(Problem(page.path, call.line, f"no proof is called {name!r}{nearest(name, of.proofs)}"))
         found += _pictures(of, page)
+        found += _matrices(of, page)
     found += _orphans(of)
     found += _proofs(of)
     return sorted(set(found))
@@ -120,6 +121,15 @@ def _pictures(of: Guide, page: Page) -> Iterator[Problem]:
             known = [file.name for file in (of.root / PICTURES).glob("*.svg")]
             hint = nearest(call.given["name"], known)
             yield Problem(page.path, call.line, f"no picture in {PICTURES}/ is called {call.given['name']!r}{hint}")
+
+
+def _matrices(of: Guide, page: Page) -> Iterator[Problem]:
+    """Check that each matrix(…) names proofs."""
+    for call in page.calls:
+        if call.name == "matrix" and not of.proofs_in(call.given["tests"]):
+            known = {proof.path for proof in of.proofs.values()}
+            hint = nearest(call.given["tests"], known)
+            yield Problem(page.path, call.line, f"no proof is in {call.given['tests']!r}{hint}")
 
 
 def _orphans(of: Guide) -> Iterator[Problem]:

@@ -31,6 +31,11 @@ class Guide:
         """Return the pages whose claims name a proof, each with the call that does."""
         return [(page, call) for page in self.pages for name, call in page.claims() if name == proof]
 
+    def proofs_in(self, tests: str) -> list[Proof]:
+        """Return the proofs of a module or folder, in the order of files and lines."""
+        chosen = (proof for proof in self.proofs.values() if Path(proof.path).is_relative_to(tests))
+        return sorted(chosen, key=lambda proof: (proof.path, proof.line))
+
     def proofs_of_snippet(self, path: str) -> set[str]:
         """Return the proofs that ran a snippet, or whose source names it."""
         ran = {run.proof for run in self.history.runs if path in run.snippets}

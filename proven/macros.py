@@ -9,6 +9,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ compute("sizing/sizing.py", "usable_slots", 100) }}  what a function in a snippet returns
     {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
     {{ proofs() }}                                          every proof, with what it ran on
+    {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
 """
 
 import ast
@@ -17,7 +18,6 @@ import logging
 import posixpath
 import re
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,28 @@ class Macros:
                 lines += ["Runs " + ", ".join(f"`{path}`" for path in shown) + ".", "{ .proof }", ""]
         return "\n".join(lines)
 
+    def matrix(self, tests: str, *components: str) -> str:
+        """Show which proofs of a module or folder passed on which versions of these parts of a stack."""
+        chosen = self.guide.proofs_in(tests)
+        if not chosen:
+            return self._block(self._mistake(tests))
+        outcomes: dict[tuple[str, ...], dict[str, set[str]]] = {}
+        for run in self.guide.ledger.runs:
+            if run.proof in {proof.name for proof in chosen} and set(components) <= set(run.stack):
+                stack = tuple(run.stack[name] for name in components)
+                outcomes.setdefault(stack, {}).setdefault(run.proof, set()).add(run.outcome)
+        rows: list[dict[str, Any]] = []
+        for proof in chosen:
+            says = " ".join(_docstring(self.guide.root, proof.path, proof.name))
+            first = re.split(r"(?<=\.)\s", says)[0].replace("|", "\\|")
+            name = proof.name.removeprefix("test_").replace("_", " ").capitalize()
+            row = {"What was seen": f"[{name}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
+            for stack in sorted(outcomes, key=lambda versions: [_order(version) for version in versions]):
+                heading = "<br>".join(f"{name} {version}" for name, version in zip(components, stack, strict=True))
+                row[heading] = _cell(outcomes[stack].get(proof.name, set()))
+            rows.append(row)
+        return self._block(table(rows))
+
     # ---- how they are put on the page --------------------------------------------------------------------
 
     def _proof_line(self, snippet: Snippet) -> list[str]:
@@ -224,8 +246,18 @@ def stacks(runs: list[Run]) -> str:
     for run in runs:
         for name, version in run.stack.items():
             versions.setdefault(name, set()).add(version)
-    order: Callable[[str], list[int]] = lambda v: [int(n) for n in re.findall(r"\d+", v)]  # noqa: E731
-    return " · ".join(f"{name} {' and '.join(sorted(found, key=order))}" for name, found in sorted(versions.items()))
+    return " · ".join(f"{name} {' and '.join(sorted(found, key=_order))}" for name, found in sorted(versions.items()))
+
+
+def _order(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+def _cell(outcomes: set[str]) -> str:
+    """Return what a matrix says of one proof on one stack, of which every case counts."""
+    if not outcomes:
+        return "not run"
+    return "failed" if "failed" in outcomes else "✓"
 
 
 def newest(runs: list[Run]) -> str:

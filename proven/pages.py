@@ -26,9 +26,10 @@ MACROS: dict[str, Callable[..., None]] = {
     "compute": lambda path, function, *args, **kwargs: None,
     "picture": lambda name: None,
     "proofs": lambda: None,
+    "matrix": lambda tests, *components: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs")
+BLOCKS = ("snippet", "project", "proofs", "matrix")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")

@@ -1,11 +1,13 @@
 """Every URL of the project."""
 
 from django.urls import path
-from orders import views
+from orders import payments, views
 
 urlpatterns = [
     path("orders/", views.orders),
     path("orders/report/", views.report),
+    path("orders/pay/", payments.pay),
+    path("orders/pay-and-hold/", payments.pay_and_hold),
     path("connection/", views.which_connection),
     path("health/live/", views.live),
     path("health/ready/", views.ready),

@@ -146,6 +146,11 @@ CALLS = {
     ),
     "unknown function": ('{{ compute("answer.py", "ask") }}\n', 1, "snippets/answer.py has no function 'ask'"),
     "unknown picture": ('{{ picture("x.svg") }}\n', 1, "no picture in docs/assets/ is called 'x.svg'"),
+    "matrix of no proofs": (
+        '{{ matrix("tests/proofs/test_indx.py", "Python") }}\n',
+        1,
+        "no proof is in 'tests/proofs/test_indx.py'; did you mean tests/proofs/test_index.py?",
+    ),
     "unknown proof": (
         'Text. {{ proven("test_anwser") }}\n',
         1,

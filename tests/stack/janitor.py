@@ -43,7 +43,7 @@ def clean(url: str, prefix: str) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.read()
     clean(os.environ["DATABASE_URL"], sys.argv[1])

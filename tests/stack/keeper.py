@@ -79,7 +79,7 @@ class Keeper:
 
 def main(folder: str, kind: type[Keeper] = Keeper) -> None:
     """Take orders until there are no more."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)  # a handler, not SIG_IGN, which the server would inherit
     keeper = kind(Path(folder))
     try:

@@ -1,10 +1,13 @@
 """PgBouncer 1.21 or newer, the first that pools prepared statements in transaction mode.
 
-The one that PROVEN_PGBOUNCER names, of whatever version, else the one on PATH, else Debian's newest, unpacked into
-the cache without root. `python -m tests.stack.pgbouncer` makes sure that there is one.
+The one that PROVEN_PGBOUNCER names, of whatever version: a program, or a suite of Debian as in "bookworm". Else the
+one on PATH, else Debian's newest. What comes from Debian is unpacked into the cache without root.
+`python -m tests.stack.pgbouncer` makes sure that there is one.
 """
 
 import functools
+import hashlib
+import hmac
 import os
 import pwd
 import re
@@ -12,6 +15,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from signal import SIGQUIT
 from typing import Any
@@ -57,8 +61,8 @@ class PgBouncer:
         self.databases = {database.name: database for database in databases} | dict(named or {})
         self.ini = ini or Snippet("", PLAIN, {}, ())
         self.password = secrets.token_hex(16)  # the console's
-        self.leash = Leash("pgbouncer")
         users = scram(*self.databases.values()) if users is None else users
+        self.leash = Leash("pgbouncer")
         admins = re.search(r"^admin_users *= *(.+)$", self.ini.text, re.MULTILINE)
         self.settings = {
             "listen_addr": "127.0.0.1",
@@ -66,7 +70,7 @@ class PgBouncer:
             "user": "",
             "logfile": "",
             "pidfile": "",
-            "auth_file": self.leash.write("userlist.txt", _lines('"{}" "{}"', {**users, ADMIN: self.password})),
+            "auth_file": self.leash.write("userlist.txt", _lines('"{}" "{}"', {**users, ADMIN: secret(self.password)})),
             "admin_users": f"{admins[1]}, {ADMIN}" if admins else ADMIN,
             **settings,
         }
@@ -83,7 +87,8 @@ class PgBouncer:
             wrong = WRONG.search(str(error))
             if wrong is None or ini is None:
                 raise
-            line = int(wrong["line"]) - (int(wrong["line"]) > len(begin.splitlines()))  # less the line that was put in
+            line = int(wrong["line"])
+            line -= line > begin.count("\n")  # the line that was put in
             raise ProblemError(ini.place, ini.source_line(line), f"PgBouncer: {wrong['message']}") from None
         if ini:
             evidence.ran(ini, "started")
@@ -152,6 +157,18 @@ class PgBouncer:
         return console
 
 
+def secret(password: str) -> str:
+    """Return what a server stores of a password, after one round of arithmetic instead of thousands.
+
+    Source: RFC 5802, section 3, and RFC 7677 for SHA-256; the notation is PostgreSQL's.
+    """
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    client = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    return "SCRAM-SHA-256$1:{}${}:{}".format(*(b64encode(part).decode() for part in (salt, client, server)))
+
+
 def scram(*databases: Database) -> dict[str, str]:
     """Return each database's role with its secret as the server stores it.
 
@@ -175,7 +192,9 @@ def find() -> list[str]:
 @functools.cache
 def _search() -> list[str] | RuntimeError:
     """Look for PgBouncer, once: to find that there is none can take long without a network."""
-    named = os.environ.get("PROVEN_PGBOUNCER")
+    named = os.environ.get("PROVEN_PGBOUNCER", "")
+    if re.fullmatch(r"[a-z]+", named):
+        return _from_debian(named)
     if named:
         known = _said([named])
         return [named] if known else RuntimeError(f"PROVEN_PGBOUNCER={named} is no PgBouncer: name its program")
@@ -183,8 +202,13 @@ def _search() -> list[str] | RuntimeError:
     installed = shutil.which("pgbouncer", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
     if installed and tuple(map(int, re.findall(r"\d+", _said([installed])))) >= OLDEST:
         return [installed]
+    return _from_debian("sid", "trixie")
+
+
+def _from_debian(*suites: str) -> list[str] | RuntimeError:
+    """Return the command that runs the PgBouncer of the first of these suites."""
     try:
-        return debian.command(debian.fetch("pgbouncer", "sid", "trixie"), "usr/sbin/pgbouncer")
+        return debian.command(debian.fetch("pgbouncer", *suites), "usr/sbin/pgbouncer")
     except RuntimeError as error:
         needed = ".".join(map(str, OLDEST))
         return RuntimeError(f"no PgBouncer {needed} or newer: install the package pgbouncer ({error})")

@@ -86,7 +86,7 @@ class Warm(keeper.Keeper):
 def become(arguments: list[str], env: dict[str, str], cwd: str, log: Path) -> NoReturn:
     """Be a new Python: with this environment in this folder, and run what it would run with these arguments."""
     os.setpgid(0, 0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -259,6 +259,13 @@ def test_the_environment_wins_over_the_env_file(project: Project) -> None:
         used.unlink()
 
 
+def test_options_in_the_url_are_kept(project: Project) -> None:
+    """What stands behind the question mark reaches the driver, beside the application's name."""
+    code = "from settings import prod; print(sorted(prod.DATABASES['default']['OPTIONS'].items()))"
+    options = "[('application_name', 'upstream'), ('sslmode', 'require')]"
+    assert project.run("-c", code, database_url=f"{ANY_URL}?sslmode=require") == (0, f"{options}\n")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "what"),
     [

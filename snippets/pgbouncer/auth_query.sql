@@ -1,0 +1,33 @@
+-- Let PgBouncer look up one secret at a time, and nothing else. As a superuser:
+-- psql --dbname=upstream --file=auth_query.sql
+-- The password comes from the environment, which psql reads here.
+\set password `printf %s "$POOLER_PASSWORD"`
+set password_encryption = 'scram-sha-256';
+create role pgbouncer login password :'password' connection limit 5;
+grant connect on database upstream to pgbouncer;
+
+create schema pgbouncer;
+-- region: function
+-- Runs as its owner, who may read pg_authid: so with a search_path that nobody
+-- else can put anything into. Superusers and expired passwords have no secret.
+create function pgbouncer.get_auth(name text)
+returns table (username text, secret text)
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select rolname::text, rolpassword
+    from pg_authid
+    where
+        rolname = name
+        and rolcanlogin
+        and not rolsuper
+        and not rolreplication
+        and (rolvaliduntil is null or rolvaliduntil > now())
+$$;
+-- endregion: function
+-- region: grants
+-- A new function is everybody's to call, until it is revoked.
+revoke all on function pgbouncer.get_auth(text) from public;
+grant usage on schema pgbouncer to pgbouncer;
+grant execute on function pgbouncer.get_auth(text) to pgbouncer;
+-- endregion: grants

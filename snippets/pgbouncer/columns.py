@@ -1,0 +1,412 @@
+"""What the console's views tell: each column, its meaning, when to act."""
+
+# region: recorded
+# Written by `make record` from each PgBouncer that the proofs met.
+COLUMNS: dict[str, dict[str, str]] = {
+    "1.18": {
+        "pools": (
+            "database user cl_active cl_waiting cl_active_cancel_req "
+            "cl_waiting_cancel_req sv_active sv_active_cancel "
+            "sv_being_canceled sv_idle sv_used sv_tested sv_login "
+            "maxwait maxwait_us pool_mode"
+        ),
+        "clients": (
+            "type user database state addr port local_addr local_port "
+            "connect_time request_time wait wait_us close_needed ptr "
+            "link remote_pid tls application_name"
+        ),
+        "servers": (
+            "type user database state addr port local_addr local_port "
+            "connect_time request_time wait wait_us close_needed ptr "
+            "link remote_pid tls application_name"
+        ),
+        "stats": (
+            "database total_xact_count total_query_count "
+            "total_received total_sent total_xact_time "
+            "total_query_time total_wait_time avg_xact_count "
+            "avg_query_count avg_recv avg_sent avg_xact_time "
+            "avg_query_time avg_wait_time"
+        ),
+        "databases": (
+            "name host port database force_user pool_size "
+            "min_pool_size reserve_pool pool_mode max_connections "
+            "current_connections paused disabled"
+        ),
+        "lists": (
+            "databases users pools free_clients used_clients "
+            "login_clients free_servers used_servers dns_names "
+            "dns_zones dns_queries dns_pending"
+        ),
+    },
+    "1.24": {
+        "pools": (
+            "database user cl_active cl_waiting cl_active_cancel_req "
+            "cl_waiting_cancel_req sv_active sv_active_cancel "
+            "sv_being_canceled sv_idle sv_used sv_tested sv_login "
+            "maxwait maxwait_us pool_mode load_balance_hosts"
+        ),
+        "clients": (
+            "type user database replication state addr port "
+            "local_addr local_port connect_time request_time wait "
+            "wait_us close_needed ptr link remote_pid tls "
+            "application_name prepared_statements id"
+        ),
+        "servers": (
+            "type user database replication state addr port "
+            "local_addr local_port connect_time request_time wait "
+            "wait_us close_needed ptr link remote_pid tls "
+            "application_name prepared_statements id"
+        ),
+        "stats": (
+            "database total_server_assignment_count total_xact_count "
+            "total_query_count total_received total_sent "
+            "total_xact_time total_query_time total_wait_time "
+            "total_client_parse_count total_server_parse_count "
+            "total_bind_count avg_server_assignment_count "
+            "avg_xact_count avg_query_count avg_recv avg_sent "
+            "avg_xact_time avg_query_time avg_wait_time "
+            "avg_client_parse_count avg_server_parse_count "
+            "avg_bind_count"
+        ),
+        "databases": (
+            "name host port database force_user pool_size "
+            "min_pool_size reserve_pool_size server_lifetime "
+            "pool_mode load_balance_hosts max_connections "
+            "current_connections max_client_connections "
+            "current_client_connections paused disabled"
+        ),
+        "lists": (
+            "databases users peers pools peer_pools free_clients "
+            "used_clients login_clients free_servers used_servers "
+            "dns_names dns_zones dns_queries dns_pending"
+        ),
+    },
+    "1.26": {
+        "pools": (
+            "database user cl_active cl_waiting cl_active_cancel_req "
+            "cl_waiting_cancel_req sv_active sv_active_cancel "
+            "sv_being_canceled sv_idle sv_used sv_tested sv_login "
+            "maxwait maxwait_us pool_mode load_balance_hosts"
+        ),
+        "clients": (
+            "type user database replication state addr port "
+            "local_addr local_port connect_time request_time wait "
+            "wait_us close_needed ptr link remote_pid tls "
+            "application_name prepared_statements id"
+        ),
+        "servers": (
+            "type user database replication state addr port "
+            "local_addr local_port connect_time request_time wait "
+            "wait_us close_needed ptr link remote_pid tls "
+            "application_name prepared_statements id"
+        ),
+        "stats": (
+            "database total_server_assignment_count total_xact_count "
+            "total_query_count total_received total_sent "
+            "total_xact_time total_query_time total_wait_time "
+            "total_client_parse_count total_server_parse_count "
+            "total_bind_count total_client_login_count "
+            "avg_server_assignment_count avg_xact_count "
+            "avg_query_count avg_recv avg_sent avg_xact_time "
+            "avg_query_time avg_wait_time avg_client_parse_count "
+            "avg_server_parse_count avg_bind_count "
+            "avg_client_login_count"
+        ),
+        "databases": (
+            "name host port database force_user pool_size "
+            "min_pool_size reserve_pool_size server_lifetime "
+            "pool_mode load_balance_hosts max_connections "
+            "current_connections max_client_connections "
+            "current_client_connections paused disabled"
+        ),
+        "lists": (
+            "databases users peers pools peer_pools free_clients "
+            "used_clients login_clients free_servers used_servers "
+            "dns_names dns_zones dns_queries dns_pending"
+        ),
+    },
+}
+# endregion: recorded
+
+# What a column means, what is bad, what to do. Where there is only a meaning,
+# no value of it is bad by itself.
+Meaning = tuple[str, ...]
+WHO: dict[str, Meaning] = {
+    "database": ("The name that the client asked for",),
+    "user": ("As whom",),
+}
+SOCKET: dict[str, Meaning] = {
+    **WHO,
+    "replication": ("Whether it carries replication, and of which kind",),
+    "addr": ("The other side's address",),
+    "port": ("The other side's port",),
+    "local_addr": ("PgBouncer's own address on this connection",),
+    "local_port": ("PgBouncer's own port on it: `ss` and a log name it too",),
+    "connect_time": ("When it was made",),
+    "request_time": ("When it last carried a request",),
+    "wait_us": ("The part of `wait` below a second, in microseconds",),
+    "ptr": ("Its address in PgBouncer's memory, to which `link` points",),
+    "id": ("A number of its own, for `KILL_CLIENT` and for logs",),
+    "tls": ("TLS version and cipher; empty without TLS",),
+    "application_name": ("What the client calls itself",),
+}
+MEANINGS: dict[str, dict[str, Meaning]] = {
+    "pools": {
+        **WHO,
+        "cl_active": (
+            "Clients that have a server connection, or are idle and want none",
+        ),
+        "cl_waiting": (
+            "Clients that have sent a statement and wait for a connection",
+            "above 0 for more than a moment",
+            "look at `sv_active`: at the pool's size it is full of work or of"
+            " forgotten transactions, below it PgBouncer cannot log in",
+        ),
+        "cl_active_cancel_req": (
+            "Requests to cancel that were passed on, and wait for an answer",
+        ),
+        "cl_waiting_cancel_req": (
+            "Requests to cancel that were not passed on yet",
+            "above 0 for long",
+            "the server does not accept connections: look there",
+        ),
+        "sv_active": (
+            "Server connections that a client has",
+            "at the pool's size while `cl_waiting` is above 0",
+            "shorten transactions first, then enlarge the pool",
+        ),
+        "sv_active_cancel": ("Server connections that carry a cancellation",),
+        "sv_being_canceled": (
+            "Server connections kept back until a cancellation has arrived",
+        ),
+        "sv_idle": ("Server connections that the next client gets at once",),
+        "sv_used": (
+            "Idle for longer than `server_check_delay`: checked before use",
+        ),
+        "sv_tested": ("Server connections that are being checked or reset",),
+        "sv_login": (
+            "Server connections that are logging in",
+            "above 0 for long",
+            "the server does not answer or refuses: read PgBouncer's log",
+        ),
+        "maxwait": (
+            "For how many seconds the longest waiting client has waited",
+            "it rises: at `query_wait_timeout` that client gets an error",
+            "alert on this one, and act as for `cl_waiting`",
+        ),
+        "maxwait_us": ("The part of `maxwait` below a second",),
+        "pool_mode": (
+            "The mode in which this pool works",
+            "`session` where you meant `transaction`",
+            "set `pool_mode`: PgBouncer's default is session",
+        ),
+        "load_balance_hosts": (
+            "How connections spread over several hosts, if there are several",
+        ),
+    },
+    "clients": {
+        **SOCKET,
+        "type": ("C, for client",),
+        "state": (
+            "active, idle, waiting, or about a cancellation",
+            "`waiting` for more than a moment",
+            "as for `cl_waiting`",
+        ),
+        "wait": (
+            "For how many seconds it has waited for a server connection",
+            "it rises",
+            "as for `maxwait`",
+        ),
+        "close_needed": ("Always 0 for clients",),
+        "link": (
+            "The `ptr` of its server connection",
+            "the same one through many looks, with an old `request_time`",
+            "a transaction was forgotten: `application_name` says by whom",
+        ),
+        "remote_pid": ("Its process, where it came over a Unix socket",),
+        "tls": (
+            "TLS version and cipher; empty without TLS",
+            "empty where you encrypt",
+            "set `client_tls_sslmode` to `require`",
+        ),
+        "prepared_statements": ("How many statements it has prepared",),
+    },
+    "servers": {
+        **SOCKET,
+        "type": ("S, for server",),
+        "state": (
+            "active, idle, used, tested, new, or about a cancellation",
+            "`new` for long",
+            "as for `sv_login`",
+        ),
+        "wait": ("Always 0 for server connections",),
+        "close_needed": (
+            "1 where it is closed as soon as its client is done with it",
+            "1 for long after a `RECONNECT`",
+            "a transaction holds it: `link` leads to the client",
+        ),
+        "link": ("The `ptr` of the client that has it; empty while idle",),
+        "remote_pid": ("The backend's process: `pid` in `pg_stat_activity`",),
+        "tls": (
+            "TLS version and cipher; empty without TLS",
+            "empty where you encrypt",
+            "set `server_tls_sslmode` to `verify-full`",
+        ),
+        "application_name": ("What the client that has it calls itself",),
+        "prepared_statements": (
+            "How many statements are prepared on it",
+            "at `max_prepared_statements` all the time",
+            "statements are prepared again and again: raise that setting",
+        ),
+    },
+    "stats": {
+        "database": ("The name that clients asked for",),
+        "total_server_assignment_count": (
+            "How often a client was given a server connection",
+        ),
+        "total_xact_count": ("Transactions",),
+        "total_query_count": ("Statements",),
+        "total_received": ("Bytes from clients and servers",),
+        "total_sent": ("Bytes to clients and servers",),
+        "total_xact_time": (
+            "Microseconds in transactions, idle ones included",
+            "far above `total_query_time`",
+            "transactions wait for something outside of the database",
+        ),
+        "total_query_time": ("Microseconds in which servers ran statements",),
+        "total_wait_time": (
+            "Microseconds that clients waited for a server connection, noted"
+            " once each has got one",
+            "it grows faster than the clock",
+            "on average more than one client waits: as for `cl_waiting`",
+        ),
+        "total_client_parse_count": ("Statements that clients prepared",),
+        "total_server_parse_count": (
+            "Statements that PgBouncer prepared on servers",
+            "near `total_bind_count`",
+            "preparing saves nothing: raise `max_prepared_statements`",
+        ),
+        "total_bind_count": ("Executions of prepared statements",),
+        "total_client_login_count": (
+            "Logins of clients",
+            "it grows with every request",
+            "connections are not kept: set `CONN_MAX_AGE`",
+        ),
+        "avg_server_assignment_count": ("A second, in the last period",),
+        "avg_xact_count": ("Transactions a second",),
+        "avg_query_count": ("Statements a second",),
+        "avg_recv": ("Bytes received a second",),
+        "avg_sent": ("Bytes sent a second",),
+        "avg_xact_time": (
+            "Microseconds that a transaction takes",
+            "far above `avg_query_time` times the statements in it",
+            "as for `total_xact_time`",
+        ),
+        "avg_query_time": (
+            "Microseconds that a statement takes",
+            "it rises",
+            "the database is slower: look there",
+        ),
+        "avg_wait_time": (
+            "Microseconds that a client waits for a server connection",
+            "it rises",
+            "as for `cl_waiting`",
+        ),
+        "avg_client_parse_count": ("A second, in the last period",),
+        "avg_server_parse_count": ("A second, in the last period",),
+        "avg_bind_count": ("A second, in the last period",),
+        "avg_client_login_count": (
+            "Logins a second",
+            "as many as requests",
+            "as for `total_client_login_count`",
+        ),
+    },
+    "databases": {
+        "name": ("The name that clients ask for",),
+        "host": ("Where it leads; empty for a Unix socket",),
+        "port": ("Where it leads",),
+        "database": ("The database's name in PostgreSQL",),
+        "force_user": ("The `user=` of the entry, if it has one",),
+        "pool_size": ("Server connections at most, for each user",),
+        "min_pool_size": ("Server connections that are kept open",),
+        "reserve_pool_size": ("Server connections beyond that, for a rush",),
+        "reserve_pool": ("Server connections beyond that, for a rush",),
+        "server_lifetime": ("Seconds after which an idle one is replaced",),
+        "pool_mode": ("The entry's own mode; empty: the one for all",),
+        "load_balance_hosts": (
+            "How connections spread over several hosts, if there are several",
+        ),
+        "max_connections": (
+            "The entry's `max_db_connections`; 0 for no limit",
+        ),
+        "current_connections": (
+            "Server connections for all users together",
+            "at `max_connections`",
+            "pools wait for each other: raise it, or shrink the pools",
+        ),
+        "max_client_connections": ("Clients at most; 0 for no limit",),
+        "current_client_connections": ("Clients",),
+        "paused": (
+            "1 after `PAUSE` or `KILL`",
+            "1, and nobody is at work on it",
+            "`RESUME` it by its name",
+        ),
+        "disabled": (
+            "1 after `DISABLE`: no new client gets in",
+            "1, and nobody is at work on it",
+            "`ENABLE` it by its name",
+        ),
+    },
+    "lists": {
+        "databases": ("Databases, the console included",),
+        "users": ("Users that PgBouncer knows",),
+        "peers": ("Other PgBouncers that it passes cancellations to",),
+        "pools": ("Pairs of a user and a database",),
+        "peer_pools": ("Pools for those",),
+        "free_clients": ("Memory kept for clients to come",),
+        "used_clients": (
+            "Clients",
+            "near `max_client_conn`",
+            "one more than that is refused: raise it, or look who connects",
+        ),
+        "login_clients": (
+            "Clients that are logging in",
+            "above 0 for more than a moment",
+            "the server cannot be reached, or `auth_query` is slow",
+        ),
+        "free_servers": ("Memory kept for server connections to come",),
+        "used_servers": ("Server connections",),
+        "dns_names": ("Host names that PgBouncer remembers",),
+        "dns_zones": ("Zones of those",),
+        "dns_queries": (
+            "Host names that it is looking up now",
+            "above 0 for long",
+            "the name server does not answer, and clients wait for it",
+        ),
+        "dns_pending": ("Not used",),
+    },
+}
+
+
+def version(text: str) -> list[int]:
+    """Return a version as numbers, which sort as versions do."""
+    return [int(part) for part in text.split(".")]
+
+
+def columns(view: str) -> list[dict[str, str]]:
+    """Return a row for each column of a view in the newest version."""
+    known = sorted(COLUMNS, key=version)
+    rows = []
+    for name in COLUMNS[known[-1]][view].split():
+        without = [v for v in known if name not in COLUMNS[v][view].split()]
+        note = f" (not in {' and '.join(without)})" if without else ""
+        meaning, bad, action = (*MEANINGS[view][name], "", "")[:3]
+        rows.append(
+            {
+                "Column": f"`{name}`{note}",
+                "Meaning": meaning,
+                "Bad": bad,
+                "What to do": action,
+            }
+        )
+    return rows

@@ -1,0 +1,30 @@
+-- What PgBouncer is doing. On its console, as pgbouncer_stats:
+-- psql --port=6432 --dbname=pgbouncer --file=show.sql
+-- region: pools
+-- Does anyone wait for a server connection, and for how long?
+show pools;
+-- endregion: pools
+-- region: clients
+-- Who is connected?
+show clients;
+-- endregion: clients
+-- region: servers
+-- Which connections to PostgreSQL are there, and in which state?
+show servers;
+-- endregion: servers
+-- region: stats
+-- How much work goes through, and how long does it take?
+show stats;
+-- endregion: stats
+-- region: databases
+-- Where does each database lead, and what are its limits?
+show databases;
+-- endregion: databases
+-- region: lists
+-- How many are there of each?
+show lists;
+-- endregion: lists
+-- region: config
+-- Which settings are in effect, and which of them a reload changes?
+show config;
+-- endregion: config

@@ -1,0 +1,41 @@
+-- Roles with what each needs and no more, and the database.
+-- As a superuser: psql --file=roles.sql
+-- The passwords come from the environment, which psql reads here.
+\set owner_password `printf %s "$UPSTREAM_OWNER_PASSWORD"`
+\set password `printf %s "$UPSTREAM_PASSWORD"`
+\set monitor_password `printf %s "$UPSTREAM_MONITOR_PASSWORD"`
+\set admin_password `printf %s "$CONSOLE_ADMIN_PASSWORD"`
+\set stats_password `printf %s "$CONSOLE_STATS_PASSWORD"`
+set password_encryption = 'scram-sha-256';
+
+-- region: application
+-- Migrations: owns the database and all that is in it.
+create role upstream_owner login password :'owner_password';
+-- The application: reads and writes rows, and changes no table.
+create role upstream login password :'password';
+-- Monitoring: sees every session and no row.
+create role upstream_monitor login password :'monitor_password' in role
+pg_monitor;
+-- endregion: application
+
+-- region: console
+-- PgBouncer's console: its password is here, and it may not log in here.
+create role pgbouncer_admin nologin password :'admin_password';
+create role pgbouncer_stats nologin password :'stats_password';
+-- endregion: console
+
+-- region: privileges
+create database upstream owner upstream_owner;
+revoke all on database upstream from public;
+grant connect on database upstream to upstream, upstream_monitor;
+
+\connect upstream
+revoke all on schema public from public;
+grant create, usage on schema public to upstream_owner;
+grant usage on schema public to upstream;
+-- What the owner creates from now on, the application may use.
+alter default privileges for role upstream_owner in schema public
+grant select, insert, update, delete on tables to upstream;
+alter default privileges for role upstream_owner in schema public
+grant usage on sequences to upstream;
+-- endregion: privileges

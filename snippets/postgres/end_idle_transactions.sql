@@ -1,0 +1,12 @@
+-- End sessions that began a transaction and have been silent for a while.
+-- Their transactions are rolled back.
+-- psql --set=silent_for='1 min' --file=end_idle_transactions.sql
+select
+    application_name,
+    pg_terminate_backend(pid) as ended
+from pg_stat_activity
+where
+    backend_type = 'client backend'
+    and state like 'idle in transaction%'
+    and clock_timestamp() - state_change > :'silent_for'::interval
+    and datname = current_database();

@@ -1,0 +1,21 @@
+"""Print each notification on the channel "orders" as it arrives."""
+
+from django.core.management.base import BaseCommand
+from django.db import connections
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    # region: listen
+    def handle(self, *args: object, **options: object) -> None:
+        direct = connections["direct"]
+        with direct.cursor() as cursor:
+            cursor.execute("listen orders")
+        self.stdout.write("listening")
+        self.stdout.flush()
+        for notification in direct.connection.notifies():
+            self.stdout.write(notification.payload)
+            self.stdout.flush()
+
+    # endregion: listen

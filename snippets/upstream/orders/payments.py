@@ -1,0 +1,47 @@
+"""Place an order and charge for it, which takes another company's service."""
+
+import http.client
+import os
+
+from django.db import transaction
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_POST
+
+from orders.models import Order
+
+
+def charge() -> int:
+    """Call the other service; return its status. No database in here."""
+    host = os.environ.get("PAYMENTS_HOST", "127.0.0.1:9000")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    try:
+        connection.request("POST", "/charge")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+# region: held
+@require_POST
+def pay_and_hold(request: HttpRequest) -> JsonResponse:
+    """With ATOMIC_REQUESTS the transaction stays open during the call."""
+    order = Order.objects.create(customer="Ada")
+    return JsonResponse({"id": order.pk, "charged": charge() == 200})
+
+
+# endregion: held
+# region: released
+@transaction.non_atomic_requests
+@require_POST
+def pay(request: HttpRequest) -> JsonResponse:
+    """Write, call, write: two short transactions and none during the call."""
+    with transaction.atomic():
+        order = Order.objects.create(customer="Ada")
+    charged = charge() == 200
+    if not charged:
+        with transaction.atomic():
+            order.delete()
+    return JsonResponse({"id": order.pk, "charged": charged})
+
+
+# endregion: released

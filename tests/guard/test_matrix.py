@@ -1,0 +1,40 @@
+"""What the version matrix shows of a ledger."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from proven import guide, proofs
+from proven.ledger import Ledger, Run
+from proven.macros import Macros
+from tests.guard.project import make
+
+PAGE = "# Answers\n\n{{ matrix('tests/proofs/test_index.py', 'Oracle', 'Python') }}\n"
+
+
+def matrix(root: Path, *runs: tuple[str, str, dict[str, str]]) -> list[str]:
+    """Return the table's rows for runs of the one proof there is: case, outcome, stack."""
+    of = guide.read(make(root, {"docs/index.md": PAGE}))
+    (proof,) = proofs.listing(root)
+    made = [Run(proof.name, case, proof.digest, outcome, "2026-01-01", 0.0, on, {}) for case, outcome, on in runs]
+    page: Any = SimpleNamespace(page=SimpleNamespace(path="index.md"))
+    of.ledger.runs[:] = Ledger(made).runs
+    return Macros(page, of).matrix(proof.path, "Oracle", "Python").splitlines()
+
+
+def test_a_column_is_a_stack_in_the_order_of_versions(tmp_path: Path) -> None:
+    """Version 10 comes after version 9, and a run that knows only one of the parts is in no column."""
+    new, old = {"Oracle": "10", "Python": "3.11"}, {"Oracle": "9", "Python": "3.11"}
+    rows = matrix(tmp_path, ("", "passed", new), ("", "passed", old), ("", "passed", {"Python": "3.12"}))
+    assert rows == [
+        "| What was seen | Oracle 9<br>Python 3.11 | Oracle 10<br>Python 3.11 |",
+        "| --- | --- | --- |",
+        "| [Answer](reference/proofs.md#test_answer). It is 42. | ✓ | ✓ |",
+    ]
+
+
+def test_one_failed_case_fails_the_cell(tmp_path: Path) -> None:
+    """A proof passed on a stack when all its cases did."""
+    on = {"Oracle": "9", "Python": "3.11"}
+    assert matrix(tmp_path, ("a", "passed", on), ("b", "failed", on))[-1].endswith("| failed |")
+    assert matrix(tmp_path, ("a", "passed", on), ("b", "passed", on))[-1].endswith("| ✓ |")

@@ -1,0 +1,707 @@
+"""Proves docs/explanation/transaction-mode.md: two clients that share PgBouncer's server connections, step by step.
+
+Nothing is left to chance. A fresh pool opens a server connection only when all that it has are taken, so the first
+client works on the only one there is. `take_over` lets another client begin a transaction, which gets that one; what
+the first client does next happens on a second one.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
+from typing import Any
+
+import psycopg
+import psycopg2
+import pytest
+
+from proven import ROOT, evidence
+from proven.check import PICTURES
+from tests.stack import pgbouncer, timeline
+from tests.stack.database import Database, Role, fresh
+from tests.stack.fixtures import note_postgres
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.scripts import execute
+from tests.stack.wait import until
+
+Client = psycopg.Connection[tuple]
+POOL = {"pool_mode": "transaction", "default_pool_size": 2, "query_wait_timeout": 5}
+FOLDER = "transaction_mode"
+
+
+@pytest.fixture(scope="module")
+def shared(server, migrated) -> Iterator[PgBouncer]:
+    """One PgBouncer in transaction mode, with two server connections at most, in front of the example's tables."""
+    try:
+        pgbouncer.version()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with fresh(server, template=migrated) as database:
+        bouncer = PgBouncer(database, **POOL)
+        yield bouncer
+        bouncer.stop()
+
+
+@pytest.fixture(scope="module")
+def console(shared) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """The shared PgBouncer's console."""
+    with shared.admin() as connection:
+        yield connection
+
+
+@pytest.fixture
+def database(shared, console, server_version) -> Database:
+    """The database, with no server connection that a proof before has used."""
+    note_postgres(server_version)
+    evidence.on(PgBouncer=pgbouncer.version(), psycopg=version("psycopg"))
+    (database,) = shared.databases.values()
+    console.execute("reconnect")  # it gives nobody those that it still has
+    for pid in database.backends():
+        database.terminate(pid)
+    return database
+
+
+@pytest.fixture
+def client(shared, database) -> Iterator[Callable[..., Client]]:
+    """Connect through the shared PgBouncer, or through another one: client(), client(bouncer)."""
+    opened: list[Client] = []
+
+    def connect(bouncer: PgBouncer = shared, **options: Any) -> Client:
+        opened.append(bouncer.connect(database, **{"prepare_threshold": None, **options}))
+        return opened[-1]
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def django(shared, database) -> Iterator[Callable[..., Any]]:
+    """Make a client of PgBouncer Django's connection: django(OPTIONS={…}). It serves what snippets import."""
+    import django
+    from django.conf import settings
+    from django.db import connections
+    from django.db.utils import ConnectionHandler
+
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    evidence.on(Django=version("django"))
+    opened = []
+
+    def connect(bouncer: PgBouncer = shared, **entry: Any) -> Any:
+        address = {"NAME": database.name, "USER": database.role.name, "PASSWORD": database.role.password}
+        full = {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": bouncer.port, **address}
+        wrapper = ConnectionHandler({"default": {**full, **entry}})["default"]
+        opened.append(wrapper)
+        connections["default"] = wrapper
+        wrapper.ensure_connection()
+        return wrapper
+
+    yield connect
+    for wrapper in opened:
+        wrapper.close()
+    if opened:
+        del connections["default"]
+
+
+def value(connection: Any, query: str, *parameters: object) -> Any:
+    """Return the one value that a query gives, in psycopg or in Django."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        return cursor.fetchone()[0]
+
+
+def take_over(one: Any, other: Client) -> None:
+    """Let another client begin a transaction, which takes the server connection that the first has just used."""
+    used = value(one, "select pg_backend_pid()")
+    other.execute("begin")
+    assert value(other, "select pg_backend_pid()") == used
+
+
+def release() -> tuple[int, ...]:
+    """Return the first two parts of PgBouncer's version."""
+    return tuple(int(part) for part in pgbouncer.version().split(".")[:2])
+
+
+# ---- cursors -------------------------------------------------------------------------------------------------
+
+EXPORT = """
+import os, django, psycopg
+django.setup()
+{snippet}
+from django.db import DatabaseError, connection
+Order.objects.all().delete()
+Order.objects.bulk_create(Order(customer="Ada") for _ in range(501))
+connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = {disable}
+other = psycopg.connect(os.environ["DATABASE_URL"])
+lines = []
+def line(text):
+    lines.append(text)
+    if len(lines) == 1:
+        other.execute("select 1")  # begins a transaction
+try:
+    {function}(line)
+except Exception as error:
+    print(isinstance(error, DatabaseError), type(error), error)
+print(len(lines))
+"""
+
+
+@pytest.fixture
+def export(project, shared, database, load) -> Callable[..., str]:
+    """Run one of the snippet's functions in the example project while another client begins a transaction."""
+
+    def run(function: str, disable: bool = False) -> str:
+        snippet = load(f"{FOLDER}/iterator.py")
+        evidence.ran(snippet)
+        code = EXPORT.format(snippet=snippet.text, function=function, disable=disable)
+        url = shared.url(database)
+        status, output = project.run("-c", code, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod")
+        assert status == 0, output
+        return output
+
+    return run
+
+
+def test_iterator_loses_its_cursor_in_autocommit(export) -> None:
+    """After the first rows another client has the server connection with the cursor; the error is no DatabaseError."""
+    error, count = export("export").splitlines()
+    assert error.startswith("False <class 'psycopg.errors.InvalidCursorName'> cursor \"_django_curs_")
+    assert error.endswith('" does not exist')
+    assert count == "500"
+
+
+def test_iterator_works_within_a_transaction(export) -> None:
+    """In atomic() the client keeps its server connection, and the cursor with it."""
+    assert export("export_in_a_transaction") == "501\n"
+
+
+def test_iterator_works_without_server_side_cursors(export) -> None:
+    """With DISABLE_SERVER_SIDE_CURSORS the result comes at once, and nothing is left on the server to lose."""
+    assert export("export", disable=True) == "501\n"
+
+
+DIES = """
+import os, django
+django.setup()
+from orders.models import Order
+Order.objects.bulk_create([Order(customer="Ada"), Order(customer="Edith")])
+rows = Order.objects.iterator(chunk_size=1)
+next(rows)
+os._exit(0)
+"""
+
+
+def test_a_cursor_outlives_the_client_that_left_it(project, shared, database, client) -> None:
+    """A process that ends within iterator() leaves its cursor, WITH HOLD, to whoever comes next."""
+    other = client()
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+    assert project.run("-c", DIES, database_url=shared.url(database), **settings) == (0, "")
+    ((name, holds),) = other.execute("select name, is_holdable from pg_cursors where name <> ''").fetchall()
+    assert name.startswith("_django_curs_")
+    assert holds
+    assert len(other.execute(f'fetch 1 from "{name}"').fetchall()) == 1
+
+
+# ---- what SET does -------------------------------------------------------------------------------------------
+
+
+def setting_after(name: str, setting: str, client: Callable[..., Client]) -> tuple[str, str]:
+    """Let one client SET something; return what another one has then, and what the first has itself."""
+    one, other = client(), client()
+    one.execute(f"set {name} = {setting}")
+    take_over(one, other)
+    return value(other, f"show {name}"), value(one, f"show {name}")
+
+
+def test_a_timeout_that_was_set_ends_another_clients_query(django, client, load) -> None:
+    """SET statement_timeout stays on the server connection: the next client there is cut off, its own is not."""
+    names = execute(load(f"{FOLDER}/timeout.py"))
+    one, other = django(), client()
+    assert names["report"]("select 1") == [(1,)]
+    take_over(one, other)
+    with pytest.raises(psycopg.errors.QueryCanceled, match="canceling statement due to statement timeout"):
+        other.execute("select pg_sleep(5)")
+    assert value(one, "show statement_timeout") == "0"
+
+
+def test_set_local_ends_with_its_transaction(django, client, load) -> None:
+    """The limit holds for the client that asked for it, and nobody meets it afterwards."""
+    from django.db import OperationalError
+
+    names = execute(load(f"{FOLDER}/timeout.py"))
+    one, other = django(), client()
+    with pytest.raises(OperationalError, match="canceling statement due to statement timeout"):
+        names["report_in_a_transaction"]("select pg_sleep(5)")
+    assert names["report_in_a_transaction"]("select 1") == [(1,)]
+    take_over(one, other)
+    assert value(other, "show statement_timeout") == value(one, "show statement_timeout") == "0"
+
+
+def test_set_local_in_autocommit_does_nothing(client) -> None:
+    """Outside a transaction it is over as soon as it is done; PostgreSQL only warns."""
+    one, said = client(), []
+    one.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    one.execute("set local statement_timeout = '5s'")
+    assert said == ["SET LOCAL can only be used in transaction blocks"]
+    assert value(one, "show statement_timeout") == "0"
+
+
+def test_search_path_leaks_unless_both_sides_report_it(client, server_version) -> None:
+    """PostgreSQL tells of it from 18 on, and PgBouncer listens from 1.26 on: then each client keeps its own."""
+    follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
+    usual = '"$user", public'
+    assert setting_after("search_path", "tenant_a", client) == ((usual, "tenant_a") if follows else ("tenant_a", usual))
+
+
+def test_a_read_only_default_leaks_before_1_26(client) -> None:
+    """Another client's writes fail; PgBouncer 1.26 gives each client its own value."""
+    follows = release() >= (1, 26)
+    assert setting_after("default_transaction_read_only", "on", client) == (("off", "on") if follows else ("on", "off"))
+
+
+def test_a_read_only_transaction_concerns_nobody_else(client) -> None:
+    """SET TRANSACTION READ ONLY ends with the transaction it was said in."""
+    one, other = client(), client()
+    with one.transaction():
+        one.execute("set transaction read only")
+        assert value(one, "show transaction_read_only") == "on"
+    take_over(one, other)
+    assert value(other, "show transaction_read_only") == value(one, "show transaction_read_only") == "off"
+
+
+def test_interval_style_leaks_in_1_18(client) -> None:
+    """PgBouncer 1.24 takes it along with each client, 1.18 leaves it where it was set."""
+    follows = release() >= (1, 24)
+    expected = ("postgres", "iso_8601") if follows else ("iso_8601", "postgres")
+    assert setting_after("intervalstyle", "iso_8601", client) == expected
+
+
+def test_a_nameless_client_bears_the_name_of_another_in_1_18(client) -> None:
+    """What pg_stat_activity shows of a client that sets no application_name is what the one before it had set."""
+    others = "" if release() >= (1, 24) else "report"
+    assert setting_after("application_name", "report", client) == (others, "report")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("timezone", "'Asia/Tokyo'"), ("datestyle", "'German, DMY'"), ("client_encoding", "'LATIN1'")]
+)
+def test_what_pgbouncer_tracks_stays_with_its_client(client, name, setting) -> None:
+    """Time zone, date style and encoding go with the client to whichever server connection it gets."""
+    others, own = setting_after(name, setting, client)
+    assert own == setting.strip("'")
+    assert others != own
+
+
+def test_djangos_time_zone_stays_with_it(django, client) -> None:
+    """Django sets TIME_ZONE once, when it connects, and has it on whichever server connection it gets."""
+    other = client()
+    one = django(TIME_ZONE="Asia/Tokyo")
+    take_over(one, other)
+    assert value(one, "show timezone") == "Asia/Tokyo"
+    assert value(other, "show timezone") != "Asia/Tokyo"
+
+
+# ---- who the client is ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def role(database) -> Iterator[Role]:
+    """Another role, which the application may take on."""
+    role = Role(database.server)
+    database.admin.execute(f"grant {role.name} to {database.role.name}")
+    yield role
+    role.drop(database.admin)
+
+
+def test_set_role_makes_another_client_that_role(client, role) -> None:
+    """The other client has the rights of the role, and the first one its own again."""
+    one, other = client(), client()
+    one.execute(f"set role {role.name}")
+    take_over(one, other)
+    assert value(other, "select current_user") == role.name
+    assert value(one, "select current_user") != role.name
+
+
+def test_set_local_role_ends_with_its_transaction(client, role) -> None:
+    """The rights of the role are there until the transaction ends, and for nobody afterwards."""
+    one, other = client(), client()
+    with one.transaction():
+        one.execute(f"set local role {role.name}")
+        assert value(one, "select current_user") == role.name
+    take_over(one, other)
+    assert role.name not in (value(one, "select current_user"), value(other, "select current_user"))
+
+
+def test_assume_role_makes_another_client_that_role(django, client, role) -> None:
+    """Django sets the role once, when it connects: after that it stays where it was set, not with Django."""
+    other = client()
+    one = django(OPTIONS={"assume_role": role.name})
+    take_over(one, other)
+    assert value(other, "select current_user") == role.name
+    assert value(one, "select current_user") != role.name
+
+
+@pytest.fixture
+def invoices(database, load) -> Iterator[Database]:
+    """Two tenants with an invoice each, behind row security."""
+    database.psql(load(f"{FOLDER}/tenants.sql"), superuser=False)
+    with psycopg.connect(database.superuser, autocommit=True) as owner:
+        owner.execute("insert into invoice values ('ada', 10), ('edith', 20)")
+    yield database
+    with psycopg.connect(database.superuser, autocommit=True) as owner:
+        owner.execute("drop table invoice")
+
+
+@pytest.mark.usefixtures("invoices")
+def test_a_tenant_of_the_session_is_the_next_clients_tenant(django, client, load) -> None:
+    """Another request reads a tenant's invoices without having named one, and the tenant's own request reads none."""
+    names = execute(load(f"{FOLDER}/tenants.py"))
+    one, other = django(), client()
+    names["become_tenant"]("ada")
+    take_over(one, other)
+    assert other.execute("select tenant, total from invoice").fetchall() == [("ada", 10)]
+    assert value(one, "select count(*) from invoice") == 0
+
+
+@pytest.mark.usefixtures("invoices")
+def test_a_tenant_of_the_transaction_is_nobody_elses(django, client, load) -> None:
+    """Within the block exactly its rows are there, and after it none, for nobody."""
+    names = execute(load(f"{FOLDER}/tenants.py"))
+    one, other = django(), client()
+    with names["as_tenant"]("ada"):
+        assert value(one, "select string_agg(tenant, ' ') from invoice") == "ada"
+        assert value(other, "select count(*) from invoice") == 0
+    take_over(one, other)
+    assert value(other, "select count(*) from invoice") == value(one, "select count(*) from invoice") == 0
+
+
+# ---- locks, notifications, temporary tables ------------------------------------------------------------------
+
+
+def test_two_clients_hold_the_same_advisory_lock(django, client, load) -> None:
+    """On the same server connection PostgreSQL takes them for one session, and lets both in."""
+    names = execute(load(f"{FOLDER}/locks.py"))
+    one, other = django(), client()
+    got = []
+
+    def meanwhile() -> None:
+        take_over(one, other)
+        got.append(value(other, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]))
+
+    assert names["alone"](meanwhile)
+    assert got == [True]
+
+
+def test_an_advisory_lock_outlives_its_client(database, django, client, load) -> None:
+    """The unlock goes to another server connection, where there is nothing to unlock; then nobody gets the lock."""
+    names = execute(load(f"{FOLDER}/locks.py"))
+    one, other = django(), client()
+    assert names["alone"](lambda: take_over(one, other))
+    one.close()
+    other.execute("rollback")
+    with database.connect() as direct:
+        assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is False
+
+
+def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, client, load) -> None:
+    """The other client is refused while the work goes on, and gets the lock afterwards."""
+    names = execute(load(f"{FOLDER}/locks.py"))
+    django()
+    other = client()
+    got = []
+
+    def ask() -> None:
+        got.append(value(other, "select pg_try_advisory_xact_lock(%s)", names["NIGHTLY"]))
+
+    assert names["alone_in_a_transaction"](ask)
+    ask()
+    assert got == [False, True]
+    with database.connect() as direct:  # nothing is left behind, on whichever server connection
+        assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is True
+
+
+def test_listen_hears_nothing_and_another_client_hears_it(database, client) -> None:
+    """The server connection listens, not the client: a notification goes to whoever holds it then."""
+    one, other = client(), client()
+    heard: dict[str, list[str]] = {"one": [], "other": [], "direct": []}
+    one.add_notify_handler(lambda notify: heard["one"].append(notify.payload))
+    other.add_notify_handler(lambda notify: heard["other"].append(notify.payload))
+    one.execute("listen orders")
+    take_over(one, other)
+    with database.connect() as direct:
+        direct.add_notify_handler(lambda notify: heard["direct"].append(notify.payload))
+        direct.execute("listen orders")
+        one.execute("notify orders, 'placed'")  # to send is safe
+        other.execute("commit")
+        direct.execute("select 1")
+    assert heard == {"one": [], "other": ["placed"], "direct": ["placed"]}
+
+
+def test_a_temporary_table_is_another_clients(django, client, load) -> None:
+    """What was put aside is gone for its client, and another one reads it."""
+    from django.db import ProgrammingError
+
+    names = execute(load(f"{FOLDER}/temporary.py"))
+    one, other = django(), client()
+    names["set_aside"]([1, 2])
+    take_over(one, other)
+    assert other.execute("select id from chosen").fetchall() == [(1,), (2,)]
+    with pytest.raises(ProgrammingError, match='relation "chosen" does not exist'):
+        names["chosen"]()
+    with pytest.raises(psycopg.errors.DuplicateTable):
+        other.execute("create temporary table chosen (id int)")
+
+
+def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, client, load) -> None:
+    """It can be made again and again, by whichever client."""
+    names = execute(load(f"{FOLDER}/temporary.py"))
+    one, other = django(), client()
+    assert names["through_a_table"]([1, 2]) == names["through_a_table"]([1, 2]) == [1, 2]
+    take_over(one, other)
+    assert value(other, "select to_regclass('chosen')") is None
+
+
+# ---- prepared statements -------------------------------------------------------------------------------------
+
+
+def test_sql_prepare_breaks_for_both_clients(client) -> None:
+    """The statement is gone for the client that prepared it, and in the way of another."""
+    one, other = client(), client()
+    one.execute("prepare total as select 1")
+    take_over(one, other)
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName, match='prepared statement "total" does not exist'):
+        one.execute("execute total")
+    with pytest.raises(psycopg.errors.DuplicatePreparedStatement, match='"total" already exists'):
+        other.execute("prepare total as select 2")
+
+
+def prepare(one: Client, other: Client) -> list[int]:
+    """Let two clients of psycopg prepare the same statement on the same server connection, then run it on another."""
+    query = "select 1 + %s"
+    found = [value(one, query, 1), value(other, query, 2)]
+    take_over(one, other)
+    return [*found, value(one, query, 3)]
+
+
+def test_psycopg_prepares_statements_that_pgbouncer_follows_from_1_24(client) -> None:
+    """From 1.24 on each client's statements are there on whichever connection it gets; before, the second one fails."""
+    one, other = client(prepare_threshold=0), client(prepare_threshold=0)
+    if release() >= (1, 24):
+        assert prepare(one, other) == [2, 3, 4]
+    else:
+        with pytest.raises(psycopg.errors.DuplicatePreparedStatement, match='statement "_pg3_0" already exists'):
+            prepare(one, other)
+
+
+def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, database) -> None:
+    """With max_prepared_statements = 0, or PgBouncer before 1.21, a statement is missing, or already there."""
+    follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
+    bouncer = pooler(database, **POOL, **follow_none)
+    one, two = client(bouncer, prepare_threshold=0), client(bouncer, prepare_threshold=0)
+    value(one, "select 1 + %s", 1)
+    with pytest.raises(psycopg.errors.DuplicatePreparedStatement, match='statement "_pg3_0" already exists'):
+        value(two, "select 1 + %s", 1)
+    take_over(one, client(bouncer))
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName, match='statement "_pg3_0" does not exist'):
+        value(one, "select 1 + %s", 1)
+
+
+def test_django_prepares_nothing_by_itself(django, client) -> None:
+    """However often it sends a query, no prepared statement is left on the server connection."""
+    one, other = django(), client()
+    for number in range(10):
+        assert value(one, "select 1 + %s", number) == 1 + number
+    take_over(one, other)
+    assert value(other, "select count(*) from pg_prepared_statements") == 0
+
+
+def test_psycopg2_never_prepares(shared, database, client) -> None:
+    """It sends each query with its values in it."""
+    evidence.on(psycopg2=psycopg2.__version__.split()[0])
+    other = client()
+    with closing(psycopg2.connect(shared.url(database))) as one:
+        one.autocommit = True
+        for number in range(10):
+            assert value(one, "select 1 + %s", number) == 1 + number
+        take_over(one, other)
+        assert value(other, "select count(*) from pg_prepared_statements") == 0
+
+
+# ---- what a connection begins with ---------------------------------------------------------------------------
+
+OPTIONS = "-c statement_timeout=5000"
+
+
+def test_options_in_the_connection_string_are_refused(django) -> None:
+    """Django cannot connect; the text names the setting from 1.20 on."""
+    from django.db import OperationalError
+
+    named = "unsupported startup parameter in options: statement_timeout"
+    text = named if release() >= (1, 20) else "unsupported startup parameter: options"
+    with pytest.raises(OperationalError, match=f"FATAL:  {text}\n?$"):
+        django(OPTIONS={"options": OPTIONS})
+
+
+def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler, load) -> None:
+    """ALTER ROLE … SET applies to every server connection that PgBouncer opens as the role."""
+    note_postgres(server_version)
+    with fresh(server) as own:
+        own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
+        with pooler(own, **POOL).connect(own) as connection:
+            assert value(connection, "show statement_timeout") == "30s"
+            assert value(connection, "show search_path") == "sales, public"
+
+
+@pytest.mark.parametrize("ignored", ["options", "options, statement_timeout"])
+def test_ignoring_options_loses_the_timeout_without_a_word(pooler, database, client, ignored) -> None:
+    """With ignore_startup_parameters the client connects, and has no timeout."""
+    bouncer = pooler(database, **POOL, ignore_startup_parameters=ignored)
+    assert value(client(bouncer, options=OPTIONS), "show statement_timeout") == "0"
+    with database.connect(options=OPTIONS) as direct:
+        assert value(direct, "show statement_timeout") == "5s"
+
+
+def test_track_extra_parameters_applies_a_timeout_from_1_26(pooler, database, client) -> None:
+    """Only its own client has the timeout. 1.24 takes the setting and applies nothing; 1.18 does not start."""
+    settings = {**POOL, "default_pool_size": 1, "track_extra_parameters": "statement_timeout"}
+    if release() < (1, 20):
+        with pytest.raises(RuntimeError, match="unknown parameter: pgbouncer/track_extra_parameters"):
+            pooler(database, **settings)
+        return
+    bouncer = pooler(database, **settings)
+    one, other = client(bouncer, options=OPTIONS), client(bouncer)
+    expected = "5s" if release() >= (1, 26) else "0"
+    for _ in range(2):
+        assert value(one, "show statement_timeout") == expected
+        assert value(other, "show statement_timeout") == "0"
+
+
+INTRUDER = """
+create schema intruder;
+grant usage on schema intruder to public;
+create table intruder.pg_authid as select '{victim}' as rolname, 'chosen' as rolpassword;
+grant select on intruder.pg_authid to public;
+"""
+
+
+@pytest.mark.parametrize("way", ["client", "role"])
+def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, server_version, pooler, way) -> None:
+    """A search_path that a client sends reaches no auth_query (CVE-2025-12819); one of PgBouncer's own role does.
+
+    Someone has made a table named like PostgreSQL's own, with a password of their choice in it.
+    """
+    note_postgres(server_version)
+    path = "intruder, pg_catalog"
+    with fresh(server) as own, psycopg.connect(own.superuser, autocommit=True) as superuser:
+        asks = Role(server, "superuser")
+        superuser.execute(INTRUDER.format(victim=own.role.name))
+        if way == "role":  # what the attack would have come to
+            superuser.execute(f"alter role {asks.name} set search_path = {path}")
+        query = "select rolname, rolpassword from pg_authid where rolname = $1"
+        tracked = {"track_extra_parameters": "search_path"} if release() >= (1, 20) else {}
+        ignored = {"ignore_startup_parameters": "options"}
+        looked_up = {"users": {asks.name: asks.password}, "auth_user": asks.name, "auth_query": query}
+        bouncer = pooler(own, **POOL, **looked_up, **tracked, **ignored)
+        with pytest.raises(psycopg.OperationalError) as refused:
+            bouncer.connect(own, password="chosen", options="-c search_path=" + path.replace(" ", ""))
+        # Where the choice counts it opens PgBouncer's door, and PostgreSQL behind it asks for the real password.
+        by_pgbouncer = "SASL authentication failed" in str(refused.value)
+        assert by_pgbouncer == (way == "client")
+        bouncer.stop()
+        asks.drop(own.admin)
+
+
+# ---- what is safe --------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_stays_on_one_server_connection(client) -> None:
+    """With savepoints, temporary tables that go with it, and cursors: until its end nobody else gets in."""
+    one, other = client(), client()
+    with one.transaction():
+        used = value(one, "select pg_backend_pid()")
+        with one.transaction():
+            one.execute("create temporary table lines (n int) on commit drop")
+            with one.cursor().copy("copy lines from stdin") as copy:
+                copy.write_row([1])
+        with one.cursor("every") as cursor:
+            assert cursor.execute("select n from lines").fetchall() == [(1,)]
+        assert value(other, "select pg_backend_pid()") != used
+        assert value(one, "select pg_backend_pid()") == used
+
+
+def test_statements_that_allow_no_transaction_work(client) -> None:
+    """CREATE INDEX CONCURRENTLY and VACUUM are one statement each, and hold a server connection while they run."""
+    one = client()
+    one.execute("create table rows (n int)")
+    one.execute("create index concurrently rows_n on rows (n)")
+    one.execute("vacuum rows")
+    one.execute("drop table rows")
+
+
+def test_migrate_works_through_pgbouncer(server, server_version, project, pooler) -> None:
+    """The example project's tables are made in transaction mode."""
+    note_postgres(server_version)
+    with fresh(server) as own:
+        bouncer = pooler(own, **POOL)
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+        status, output = project.run("manage.py", "migrate", "--verbosity=0", database_url=bouncer.url(own), **settings)
+        assert (status, output) == (0, "")
+        with own.connect() as direct:
+            assert value(direct, "select count(*) from orders_order") == 0
+        bouncer.stop()
+
+
+# ---- who holds a server connection when ----------------------------------------------------------------------
+
+
+def test_idle_clients_hold_no_server_connection(django, shared, database) -> None:
+    """Ten connections of Django, kept open after a query each, needed one server connection between them."""
+    for _ in range(10):
+        value(django(CONN_MAX_AGE=None), "select 1")
+    (pool,) = [pool for pool in shared.show("pools") if pool["database"] == database.name]
+    assert (pool["cl_active"], pool["sv_active"]) == (10, 0)
+    assert len(database.backends()) == 1
+
+
+def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database, client) -> None:
+    """With three server connections the fourth client waits, and is turned away, though all others are idle."""
+    bouncer = pooler(database, pool_mode="session", default_pool_size=3, query_wait_timeout=0.1)
+    kept = [client(bouncer) for _ in range(3)]
+    for connection in kept:
+        connection.execute("select 1")
+    with pytest.raises(psycopg.Error, match="query_wait_timeout"):
+        client(bouncer).execute("select 1")
+    kept[0].close()
+    until("a server connection is free", lambda: bouncer.show("pools")[0]["sv_active"] < 3)
+    assert value(client(bouncer), "select 1") == 1
+
+
+def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, database, client) -> None:
+    """With three in transactions the fourth client waits; in autocommit it would have been let in between."""
+    bouncer = pooler(database, **{**POOL, "default_pool_size": 3, "query_wait_timeout": 0.1})
+    busy = [client(bouncer) for _ in range(3)]
+    for connection in busy:
+        connection.execute("begin")
+        connection.execute("select 1")
+    with pytest.raises(psycopg.Error, match="query_wait_timeout"):
+        client(bouncer).execute("select 1")
+    busy[0].execute("commit")
+    assert value(client(bouncer), "select 1") == 1
+
+
+def test_the_picture_shows_who_held_a_server_connection(pooler, database, request) -> None:
+    """Three clients do the same in both modes, and the drawing is what PgBouncer's console showed after each step."""
+    traces = {}
+    for mode in ("session", "transaction"):
+        bouncer = pooler(database, pool_mode=mode, default_pool_size=2)
+        traces[mode] = timeline.trace(bouncer, database)
+        bouncer.stop()
+    picture = ROOT / PICTURES / "who-holds-a-server-connection.svg"
+    if request.config.getoption("record"):
+        picture.write_text(timeline.draw(traces), encoding="utf-8")
+    assert picture.read_text(encoding="utf-8") == timeline.draw(traces), "make record draws it again"
+    waited = {mode: [name for name, states in seen.items() if ("waits", 0) in states] for mode, seen in traces.items()}
+    assert waited == {"session": ["C"], "transaction": []}
+    kinds = {kind for states in traces["transaction"].values() for kind, _ in states}
+    assert "idle" not in kinds

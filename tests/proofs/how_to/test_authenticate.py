@@ -1,0 +1,211 @@
+"""Proves docs/how-to/authenticate.md: who gets in, on PostgreSQL with SCRAM, and what the others get to hear."""
+
+import psycopg
+import pytest
+
+from tests.proofs.pooled import USER, reader, settings_of
+from tests.stack.database import Role, fresh
+from tests.stack.pgbouncer import PgBouncer
+
+LOOKED_UP = "pgbouncer/auth_query.ini"
+# Before PgBouncer 1.24.1 the default read pg_shadow like this, whatever it says of expiry.
+CARELESS = """
+create function pgbouncer.careless(name text) returns table (username text, secret text)
+language sql security definer set search_path = pg_catalog, pg_temp
+as 'select usename::text, passwd from pg_shadow where usename = name';
+"""
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database, and the function that looks up secrets."""
+    with reader(cluster, "how-to-authenticate") as made:
+        with made.passwords():
+            made.database.psql(made.load("pgbouncer/auth_query.sql"))
+        made.lookup = settings_of(made.load(LOOKED_UP).text)
+        placeholder = dict(USER.findall(made.load("pgbouncer/userlist.auth_query.txt").text))
+        assert placeholder == {"pgbouncer": "change-me"}
+        made.only_pooler = {"pgbouncer": made.roles["pgbouncer"].password}
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def noted(setup) -> None:
+    """Tell the ledger what the proof ran on."""
+    setup.note()
+
+
+@pytest.fixture
+def start(setup):
+    """Start a PgBouncer of the proof's own: start(auth_type="md5")."""
+    started = []
+
+    def one(**settings):
+        started.append(setup.start(**settings))
+        return started[-1]
+
+    yield one
+    for bouncer in started:
+        bouncer.stop()
+
+
+@pytest.fixture
+def looking_up(setup, start):
+    """PgBouncer that knows the one role by which it looks up all others."""
+    return start(users=setup.only_pooler, **setup.lookup)
+
+
+def who(bouncer, database, **options) -> str:
+    """Log in and return who PostgreSQL says that it is."""
+    with bouncer.connect(database, **options) as client:
+        return client.execute("select current_user").fetchone()[0]
+
+
+# ---- the userlist --------------------------------------------------------------------------------------------
+
+
+def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) -> None:
+    """Each line holds what pg_authid holds: enough to check the client, and to log in to the server as the client."""
+    printed = setup.everything.psql(load("pgbouncer/userlist.sql"))
+    users = dict(USER.findall(printed))
+    assert set(users) == {"upstream", "pgbouncer_admin", "pgbouncer_stats"}
+    assert all(secret.startswith("SCRAM-SHA-256$") for secret in users.values())
+    assert who(start(users=users), setup.database) == "upstream"
+    assert printed.count("\n") == len(users)  # and nothing else
+
+
+def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
+    """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL."""
+    role = setup.roles["upstream"]
+    bouncer = start()
+    setup.database.admin.execute(f"alter role upstream password '{role.password}'")
+    with pytest.raises(psycopg.OperationalError, match='password authentication failed for user "upstream"'):
+        bouncer.connect(setup.database)
+    setup.users = dict(USER.findall(setup.everything.psql(load("pgbouncer/userlist.sql"))))
+    assert who(start(), setup.database) == "upstream"
+
+
+def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
+    """With user= in an entry PgBouncer logs in as someone whose password no client gave it, and needs it in plain."""
+    owner = setup.roles["upstream_owner"]
+    query = "select rolpassword from pg_authid where rolname = 'upstream_owner'"
+    (secret,) = setup.database.admin.execute(query).fetchone()
+    forced = {"options": "user=upstream_owner"}
+    with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
+        who(start(users={**setup.users, "upstream_owner": secret}, **forced), setup.database)
+    assert who(start(users={**setup.users, "upstream_owner": owner.password}, **forced), setup.database) == owner.name
+
+
+def test_a_password_without_a_user_is_ignored(setup, start) -> None:
+    """An entry with password= and no user= logs in with the client's secret all the same."""
+    assert who(start(options="password=wrong"), setup.database) == "upstream"
+
+
+# ---- looking them up -----------------------------------------------------------------------------------------
+
+
+def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
+    """The application and a role that was made a moment ago log in, each as itself."""
+    assert who(looking_up, setup.database) == "upstream"
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    assert who(looking_up, setup.database, user=role.name, password=role.password) == role.name
+
+
+def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
+    """Without a reload: a client with the new password gets in, and one with the old one does not."""
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    assert who(looking_up, setup.database, user=role.name, password=role.password) == role.name
+    setup.database.admin.execute(f"alter role \"{role.name}\" password 'another'")
+    assert who(looking_up, setup.database, user=role.name, password="another") == role.name
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        who(looking_up, setup.database, user=role.name, password=role.password)
+
+
+def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> None:
+    """The text is `no such user`: unlike a userlist, it tells who exists."""
+    with pytest.raises(psycopg.OperationalError, match="FATAL:  no such user"):
+        looking_up.connect(setup.database, user="nobody", password="x")
+
+
+def test_a_superuser_cannot_log_in_through_auth_query(setup, looking_up) -> None:
+    """Nobody can use PgBouncer to reach the server as its owner, also with the right password."""
+    superuser = Role(setup.server, "superuser")
+    with pytest.raises(psycopg.OperationalError, match="no such user"):
+        looking_up.connect(setup.database, user=superuser.name, password=superuser.password)
+
+
+def test_auth_user_needs_its_password_in_plain(setup, start) -> None:
+    """Nobody logs in to PgBouncer as this role, so there is nothing from which a SCRAM secret could be used."""
+    query = "select rolpassword from pg_authid where rolname = 'pgbouncer'"
+    (secret,) = setup.database.admin.execute(query).fetchone()
+    bouncer = start(users={"pgbouncer": secret}, **setup.lookup)
+    with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
+        bouncer.connect(setup.database)
+
+
+def test_auth_dbname_says_where_the_function_is(setup) -> None:
+    """Without it PgBouncer asks in the database that the client wants: where there is no function, a config error."""
+    without = {key: value for key, value in setup.lookup.items() if key != "auth_dbname"}
+    with fresh(setup.server) as other:
+        named = {"upstream": setup.database, "other": other}
+        for settings, works in ((setup.lookup, True), (without, False)):
+            bouncer = PgBouncer(named=named, users=setup.only_pooler, **settings)
+            try:
+                if works:
+                    assert who(bouncer, other) == other.role.name
+                else:
+                    with pytest.raises(psycopg.OperationalError, match="FATAL:  bouncer config error"):
+                        bouncer.connect(other)
+                    assert 'schema "pgbouncer" does not exist' in bouncer.leash.said()
+            finally:
+                bouncer.stop()
+
+
+def test_only_pgbouncers_role_may_look_up_secrets(setup) -> None:
+    """The application may not call the function, and the role that may reads no table of the application's."""
+    pooler = setup.roles["pgbouncer"]
+    with setup.database.connect() as application, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        application.execute("select * from pgbouncer.get_auth('upstream')")
+    with setup.database.connect(user=pooler.name, password=pooler.password) as looking:
+        assert looking.execute("select username from pgbouncer.get_auth('upstream')").fetchone() == ("upstream",)
+        for forbidden in ("select * from pg_authid", "create table public.t (n int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                looking.execute(forbidden)
+
+
+def test_nobody_can_put_a_table_in_the_functions_way(setup) -> None:
+    """A caller's own search_path and temporary tables change nothing of what it reads."""
+    pooler = setup.roles["pgbouncer"]
+    setup.database.admin.execute("grant temporary on database upstream to pgbouncer")
+    with setup.database.connect(user=pooler.name, password=pooler.password) as looking:
+        looking.execute(
+            "create temporary table pg_authid as select 'upstream'::name as rolname, 'forged' as rolpassword,"
+            " true as rolcanlogin, false as rolsuper, false as rolreplication, null::timestamptz as rolvaliduntil"
+        )
+        looking.execute("set search_path = pg_temp, pg_catalog")
+        assert looking.execute("select secret from pg_authid, lateral (select rolpassword as secret) s").fetchall()
+        (secret,) = looking.execute("select secret from pgbouncer.get_auth('upstream')").fetchone()
+    setup.database.admin.execute("revoke temporary on database upstream from pgbouncer")
+    assert secret.startswith("SCRAM-SHA-256$")
+
+
+def test_an_expired_password_is_refused_by_a_function_that_looks(setup, start) -> None:
+    """A query that does not ask for expiry lets it in, over a server connection that is open still: CVE-2025-2291."""
+    with setup.server.connect("upstream") as superuser:
+        superuser.execute(CARELESS + "grant execute on function pgbouncer.careless to pgbouncer")
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    login = {"user": role.name, "password": role.password}
+    careful = start(users=setup.only_pooler, **setup.lookup)
+    query = "select username, secret from pgbouncer.careless($1)"
+    careless = start(users=setup.only_pooler, **{**setup.lookup, "auth_query": query})
+    for bouncer in (careful, careless):
+        assert who(bouncer, setup.database, **login) == role.name
+    setup.database.admin.execute(f"alter role \"{role.name}\" valid until '2000-01-01'")
+    assert who(careless, setup.database, **login) == role.name
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        careful.connect(setup.database, **login)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        setup.database.connect(**login)

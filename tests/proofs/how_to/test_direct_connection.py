@@ -1,0 +1,249 @@
+"""Proves docs/how-to/direct-connection.md: the example project with both of its ways to the database."""
+
+import os
+
+import psycopg
+import pytest
+
+from tests.proofs.pooled import INI, reader, section
+from tests.stack.database import fresh
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.wait import until
+
+DJANGO = "import django; django.setup(); from django.db import connection, connections; "
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database."""
+    with reader(cluster, "how-to-direct-connection") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def bouncer(setup, project):
+    """PgBouncer as the reader starts it, and the project's tables."""
+    started = setup.start()
+    status, said = manage(project, setup, started, "migrate", "--database=direct", "--verbosity=0", owner=True)
+    assert status == 0, said
+    yield started
+    started.stop()
+
+
+@pytest.fixture(autouse=True)
+def noted(setup) -> None:
+    """Tell the ledger what the proof ran on."""
+    setup.note()
+
+
+def environment(setup, bouncer, owner: bool = False) -> dict[str, str]:
+    """Return where the two aliases lead: one to PgBouncer, the other to PostgreSQL, perhaps as the owner."""
+    direct = setup.as_owner.url if owner else setup.database.url
+    return {
+        "database_url": bouncer.url(setup.database),
+        "DATABASE_DIRECT_URL": direct,
+        "DJANGO_SETTINGS_MODULE": "settings.pgbouncer",
+    }
+
+
+def manage(project, setup, bouncer, *arguments, owner: bool = False) -> tuple[int, str]:
+    """Run one of Django's commands."""
+    return project.run("manage.py", *arguments, **environment(setup, bouncer, owner))
+
+
+def run(project, setup, bouncer, code: str, owner: bool = False) -> str:
+    """Run Python in the project, and return what it printed."""
+    status, said = project.run("-c", DJANGO + code, **environment(setup, bouncer, owner))
+    assert status == 0, said
+    return said
+
+
+# ---- migrations ----------------------------------------------------------------------------------------------
+
+
+def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> None:
+    """Nothing is left to migrate, by either way of looking, and the tables belong to the owner."""
+    assert manage(project, setup, bouncer, "migrate", "--database=direct", "--check", owner=True)[0] == 0
+    assert manage(project, setup, bouncer, "migrate", "--check")[0] == 0
+    with setup.database.connect() as connection:
+        query = "select tableowner from pg_tables where tablename = 'orders_order'"
+        assert connection.execute(query).fetchone() == ("upstream_owner",)
+
+
+def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
+    """With its own login the direct alias may not change a table."""
+    status, said = manage(project, setup, bouncer, "migrate", "orders", "zero", "--database=direct")
+    assert status == 1
+    assert "must be owner of table orders_order" in said
+
+
+def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp_path) -> None:
+    """`migrate` without --database then records every migration in the table that both aliases share, and makes none.
+
+    The database is one of this proof's own, in which nothing was migrated.
+    """
+    (tmp_path / "routers.py").write_text(
+        "class Direct:\n    def allow_migrate(self, db, app_label, **hints):\n        return db == 'direct'\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from django.conf import settings; "
+        "settings.DATABASE_ROUTERS = ['routers.Direct']; import django; django.setup(); "
+        "from django.core.management import call_command; call_command('migrate', verbosity=0)"
+    )
+    with fresh(setup.server) as empty:
+        urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+        assert project.run("-c", code, database_url=empty.url, **urls) == (0, "")
+        with empty.connect() as connection:
+            assert connection.execute("select count(*) from django_migrations").fetchone() == (1,)
+            assert connection.execute("select to_regclass('orders_order')").fetchone() == (None,)
+
+
+# ---- what needs a session ------------------------------------------------------------------------------------
+
+HOLD = (
+    "import sys; from orders.locks import exclusive\n"
+    "with exclusive(7) as alone:\n"
+    "    print(alone, flush=True)\n"
+    "    if alone: open({fifo!r}).read()\n"
+)
+
+
+def test_an_advisory_lock_on_the_direct_connection_is_held_by_one_process(project, setup, bouncer, tmp_path) -> None:
+    """While one process is in the block another is told that it is not alone; afterwards the lock is free."""
+    fifo = str(tmp_path / "until")
+    os.mkfifo(fifo)
+    first = project.start("-c", DJANGO + HOLD.format(fifo=fifo), **environment(setup, bouncer))
+    try:
+        until("the lock is held", lambda: first.said() == "True\n" or first.ended())
+        assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
+        with open(fifo, "w"):  # noqa: PTH123
+            until("the first has seen that it may end", lambda: True)
+        until("the first ends", first.ended)
+    finally:
+        first.stop()
+    assert first.status == 0, first.said()
+    assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "True\n"
+
+
+def test_listen_on_the_direct_connection_hears_every_notification(project, setup, bouncer) -> None:
+    """What another client sends through PgBouncer arrives: NOTIFY needs no session, LISTEN does."""
+    following = project.start("manage.py", "follow_orders", **environment(setup, bouncer))
+    try:
+        until("the command listens", lambda: "listening" in following.said() or following.ended())
+        with bouncer.connect(setup.database) as connection:
+            connection.execute("notify orders, 'the first'")
+            connection.execute("notify orders, 'the second'")
+        until("both have arrived", lambda: following.said() == "listening\nthe first\nthe second\n")
+    finally:
+        following.stop()
+    project.note()
+
+
+CURSORS = (
+    "from orders.models import Order\n"
+    "Order.objects.bulk_create(Order(customer=str(n)) for n in range(50))\n"
+    "def cursors(alias):\n"
+    "    rows = Order.objects.using(alias).iterator(chunk_size=10); next(rows)\n"
+    "    with connections[alias].cursor() as cursor:\n"
+    "        cursor.execute('select count(*) from pg_cursors where name like %s', ['_django%'])\n"
+    "        (open,) = cursor.fetchone()\n"
+    "    return open, sum(1 for _ in rows) >= 49\n"
+    "print(cursors('default'), cursors('direct'))\n"
+)
+
+
+def test_a_long_report_has_its_cursor_on_the_direct_connection(project, setup, bouncer) -> None:
+    """There iterator() takes its rows from the server in batches; through PgBouncer it fetches them all at once."""
+    assert run(project, setup, bouncer, CURSORS) == "(0, True) (1, True)\n"
+
+
+def test_the_direct_connection_is_closed_after_each_request(project, setup, bouncer) -> None:
+    """It takes one of PostgreSQL's slots only while it is in use."""
+    code = (
+        "from django.db import close_old_connections\n"
+        "connections['default'].ensure_connection(); connections['direct'].ensure_connection()\n"
+        "close_old_connections()\n"
+        "print([connections[alias].connection is not None for alias in ('default', 'direct')])\n"
+    )
+    assert run(project, setup, bouncer, code) == "[True, False]\n"
+
+
+# ---- tests ---------------------------------------------------------------------------------------------------
+
+TESTS = (
+    "from django.test.utils import setup_databases, teardown_databases\n"
+    "made = setup_databases(verbosity=0, interactive=False, aliases={'default', 'direct'})\n"
+    "for alias in connections:\n"
+    "    with connections[alias].cursor() as cursor:\n"
+    "        cursor.execute('select current_database(), inet_server_port()'); print(*cursor.fetchone())\n"
+    "connections['direct'].close()\n"
+    "teardown_databases(made, verbosity=0)\n"
+)
+
+
+@pytest.fixture
+def createdb(setup):
+    """Let both roles make databases, and drop the one that a test run has left."""
+    admin = setup.database.admin
+    admin.execute("alter role upstream createdb; alter role upstream_owner createdb")
+    yield
+    admin.execute("alter role upstream nocreatedb; alter role upstream_owner nocreatedb")
+    admin.execute("drop database if exists test_upstream with (force)")
+
+
+@pytest.mark.usefixtures("createdb")
+def test_djangos_tests_make_and_drop_their_database_past_pgbouncer(project, setup, bouncer) -> None:
+    """Under settings.tests both aliases reach the same new database on PostgreSQL itself, and it can be dropped."""
+    settings = {**environment(setup, bouncer, owner=True), "DJANGO_SETTINGS_MODULE": "settings.tests"}
+    assert project.run("-c", DJANGO + TESTS, **settings) == (0, f"test_upstream {setup.server.port}\n" * 2)
+    query = "select count(*) from pg_database where datname = 'test_upstream'"
+    assert setup.database.admin.execute(query).fetchone() == (0,)
+
+
+@pytest.mark.usefixtures("createdb")
+def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> None:
+    """Under the application's own settings the run makes its database and cannot reach it."""
+    status, said = project.run("-c", DJANGO + TESTS, **environment(setup, bouncer))
+    assert status == 1
+    assert "no such database: test_upstream" in said
+
+
+# ---- without a direct way ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session_entry(setup):
+    """PgBouncer that serves the ini's second entry, with all that it says besides the address."""
+    entry = section(setup.ran[INI], "databases")["upstream_session"]
+    options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
+    named = {"upstream_session": setup.database}
+    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options, query_wait_timeout=0.1)
+    yield started
+    started.stop()
+
+
+def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entry) -> None:
+    """A client has one server connection for as long as it stays: LISTEN and locks work as on a direct connection."""
+    with session_entry.connect(setup.database) as one, session_entry.connect(setup.database) as other:
+        one.execute("listen orders")
+        one.execute("select pg_advisory_lock(1)")
+        other.execute("notify orders, 'for you'")
+        assert other.execute("select pg_try_advisory_lock(1)").fetchone() == (False,)
+        (notification,) = one.notifies(timeout=5, stop_after=1)
+        assert notification.payload == "for you"
+
+
+def test_an_entry_in_session_mode_is_full_when_its_clients_are_idle(setup, session_entry) -> None:
+    """Five idle clients use its five connections up, and the sixth gets query_wait_timeout."""
+    clients = [session_entry.connect(setup.database) for _ in range(5)]
+    try:
+        for client in clients:
+            client.execute("select 1")
+        with (
+            session_entry.connect(setup.database) as sixth,
+            pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout"),
+        ):
+            sixth.execute("select 1")
+    finally:
+        for client in clients:
+            client.close()

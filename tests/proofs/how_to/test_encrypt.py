@@ -1,0 +1,182 @@
+"""Proves docs/how-to/encrypt.md: certificates from the reader's script, on both hops where the server has TLS."""
+
+import shutil
+import subprocess
+from typing import Any
+
+import psycopg
+import pytest
+
+from proven import evidence
+from tests.proofs.pooled import reader, settings_of
+from tests.stack.database import fresh
+from tests.stack.leash import Leash, give
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster
+
+SCRIPT, SETTINGS, ENVIRONMENT = "pgbouncer/certificates.sh", "pgbouncer/tls.ini", "pgbouncer/tls.env"
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database, and certificates for this machine's address."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    files = Leash("certificates")
+    try:
+        with reader(cluster, "how-to-encrypt") as made:
+            script = made.load(SCRIPT)
+            made.load(SETTINGS)
+            made.load(ENVIRONMENT)
+            for name in ("ours", "others"):
+                folder = files.folder / name
+                folder.mkdir()
+                command = ["sh", files.write("certificates.sh", script.text), "pooler.internal", "127.0.0.1"]
+                subprocess.run(command, cwd=folder, check=True, capture_output=True)
+                folder.chmod(0o755)
+                give(folder, *folder.iterdir())
+            made.certificates = files.folder / "ours"
+            made.strangers = files.folder / "others"
+            yield made
+    finally:
+        files.stop()
+
+
+@pytest.fixture(autouse=True)
+def noted(setup) -> None:
+    """Tell the ledger what the proof ran on."""
+    setup.note()
+
+
+def tls(setup, *sides: str) -> dict[str, Any]:
+    """Return the settings of tls.ini for these sides, with the files where they are."""
+    found = settings_of(setup.ran[SETTINGS].text)
+    return {
+        name: value.replace("/etc/pgbouncer", str(setup.certificates))
+        for name, value in found.items()
+        if name.startswith(sides)
+    }
+
+
+@pytest.fixture(scope="module")
+def encrypted(setup):
+    """PgBouncer that takes its clients over TLS."""
+    bouncer = setup.start(**tls(setup, "client"))
+    yield bouncer
+    bouncer.stop()
+
+
+def verified(setup) -> dict[str, str]:
+    """Return what a client says that wants to be sure whom it talks to."""
+    return {"sslmode": "verify-full", "sslrootcert": str(setup.certificates / "ca.crt")}
+
+
+# ---- from Django to PgBouncer --------------------------------------------------------------------------------
+
+
+def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
+    """With the two variables in its environment, and nothing else changed; and not to a host of another name."""
+    lines = setup.ran[ENVIRONMENT].text.replace("/etc/ssl/upstream", str(setup.certificates)).splitlines()
+    variables = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    code = (
+        "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
+        "print(connection.connection.pgconn.ssl_in_use)"
+    )
+    variables |= {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    url = encrypted.url(setup.database)
+    assert project.run("-c", code, database_url=url, **variables) == (0, "True\n")
+    status, said = project.run("-c", code, database_url=url.replace("127.0.0.1", "localhost"), **variables)
+    assert status == 1
+    assert 'does not match host name "localhost"' in said
+
+
+def test_the_console_shows_which_clients_use_tls(setup, encrypted) -> None:
+    """The column tls of SHOW CLIENTS has the version and the cipher."""
+    with encrypted.connect(setup.database, application_name="careful", **verified(setup)):
+        (row,) = [row for row in encrypted.show("clients") if row["application_name"] == "careful"]
+    assert row["tls"].startswith("TLSv1.3")
+
+
+def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
+    """client_tls_sslmode = require lets nobody in who does not encrypt."""
+    with pytest.raises(psycopg.OperationalError, match="FATAL:  SSL required"):
+        encrypted.connect(setup.database, sslmode="disable")
+
+
+def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
+    """Not with another authority's certificate, and not under another name; `require` without a CA asks for neither."""
+    strangers = str(setup.strangers / "ca.crt")
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        encrypted.connect(setup.database, **{**verified(setup), "sslrootcert": strangers})
+    with pytest.raises(psycopg.OperationalError, match='does not match host name "localhost"'):
+        encrypted.connect(setup.database, host="localhost", **verified(setup))
+    encrypted.connect(setup.database, sslmode="require").close()
+
+
+def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) -> None:
+    """PgBouncer's default is no TLS at all: `require` fails, and libpq's own default says nothing."""
+    bouncer = setup.start()
+    try:
+        with pytest.raises(psycopg.OperationalError, match="server does not support SSL, but SSL was required"):
+            bouncer.connect(setup.database, sslmode="require")
+        with bouncer.connect(setup.database, sslmode="prefer") as client:
+            assert not client.pgconn.ssl_in_use
+    finally:
+        bouncer.stop()
+
+
+# ---- from PgBouncer to PostgreSQL ----------------------------------------------------------------------------
+
+
+def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
+    """With verify-full no query reaches a server that does not encrypt."""
+    if setup.database.admin.execute("show ssl").fetchone() != ("off",):
+        pytest.skip("needs PostgreSQL without TLS")
+    bouncer = setup.start(**tls(setup, "server"), query_wait_timeout=0.1)
+    try:
+        with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+            bouncer.connect(setup.database)
+        assert "server refused SSL" in bouncer.leash.said()
+    finally:
+        bouncer.stop()
+
+
+@pytest.fixture(scope="module")
+def with_tls(setup):
+    """A PostgreSQL with a certificate of its own from the same authority."""
+    query = "select setting from pg_settings where name = 'ssl_library'"
+    if setup.database.admin.execute(query).fetchone() == ("",):
+        pytest.skip("needs PostgreSQL with TLS")  # the embedded one is built without; PROVEN_PG_BIN names another
+    own = setup.certificates / "pooler.internal"
+    started = Cluster(ssl="on", ssl_cert_file=f"{own}.crt", ssl_key_file=f"{own}.key")
+    yield started
+    started.stop()
+
+
+def test_both_hops_are_encrypted_and_verified(setup, with_tls) -> None:
+    """PostgreSQL itself says that its connection is encrypted, and the client's is."""
+    with fresh(with_tls.server) as database:
+        bouncer = PgBouncer(database, **tls(setup, "client", "server"))
+        try:
+            with bouncer.connect(database, **verified(setup)) as client:
+                query = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+                assert client.execute(query).fetchone() == (True,)
+                assert client.pgconn.ssl_in_use
+            (row,) = bouncer.show("servers")
+            assert row["tls"].startswith("TLSv1.3")
+        finally:
+            bouncer.stop()
+    evidence.ran(setup.ran[SETTINGS], "started")
+
+
+def test_pgbouncer_refuses_a_server_that_nobody_vouches_for(setup, with_tls) -> None:
+    """With another authority's ca.crt it does not log in."""
+    strangers = {**tls(setup, "server"), "server_tls_ca_file": setup.strangers / "ca.crt"}
+    with fresh(with_tls.server) as database:
+        bouncer = PgBouncer(database, query_wait_timeout=0.1, **strangers)
+        try:
+            with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+                bouncer.connect(database)
+            assert "certificate verify failed" in bouncer.leash.said()
+        finally:
+            bouncer.stop()

@@ -1,0 +1,403 @@
+"""Proves docs/how-to/pgbouncer.md: the reader's folder and the example project, as they are copied."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from signal import SIGQUIT
+
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.problems import ProblemError
+from proven.snippets import parse
+from tests.proofs.pooled import INI, TAKEN_OVER, Existing, pool, reader, section, settled
+from tests.stack import pgbouncer
+from tests.stack.database import run_psql
+from tests.stack.leash import Leash, server_user
+from tests.stack.upstream import serving
+from tests.stack.wait import free_port, until
+
+LINTED = Path(__file__).parents[2] / "lint" / "pgbouncer.json"
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database."""
+    with reader(cluster, "how-to-pgbouncer") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def as_shipped(setup):
+    """PgBouncer as the reader starts it."""
+    bouncer = setup.start()
+    yield bouncer
+    bouncer.stop()
+
+
+@pytest.fixture(scope="module")
+def served(setup, as_shipped, project):
+    """The example project behind it: two workers with five threads. Its tables are made past PgBouncer."""
+    urls = {"DATABASE_DIRECT_URL": setup.as_owner.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    migrate = ("manage.py", "migrate", "--database=direct", "--verbosity=0")
+    status, said = project.run(*migrate, database_url=as_shipped.url(setup.database), **urls)
+    assert status == 0, said
+    urls["DATABASE_DIRECT_URL"] = setup.database.url
+    through = Through(setup, as_shipped)
+    with serving(project, through, GUNICORN_WORKERS="2", GUNICORN_THREADS="5", **urls) as gunicorn:
+        yield gunicorn
+
+
+class Through(Existing):
+    """The application's database, which it reaches through PgBouncer."""
+
+    def __init__(self, setup, bouncer) -> None:
+        super().__init__(setup.server, setup.database.name, setup.database.role)
+        self.through = bouncer.url(setup.database)
+
+    @property
+    def url(self) -> str:
+        """How the application reaches it."""
+        return self.through
+
+
+@pytest.fixture(autouse=True)
+def noted(request, setup) -> None:
+    """Tell the ledger what the proof ran on."""
+    if "served" in request.fixturenames:
+        request.getfixturevalue("served").note()
+    setup.note()
+
+
+@pytest.fixture
+def start(setup):
+    """Start a PgBouncer of the proof's own: start(default_pool_size=1)."""
+    started = []
+
+    def one(**settings):
+        started.append(setup.start(**settings))
+        return started[-1]
+
+    yield one
+    for bouncer in started:
+        bouncer.stop()
+
+
+def begin(bouncer, database, **options) -> psycopg.Connection:
+    """Open a client that is in the middle of a transaction."""
+    client = bouncer.connect(database, autocommit=False, **options)
+    client.execute("select 1")
+    return client
+
+
+# ---- the smallest working setup ------------------------------------------------------------------------------
+
+
+def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shipped) -> None:
+    """Roles, userlist, ini and settings as they are copied: an order that was placed is listed, through PgBouncer."""
+    status, placed = served.request("/orders/", "POST", "customer=Ada")
+    assert status == 201
+    assert {"id": placed["id"], "customer": "Ada"} in served.request("/orders/")[1]["orders"]
+    assert pool(as_shipped)["pool_mode"] == "transaction"
+    clients = [row for row in as_shipped.show("clients") if row["database"] == "upstream"]
+    assert {row["application_name"] for row in clients} == {"upstream"}
+
+
+def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
+    """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
+    with ThreadPoolExecutor(max_workers=20) as users:
+        for _ in range(60):
+            users.submit(served.request, "/orders/report/?seconds=0.02")
+        until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10)
+    idle = settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
+    assert idle["sv_idle"] <= 10
+    assert len(setup.database.backends()) <= 10
+
+
+def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
+    """With CONN_MAX_AGE kept, request after request goes over the connections that are there."""
+    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or not fill(served))
+    before = logins(as_shipped)
+    for _ in range(20):
+        served.backend()
+    assert logins(as_shipped) == before
+
+
+@pytest.mark.usefixtures("served")
+def test_age_zero_logs_in_to_pgbouncer_for_each_request(setup, as_shipped, project) -> None:
+    """What was true of PostgreSQL is true of PgBouncer: a connection for each request is a login for each."""
+    code = (
+        "import django; django.setup()\n"
+        "from django.db import close_old_connections\n"
+        "from orders.models import Order\n"
+        "for _ in range(10): Order.objects.exists(); close_old_connections()\n"
+    )
+    before = logins(as_shipped)
+    urls = {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    url = as_shipped.url(setup.database)
+    assert project.run("-c", code, database_url=url, DB_CONN_MAX_AGE="0", **urls) == (0, "")
+    assert logins(as_shipped) - before == 10
+
+
+def fill(gunicorn) -> None:
+    """Send requests side by side, so that each thread gets one."""
+    with ThreadPoolExecutor(max_workers=20) as users:
+        for _ in range(20):
+            users.submit(gunicorn.request, "/orders/report/?seconds=0.02")
+
+
+def logins(bouncer) -> int:
+    """Return how often a client has logged in to the application's database."""
+    return bouncer.leash.said().count("login attempt: db=upstream user=upstream ")
+
+
+# ---- settings ------------------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) -> None:
+    """SHOW CONFIG has each key of the ini, with its value. The linter's list of keys is recorded from there."""
+    shown = {row["key"]: row for row in as_shipped.show("config")}
+    for key, value in section(load(INI), "pgbouncer").items():
+        assert key in shown, key
+        assert key in TAKEN_OVER or shown[key]["value"] == value, key
+    listed = {"version": pgbouncer.version(), "settings": {key: row["default"] for key, row in shown.items()}}
+    known = json.loads(LINTED.read_text()) if LINTED.exists() else {}
+    if request.config.getoption("record") and known.get("version", "") <= listed["version"]:
+        LINTED.write_text(json.dumps(listed, indent=2) + "\n")
+    elif known["version"] == listed["version"]:
+        assert known == listed
+
+
+@pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
+def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wrong) -> None:
+    """PgBouncer says which, and on which line of the file."""
+    text = "".join(f"{wrong if line.startswith('pool_mode') else line}\n" for line in setup.ran[INI].text.splitlines())
+    line = text.splitlines().index(wrong) + 1
+    key, value = wrong.split(" = ")
+    with pytest.raises(ProblemError) as refused:
+        pgbouncer.PgBouncer(named={"upstream": setup.database}, ini=parse(INI, text), users=setup.users)
+    assert str(refused.value) == f'snippets/{INI}:{line}: PgBouncer: invalid value "{value}" for parameter {key}'
+
+
+@pytest.mark.parametrize(
+    ("setting", "becomes"), [("default_pool_size = -3", "-3"), ("max_packet_size = 99999999999", "1215752191")]
+)
+def test_a_number_that_makes_no_sense_is_taken_as_it_is(start, setting, becomes) -> None:
+    """PgBouncer starts with a negative size, and with another number than one that is too large."""
+    key, value = setting.split(" = ")
+    bouncer = start(**{key: value})
+    assert {row["key"]: row["value"] for row in bouncer.show("config")}[key] == becomes
+
+
+def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
+    """Nothing listens on the port; the socket is there."""
+    leash = Leash("pgbouncer")
+    try:
+        port = free_port()
+        settings = f"[pgbouncer]\nlisten_port = {port}\nunix_socket_dir = {leash.folder}\nauth_type = scram-sha-256\n"
+        ini = leash.write("pgbouncer.ini", f"[databases]\n{settings}auth_file = {leash.write('userlist.txt', '')}\n")
+        if server_user() is not None:
+            leash.folder.chmod(0o777)
+        drop = [] if server_user() is None else ["-u", "nobody"]
+        leash.run([*pgbouncer.find(), *drop, str(ini)], stop=SIGQUIT)
+        until("the socket is there", (leash.folder / f".s.PGSQL.{port}").is_socket)
+        with pytest.raises(psycopg.OperationalError, match="Connection refused"):
+            psycopg.connect(f"host=127.0.0.1 port={port} dbname=upstream user=upstream password=x")
+    finally:
+        leash.stop()
+
+
+def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> None:
+    """admin_users may do everything, stats_users may look, and the application may not come in."""
+    with setup.console(as_shipped) as console:
+        assert console.execute("show version").fetchone()
+        console.execute("reload")
+    with setup.console(as_shipped, "pgbouncer_stats") as console:
+        assert console.execute("show pools").fetchall()
+        with pytest.raises(psycopg.Error, match="admin access needed"):
+            console.execute("reload")
+    with pytest.raises(psycopg.OperationalError, match="FATAL:  not allowed"):
+        setup.console(as_shipped, "upstream")
+
+
+def test_the_pool_size_is_a_maximum(setup, start) -> None:
+    """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
+    bouncer = start(default_pool_size=3)
+    clients = [bouncer.connect(setup.database) for _ in range(12)]
+    for client in clients:
+        client.execute("select 1")
+    assert settled(bouncer, cl_active=12, sv_active=0)["sv_idle"] == 1
+    for client in clients[:3]:
+        client.execute("begin")
+        client.execute("select 1")
+    clients[3].pgconn.send_query(b"select 1")
+    assert settled(bouncer, cl_waiting=1)["sv_active"] == 3
+    clients[0].execute("commit")
+    settled(bouncer, cl_waiting=0, sv_active=2)
+    for client in clients:
+        client.close()
+
+
+def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> None:
+    """One server connection for each of two users is two, unless max_db_connections says otherwise."""
+    users = {**setup.users, "upstream_owner": setup.roles["upstream_owner"].password}
+    owner = {"user": "upstream_owner", "password": setup.roles["upstream_owner"].password}
+    bouncer = start(default_pool_size=1, users=users)
+    with begin(bouncer, setup.database), begin(bouncer, setup.database, **owner):
+        assert pool(bouncer)["sv_active"] == pool(bouncer, "upstream_owner")["sv_active"] == 1
+    bouncer = start(default_pool_size=1, max_db_connections=1, query_wait_timeout=0.1, users=users)
+    with begin(bouncer, setup.database), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+        bouncer.connect(setup.database, **owner)
+
+
+def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, start) -> None:
+    """One client more is refused, idle as the others are; an administrator can still look."""
+    bouncer = start(max_client_conn=2)
+    with bouncer.connect(setup.database), bouncer.connect(setup.database):
+        with pytest.raises(psycopg.OperationalError, match=r"no more connections allowed \(max_client_conn\)"):
+            bouncer.connect(setup.database)
+        with setup.console(bouncer) as console:
+            assert console.execute("show version").fetchone()
+
+
+def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
+    """psycopg 3 raises ProtocolViolation with the words query_wait_timeout."""
+    bouncer = start(default_pool_size=1, query_wait_timeout=0.1)
+    with (
+        begin(bouncer, setup.database),
+        bouncer.connect(setup.database) as waiting,
+        pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout"),
+    ):
+        waiting.execute("select 1")
+
+
+def test_a_silent_transaction_is_closed(setup, start) -> None:
+    """After idle_transaction_timeout its server connection is free for others, and the client finds out."""
+    bouncer = start(default_pool_size=1, idle_transaction_timeout=0.1)
+    silent = begin(bouncer, setup.database)
+    settled(bouncer, cl_active=0, sv_active=0)
+    with pytest.raises(psycopg.OperationalError, match="idle transaction timeout"):
+        silent.execute("select 1")
+    silent.close()
+
+
+def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None:
+    """A client that prepares finds its statement on whichever server connection it gets."""
+    evidence.on(psycopg=psycopg.__version__)
+    with as_shipped.connect(setup.database, prepare_threshold=0) as one:
+        one.execute("select %s::int", [1])
+        with begin(as_shipped, setup.database):  # takes the server connection on which it was prepared
+            assert one.execute("select %s::int", [2]).fetchone() == (2,)
+
+
+def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> None:
+    """Until server_login_retry is over, clients hear of the last failure, though its reason is gone."""
+    bouncer = start(server_login_retry=60, query_wait_timeout=1)
+    bouncer.connect(setup.database).close()
+    setup.database.admin.execute("alter role upstream nologin")
+    try:
+        for pid in setup.database.backends():
+            setup.database.terminate(pid)
+        settled(bouncer, sv_idle=0)
+        with bouncer.connect(setup.database) as client, pytest.raises(psycopg.Error, match="not permitted to log in"):
+            client.execute("select 1")
+    finally:
+        setup.database.admin.execute("alter role upstream login")
+    with bouncer.connect(setup.database) as client, pytest.raises(psycopg.Error, match=r"\(server_login_retry\)"):
+        client.execute("select 1")
+
+
+# ---- roles ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("served")
+def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
+    """The application writes rows and makes no table, monitoring sees sessions and no rows, the console is no login."""
+    monitor, admin = setup.roles["upstream_monitor"], setup.roles["pgbouncer_admin"]
+    with setup.database.connect() as application:
+        application.execute("insert into orders_order (customer, placed_at) values ('Eve', now())")
+        for forbidden in ("create table t (n int)", "drop table orders_order", "create temporary table t (n int)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                application.execute(forbidden)
+        with setup.database.connect(user=monitor.name, password=monitor.password) as watching:
+            seen = "select count(*) from pg_stat_activity where usename = 'upstream' and state is not null"
+            assert watching.execute(seen).fetchone()[0] >= 1
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                watching.execute("select * from public.orders_order")
+    with pytest.raises(psycopg.OperationalError, match="is not permitted to log in"):
+        setup.database.connect(user=admin.name, password=admin.password)
+
+
+# ---- console -------------------------------------------------------------------------------------------------
+
+
+def console(setup, bouncer, snippet, **variables):
+    """Run a script on the console in psql, as its administrator."""
+    evidence.ran(snippet)
+    role = setup.roles["pgbouncer_admin"]
+    address = f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user={role.name} password={role.password}"
+    result = run_psql(address, snippet.text, **variables)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) -> None:
+    """No client gets an error: its statement is answered after RESUME. PostgreSQL has no connection meanwhile."""
+    bouncer = start()
+    with bouncer.connect(setup.database) as client:
+        client.execute("select 1")
+        console(setup, bouncer, load("pgbouncer/console/pause.sql"), database="upstream")
+        until("the server connections are closed", lambda: sum(row["port"] > 0 for row in bouncer.show("servers")) == 0)
+        client.pgconn.send_query(b"select 42")
+        settled(bouncer, cl_waiting=1)
+        console(setup, bouncer, load("pgbouncer/console/resume.sql"), database="upstream")
+        assert answer(client) == b"42"
+
+
+def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) -> None:
+    """A client that is connected goes on, under the new settings."""
+    bouncer = start()
+    with bouncer.connect(setup.database) as client:
+        bouncer.settings["default_pool_size"] = 7
+        bouncer.leash.write("settings.ini", settings_ini(bouncer))
+        console(setup, bouncer, load("pgbouncer/console/reload.sql"))
+        assert client.execute("select 1").fetchone() == (1,)
+    assert {row["key"]: row["value"] for row in bouncer.show("config")}["default_pool_size"] == "7"
+
+
+def answer(client) -> bytes:
+    """Wait for the answer to a query that was sent, and return its value."""
+    (result,) = iter(client.pgconn.get_result, None)
+    return result.get_value(0, 0)
+
+
+def settings_ini(bouncer) -> str:
+    """Return what an administrator's editor would leave."""
+    return "".join(f"{key} = {value}\n" for key, value in {**bouncer.settings, "listen_port": bouncer.port}.items())
+
+
+def test_reconnect_replaces_server_connections_between_transactions(setup, start, load) -> None:
+    """A client in a transaction ends it on its old connection, and gets a new one with the next."""
+    bouncer = start()
+    with begin(bouncer, setup.database) as client:
+        before = client.execute("select pg_backend_pid()").fetchone()
+        console(setup, bouncer, load("pgbouncer/console/reconnect.sql"), database="upstream")
+        assert client.execute("select pg_backend_pid()").fetchone() == before
+        client.commit()
+        assert client.execute("select pg_backend_pid()").fetchone() != before
+
+
+def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
+    """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
+    bouncer = start(query_wait_timeout=0.1)
+    client = begin(bouncer, setup.database)
+    console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
+    with pytest.raises(psycopg.OperationalError):
+        client.execute("select 1")
+    client.close()
+    (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
+    assert row["paused"] == 1
+    console(setup, bouncer, load("pgbouncer/console/resume.sql"), database="upstream")
+    with bouncer.connect(setup.database) as another:
+        assert another.execute("select 1").fetchone() == (1,)

@@ -1,0 +1,195 @@
+"""Proves docs/how-to/restart-drill.md: a real PostgreSQL restarts behind PgBouncer while clients ask."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from signal import SIGTERM
+
+import psycopg
+import pytest
+
+from proven.problems import ProblemError
+from tests.stack.console import at_least, console, pool
+from tests.stack.database import fresh
+from tests.stack.scripts import execute
+from tests.stack.wait import until
+
+LOAD = "drill/load.py"
+CLIENTS = 4
+
+
+@pytest.fixture
+def own(cluster):
+    """A database on a server that these proofs may restart."""
+    started = cluster(cluster_name="drill")
+    with fresh(started.server) as database:
+        yield started, database
+
+
+@contextmanager
+def asking(url: str, snippet) -> Iterator[Counter]:
+    """Keep clients asking for as long as the block lasts; yield what they hear."""
+    names = execute(snippet)
+    stopped, heard = threading.Event(), Counter()
+    threads = names["start"](url, CLIENTS, stopped, heard)
+    try:
+        until("clients are served", lambda: heard["answered"] > 20)
+        yield heard
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def errors(heard: Counter) -> int:
+    """Return how many queries failed."""
+    return heard.total() - heard["answered"]
+
+
+def more(heard: Counter) -> None:
+    """Wait until clients are served again."""
+    before = heard["answered"]
+    until("clients are served again", lambda: heard["answered"] > before + 20, seconds=20)
+
+
+def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load) -> None:
+    """Transactions end first, clients wait while PostgreSQL restarts, and each gets its answer afterwards."""
+    started, database = own
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=20)
+    with asking(bouncer.url(database), load(LOAD)) as heard:
+        console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
+        assert database.backends() == []
+        until("everybody waits", lambda: pool(bouncer, database)["cl_waiting"] == CLIENTS)
+        answered = heard["answered"]
+        started.restart()
+        database.follow(started.server)
+        assert heard["answered"] == answered
+        console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+        more(heard)
+    assert errors(heard) == 0, heard
+
+
+def test_a_restart_without_pause_fails_queries(own, pooler, load) -> None:
+    """Queries under way are cut off, and clients go on failing until PgBouncer tries again."""
+    started, database = own
+    bouncer = pooler(
+        database, pool_mode="transaction", default_pool_size=2, server_login_retry=0.5, query_wait_timeout=20
+    )
+    with asking(bouncer.url(database), load(LOAD)) as heard:
+        started.restart()
+        database.follow(started.server)
+        more(heard)
+    assert errors(heard) > 0
+
+
+def test_load_prints_what_clients_heard(database, pooler, load, printed) -> None:
+    """Without a disturbance there is one line: how many queries were answered."""
+    url = pooler(database, pool_mode="transaction").url(database)
+    lines = printed(load(LOAD), DATABASE_URL=url, SECONDS="0.1").splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith("× answered")
+
+
+def test_state_shows_what_is_paused(database, pooler, load) -> None:
+    """The column `paused` is 1 after PAUSE and 0 after RESUME."""
+    bouncer = pooler(database, pool_mode="transaction")
+    seen = []
+    for path in ("pgbouncer/console/pause.sql", "pgbouncer/console/resume.sql"):
+        console(bouncer, load(path), database=database.name)
+        seen.append(paused(console(bouncer, load("pgbouncer_console/state.sql")), database))
+    assert seen == [True, False]
+
+
+def paused(state: str, database) -> bool:
+    """Return whether a database is paused, as state.sql shows it."""
+    (block,) = [block for block in state.split("-[ RECORD") if database.name in block]
+    (value,) = [line.split("|")[1].strip() for line in block.splitlines() if line.startswith("paused")]
+    return value == "1"
+
+
+def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) -> None:
+    """Its psql comes back when the last of them has ended, and not before."""
+    bouncer = pooler(database, pool_mode="transaction")
+    snippet = load("pgbouncer/console/pause.sql")
+    with bouncer.connect(database, autocommit=False) as client:
+        client.execute("select 1")
+        pausing = threading.Thread(target=console, args=(bouncer, snippet), kwargs={"database": database.name})
+        pausing.start()
+        until("it is being paused", lambda: [r for r in bouncer.show("databases") if r["paused"]])
+        client.execute("select 2")
+        assert pausing.is_alive()
+        client.commit()
+        pausing.join(10)
+    assert not pausing.is_alive()
+    assert database.backends() == []
+
+
+def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
+    """A pause is no protection from it."""
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.1)
+    with bouncer.connect(database) as client:
+        console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
+        with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+            client.execute("select 1")
+
+
+def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, load) -> None:
+    """KILL pauses what it kills, and RESUME without a name refuses to end that: only RESUME with the name does."""
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.1, server_login_retry=0)
+    bouncer.connect(database).close()
+    try:
+        console(bouncer, load("pgbouncer/console/kill.sql"), database="")
+    except ProblemError:  # older ones want a name
+        assert not at_least(1, 26)
+        console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
+    with pytest.raises(ProblemError, match="pooler is not paused"):
+        console(bouncer, load("pgbouncer/console/resume.sql"), database="")
+    with pytest.raises(psycopg.OperationalError):
+        bouncer.connect(database).execute("select 1")
+    assert paused(console(bouncer, load("pgbouncer_console/state.sql")), database)
+    console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+    until("clients are served", lambda: not refuses(bouncer, database))
+
+
+def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
+    """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once."""
+    bouncer = pooler(database, pool_mode="transaction")
+    client = bouncer.connect(database)
+    client.execute("select 1")
+    bouncer.leash.signal(SIGTERM)
+    if not at_least(1, 23):
+        until("it has ended", bouncer.leash.ended)
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
+        client.close()
+        return
+    until("it takes nobody new", lambda: refuses(bouncer, database))
+    for _ in range(3):
+        assert client.execute("select 1").fetchone() == (1,)
+    assert not bouncer.leash.ended()
+    client.close()
+    until("it has ended", bouncer.leash.ended)
+
+
+def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
+    """Whoever is still connected is cut off. In 1.18 the first one does that."""
+    bouncer = pooler(database, pool_mode="transaction")
+    client = bouncer.connect(database)
+    bouncer.leash.signal(SIGTERM)
+    if at_least(1, 23):
+        until("it takes nobody new", lambda: refuses(bouncer, database))
+        bouncer.leash.signal(SIGTERM)
+    until("it has ended", bouncer.leash.ended)
+    with pytest.raises(psycopg.OperationalError):
+        client.execute("select 1")
+    client.close()
+
+
+def refuses(bouncer, database) -> bool:
+    """Return whether a new client is refused."""
+    try:
+        bouncer.connect(database).close()
+    except psycopg.OperationalError:
+        return True
+    return False

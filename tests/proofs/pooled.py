@@ -1,0 +1,144 @@
+"""The folder snippets/pgbouncer/ put to use as the pages tell: roles and database, userlist, PgBouncer in front.
+
+It takes a PostgreSQL server of its own, because a reader's roles and database have the names that they have.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.snippets import Snippet
+from tests.stack import pgbouncer
+from tests.stack.database import Database, Role
+from tests.stack.fixtures import note_postgres
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster, Server
+from tests.stack.wait import until
+
+INI = "pgbouncer/pgbouncer.ini"
+USER = re.compile(r'^"(.+)" "(.+)"$', re.MULTILINE)
+# What psql finds in its environment, and who then has that password.
+PASSWORDS = {
+    "UPSTREAM_OWNER_PASSWORD": "upstream_owner",
+    "UPSTREAM_PASSWORD": "upstream",
+    "UPSTREAM_MONITOR_PASSWORD": "upstream_monitor",
+    "CONSOLE_ADMIN_PASSWORD": "pgbouncer_admin",
+    "CONSOLE_STATS_PASSWORD": "pgbouncer_stats",
+    "POOLER_PASSWORD": "pgbouncer",
+}
+TAKEN_OVER = ("listen_addr", "listen_port", "auth_file", "admin_users")
+
+
+class Named(Role):
+    """A role that a script made, under the name that it gave."""
+
+    def __init__(self, name: str, password: str) -> None:
+        self.name = name
+        self.password = password
+
+
+class Existing(Database):
+    """A database that a script made."""
+
+    def __init__(self, server: Server, name: str, role: Role) -> None:
+        self.server = server
+        self.name = name
+        self.role = role
+
+
+class Setup:
+    """A reader's PostgreSQL, and what a reader starts in front of it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.server = cluster.server
+        self.roles = {name: Named(name, secrets.token_hex(16)) for name in PASSWORDS.values()}
+        self.everything = Existing(self.server, "postgres", self.roles["upstream"])
+        self.database = Existing(self.server, "upstream", self.roles["upstream"])
+        self.as_owner = Existing(self.server, "upstream", self.roles["upstream_owner"])
+        self.ran: dict[str, Snippet] = {}
+        with self.passwords():
+            self.everything.psql(self.load("pgbouncer/roles.sql"))
+        self.users = dict(USER.findall(self.everything.psql(self.load("pgbouncer/userlist.sql"))))
+
+    @contextmanager
+    def passwords(self) -> Iterator[None]:
+        """Have the passwords in the environment, where the scripts look for them."""
+        with pytest.MonkeyPatch.context() as environment:
+            for variable, name in PASSWORDS.items():
+                environment.setenv(variable, self.roles[name].password)
+            yield
+
+    def load(self, path: str) -> Snippet:
+        """Load a snippet that every proof on this setup has run."""
+        self.ran[path] = evidence.load(path)
+        return self.ran[path]
+
+    def start(self, **settings: object) -> PgBouncer:
+        """Start PgBouncer with the reader's pgbouncer.ini and userlist.txt."""
+        users = settings.pop("users", self.users)
+        named = {"upstream": self.database}
+        return PgBouncer(named=named, ini=self.load(INI), users=users, **settings)  # type: ignore[arg-type]
+
+    def note(self) -> None:
+        """Tell the running proof what its setup ran, and on what."""
+        for path, snippet in self.ran.items():
+            evidence.ran(snippet, "ran" if path.endswith(".sql") else "started")
+        note_postgres(self.server.version())
+        evidence.on(PgBouncer=pgbouncer.version())
+
+    def console(self, bouncer: PgBouncer, name: str = "pgbouncer_admin") -> psycopg.Connection[tuple]:
+        """Connect to the console over TCP with one of the roles' passwords."""
+        role = self.roles[name]
+        address = f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user={role.name} password={role.password}"
+        return psycopg.connect(address, autocommit=True, cursor_factory=psycopg.ClientCursor)
+
+
+@contextmanager
+def reader(cluster: Callable[..., Cluster], name: str) -> Iterator[Setup]:
+    """Set up a server of its own, called `name`, for as long as the block lasts."""
+    try:
+        known = pgbouncer.version()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    if tuple(map(int, known.split("."))) < pgbouncer.OLDEST:
+        pytest.skip("needs PgBouncer 1.21")
+    started = cluster(cluster_name=name)
+    made = Setup(started)
+    try:
+        yield made
+    finally:
+        made.database.admin.close()
+        started.stop()
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Return what lines of an ini say, as PgBouncer reads them: name = value."""
+    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
+
+
+def section(snippet: Snippet, name: str) -> dict[str, str]:
+    """Return the settings in one section of an ini."""
+    found = re.search(rf"^\[{name}\]\n((?:(?!\[).*\n)*)", snippet.text, re.MULTILINE)
+    assert found, f"{snippet.place} has no section [{name}]"
+    return settings_of(found[1])
+
+
+def pool(bouncer: PgBouncer, user: str = "upstream", database: str = "upstream") -> dict:
+    """Return what SHOW POOLS says of one pool."""
+    (row,) = [row for row in bouncer.show("pools") if (row["user"], row["database"]) == (user, database)]
+    return row
+
+
+def settled(bouncer: PgBouncer, **wanted: int) -> dict:
+    """Wait until the application's pool shows these numbers, and return its row."""
+
+    def there() -> dict | None:
+        row = pool(bouncer)
+        return row if all(row[name] == value for name, value in wanted.items()) else None
+
+    return until(f"the pool shows {wanted}", there)

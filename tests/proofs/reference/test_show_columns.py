@@ -1,0 +1,137 @@
+"""Proves docs/reference/show-columns.md: the list of columns is the running PgBouncer's own."""
+
+import pprint
+import re
+
+import pytest
+
+from proven import ROOT, evidence
+from proven.problems import ProblemError, nearest
+from tests.stack import pgbouncer
+from tests.stack.database import run_psql
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.scripts import execute
+from tests.stack.wait import until
+
+COLUMNS = "pgbouncer/columns.py"
+VIEWS = ("pools", "clients", "servers", "stats", "databases", "lists")
+RECORDED = re.compile(r"^COLUMNS: .*?^(?=# endregion: recorded)", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def busy(database, pooler):
+    """PgBouncer with a pool of 1, a client that has its server connection, and one that waits for it."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    holding = bouncer.connect(database, application_name="holding", autocommit=False)
+    holding.execute("select 1")
+    waiting = bouncer.connect(database, application_name="waiting")
+    waiting.pgconn.send_query(b"select 1")
+    until("one client waits", lambda: row_of(bouncer, "clients", application_name="waiting")["state"] == "waiting")
+    yield bouncer
+    holding.close()
+    waiting.close()
+
+
+def row_of(bouncer: PgBouncer, view: str, **wanted) -> dict:
+    """Return the one row of a view that has these values."""
+    (row,) = [row for row in bouncer.show(view) if wanted.items() <= row.items()]
+    return row
+
+
+def shown(bouncer: PgBouncer) -> dict[str, str]:
+    """Return the columns of each view; of lists, which has its names in rows, these."""
+    found = {view: " ".join(bouncer.show(view)[0]) for view in VIEWS}
+    return {**found, "lists": " ".join(row["list"] for row in bouncer.show("lists"))}
+
+
+def test_every_column_is_listed_and_no_other(busy, load, request) -> None:
+    """Where one appears or disappears, or has no meaning, this fails and names it."""
+    snippet = load(COLUMNS)
+    names = execute(snippet)
+    here = pgbouncer.version().rpartition(".")[0]
+    columns = shown(busy)
+    if request.config.getoption("record") and names["COLUMNS"].get(here) != columns:
+        record({**names["COLUMNS"], here: columns})
+        names = execute(load(COLUMNS))
+    for view, listed in columns.items():
+        recorded = names["COLUMNS"].get(here, {}).get(view, "").split()
+        for name in sorted({*listed.split()} ^ {*recorded}):
+            there = "is there" if name in listed.split() else "is gone"
+            what = f"{view}.{name} {there} in PgBouncer {here}{nearest(name, recorded)}"
+            raise ProblemError(snippet.place, 1, f"{what}: make record ONLY={snippet.place}")
+        for name in listed.split():
+            assert name in names["MEANINGS"][view], f"{view}.{name} has no meaning yet"
+
+
+def record(columns: dict[str, dict[str, str]]) -> None:
+    """Write the list of columns into the snippet."""
+    file = ROOT / "snippets" / COLUMNS
+    text = "COLUMNS: dict[str, dict[str, str]] = {\n"
+    for version in sorted(columns, key=lambda v: [int(n) for n in v.split(".")]):
+        text += f'    "{version}": {{\n'
+        for view, names in columns[version].items():
+            lines = pprint.pformat(names, width=60).strip("()").replace("'", '"').splitlines()
+            inner = "".join(f"            {line.strip()}\n" for line in lines)
+            text += f'        "{view}": (\n{inner}        ),\n'
+        text += "    },\n"
+    file.write_text(RECORDED.sub(lambda _: text + "}\n", file.read_text()))
+
+
+def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None:
+    """One client is active, one waits, the pool's only server connection is taken, and maxwait rises."""
+    pool = row_of(busy, "pools", database=database.name)
+    assert (pool["cl_active"], pool["cl_waiting"], pool["sv_active"], pool["sv_idle"]) == (1, 1, 1, 0)
+    before = pool["maxwait_us"] + 1_000_000 * pool["maxwait"]
+
+    def longer() -> bool:
+        now = row_of(busy, "pools", database=database.name)
+        return now["maxwait_us"] + 1_000_000 * now["maxwait"] > before
+
+    until("maxwait rises", longer)
+
+
+def test_link_and_remote_pid_lead_from_a_client_to_its_backend(busy, database) -> None:
+    """The client's link is the server connection's ptr, and its remote_pid is PostgreSQL's own."""
+    client = row_of(busy, "clients", application_name="holding")
+    server = row_of(busy, "servers", database=database.name)
+    assert client["link"] == server["ptr"]
+    assert server["link"] == client["ptr"]
+    assert [server["remote_pid"]] == database.backends()
+    assert server["application_name"] == "holding"
+    assert row_of(busy, "clients", application_name="waiting")["link"] == ""
+
+
+def test_stats_note_a_wait_when_it_is_over(busy, database) -> None:
+    """A client that still waits is seen in the pools, and not yet in total_wait_time."""
+
+    def longer() -> bool:
+        return row_of(busy, "pools", database=database.name)["maxwait_us"] > 20_000
+
+    before = row_of(busy, "stats", database=database.name)
+    until("the client has waited for a while", longer)
+    assert row_of(busy, "stats", database=database.name)["total_wait_time"] == before["total_wait_time"]
+    database.terminate(row_of(busy, "servers", database=database.name)["remote_pid"])
+
+    def noted() -> bool:
+        return row_of(busy, "stats", database=database.name)["total_wait_time"] > before["total_wait_time"]
+
+    until("the wait is noted", noted)
+
+
+def test_lists_count_clients_and_databases_the_entry_limits(busy, database) -> None:
+    """used_clients counts the console's client too; current_connections is one of all users together."""
+    counts = {row["list"]: row["items"] for row in busy.show("lists")}
+    assert counts["used_clients"] == 3
+    assert row_of(busy, "databases", name=database.name)["current_connections"] == 1
+
+
+def test_the_script_shows_every_view(busy, load) -> None:
+    """In psql, on the console, as it is copied."""
+    snippet = load("pgbouncer/console/show.sql")
+    evidence.ran(snippet)
+    address = f"host=127.0.0.1 port={busy.port} dbname=pgbouncer user=proven_admin password={busy.password}"
+    result = run_psql(address, snippet.text)
+    assert result.returncode == 0, result.stderr
+    for of_one_view in ("cl_waiting", "avg_wait_time", "force_user", "used_clients", "changeable"):
+        assert of_one_view in result.stdout
+    assert result.stdout.count("remote_pid") == 2  # clients, and servers

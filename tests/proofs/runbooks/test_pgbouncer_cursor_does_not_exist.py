@@ -1,0 +1,59 @@
+"""Proves docs/runbooks/pgbouncer-cursor-does-not-exist.md: Django's iterator() through a pool of two."""
+
+import pytest
+
+from proven import evidence
+from tests.stack.console import through
+from tests.stack.database import fresh
+
+SCRIPT = "provoke/cursor_lost.py"
+CURSOR = [(r"_django_curs_\d+_sync_\d+", "CURSOR")]
+
+
+@pytest.fixture
+def orders(server, server_version, migrated, pooler):
+    """The example project's tables, and a PgBouncer in front of them."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
+        yield database, bouncer
+        bouncer.stop()
+
+
+def run(project, orders, snippet, **extra: str) -> str:
+    """Run a script in the example project, through PgBouncer."""
+    database, bouncer = orders
+    status, output = project.run("-c", snippet.text, database_url=bouncer.url(database), **extra)
+    evidence.ran(snippet)
+    assert status == 0, output
+    return output
+
+
+def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, load, transcript) -> None:
+    """The second batch of rows is asked of another server connection; in a transaction it is not, and all rows come."""
+    snippet = load(SCRIPT)
+    output = run(project, orders, snippet)
+    assert output.startswith('psycopg.errors.InvalidCursorName: cursor "_django_curs_')
+    transcript(snippet, output, CURSOR)
+
+
+def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load, transcript) -> None:
+    """Its client is gone, and whoever is given that server connection next finds it open."""
+    database, bouncer = orders
+    run(project, orders, load(SCRIPT))
+    snippet = load("postgres/cursors_left.sql")
+    first = through(bouncer, database, snippet)
+    with bouncer.connect(database, autocommit=False) as holder:
+        holder.execute("select 1")  # so that the other server connection answers
+        second = through(bouncer, database, snippet)
+    (found,) = [output for output in (first, second) if "_django_curs_" in output]
+    transcript(snippet, found, [*CURSOR, (r"\d+:\d{2}:\d{2}", "AGE")])
+
+
+def test_without_server_side_cursors_every_row_comes(project, orders, load) -> None:
+    """With DISABLE_SERVER_SIDE_CURSORS the same script reads all four orders, in a transaction and outside."""
+    database, bouncer = orders
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
+    output = run(project, orders, load(SCRIPT), **settings)
+    assert output.splitlines() == ["4 orders", "in a transaction:", "4 orders"]
+    assert "_django_curs_" not in through(bouncer, database, load("postgres/cursors_left.sql"))

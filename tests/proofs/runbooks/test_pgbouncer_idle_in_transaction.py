@@ -1,0 +1,184 @@
+"""Proves docs/runbooks/pgbouncer-idle-in-transaction.md: ATOMIC_REQUESTS and a slow call, behind a pool of two."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+
+import pytest
+
+from proven import evidence
+from tests.stack import pgbouncer
+from tests.stack.console import pool
+from tests.stack.database import Database, fresh
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.upstream import serving
+from tests.stack.wait import until
+
+CLIENTS = 8  # as many as Gunicorn has threads
+SECONDS = 0.1  # what the other service takes for a call
+AGES = (r"\d+:\d{2}:\d{2}", "AGE")
+PIDS = (r"^ *\d+ \|", "PID |")
+
+
+class Payments(ThreadingHTTPServer):
+    """The other company's service: it takes its time, or as long as `answer` is not set."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Slow)
+        self.answer = Event()
+        self.answer.set()
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Answers late."""
+
+    def do_POST(self) -> None:  # noqa: D102
+        time.sleep(SECONDS)  # it is slow; nobody waits here for a state
+        assert isinstance(self.server, Payments)
+        self.server.answer.wait(20)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@contextmanager
+def payments() -> Iterator[Payments]:
+    """Run the other service."""
+    with Payments() as service:
+        thread = Thread(target=service.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield service
+        finally:
+            service.answer.set()
+            service.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def shop(project, server, migrated):
+    """The example project with ATOMIC_REQUESTS under Gunicorn, a PgBouncer with a pool of two, and the service."""
+    try:
+        pgbouncer.find()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with fresh(server, template=migrated) as database, payments() as service:
+        bouncer = PgBouncer(database, pool_mode="transaction", default_pool_size=2)
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "settings.atomic",
+            "PAYMENTS_HOST": f"127.0.0.1:{service.server_address[1]}",
+            "GUNICORN_WORKERS": "1",
+            "GUNICORN_THREADS": str(CLIENTS),
+        }
+        try:
+            with serving(project, Pooled(database, bouncer), **settings) as gunicorn:
+                yield gunicorn, database, bouncer, service
+        finally:
+            bouncer.stop()
+
+
+class Pooled(Database):
+    """A database as an application knows it whose URL leads to PgBouncer."""
+
+    def __init__(self, database: Database, bouncer: PgBouncer) -> None:
+        self.database = database
+        self.bouncer = bouncer
+
+    @property
+    def url(self) -> str:
+        """How the application reaches it."""
+        return self.bouncer.url(self.database)
+
+
+@pytest.fixture(autouse=True)
+def noted(shop, server_version) -> None:
+    """Tell the ledger what the proof ran on."""
+    shop[0].note()
+    evidence.on(PostgreSQL=server_version, PgBouncer=pgbouncer.version())
+
+
+def seconds_for(gunicorn, path: str) -> float:
+    """Return how long it takes until as many requests as there are threads are answered, two rounds of them."""
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(lambda _: gunicorn.request("/orders/"), range(CLIENTS)))  # everybody is connected
+        begun = time.monotonic()
+        answers = list(clients.map(lambda _: gunicorn.request(path, "POST"), range(2 * CLIENTS)))
+    assert all(status == 200 and found["charged"] for status, found in answers)
+    return time.monotonic() - begun
+
+
+def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(shop) -> None:
+    """The same requests, threads and pool: with the transaction around the call only two requests get on at a time."""
+    gunicorn, *_ = shop
+    held = seconds_for(gunicorn, "/orders/pay-and-hold/")
+    released = seconds_for(gunicorn, "/orders/pay/")
+    assert held >= 2 * CLIENTS / 2 * SECONDS  # two at a time
+    assert held > 2 * released
+
+
+def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcript) -> None:
+    """As many sessions as the pool has are idle in transaction, all other requests wait, and PostgreSQL has no work."""
+    gunicorn, database, bouncer, service = shop
+    service.answer.clear()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        requests = [clients.submit(gunicorn.request, "/orders/pay-and-hold/", "POST") for _ in range(CLIENTS)]
+        try:
+            until("all others wait", lambda: pool(bouncer, database)["cl_waiting"] == CLIENTS - 2)
+            until("both are silent", lambda: states(database) == ["idle in transaction"] * 2)
+            snippet = load("postgres/idle_in_transaction.sql")
+            transcript(snippet, database.psql(snippet), [AGES, PIDS], case="behind-PgBouncer")
+        finally:
+            service.answer.set()
+        assert {request.result()[0] for request in requests} == {200}
+
+
+def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop, load) -> None:
+    """Those two requests fail and are rolled back; those that waited go on."""
+    gunicorn, database, bouncer, service = shop
+    service.answer.clear()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        requests = [clients.submit(gunicorn.request, "/orders/pay-and-hold/", "POST") for _ in range(4)]
+        try:
+            until("two wait", lambda: pool(bouncer, database)["cl_waiting"] == 2)
+            until("two are silent", lambda: states(database) == ["idle in transaction"] * 2)
+            database.psql(load("postgres/end_idle_transactions.sql"), silent_for="0")
+            until("nobody waits", lambda: pool(bouncer, database)["cl_waiting"] == 0)
+        finally:
+            service.answer.set()
+        assert sorted(request.result()[0] for request in requests) == [200, 200, 500, 500]
+
+
+def test_requests_outside_of_a_transaction_hold_no_server_connection(shop) -> None:
+    """While every thread waits for the other service, the pool is free, and another client is served at once."""
+    gunicorn, database, bouncer, service = shop
+    service.answer.clear()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        requests = [clients.submit(gunicorn.request, "/orders/pay/", "POST") for _ in range(CLIENTS)]
+        try:
+            until("every order is there", lambda: placed(database) and states(database) == ["idle"] * 2)
+            with bouncer.connect(database) as other:
+                assert other.execute("select 1").fetchone() == (1,)
+            assert pool(bouncer, database)["cl_waiting"] == 0
+        finally:
+            service.answer.set()
+        assert {request.result()[0] for request in requests} == {200}
+
+
+def states(database) -> list[str]:
+    """Return the state of each session of a database."""
+    query = "select state from pg_stat_activity where datname = %s and backend_type = 'client backend'"
+    return [state for (state,) in database.admin.execute(query, [database.name])]
+
+
+def placed(database) -> bool:
+    """Return whether the orders of all threads are in the database."""
+    with database.connect() as connection:
+        return connection.execute("select count(*) >= %s from orders_order", [CLIENTS]).fetchone()[0]

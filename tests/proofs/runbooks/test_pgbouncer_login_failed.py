@@ -1,0 +1,95 @@
+"""Proves docs/runbooks/pgbouncer-login-failed.md: a password that fails, on the way in or on the way through."""
+
+import hashlib
+
+import psycopg
+import pytest
+
+from tests.stack import pgbouncer
+from tests.stack.console import at_least
+from tests.stack.database import Role
+
+MODE = {"pool_mode": "transaction"}
+
+
+def md5(role: Role) -> str:
+    """Return a role's password as an MD5 hash, as old userlists have it."""
+    return "md5" + hashlib.md5((role.password + role.name).encode()).hexdigest()  # noqa: S324
+
+
+def refused(bouncer, database, **options: str) -> str:
+    """Return what a client is told that may not log in."""
+    with pytest.raises(psycopg.OperationalError) as error:
+        bouncer.connect(database, **options)
+    return str(error.value).rpartition("failed: FATAL:  ")[2].strip()
+
+
+def test_a_wrong_password_and_an_unknown_user_look_alike(database, pooler) -> None:
+    """Both are told that SASL authentication failed; only the log says that there is no such user."""
+    bouncer = pooler(database, **MODE)
+    assert refused(bouncer, database, password="another") == "SASL authentication failed"
+    assert "no such user" not in bouncer.leash.said()
+    assert refused(bouncer, database, user="nobody_here") == "SASL authentication failed"
+    assert "no such user: nobody_here" in bouncer.leash.said()
+
+
+def test_a_database_that_pgbouncer_does_not_know_is_named(database, pooler) -> None:
+    """This text does tell what is wrong."""
+    assert refused(pooler(database, **MODE), database, dbname="elsewhere") == "no such database: elsewhere"
+
+
+def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
+    """The client gets in with it; the server wants a proof that no MD5 hash can give."""
+    bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)}, auth_type="md5")
+    assert refused(bouncer, database) == "server login failed: wrong password type"
+    assert "cannot do SCRAM authentication: wrong password type" in bouncer.leash.said()
+
+
+def test_an_md5_hash_cannot_check_a_scram_client(database, pooler) -> None:
+    """With auth_type = scram-sha-256 the client is refused, and the log names the hash."""
+    bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)})
+    assert refused(bouncer, database) == "SASL authentication failed"
+    # 1.18 has no word for it.
+    assert "MD5 secret" in bouncer.leash.said() or not at_least(1, 21)
+
+
+def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
+    """A secret made of the same password has another salt: the client gets in, and the server refuses PgBouncer."""
+    (ours,) = pgbouncer.scram(database).values()
+    database.admin.execute(f"alter role {database.role.name} password '{database.role.password}'")
+    (servers,) = pgbouncer.scram(database).values()
+    assert ours != servers
+    bouncer = pooler(database, **MODE, users={database.role.name: ours})
+    assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
+
+
+def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database, pooler) -> None:
+    """The line in the userlist is replaced, RELOAD reads it, and the next login goes all the way through."""
+    name = database.role.name
+    bouncer = pooler(database, **MODE, users={name: md5(database.role)}, auth_type="md5", server_login_retry=0)
+    refused(bouncer, database)
+    secrets = {**pgbouncer.scram(database), pgbouncer.ADMIN: bouncer.password}
+    bouncer.leash.write("userlist.txt", "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
+    bouncer.reload(auth_type="scram-sha-256")
+    with bouncer.connect(database) as client:
+        assert client.execute("select current_user").fetchone() == (name,)
+
+
+def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) -> None:
+    """The client is told no more than that; the log of newer versions has PostgreSQL's own error, that of 1.18 not."""
+    users = {database.role.name: database.role.password}
+    settings = {"auth_user": database.role.name, "auth_query": "select * from user_lookup($1)"}
+    bouncer = pooler(database, **MODE, users=users, **settings)
+    assert refused(bouncer, database, user="somebody") == "bouncer config error"
+    said = bouncer.leash.said()
+    assert "error response from auth_query" in said
+    assert ("function user_lookup(unknown) does not exist" in said) is at_least(1, 21)
+
+
+def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, load) -> None:
+    """One row a role that may log in."""
+    output = database.psql(load("postgres/secret_kinds.sql"))
+    (row,) = [line for line in output.splitlines() if database.role.name in line]
+    assert row.split("|")[1].strip() == "scram-sha-256"
+    (secret,) = pgbouncer.scram(database).values()
+    assert secret not in output

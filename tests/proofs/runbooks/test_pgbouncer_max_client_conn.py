@@ -1,0 +1,69 @@
+"""Proves docs/runbooks/pgbouncer-max-client-conn.md: a PgBouncer that has as many clients as it may have."""
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.stack.console import console, pool
+
+FULL = "FATAL:  no more connections allowed \\(max_client_conn\\)"
+
+
+@pytest.fixture
+def full(database, pooler):
+    """A PgBouncer whose three places for clients are all taken, by clients that do nothing."""
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=3)
+    clients = [bouncer.connect(database) for _ in range(3)]
+    yield bouncer
+    for client in clients:
+        client.close()
+
+
+def test_the_client_above_the_limit_is_refused(database, pooler, load, printed, transcript) -> None:
+    """It counts connected clients, busy or not; the refusal comes at once and names the setting."""
+    snippet = load("provoke/max_client_conn.py")
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=5)
+    transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
+
+
+def test_both_drivers_say_max_client_conn(full, database) -> None:
+    """It is refused while it logs in, so psycopg2 has the text too."""
+    for driver in (psycopg, psycopg2):
+        with pytest.raises(driver.OperationalError, match=FULL):
+            driver.connect(full.url(database))
+
+
+def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, database) -> None:
+    """Full of clients, and PostgreSQL sees one session: it is idle, and gave PgBouncer its greeting for all of them."""
+    with pytest.raises(psycopg.OperationalError, match=FULL):
+        full.connect(database)
+    assert len(database.backends()) == 1
+    row = pool(full, database)
+    assert (row["cl_active"], row["sv_active"], row["sv_idle"] + row["sv_used"]) == (3, 0, 1)
+
+
+def test_the_console_still_lets_you_in_when_full(full, load) -> None:
+    """The limit is not for the database called pgbouncer; its lists show as many clients as there may be, and you."""
+    output = console(full, load("pgbouncer_console/lists.sql"))
+    lists = dict(line.replace(" ", "").split("|") for line in output.splitlines() if line.count("|") == 1)
+    assert lists["used_clients"] == "4"
+    limits = console(full, load("pgbouncer_console/limits.sql"))
+    (row,) = [line for line in limits.splitlines() if "max_client_conn" in line]
+    assert row.split("|")[1].strip() == "3"
+
+
+def test_a_higher_max_client_conn_takes_effect_with_reload(full, database) -> None:
+    """No restart: the next client is served."""
+    full.reload(max_client_conn=4)
+    with full.connect(database) as client:
+        assert client.execute("select 1").fetchone() == (1,)
+        with pytest.raises(psycopg.OperationalError, match=FULL):
+            full.connect(database)
+
+
+def test_a_client_that_leaves_makes_room_for_another(database, pooler) -> None:
+    """A place is free as soon as its client has disconnected."""
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=1)
+    for _ in range(3):
+        with bouncer.connect(database), pytest.raises(psycopg.OperationalError, match=FULL):
+            bouncer.connect(database)

@@ -1,0 +1,79 @@
+"""Proves docs/runbooks/pgbouncer-prepared-statement.md: named prepared statements and a pool of two."""
+
+import pytest
+
+from proven import evidence
+from tests.stack.console import at_least, console
+from tests.stack.database import fresh
+
+SCRIPT = "provoke/prepared_statement.py"
+TWO: dict[str, object] = {"pool_mode": "transaction", "default_pool_size": 2}
+
+
+def untracked() -> dict[str, object]:
+    """Return the settings with which PgBouncer tracks no prepared statements. Before 1.21 it never does."""
+    return {**TWO, "max_prepared_statements": 0} if at_least(1, 21) else {**TWO}
+
+
+def test_clients_meet_each_others_prepared_statements(database, pooler, load, printed, transcript) -> None:
+    """Where PgBouncer does not track them, a name exists already or does not, depending on the server connection."""
+    snippet = load(SCRIPT)
+    output = printed(snippet, DATABASE_URL=pooler(database, **untracked()).url(database))
+    assert 'second: DuplicatePreparedStatement 42P05: prepared statement "_pg3_0" already exists' in output
+    assert 'first: InvalidSqlStatementName 26000: prepared statement "_pg3_0" does not exist' in output
+    transcript(snippet, output)
+
+
+def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load, printed) -> None:
+    """Since PgBouncer 1.21 max_prepared_statements above 0 ends both errors, with no restart; before, it is unknown."""
+    bouncer = pooler(database, **untracked())
+    snippet = load(SCRIPT)
+    if not at_least(1, 21):
+        printed(snippet, DATABASE_URL=bouncer.url(database))
+        with pytest.raises(RuntimeError, match="max_prepared_statements"):
+            pooler(database, max_prepared_statements=100)
+        return
+    bouncer.reload(max_prepared_statements=100)
+    output = printed(snippet, DATABASE_URL=bouncer.url(database))
+    assert output.splitlines() == ["first: fine", "second: fine", "first: fine"]
+
+
+def test_limits_shows_whether_prepared_statements_are_tracked(database, pooler, load) -> None:
+    """The value in force is on the console; a PgBouncer that cannot track them has no such setting."""
+    output = console(pooler(database, **untracked()), load("pgbouncer_console/limits.sql"))
+    found = [line.split("|")[1].strip() for line in output.splitlines() if "max_prepared_statements" in line]
+    assert found == (["0"] if at_least(1, 21) else [])
+
+
+def test_pgbouncer_tracks_them_by_default_since_1_24(database, pooler) -> None:
+    """Where nobody set max_prepared_statements it is 200."""
+    shown = {row["key"]: row["value"] for row in pooler(database).show("config")}
+    expected = "200" if at_least(1, 24) else "0" if at_least(1, 21) else None
+    assert shown.get("max_prepared_statements") == expected
+
+
+def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
+    """With prepare_threshold=None clients share server connections without an error, on every PgBouncer."""
+    bouncer = pooler(database, **untracked())
+    with bouncer.connect(database) as first, bouncer.connect(database) as second:
+        first.prepare_threshold = second.prepare_threshold = None
+        for _ in range(7):  # psycopg's own threshold is 5
+            assert first.execute("select 1 as one").fetchone() == second.execute("select 1 as one").fetchone()
+        count = "select count(*) from pg_prepared_statements"
+        assert first.execute(count).fetchone() == (0,)
+
+
+ASK = """
+import django; django.setup()
+from django.db import connection
+connection.ensure_connection()
+print(connection.connection.prepare_threshold)
+"""
+
+
+def test_django_prepares_nothing_by_default(project, server, server_version, migrated) -> None:
+    """Django sets psycopg's prepare_threshold to None, unless OPTIONS says otherwise."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+        assert project.run("-c", ASK, database_url=database.url, **settings) == (0, "None\n")

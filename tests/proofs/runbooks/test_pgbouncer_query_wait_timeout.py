@@ -1,0 +1,116 @@
+"""Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and who waits for it."""
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.stack.console import at_least, console, pool
+from tests.stack.database import Role
+from tests.stack.wait import until
+
+ONE = {"pool_mode": "transaction", "default_pool_size": 1}
+NUMBERS = [(r"\b(maxwait_us|maxwait +\|) *\|? *\d+", r"\1 N"), (r"proven_\w+", "NAME"), (r"-\[ RECORD.*", "-")]
+
+
+@pytest.fixture
+def held(database, pooler):
+    """A pool whose only server connection is in somebody's transaction, and a client that waits for it."""
+    bouncer = pooler(database, **ONE)
+    holder = bouncer.connect(database, autocommit=False, application_name="holder")
+    holder.execute("select 1")
+    waiting = bouncer.connect(database)
+    waiting.pgconn.send_query(b"select 2")
+    until("a client waits", lambda: pool(bouncer, database)["cl_waiting"] == 1)
+    yield bouncer, waiting
+    waiting.close()
+    holder.close()
+
+
+def answered(connection: psycopg.Connection) -> bool:
+    """Return whether a query that was sent has its answer."""
+    connection.pgconn.consume_input()
+    return not connection.pgconn.is_busy()
+
+
+def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pooler, load, printed, transcript) -> None:
+    """psycopg 3 passes PgBouncer's text on, with SQLSTATE 08P01; psycopg2 says that the server closed it."""
+    bouncer = pooler(database, **ONE, query_wait_timeout=0.1)
+    snippet = load("provoke/query_wait_timeout.py")
+    transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
+    with bouncer.connect(database, autocommit=False) as holder, bouncer.connect(database) as waiting:
+        holder.execute("select 1")
+        with pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout") as refused:
+            waiting.execute("select 1")
+    assert refused.value.sqlstate == "08P01"
+
+
+def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, pooler) -> None:
+    """A pool that has never had a server connection lets its clients wait while they log in; both drivers say FATAL."""
+    other = Role(database.server)
+    query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
+    users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
+    bouncer = pooler(database, **ONE, max_db_connections=1, query_wait_timeout=0.1, users=users)
+    try:
+        with bouncer.connect(database, autocommit=False) as holder:
+            holder.execute("select 1")
+            for driver in (psycopg, psycopg2):
+                with pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout"):
+                    driver.connect(bouncer.url(database), user=other.name, password=other.password)
+    finally:
+        bouncer.stop()
+        other.drop(database.admin)
+
+
+def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:
+    """The console shows who waits, and for how long the first has waited, while nobody has got an error yet."""
+    bouncer, waiting = held
+
+    def waited() -> int:
+        row = pool(bouncer, database)
+        return row["maxwait"] * 1_000_000 + row["maxwait_us"]
+
+    before = waited()
+    assert before > 0
+    until("maxwait climbs", lambda: waited() > before)
+    assert not answered(waiting)
+
+
+def test_show_pools_tells_a_pool_that_is_used_up(held, database, load, transcript) -> None:
+    """Clients wait, no server connection is idle, and each is in use."""
+    bouncer, _ = held
+    row = pool(bouncer, database)
+    assert (row["cl_waiting"], row["sv_active"], row["sv_idle"]) == (1, 1, 0)
+    snippet = load("pgbouncer_console/pools.sql")
+    output = console(bouncer, snippet)
+    (block,) = [block for block in output.split("-[ RECORD") if database.name in block]
+    if at_least(1, 26):  # columns come and go with versions
+        named = block.replace(database.name, "upstream").replace(database.role.name, "upstream")
+        transcript(snippet, "-[ RECORD" + named, NUMBERS)
+
+
+@pytest.mark.usefixtures("held")
+def test_postgresql_names_the_client_that_holds_the_server_connection(database, load) -> None:
+    """PgBouncer passes application_name on, so that the session in a transaction bears its client's name."""
+    output = database.psql(load("postgres/idle_in_transaction.sql"))
+    (row,) = [line for line in output.splitlines() if "select 1" in line]
+    assert row.split("|")[1].strip() == "holder"
+
+
+def test_ending_silent_transactions_lets_the_next_client_in(held, database, load) -> None:
+    """The holder's session ends, and the query that waited is answered."""
+    bouncer, waiting = held
+    snippet = load("postgres/end_idle_transactions.sql")
+    database.psql(snippet, silent_for="1 hour")
+    assert pool(bouncer, database)["cl_waiting"] == 1
+    database.psql(snippet, silent_for="0")
+    until("the query is answered", lambda: answered(waiting))
+    assert waiting.pgconn.get_result().get_value(0, 0) == b"2"
+    assert pool(bouncer, database)["cl_waiting"] == 0
+
+
+def test_a_larger_pool_takes_effect_with_reload(held, database) -> None:
+    """No restart: a client that already waits gets the additional server connection."""
+    bouncer, waiting = held
+    bouncer.reload(default_pool_size=2)
+    until("the query is answered", lambda: answered(waiting))
+    assert pool(bouncer, database)["cl_waiting"] == 0

@@ -1,0 +1,56 @@
+"""Proves docs/runbooks/pgbouncer-test-teardown.md: manage.py test through PgBouncer."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from proven import evidence
+from tests.stack.database import fresh
+
+
+@pytest.fixture
+def testing(server, server_version, pooler):
+    """A role that may make databases, and a PgBouncer that leads to its own, the test database and postgres."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server) as database:
+        database.admin.execute(f'alter role "{database.role.name}" createdb')
+        same = {"server": server, "role": database.role, "admin": database.admin}
+        others = {name: SimpleNamespace(name=name, **same) for name in ("postgres", f"test_{database.name}")}
+        bouncer = pooler(database, named=others, pool_mode="transaction")
+        yield database, bouncer, f"test_{database.name}"
+        bouncer.stop()
+        database.admin.execute(f'drop database if exists "test_{database.name}" with (force)')
+
+
+def run(project, url: str) -> tuple[int, str]:
+    """Run the example's own tests."""
+    return project.run("manage.py", "test", "orders", "--noinput", database_url=url)
+
+
+def exists(database, name: str) -> bool:
+    """Return whether there is a database of this name."""
+    query = "select count(*) = 1 from pg_database where datname = %s"
+    return database.admin.execute(query, [name]).fetchone()[0]
+
+
+def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, load) -> None:
+    """The tests pass; PgBouncer's idle session is in the way of the drop, the command fails; force ends both."""
+    database, bouncer, name = testing
+    status, output = run(project, bouncer.url(database))
+    assert status == 1
+    assert "\nOK\n" in output
+    assert f'OperationalError: database "{name}" is being accessed by other users' in output
+    assert "There is 1 other session using the database." in output
+    found = database.psql(load("postgres/who_is_in.sql"), database=name)
+    (row,) = [line for line in found.splitlines() if database.role.name in line]
+    assert [part.strip() for part in row.split("|")][2:] == ["upstream", "127.0.0.1", "idle"]
+    database.psql(load("postgres/drop_test_database.sql"), database=name)
+    assert not exists(database, name)
+
+
+def test_tests_on_a_direct_connection_leave_nothing_behind(project, testing) -> None:
+    """The same tests with a DATABASE_URL that leads to PostgreSQL itself: they pass, and their database is gone."""
+    database, _, name = testing
+    status, output = run(project, database.url)
+    assert (status, "\nOK\n" in output) == (0, True), output
+    assert not exists(database, name)

@@ -1,0 +1,70 @@
+"""Proves docs/runbooks/pgbouncer-unsupported-startup-parameter.md: a setting that a client sends as it connects."""
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.stack.console import at_least, console
+
+OPTIONS = "-c statement_timeout=5000"
+
+
+def text() -> str:
+    """Return what PgBouncer refuses the client with."""
+    return "unsupported startup parameter" + (" in options: statement_timeout" if at_least(1, 20) else ": options")
+
+
+def shown(connection: psycopg.Connection) -> str:
+    """Return the statement_timeout that is in force."""
+    return connection.execute("show statement_timeout").fetchone()[0]
+
+
+def test_a_setting_in_options_is_refused(database, pooler, load, printed, transcript) -> None:
+    """PgBouncer 1.18 refuses `options` altogether; newer ones name the setting in it."""
+    bouncer = pooler(database, pool_mode="transaction")
+    snippet = load("provoke/startup_parameter.py")
+    output = printed(snippet, DATABASE_URL=bouncer.url(database))
+    assert f"FATAL:  {text()}\n" in output
+    if at_least(1, 20):
+        transcript(snippet, output)
+    with pytest.raises(psycopg2.OperationalError, match=f"FATAL:  {text()}"):
+        psycopg2.connect(bouncer.url(database), options=OPTIONS)
+
+
+def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
+    """The client's text names the setting, PgBouncer's log also its value."""
+    bouncer = pooler(database, pool_mode="transaction")
+    with pytest.raises(psycopg.OperationalError, match=text()):
+        bouncer.connect(database, options=OPTIONS)
+    assert "statement_timeout=5000" in bouncer.leash.said()
+
+
+def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
+    """ALTER ROLE … SET reaches each new server connection, with nothing in the connection string."""
+    bouncer = pooler(database, pool_mode="transaction")
+    with bouncer.connect(database) as client:
+        assert shown(client) == "0"
+    database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
+    with bouncer.connect(database) as client:
+        assert shown(client) == "0"  # the server connection is an old one
+        with bouncer.admin() as admin:
+            admin.execute("reconnect")
+        assert shown(client) == "5s"
+
+
+def test_role_settings_lists_what_roles_carry(database, load) -> None:
+    """The query shows the setting with its role."""
+    database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
+    output = database.psql(load("postgres/who_closes.sql"))
+    (row,) = [line for line in output.splitlines() if database.role.name in line]
+    assert [part.strip() for part in row.split("|")] == ["statement_timeout", "5s", f"role {database.role.name}"]
+
+
+def test_ignoring_options_drops_the_setting_without_a_word(database, pooler, load) -> None:
+    """With ignore_startup_parameters the client connects, and has no statement_timeout at all."""
+    ignored = "options,statement_timeout" if at_least(1, 20) else "options"
+    bouncer = pooler(database, pool_mode="transaction", ignore_startup_parameters=ignored)
+    with bouncer.connect(database, options=OPTIONS) as client:
+        assert shown(client) == "0"
+    (row,) = [r for r in console(bouncer, load("pgbouncer_console/limits.sql")).splitlines() if "ignore_startup" in r]
+    assert row.split("|")[1].strip() == ignored
