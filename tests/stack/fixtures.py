@@ -13,6 +13,7 @@ from proven.pytest_plugin import SESSION, cpu_seconds
 from tests.stack import database as databases
 from tests.stack import janitor, pgbouncer, postgres
 from tests.stack.database import Database
+from tests.stack.leash import end_keepers
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.upstream import Project
@@ -28,12 +29,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the server while its CPU time can still be counted among the proofs'."""
     before = cpu_seconds()
     session.config.stash[RUN].stop()
+    end_keepers()
     session.config.stash[SESSION].proof_cpu += cpu_seconds() - before
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if run := config.stash.get(RUN, None):  # none where the configuration failed before
         run.stop()
+    end_keepers()
 
 
 @pytest.hookimpl(optionalhook=True)

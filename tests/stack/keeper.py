@@ -1,7 +1,7 @@
-"""Keeps one server and its folder for leash.py, which runs this as a script and holds the other end of its input.
+"""Keeps servers, each with its folder, for leash.py, which runs this as a script and holds the other end of its input.
 
 Each line of the input is an order, in JSON; each gets one line in answer, a message where it failed. However the
-input ends, the server is stopped and the folder deleted.
+input ends, the servers are stopped and the folders deleted.
 """
 
 import json
@@ -68,6 +68,11 @@ class Keeper:
             pass
         self.server = None
 
+    def leave(self) -> None:
+        """End the server and delete the folder."""
+        self.halt()
+        self.clear()
+
     def clear(self) -> None:
         """Delete the folder, into which grandchildren may write until they notice that they are alone."""
         for _ in range(100):
@@ -77,24 +82,29 @@ class Keeper:
             time.sleep(0.05)
 
 
-def main(folder: str, kind: type[Keeper] = Keeper) -> None:
-    """Take orders until there are no more."""
+def main(kind: type[Keeper] = Keeper) -> None:
+    """Take orders until there are no more. Each names its folder; `leave` is the last one for that."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)  # a handler, not SIG_IGN, which the server would inherit
-    keeper = kind(Path(folder))
+    keepers: dict[str, Keeper] = {}
     try:
         for line in sys.stdin.buffer:
+            order = json.loads(line)
+            folder = order.pop("folder")
+            keeper = keepers.setdefault(folder, kind(Path(folder)))
             try:
-                answer = keeper.obey(json.loads(line))
+                answer = keeper.leave() if order.get("leave") else keeper.obey(order)
             except OSError as error:
                 answer = f"{error.filename}: {error.strerror}"
+            if order.get("leave"):
+                del keepers[folder]
             print(json.dumps(answer), flush=True)
     except BrokenPipeError:
         pass  # the owner is gone
     finally:
-        keeper.halt()
-        keeper.clear()
+        for keeper in keepers.values():
+            keeper.leave()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,9 +1,9 @@
 """Run a server on a leash: it ends when whoever started it does, however that happens.
 
-A keeper (keeper.py) is a process that runs the server and minds its folder. It reads its orders from a pipe that only
-the owner holds. The pipe ends when the owner closes it, returns, crashes or is killed, SIGKILL included. Then the
-server is stopped and the folder is deleted. The keeper is in a session of its own, so Ctrl-C and a killed process
-group miss it.
+A keeper (keeper.py) is a process that runs a process's servers and minds their folders. It reads its orders from a pipe
+that only the owner holds. The pipe ends when the owner closes it, returns, crashes or is killed, SIGKILL included. Then
+the servers are stopped and the folders are deleted. The keeper is in a session of its own, so Ctrl-C and a killed
+process group miss it.
 """
 
 import functools
@@ -22,6 +22,7 @@ from tests.stack.wait import free_port, until
 NOBODY = 65534  # who runs the servers where we are root: PostgreSQL and PgBouncer refuse to be
 # How Python starts a keeper: without what it would otherwise import, in a few milliseconds.
 KEEPER = ("-I", "-S", Path(__file__).with_name("keeper.py"))
+KEEPERS: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}  # of this process, by how they were started
 # What PgBouncer, Gunicorn and PostgreSQL say of a port that is taken.
 IN_USE = ("Address already in use", "Connection in use", "could not create any TCP/IP sockets")
 
@@ -113,13 +114,9 @@ class Leash(Server):
         self.log = self.folder / "log"
         self.pid = 0  # the server's own
         self._before = 0  # how much of the log earlier servers wrote
-        self._keeper = subprocess.Popen(
-            [sys.executable, *keeper, self.folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._keeper = _started(tuple(map(str, keeper)))
+        self._left = False
+        self.order(alive=True)  # from here on the keeper knows of the folder
 
     def write(self, name: str, text: str) -> Path:
         """Write a file into the folder that only the server's user may read, and return its path."""
@@ -160,8 +157,9 @@ class Leash(Server):
 
     def stop(self) -> None:
         """End the server, and wait until it is gone with its folder."""
-        if self._keeper.returncode is None:
-            self._keeper.communicate(timeout=30)
+        if not self._left:
+            self._left = True
+            self.order(leave=True)
 
     def said(self) -> str:
         """Return what the server has logged."""
@@ -175,7 +173,7 @@ class Leash(Server):
         assert self._keeper.stdin
         assert self._keeper.stdout
         try:
-            self._keeper.stdin.write(json.dumps(order).encode() + b"\n")
+            self._keeper.stdin.write(json.dumps({**order, "folder": str(self.folder)}).encode() + b"\n")
             self._keeper.stdin.flush()
             answer = json.loads(self._keeper.stdout.readline())
         except (OSError, ValueError) as error:
@@ -183,3 +181,22 @@ class Leash(Server):
         if isinstance(answer, str):
             raise RuntimeError(answer)
         return answer
+
+
+def _started(keeper: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """Return this process's keeper of a kind. One keeps all folders: to start it costs more than most servers do."""
+    if keeper not in KEEPERS:
+        KEEPERS[keeper] = subprocess.Popen(
+            [sys.executable, *keeper],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return KEEPERS[keeper]
+
+
+def end_keepers() -> None:
+    """End every keeper of this process, with whatever it still keeps."""
+    while KEEPERS:
+        KEEPERS.popitem()[1].communicate(timeout=30)

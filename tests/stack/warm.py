@@ -125,12 +125,12 @@ def run(first: str, *rest: str) -> None:
         runpy.run_path(first, run_name="__main__")
 
 
-def main(project: str, folder: str) -> None:
+def main(project: str) -> None:
     """Import what is shared, where the project is: Gunicorn remembers in which folder it was imported."""
     os.chdir(project)
     for module in SHARED:
         import_module(module)
-    keeper.main(folder, Warm)
+    keeper.main(Warm)
 
 
 if __name__ == "__main__":

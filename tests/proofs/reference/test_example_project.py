@@ -27,7 +27,9 @@ def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) 
 
     def start(port: int) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {"PATH": path, "GUNICORN_BIND": f"127.0.0.1:{port}", "GUNICORN_CMD_ARGS": "--no-control-socket"}
+        # One worker, as starting it costs the most; and no socket for commands in a home that is nobody's.
+        options = {"GUNICORN_WORKERS": "1", "GUNICORN_CMD_ARGS": "--no-control-socket"}
+        environment = {"PATH": path, "GUNICORN_BIND": f"127.0.0.1:{port}", **options}
         leash.run(["sh", str(tmp_path / "start.sh")], env=environment)
 
     port = leash.serve("start.sh", start, answers)

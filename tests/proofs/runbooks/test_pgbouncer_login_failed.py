@@ -68,7 +68,7 @@ def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database,
     name = database.role.name
     bouncer = pooler(database, **MODE, users={name: md5(database.role)}, auth_type="md5", server_login_retry=0)
     refused(bouncer, database)
-    secrets = {**pgbouncer.scram(database), pgbouncer.ADMIN: bouncer.password}
+    secrets = {**pgbouncer.scram(database), pgbouncer.ADMIN: pgbouncer.secret(bouncer.password)}
     bouncer.leash.write("userlist.txt", "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
     bouncer.reload(auth_type="scram-sha-256")
     with bouncer.connect(database) as client:
