@@ -61,6 +61,7 @@ class PgBouncer:
         self.databases = {database.name: database for database in databases} | dict(named or {})
         self.ini = ini or Snippet("", PLAIN, {}, ())
         self.password = secrets.token_hex(16)  # the console's
+        self._kept: psycopg.Connection[dict[str, Any]] | None = None
         users = scram(*self.databases.values()) if users is None else users
         self.leash = Leash("pgbouncer")
         admins = re.search(r"^admin_users *= *(.+)$", self.ini.text, re.MULTILINE)
@@ -108,9 +109,14 @@ class PgBouncer:
         return self._console(self.port)
 
     def show(self, what: str) -> list[dict[str, Any]]:
-        """Return what the console shows: show("pools")."""
-        with self.admin() as console:
-            return console.execute(f"show {what}".encode()).fetchall()
+        """Return what the console shows: show("pools"). One console is kept for it, as proofs ask again and again."""
+        if self._kept is None or self._kept.closed:
+            self._kept = self.admin()
+        try:
+            return self._kept.execute(f"show {what}".encode()).fetchall()
+        except psycopg.OperationalError:  # PgBouncer was started again
+            self._kept = self.admin()
+            return self._kept.execute(f"show {what}".encode()).fetchall()
 
     def reload(self, **settings: object) -> None:
         """Change settings as an administrator does: in the file, then RELOAD."""
@@ -125,6 +131,8 @@ class PgBouncer:
 
     def stop(self) -> None:
         """Stop it at once; its folder goes with it."""
+        if self._kept:
+            self._kept.close()
         self.leash.stop()
 
     def _halves(self) -> tuple[str, str]:
