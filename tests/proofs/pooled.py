@@ -51,6 +51,19 @@ class Existing(Database):
         self.role = role
 
 
+class Pooled(Existing):
+    """A database as the application reaches it: through PgBouncer."""
+
+    def __init__(self, database: Database, bouncer: PgBouncer) -> None:
+        super().__init__(database.server, database.name, database.role)
+        self.through = bouncer.url(database)
+
+    @property
+    def url(self) -> str:
+        """How the application reaches it."""
+        return self.through
+
+
 class Setup:
     """A reader's PostgreSQL, and what a reader starts in front of it."""
 
@@ -114,6 +127,20 @@ def reader(cluster: Callable[..., Cluster], name: str) -> Iterator[Setup]:
     finally:
         made.database.admin.close()
         started.stop()
+
+
+@contextmanager
+def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
+    """Start PgBouncers of the proof's own, one(auth_type="md5"), which end with the block."""
+    started: list[PgBouncer] = []
+
+    def one(**settings: object) -> PgBouncer:
+        started.append(setup.start(**settings))
+        return started[-1]
+
+    yield one
+    for bouncer in started:
+        bouncer.stop()
 
 
 def settings_of(text: str) -> dict[str, str]:

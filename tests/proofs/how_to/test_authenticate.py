@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from tests.proofs.pooled import USER, reader, settings_of
+from tests.proofs.pooled import USER, reader, settings_of, starting
 from tests.stack.database import Role, fresh
 from tests.stack.pgbouncer import PgBouncer
 
@@ -38,15 +38,8 @@ def noted(setup) -> None:
 @pytest.fixture
 def start(setup):
     """Start a PgBouncer of the proof's own: start(auth_type="md5")."""
-    started = []
-
-    def one(**settings):
-        started.append(setup.start(**settings))
-        return started[-1]
-
-    yield one
-    for bouncer in started:
-        bouncer.stop()
+    with starting(setup) as one:
+        yield one
 
 
 @pytest.fixture

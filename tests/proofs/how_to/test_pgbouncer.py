@@ -11,7 +11,7 @@ import pytest
 from proven import evidence
 from proven.problems import ProblemError
 from proven.snippets import parse
-from tests.proofs.pooled import INI, TAKEN_OVER, Existing, pool, reader, section, settled
+from tests.proofs.pooled import INI, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.database import run_psql
 from tests.stack.leash import Leash, server_user
@@ -44,22 +44,9 @@ def served(setup, as_shipped, project):
     status, said = project.run(*migrate, database_url=as_shipped.url(setup.database), **urls)
     assert status == 0, said
     urls["DATABASE_DIRECT_URL"] = setup.database.url
-    through = Through(setup, as_shipped)
+    through = Pooled(setup.database, as_shipped)
     with serving(project, through, GUNICORN_WORKERS="2", GUNICORN_THREADS="5", **urls) as gunicorn:
         yield gunicorn
-
-
-class Through(Existing):
-    """The application's database, which it reaches through PgBouncer."""
-
-    def __init__(self, setup, bouncer) -> None:
-        super().__init__(setup.server, setup.database.name, setup.database.role)
-        self.through = bouncer.url(setup.database)
-
-    @property
-    def url(self) -> str:
-        """How the application reaches it."""
-        return self.through
 
 
 @pytest.fixture(autouse=True)
@@ -73,15 +60,8 @@ def noted(request, setup) -> None:
 @pytest.fixture
 def start(setup):
     """Start a PgBouncer of the proof's own: start(default_pool_size=1)."""
-    started = []
-
-    def one(**settings):
-        started.append(setup.start(**settings))
-        return started[-1]
-
-    yield one
-    for bouncer in started:
-        bouncer.stop()
+    with starting(setup) as one:
+        yield one
 
 
 def begin(bouncer, database, **options) -> psycopg.Connection:

@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from proven import evidence
+from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
-from tests.stack.database import Database, fresh
+from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.scripts import execute
 from tests.stack.upstream import serving
@@ -55,19 +56,6 @@ def test_the_audit_leaves_alone_what_is_safe(load, tmp_path, line) -> None:
     """What ends with its transaction is not named."""
     (tmp_path / "code.py").write_text(f"{line}\n")
     assert list(execute(load(AUDIT))["audit"](tmp_path)) == []
-
-
-class Pooled(Database):
-    """A database as an application knows it whose URL leads to PgBouncer."""
-
-    def __init__(self, database: Database, bouncer: PgBouncer) -> None:
-        self.database = database
-        self.bouncer = bouncer
-
-    @property
-    def url(self) -> str:
-        """How the application reaches it."""
-        return self.bouncer.url(self.database)
 
 
 @pytest.fixture(scope="module")

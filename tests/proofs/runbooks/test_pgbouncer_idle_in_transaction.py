@@ -10,9 +10,10 @@ from threading import Event, Thread
 import pytest
 
 from proven import evidence
+from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.console import pool
-from tests.stack.database import Database, fresh
+from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import serving
 from tests.stack.wait import until
@@ -83,19 +84,6 @@ def shop(project, server, migrated):
                 yield gunicorn, database, bouncer, service
         finally:
             bouncer.stop()
-
-
-class Pooled(Database):
-    """A database as an application knows it whose URL leads to PgBouncer."""
-
-    def __init__(self, database: Database, bouncer: PgBouncer) -> None:
-        self.database = database
-        self.bouncer = bouncer
-
-    @property
-    def url(self) -> str:
-        """How the application reaches it."""
-        return self.bouncer.url(self.database)
 
 
 @pytest.fixture(autouse=True)
