@@ -18,7 +18,7 @@ class Evidence:
     loaded: dict[str, Snippet] = field(default_factory=dict)
     levels: dict[str, str] = field(default_factory=dict)
     stack: dict[str, str] = field(default_factory=dict)
-    variant: str | None = None  # what a stack other than the default one calls its transcripts
+    variants: tuple[str, ...] = ()  # whose transcripts another stack than the default one may have, its own first
 
     def never_ran(self) -> list[str]:
         """Return the snippets that were loaded and nothing more."""

@@ -56,8 +56,8 @@ def transcript(request: pytest.FixtureRequest) -> Any:
     def settle(
         snippet: Snippet, output: str, volatile: list[transcripts.Normaliser] | None = None, case: str | None = None
     ) -> None:
-        variant = evidence.current.variant
-        transcripts.settle(snippet, output, volatile or [], record=record, case=case, variant=variant)
+        variants = evidence.current.variants
+        transcripts.settle(snippet, output, volatile or [], record=record, case=case, variants=variants)
 
     return settle
 

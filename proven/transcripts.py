@@ -35,22 +35,25 @@ def settle(
     *,
     record: bool,
     case: str | None = None,
-    variant: str | None = None,
+    variants: tuple[str, ...] = (),
     root: Path = ROOT,
 ) -> None:
     """Compare what a snippet printed with its transcript, or record it where `record` is set.
 
-    A stack other than the default one names itself as `variant`; it has a file of its own only where it differs.
+    A stack other than the default one names itself as the first of its `variants`, then those whose transcripts hold
+    for it as well. It has a file of its own only where its output differs from all of theirs.
     Raises ProblemError with a diff and the command that accepts the new output.
     """
-    default, other = file_of(snippet, case), file_of(snippet, case, variant)
-    path = other if (root / other).exists() else default
+    default = file_of(snippet, case)
+    others = [file_of(snippet, case, variant) for variant in variants]
+    path = next((other for other in others if (root / other).exists()), default)
     old = _read(root / path)
     new = "\n".join(line.rstrip() for line in output.strip("\n").splitlines()) + "\n"
     if old and normalise(old, volatile) == normalise(new, volatile):
         return
     if record:
-        (root / (other if old else default)).write_text(new, encoding="utf-8")
+        own = others[0] if others and old else default
+        (root / own).write_text(new, encoding="utf-8")
         return
     accept = f"if the new output is right: make record ONLY={snippet.place}"
     if not old:

@@ -84,10 +84,14 @@ def server_version(server: Server) -> str:
 
 
 def note_postgres(version: str) -> None:
-    """Tell the running proof which PostgreSQL it meets. Transcripts are recorded on the embedded one."""
+    """Tell the running proof which PostgreSQL it meets. Transcripts are recorded on the embedded one.
+
+    What an older one printed holds for those before it as well.
+    """
     evidence.on(PostgreSQL=version)
-    major = version.partition(".")[0]
-    evidence.current.variant = None if major == postgres.DEFAULT_MAJOR else f"PostgreSQL-{major}"
+    major, default = int(version.partition(".")[0]), int(postgres.DEFAULT_MAJOR)
+    others = sorted({major, *range(major, default)} - {default})
+    evidence.current.variants = tuple(f"PostgreSQL-{other}" for other in others)
 
 
 @pytest.fixture
