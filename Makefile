@@ -33,8 +33,8 @@ record: environment ## record transcripts and the ledger again, of all proofs or
 	@$(PGBOUNCER)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 
-matrix: environment ## run the proofs of the version matrix on every PgBouncer and PostgreSQL that can be had here
-	$(BIN)/python -m tests.stack.matrix
+matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
+	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 
 site: environment ## build the site to publish, into site/; refuses what has no passing proof
 	$(BIN)/python -m proven.check --proven
@@ -43,6 +43,7 @@ site: environment ## build the site to publish, into site/; refuses what has no 
 lock: environment ## compile requirements.lock from pyproject.toml; UPGRADE=1 takes the newest of everything
 	$(BIN)/uv pip compile pyproject.toml $(GROUPS:%=--group %) --universal --python-version 3.11 --no-header --quiet \
 		--generate-hashes --only-binary :all: --no-emit-index-url --output-file requirements.lock $(if $(UPGRADE),--upgrade)
+	$(BIN)/python -m setup.others $(if $(UPGRADE),--upgrade)
 
 clean: ## delete what was built here, .venv included; the cache of the machine stays
 	rm -rf .venv build site .pytest_cache .ruff_cache .rumdl_cache

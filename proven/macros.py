@@ -28,6 +28,7 @@ from proven.problems import Problem
 from proven.snippets import Snippet
 
 PROOFS_PAGE = "reference/proofs.md"
+Column = tuple[tuple[str, str], ...]  # the parts of a stack, each with its version
 # MkDocs counts what this logger warns of, and a strict build fails on it.
 log = logging.getLogger("mkdocs.proven")
 
@@ -147,24 +148,30 @@ class Macros:
         return "\n".join(lines)
 
     def matrix(self, tests: str, *components: str) -> str:
-        """Show which proofs of a module or folder passed on which versions of these parts of a stack."""
+        """Show which proofs of a module or folder passed on which versions of these parts of a stack.
+
+        Of parts that stand in for each other the first counts: "psycopg2|psycopg". A proof that met none is left out.
+        """
         chosen = self.guide.proofs_in(tests)
         if not chosen:
             return self._block(self._mistake(tests))
-        outcomes: dict[tuple[str, ...], dict[str, set[str]]] = {}
+        names = {proof.name for proof in chosen}
+        met = {run.proof for run in self.guide.history.runs if run.proof in names and _column(run.stack, components)}
+        outcomes: dict[Column, dict[str, set[str]]] = {}
         for run in self.guide.ledger.runs:
-            if run.proof in {proof.name for proof in chosen} and set(components) <= set(run.stack):
-                stack = tuple(run.stack[name] for name in components)
-                outcomes.setdefault(stack, {}).setdefault(run.proof, set()).add(run.outcome)
+            column = _column(run.stack, components)
+            if run.proof in names and column:
+                outcomes.setdefault(column, {}).setdefault(run.proof, set()).add(run.outcome)
+        columns = sorted(outcomes, key=lambda parts: [(name, _order(version)) for name, version in parts])
         rows: list[dict[str, Any]] = []
-        for proof in chosen:
+        for proof in [proof for proof in chosen if proof.name in met] or chosen:
             says = " ".join(_docstring(self.guide.root, proof.path, proof.name))
             first = re.split(r"(?<=\.)\s", says)[0].replace("|", "\\|")
             name = proof.name.removeprefix("test_").replace("_", " ").capitalize()
             row = {"What was seen": f"[{name}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
-            for stack in sorted(outcomes, key=lambda versions: [_order(version) for version in versions]):
-                heading = "<br>".join(f"{name} {version}" for name, version in zip(components, stack, strict=True))
-                row[heading] = _cell(outcomes[stack].get(proof.name, set()))
+            for column in columns:
+                heading = "<br>".join(f"{name} {version}" for name, version in column)
+                row[heading] = _cell(outcomes[column].get(proof.name, set()))
             rows.append(row)
         return self._block(table(rows))
 
@@ -247,6 +254,12 @@ def stacks(runs: list[Run]) -> str:
         for name, version in run.stack.items():
             versions.setdefault(name, set()).add(version)
     return " · ".join(f"{name} {' and '.join(sorted(found, key=_order))}" for name, found in sorted(versions.items()))
+
+
+def _column(stack: dict[str, str], components: tuple[str, ...]) -> Column | None:
+    """Return the names and versions of these parts in a stack, or None where it lacks one."""
+    names = [next((name for name in part.split("|") if name in stack), "") for part in components]
+    return tuple((name, stack[name]) for name in names) if all(names) else None
 
 
 def _order(version: str) -> list[int]:

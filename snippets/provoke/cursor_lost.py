@@ -6,21 +6,25 @@ Run it in the example project, with PgBouncer in transaction mode.
 import os
 
 import django
-import psycopg
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.prod")
 django.setup()
 
-from django.db import transaction  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 from orders.models import Order  # noqa: E402
 
 
 def read() -> None:
     rows = Order.objects.iterator(chunk_size=2)
     read = [next(rows)]
-    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
-        other.execute("select 1")  # takes the server connection, if it is free
+    other = connection.copy()  # another client
+    other.set_autocommit(False)
+    other.cursor().execute("select 1")  # takes the server connection, if free
+    try:
         read += rows
+    finally:
+        other.rollback()
+        other.close()
     print(f"{len(read)} orders")
 
 

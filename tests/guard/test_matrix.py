@@ -5,21 +5,30 @@ from types import SimpleNamespace
 from typing import Any
 
 from proven import guide, proofs
-from proven.ledger import Ledger, Run
+from proven.ledger import Run
 from proven.macros import Macros
-from tests.guard.project import make
+from tests.guard.project import FILES, make
 
 PAGE = "# Answers\n\n{{ matrix('tests/proofs/test_index.py', 'Oracle', 'Python') }}\n"
+# One proof that these tests let run, and one that they do not.
+MODULE = {
+    "tests/proofs/test_index.py": FILES["tests/proofs/test_index.py"]
+    + """
+
+def test_other() -> None:
+    \"\"\"It is 43.\"\"\"
+"""
+}
 
 
-def matrix(root: Path, *runs: tuple[str, str, dict[str, str]]) -> list[str]:
-    """Return the table's rows for runs of the one proof there is: case, outcome, stack."""
-    of = guide.read(make(root, {"docs/index.md": PAGE}))
-    (proof,) = proofs.listing(root)
+def matrix(root: Path, *runs: tuple[str, str, dict[str, str]], parts: str = "Oracle Python") -> list[str]:
+    """Return the table's rows for runs of the first proof: case, outcome, stack."""
+    of = guide.read(make(root, {"docs/index.md": PAGE, **MODULE}))
+    proof, _ = proofs.listing(root)
     made = [Run(proof.name, case, proof.digest, outcome, "2026-01-01", 0.0, on, {}) for case, outcome, on in runs]
     page: Any = SimpleNamespace(page=SimpleNamespace(path="index.md"))
-    of.ledger.runs[:] = Ledger(made).runs
-    return Macros(page, of).matrix(proof.path, "Oracle", "Python").splitlines()
+    of.ledger.runs[:] = of.history.runs[:] = made
+    return Macros(page, of).matrix(proof.path, *parts.split()).splitlines()
 
 
 def test_a_column_is_a_stack_in_the_order_of_versions(tmp_path: Path) -> None:
@@ -38,3 +47,17 @@ def test_one_failed_case_fails_the_cell(tmp_path: Path) -> None:
     on = {"Oracle": "9", "Python": "3.11"}
     assert matrix(tmp_path, ("a", "passed", on), ("b", "failed", on))[-1].endswith("| failed |")
     assert matrix(tmp_path, ("a", "passed", on), ("b", "passed", on))[-1].endswith("| ✓ |")
+
+
+def test_of_parts_that_stand_in_for_each_other_the_first_counts(tmp_path: Path) -> None:
+    """Both may be there, where a proof uses one beside the other."""
+    both, one = {"Oracle": "9", "Sibyl": "2"}, {"Oracle": "9"}
+    rows = matrix(tmp_path, ("", "passed", both), ("", "failed", one), parts="Sibyl|Oracle")
+    assert rows[0] == "| What was seen | Oracle 9 | Sibyl 2 |"
+    assert rows[-1].endswith("| failed | ✓ |")
+
+
+def test_a_proof_that_met_none_of_the_parts_is_left_out(tmp_path: Path) -> None:
+    """The page would fill with rows of nothing; one that was edited since it ran keeps its row."""
+    rows = matrix(tmp_path, ("", "passed", {"Oracle": "9"}), parts="Oracle")
+    assert [row.partition("]")[0] for row in rows[2:]] == ["| [Answer"]

@@ -16,7 +16,7 @@ from tests.stack.database import Database
 from tests.stack.leash import end_keepers
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
-from tests.stack.upstream import Project
+from tests.stack.upstream import Project, driver
 from tests.stack.wait import until
 
 
@@ -86,12 +86,13 @@ def server_version(server: Server) -> str:
 def note_postgres(version: str) -> None:
     """Tell the running proof which PostgreSQL it meets. Transcripts are recorded on the embedded one.
 
-    What an older one printed holds for those before it as well.
+    What an older one printed holds for those before it as well. So are they with psycopg 3.
     """
     evidence.on(PostgreSQL=version)
     major, default = int(version.partition(".")[0]), int(postgres.DEFAULT_MAJOR)
     others = sorted({major, *range(major, default)} - {default})
-    evidence.current.variants = tuple(f"PostgreSQL-{other}" for other in others)
+    drivers = driver().keys() - {"psycopg"}
+    evidence.current.variants = (*drivers, *(f"PostgreSQL-{other}" for other in others))
 
 
 @pytest.fixture

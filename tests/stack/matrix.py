@@ -1,70 +1,97 @@
-"""Run the proofs of the version matrix on every stack that this machine can make.
+"""Run every proof on every stack that this machine can make.
 
-Which proofs these are, the pages say: those of each `matrix(…)`. What passes is added to the committed ledger, from
-which the pages draw; transcripts are compared and never recorded. `python -m tests.stack.matrix` runs all.
+A stack differs from the one of `make test` in one part, and each PgBouncer also meets the PostgreSQL of Debian 12.
+What passes is added to the committed ledger, from which the pages draw; transcripts are compared and never
+recorded. `python -m tests.stack.matrix` runs all, and takes what pytest takes: `--only snippets/pgbouncer/`.
 """
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from proven import ROOT, guide, ledger
-from setup import debian
-from tests.stack import postgres
+from setup import debian, others
+from tests.stack.postgres import DEFAULT_MAJOR
 
 # Debian's releases, and with them the PgBouncers that people have: 1.18, 1.24, and the newest.
 SUITES = ("bookworm", "trixie", "sid")
-MAJORS = ("14", "15", "16", "17", "18")  # the PostgreSQLs that are supported
-INSTALLED = "/usr/lib/postgresql/*/bin/initdb"  # where Debian keeps PostgreSQL, of each version its own
+MAJORS = ("14", "15", "16", "17", "18")
+DEBIAN_12 = "15"  # its PostgreSQL
+PARALLEL = ("--numprocesses=logical", "--dist=loadfile")
+Found = TypeVar("Found")
 
 
-def main() -> int:
+@dataclass(frozen=True)
+class Stack:
+    """What one run of the proofs runs on; "" is what `make test` takes."""
+
+    pgbouncer: str = ""
+    postgres: str = DEFAULT_MAJOR
+    django: str = ""
+    driver: str = ""
+
+    def __str__(self) -> str:
+        """Name it in one line."""
+        others = [part for part in (self.django, self.driver) if part]
+        return ", ".join([f"PgBouncer of {self.pgbouncer or 'this machine'}", f"PostgreSQL {self.postgres}", *others])
+
+
+def stacks(pgbouncers: list[str], postgres: list[str], djangos: list[str]) -> Iterator[Stack]:
+    """Return the stacks to run, of the parts that are here."""
+    newest = pgbouncers[-1] if pgbouncers else ""
+    for pgbouncer in pgbouncers or [""]:
+        for major in postgres:
+            if pgbouncer == newest or major in (DEBIAN_12, DEFAULT_MAJOR):
+                yield Stack(pgbouncer, major)
+    for django in djangos:
+        yield Stack(newest, django=django)
+    yield Stack(newest, driver="psycopg2")
+
+
+def here(kind: str, names: tuple[str, ...], fetch: Callable[[str], Found], said: list[str]) -> dict[str, Found]:
+    """Return what can be fetched, and say of the others why not."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = fetch(name)
+        except RuntimeError as error:
+            said.append(f"not here  {kind} {name}: {error}")
+    return found
+
+
+def main(*arguments: str) -> int:
     """Run each stack, say how it ended, and return 1 where a proof failed."""
-    of = guide.read()
-    tests = sorted({str(call.given["tests"]) for page in of.pages for call in page.calls if call.name == "matrix"})
-    poolers, missing = poolers_here()
-    said = [f"not here  PgBouncer {suite}: {why}" for suite, why in missing.items()]
-    absent = [major for major in MAJORS if major not in postgres_here()]
-    said += [f"not here  PostgreSQL {major}: nothing at {INSTALLED.replace('*', major)}" for major in absent]
+    said: list[str] = []
+    pgbouncers = here("PgBouncer", SUITES, lambda suite: debian.fetch("pgbouncer", suite), said)
+    postgres = here("PostgreSQL", MAJORS, others.postgres, said)
+    djangos = here("Django", ("django-6.1",), others.environment, said)
     failed = False
-    for pooler in poolers or [""]:
-        for name, binaries in postgres_here().items():
-            stack = f"PgBouncer {pooler or 'as installed'}, PostgreSQL {name}"
-            print(f"\n{stack}", flush=True)
-            passed = run(tests, {"PROVEN_PGBOUNCER": pooler, "PROVEN_PG_BIN": binaries})
-            said.append(f"{'passed' if passed else 'FAILED':9} {stack}")
-            failed = failed or not passed
-    names = {proof.name for path in tests for proof in of.proofs_in(path)}
-    runs = [run for run in ledger.load(ROOT / ledger.LOCAL) if run.proof in names and run.outcome == "passed"]
+    for stack in stacks(list(pgbouncers), list(postgres) or [DEFAULT_MAJOR], list(djangos)):
+        print(f"\n{stack}", flush=True)
+        python = djangos.get(stack.django, Path(sys.executable))
+        binaries = str(postgres.get(stack.postgres, ""))
+        which = {"PROVEN_PGBOUNCER": stack.pgbouncer, "PROVEN_PG_BIN": binaries, "PROVEN_DRIVER": stack.driver}
+        passed = run(python, arguments, which)
+        said.append(f"{'passed' if passed else 'FAILED':9} {stack}")
+        failed = failed or not passed
+    of = guide.read()
+    runs = [run for run in ledger.load(ROOT / ledger.LOCAL) if run.outcome == "passed"]
     ledger.write(ROOT / ledger.COMMITTED, runs, of.proofs)
     print("\n" + "\n".join(said))
     return int(failed)
 
 
-def run(tests: list[str], which: dict[str, str]) -> bool:
+def run(python: Path, arguments: tuple[str, ...], which: dict[str, str]) -> bool:
     """Run proofs on one stack; return whether all passed."""
     # DATABASE_URL would come before any PostgreSQL that is named.
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | which
-    return subprocess.run([sys.executable, "-m", "pytest", *tests], cwd=ROOT, env=environment).returncode == 0
-
-
-def poolers_here() -> tuple[list[str], dict[str, str]]:
-    """Return the suites whose PgBouncer is or can be fetched, and of the others why not."""
-    missing = {}
-    for suite in SUITES:
-        try:
-            debian.fetch("pgbouncer", suite)
-        except RuntimeError as error:
-            missing[suite] = str(error)
-    return [suite for suite in SUITES if suite not in missing], missing
-
-
-def postgres_here() -> dict[str, str]:
-    """Return the bin directories of the PostgreSQLs on this machine by their versions; "" is the embedded one."""
-    installed = sorted(Path("/").glob(INSTALLED.lstrip("/")))
-    return {postgres.DEFAULT_MAJOR: ""} | {initdb.parent.parent.name: str(initdb.parent) for initdb in installed}
+    command = [python, "-m", "pytest", *PARALLEL, *arguments, "tests/proofs"]
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -64,7 +64,7 @@ class Project:
         for path in sorted({_source(Path(line)) for line in self.seen.read_text().splitlines()}):
             if snippet := self.snippets.get(f"upstream/{path.relative_to(self.folder).as_posix()}"):
                 evidence.ran(snippet)
-        evidence.on(Django=version("django"), psycopg=version("psycopg"), Python=sys.version.split()[0])
+        evidence.on(Django=version("django"), Python=sys.version.split()[0], **driver())
 
 
 class Process(Server):
@@ -152,6 +152,13 @@ class Gunicorn(Server):
             return self.request("/health/live/")[0] == 200
         except OSError:
             return False
+
+
+def driver() -> dict[str, str]:
+    """Return the driver that Django takes, and its version; PROVEN_DRIVER=psycopg2 asks for the older one."""
+    if os.environ.get("PROVEN_DRIVER") == "psycopg2":
+        return {"psycopg2": version("psycopg2-binary")}
+    return {"psycopg": version("psycopg")}
 
 
 def _source(path: Path) -> Path:

@@ -1,5 +1,7 @@
 """A keeper whose servers are Python programs: each is a fork of it, and finds Django and Gunicorn imported already.
 
+With PROVEN_DRIVER=psycopg2 they find no psycopg, and Django takes the other driver.
+
 They are the same programs, on the same files, in processes of their own. Only the two fifths of a second are saved
 that each would take to import what it shares with all others; the example project itself is imported by each.
 """
@@ -128,6 +130,8 @@ def run(first: str, *rest: str) -> None:
 def main(project: str) -> None:
     """Import what is shared, where the project is: Gunicorn remembers in which folder it was imported."""
     os.chdir(project)
+    if os.environ.get("PROVEN_DRIVER") == "psycopg2":
+        sys.modules["psycopg"] = None  # type: ignore[assignment]  # as where it is not installed
     for module in SHARED:
         import_module(module)
     keeper.main(Warm)

@@ -5,6 +5,7 @@ client works on the only one there is. `take_over` lets another client begin a t
 the first client does next happens on a second one.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.metadata import version
@@ -126,19 +127,20 @@ def release() -> tuple[int, ...]:
 # ---- cursors -------------------------------------------------------------------------------------------------
 
 EXPORT = """
-import os, django, psycopg
+import os, django
 django.setup()
 {snippet}
 from django.db import DatabaseError, connection
 Order.objects.all().delete()
 Order.objects.bulk_create(Order(customer="Ada") for _ in range(501))
 connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = {disable}
-other = psycopg.connect(os.environ["DATABASE_URL"])
+other = connection.copy()
+other.set_autocommit(False)
 lines = []
 def line(text):
     lines.append(text)
     if len(lines) == 1:
-        other.execute("select 1")  # begins a transaction
+        other.cursor().execute("select 1")  # begins a transaction
 try:
     {function}(line)
 except Exception as error:
@@ -165,9 +167,9 @@ def export(project, shared, database, load) -> Callable[..., str]:
 
 def test_iterator_loses_its_cursor_in_autocommit(export) -> None:
     """After the first rows another client has the server connection with the cursor; the error is no DatabaseError."""
-    error, count = export("export").splitlines()
-    assert error.startswith("False <class 'psycopg.errors.InvalidCursorName'> cursor \"_django_curs_")
-    assert error.endswith('" does not exist')
+    error, *_, count = export("export").splitlines()
+    said = r"False <class 'psycopg2?\.errors\.InvalidCursorName'> cursor \"_django_curs_\w+\" does not exist"
+    assert re.fullmatch(said, error)
     assert count == "500"
 
 

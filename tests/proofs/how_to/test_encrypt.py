@@ -80,7 +80,7 @@ def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
     variables = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     code = (
         "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
-        "print(connection.connection.pgconn.ssl_in_use)"
+        "driver = connection.connection; print(getattr(driver, 'pgconn', driver.info).ssl_in_use)"
     )
     variables |= {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
     url = encrypted.url(setup.database)

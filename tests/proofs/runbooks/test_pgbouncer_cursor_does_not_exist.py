@@ -5,6 +5,8 @@ import pytest
 from proven import evidence
 from tests.stack.console import through
 from tests.stack.database import fresh
+from tests.stack.fixtures import note_postgres
+from tests.stack.upstream import driver
 
 SCRIPT = "provoke/cursor_lost.py"
 CURSOR = [(r"_django_curs_\d+_sync_\d+", "CURSOR")]
@@ -13,7 +15,7 @@ CURSOR = [(r"_django_curs_\d+_sync_\d+", "CURSOR")]
 @pytest.fixture
 def orders(server, server_version, migrated, pooler):
     """The example project's tables, and a PgBouncer in front of them."""
-    evidence.on(PostgreSQL=server_version)
+    note_postgres(server_version)
     with fresh(server, template=migrated) as database:
         bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
         yield database, bouncer
@@ -33,7 +35,8 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
     """The second batch of rows is asked of another server connection; in a transaction it is not, and all rows come."""
     snippet = load(SCRIPT)
     output = run(project, orders, snippet)
-    assert output.startswith('psycopg.errors.InvalidCursorName: cursor "_django_curs_')
+    (name,) = driver()
+    assert output.startswith(f'{name}.errors.InvalidCursorName: cursor "_django_curs_')
     transcript(snippet, output, CURSOR)
 
 

