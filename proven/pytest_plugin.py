@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, check, evidence, guide, ledger, proofs, transcripts
+from proven import ROOT, check, digests, evidence, guide, ledger, proofs, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem, ProblemError, annotation, nearest
@@ -196,6 +196,7 @@ class Session:
         ledger.write(ROOT / ledger.LOCAL, self.runs, known)
         if self.config.getoption("record") and not self.failures:
             ledger.write(ROOT / ledger.COMMITTED, self.runs, known)
+            digests.remember(self.runs)
         if os.environ.get("CI") == "true":
             left_out = [line for line in self.not_run if not any(reason in line for reason in ALLOWED_NOT_RUN)]
             self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]

@@ -1,5 +1,6 @@
 """A run of proofs that fail: what it says of each, and of which line of which page."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT
+from proven import ROOT, digests
 from tests.guard.project import make
 
 PROOFS = """\
@@ -117,9 +118,22 @@ def test_a_page_that_nobody_knows_is_no_reason_to_run_nothing(tmp_path: Path) ->
     assert "no snippet, page or proof is called 'snippets/anwser.py'; did you mean snippets/answer.py?" in result.stderr
 
 
+def test_only_recording_remembers_a_digest(tmp_path: Path) -> None:
+    """After those that the snippet has had before; those of a snippet that is gone stay."""
+    folder = make(tmp_path, {"conftest.py": 'pytest_plugins = ["proven.pytest_plugin"]\n'})
+    (folder / "docs/data").mkdir()
+    (folder / digests.FILE).write_text('{"answer.py": ["0"], "gone.py": ["1"]}')
+    for text, options in (("a = 1\n", []), ("a = 2\n", ["--record"])):
+        (folder / "snippets/answer.py").write_text(text)
+        result = run(folder, "tests/proofs", *options)
+        assert result.returncode == pytest.ExitCode.OK, result.stdout + result.stderr
+    assert digests.read(folder) == {"answer.py": ["0", hashlib.sha256(b"a = 2\n").hexdigest()], "gone.py": ["1"]}
+
+
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run pytest in a project, with an engine of its own: it reads the folder that it stands in."""
-    shutil.copytree(ROOT / "proven", folder / "proven", ignore=shutil.ignore_patterns("__pycache__"))
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "proven", folder / "proven", ignore=ignored, dirs_exist_ok=True)
     plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:examples", "--import-mode=importlib"]
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "CI", "GITHUB"))}
     return subprocess.run(
