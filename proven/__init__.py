@@ -10,6 +10,8 @@ Read it in this order; each module imports only the ones above it:
     ledger.py         which proof ran which snippet, at which digest, on which stack
     evidence.py       what the running proof loads and runs
     transcripts.py    captured output, compared or recorded
+    digests.py        every digest that a snippet has had
+    catalogue.py      the manifest of all snippets, the raw files and archives that are published with it
     check.py          every mistake that can be found without running anything
     macros.py         what pages may call
     pytest_plugin.py  what joins a test run to the ledger and to the pages

@@ -10,6 +10,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
+    {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
 """
 
 import ast
@@ -21,7 +22,10 @@ import types
 from pathlib import Path
 from typing import Any
 
-from proven import ROOT, check, guide, pages, snippets, transcripts
+import jinja2
+
+from proven import ROOT, catalogue, check, guide, pages, snippets, transcripts
+from proven.evidence import LEVELS
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem
@@ -29,6 +33,9 @@ from proven.snippets import Snippet
 
 PROOFS_PAGE = "reference/proofs.md"
 Column = tuple[tuple[str, str], ...]  # the parts of a stack, each with its version
+HTML = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
 # MkDocs counts what this logger warns of, and a strict build fails on it.
 log = logging.getLogger("mkdocs.proven")
 
@@ -38,15 +45,15 @@ def define_env(env: Any) -> None:
     of = guide.read(ROOT)
     for problem in check.problems(of):
         log.warning("%s", problem)
+    env.guide = of
     site = Macros(env, of)
     for name in pages.MACROS:
         env.macro(getattr(site, name), name)
 
 
 def on_post_build(env: Any) -> None:
-    """Put every snippet, as a reader sees it, where its raw link points: mkdocs-macros calls this after a build."""
-    # What is broken was said when the build began: a strict build has failed, and `make serve` goes on.
-    snippets.export(Path(env.conf["site_dir"]) / snippets.FOLDER, skip_broken=True)
+    """Put the raw files and their manifest where the pages' links point: mkdocs-macros calls this after a build."""
+    catalogue.write(Path(env.conf["site_dir"]), env.guide)
 
 
 class Macros:
@@ -175,6 +182,26 @@ class Macros:
             rows.append(row)
         return self._block(table(rows))
 
+    def catalogue(self) -> str:
+        """Show every snippet that is not empty with its digest and its proof, to be filtered, copied, downloaded."""
+        listed = catalogue.manifest(self.guide)
+        cards = [card for card in listed["snippets"] if card["bytes"]]
+        for card in cards:
+            runs = self.guide.ledger.of_snippet(card["path"])
+            card["ran_on"] = stacks(runs)
+            card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
+        html = HTML.get_template("catalogue.html").render(
+            up=self._up(),
+            cards=cards,
+            archives=listed["archives"],
+            filters=_filters(cards),
+            proofs=pages.url(PROOFS_PAGE),
+            manifest=catalogue.MANIFEST,
+            schema=catalogue.SCHEMA,
+        )
+        # An empty line would end the block for Markdown.
+        return self._block([line for line in html.splitlines() if line.strip()])
+
     # ---- how they are put on the page --------------------------------------------------------------------
 
     def _proof_line(self, snippet: Snippet) -> list[str]:
@@ -183,7 +210,7 @@ class Macros:
         runs = self.guide.ledger.of_snippet(snippet.path)
         if not runs:
             return [f"Not yet proven at its present digest · {raw}", "{ .proof .unproven }"]
-        level = min((run.snippets[snippet.path][1] for run in runs), key=["ran", "started", "checked", "read"].index)
+        level = catalogue.level(runs, snippet.path)
         names = sorted({run.proof for run in runs})
         first = f"[proof]({self._link(PROOFS_PAGE)}#{names[0]})"
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
@@ -242,9 +269,8 @@ class Macros:
         return "../" * len([part for part in page.split("/") if part])
 
     def _title(self, page: str) -> str:
-        text = (self.guide.root / page).read_text(encoding="utf-8") if (self.guide.root / page).exists() else ""
-        heading = re.search(r"^# (.+)$", text, re.MULTILINE)
-        return heading[1] if heading else page
+        found = (known for known in self.guide.pages if known.path == page)
+        return next((pages.title(known) for known in found), page)
 
 
 def stacks(runs: list[Run]) -> str:
@@ -266,6 +292,12 @@ def _order(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
+def _order_of_names(part: str) -> tuple[str, list[int]]:
+    """Return how parts of stacks are sorted: "PgBouncer 1.18.0" before "PgBouncer 1.26.1" before "PostgreSQL 15.18"."""
+    name, _, version = part.rpartition(" ")
+    return name.lower(), _order(version)
+
+
 def _cell(outcomes: set[str]) -> str:
     """Return what a matrix says of one proof on one stack, of which every case counts."""
     if not outcomes:
@@ -276,6 +308,19 @@ def _cell(outcomes: set[str]) -> str:
 def newest(runs: list[Run]) -> str:
     """Return the day of the latest run."""
     return max(run.date for run in runs)[:10]
+
+
+def _filters(cards: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:
+    """Return what the catalogue can be filtered by: a card's field, its label, and the values that there are."""
+    versions = {version for card in cards for version in card["versions"]}
+    levels = {card["level"] for card in cards}
+    shown = sorted({(page["title"], page["url"]) for card in cards for page in card["pages"]})
+    return [
+        ("kind", "Kind", {kind: kind for kind in sorted({card["kind"] for card in cards})}),
+        ("page", "Explained in", {address: heading for heading, address in shown}),
+        ("stack", "Ran on", {version: version for version in sorted(versions, key=_order_of_names)}),
+        ("level", "Proof", {level: level.capitalize() for level in (*LEVELS, "unproven") if level in levels}),
+    ]
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

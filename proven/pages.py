@@ -27,9 +27,10 @@ MACROS: dict[str, Callable[..., None]] = {
     "picture": lambda name: None,
     "proofs": lambda: None,
     "matrix": lambda tests, *components: None,
+    "catalogue": lambda: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs", "matrix")
+BLOCKS = ("snippet", "project", "proofs", "matrix", "catalogue")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
@@ -66,6 +67,17 @@ class Page:
         """Return the proofs that the page's claims name, with their calls."""
         claims = [call for call in self.calls if call.name == "proven"]
         return [(str(name), call) for call in claims for name in (call.given["name"], *call.given.get("names", ()))]
+
+
+def url(path: str) -> str:
+    """Return where a page is on the site, from the site's root: "how-to/see-connections/", "" for the home page."""
+    return f"{path.removeprefix(f'{FOLDER}/').removesuffix('.md')}/".removesuffix("index/")
+
+
+def title(page: Page) -> str:
+    """Return a page's heading as Markdown, or its path where it has none."""
+    heading = re.search(r"^# (.+)$", page.text, re.MULTILINE)
+    return heading[1] if heading else page.path
 
 
 def front_matter_lines(text: str) -> int:

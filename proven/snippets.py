@@ -155,21 +155,16 @@ def read(path: str, root: Path = ROOT) -> Snippet:
     return parse(path, (root / FOLDER / path).read_text(encoding="utf-8"))
 
 
-def export(target: Path, below: str = "", root: Path = ROOT, skip_broken: bool = False) -> list[Snippet]:
+def export(target: Path, below: str = "", root: Path = ROOT) -> list[Snippet]:
     """Write the snippets, or those `below` a folder of snippets/, as a reader gets them; return them.
 
-    Raises ProblemError for a broken one, unless `skip_broken` leaves it out.
+    Raises ProblemError for a broken one.
     """
     exported = []
     for path in paths(root):
         if not Path(path).is_relative_to(below):
             continue
-        try:
-            snippet = read(path, root)
-        except (ProblemError, UnicodeDecodeError):
-            if not skip_broken:
-                raise
-            continue
+        snippet = read(path, root)
         file = target / Path(path).relative_to(below)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(snippet.text, encoding="utf-8")

@@ -1,29 +1,14 @@
 """The site as it is published: built once, strictly, and looked at as files."""
 
-import hashlib
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
-
-import pytest
 
 from proven import ROOT, guide, ledger, snippets
 
 # What makes a browser ask for something; a link that a reader may follow does not.
 ASKS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 HARMLESS = {"canonical", "prev", "next", "alternate"}
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site's folder."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return folder
 
 
 class Page(HTMLParser):
@@ -61,16 +46,6 @@ def pages(site: Path) -> dict[str, Page]:
     found = {file.relative_to(site).as_posix(): Page(file.read_text()) for file in site.rglob("*.html")}
     assert len(found) >= len(list((ROOT / "docs").rglob("*.md")))
     return found
-
-
-def test_raw_files_have_the_digest_that_was_proven(site: Path) -> None:
-    """Each snippet can be fetched, byte for byte what its digest speaks of, without region markers."""
-    known = guide.read().snippets
-    assert known
-    for path, snippet in known.items():
-        content = (site / snippets.FOLDER / path).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == snippet.digest
-        assert b"region:" not in content
 
 
 def test_every_code_block_is_a_snippet_or_its_transcript(site: Path) -> None:

@@ -1,0 +1,75 @@
+"""Proves docs/reference/snippets.md: what is published is what ran, and archives have the same bytes everywhere."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from proven import ROOT, catalogue, guide, snippets
+
+
+def publish(site: Path, root: Path = ROOT, umask: str = "022", **environment: str) -> Path:
+    """Write the catalogue of a project into a site, in a process of its own, and return the site."""
+    site.mkdir()
+    command = f'umask {umask} && exec "$0" -m proven.catalogue "$1" --root "$2"'
+    subprocess.run(
+        ["sh", "-c", command, sys.executable, site, root], cwd=ROOT, env={**os.environ, **environment}, check=True
+    )
+    return site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogue as it is published."""
+    return publish(tmp_path_factory.mktemp("published") / "site")
+
+
+def test_a_download_is_what_the_proofs_ran(site) -> None:
+    """Each file has the digest that the ledger is bound to, and no region marker."""
+    listed = json.loads((site / catalogue.MANIFEST).read_text())["snippets"]
+    assert [entry["path"] for entry in listed] == list(guide.read().snippets)
+    for entry in listed:
+        content = (site / entry["url"]).read_bytes()
+        assert content == snippets.read(entry["path"]).text.encode(), f"{entry['url']} differs"
+        assert b"region:" not in content, entry["url"]
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (entry["sha256"], entry["bytes"])
+
+
+def test_an_archive_has_the_same_bytes_wherever_it_is_built(site, tmp_path) -> None:
+    """Files of another age, owner's mask and order on disk, in another time zone, make the same archive."""
+    root = tmp_path / "elsewhere"
+    for path in sorted(snippets.paths(), reverse=True):
+        file = root / snippets.FOLDER / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / snippets.FOLDER / path, file)
+        file.chmod(0o600)
+        os.utime(file, (10**9, 10**9))
+    other = publish(tmp_path / "site", root, umask="077", TZ="Asia/Tokyo", LC_ALL="C", PYTHONHASHSEED="1")
+    listed = json.loads((site / catalogue.MANIFEST).read_text())["archives"]
+    assert [entry["folder"] for entry in listed] == list(catalogue.ARCHIVES)
+    for entry in listed:
+        content = (other / entry["url"]).read_bytes()
+        assert content == (site / entry["url"]).read_bytes(), f"{entry['url']} differs"
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (entry["sha256"], entry["bytes"])
+
+
+def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None:
+    """Unpacked, it is the folder, in which a script may be run; it names no owner and no day of ours."""
+    for folder in catalogue.ARCHIVES:
+        with tarfile.open(site / snippets.FOLDER / f"{folder}.tar") as tar:
+            assert {(member.uid, member.uname, member.mtime) for member in tar} == {(0, "", catalogue.DAY_ONE)}
+            tar.extractall(tmp_path, filter="data")
+        published = site / snippets.FOLDER / folder
+        files = {file.relative_to(published) for file in published.rglob("*") if file.is_file()}
+        unpacked = tmp_path / folder
+        assert files == {file.relative_to(unpacked) for file in unpacked.rglob("*") if file.is_file()}
+        for file in files:
+            content = (unpacked / file).read_bytes()
+            assert content == (published / file).read_bytes()
+            assert os.access(unpacked / file, os.X_OK) == content.startswith(b"#!") or os.geteuid() == 0
