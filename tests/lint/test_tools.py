@@ -18,7 +18,7 @@ SCRIPTS = sysconfig.get_path("scripts")
 ENVIRONMENT = {**os.environ, "PATH": os.pathsep.join([SCRIPTS, os.environ.get("PATH", "")]), "NO_COLOR": "1"}
 
 PYTHON = partial(files.matching, "*.py", without=("snippets/*",))
-WORKFLOWS = partial(files.matching, ".github/workflows/*")
+WORKFLOWS = partial(files.matching, ".github/workflows/*", "snippets/verify/*.yml")
 TOOLS = {
     "ruff check --output-format=concise": PYTHON,
     "ruff format --check --output-format=concise": PYTHON,

@@ -1,0 +1,242 @@
+"""Proves docs/how-to/verify-snippets.md: the script, on the catalogue as it is published, before and after a change."""
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proven import ROOT, catalogue, digests, evidence, guide, snippets
+from proven.ledger import Run
+from proven.snippets import Snippet
+from tests.lint.test_tools import run as tool
+
+SCRIPT = "verify/verify_snippets.py"
+WORKFLOW = "verify/verify-snippets.yml"
+CHANGED = "postgres/usage.sql"
+Verified = subprocess.CompletedProcess[str]
+
+
+def publish(root: Path, site: Path) -> Path:
+    """Record the digests of a project's snippets, write its catalogue into a site, and return the site."""
+    of = guide.read(root)
+    ran = {path: [snippet.digest, "ran"] for path, snippet in of.snippets.items()}
+    digests.remember([Run("", "", "", "passed", "", 0, {}, ran)], root)
+    catalogue.write(site, of)
+    return site
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The catalogue of this guide, published, and published again after one snippet has changed."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / snippets.FOLDER, root / snippets.FOLDER)
+    (root / digests.FILE).parent.mkdir(parents=True)
+    shutil.copy(ROOT / digests.FILE, root / digests.FILE)
+    older = publish(root, tmp_path_factory.mktemp("older"))
+    with (root / snippets.FOLDER / CHANGED).open("a") as file:
+        file.write("-- What came later.\n")
+    return older, publish(root, tmp_path_factory.mktemp("newer"))
+
+
+@pytest.fixture
+def served(sites) -> Iterator[str]:
+    """The address of the newer site."""
+    handler = functools.partial(Quiet, directory=str(sites[1]))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, and logs nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (so it is called there)
+        """Say nothing."""
+
+
+@pytest.fixture
+def repository(sites, tmp_path) -> Path:
+    """A reader's repository: a file and a folder that were copied from the older site, and its manifest."""
+    shutil.copytree(sites[0] / snippets.FOLDER / "postgres", tmp_path / "ops")
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(sites[0] / snippets.FOLDER / "pgbouncer/pgbouncer.ini", tmp_path / "deploy")
+    shutil.copy(sites[0] / catalogue.MANIFEST, tmp_path / "ops")
+    return tmp_path
+
+
+@pytest.fixture
+def verify(load, repository) -> Callable[..., Verified]:
+    """Run the script in the reader's repository, as a command: verify("snippets.json", "ops=postgres")."""
+    script: Snippet = load(SCRIPT)
+    (repository / "ops" / "verify_snippets.py").write_text(script.text)
+
+    def run(*arguments: object) -> Verified:
+        evidence.ran(script)
+        evidence.on(Python=sys.version.split()[0])
+        command = [sys.executable, "ops/verify_snippets.py", *map(str, arguments)]
+        return subprocess.run(command, cwd=repository, env={}, capture_output=True, text=True, timeout=30)
+
+    return run
+
+
+def states(result: Verified) -> dict[str, str]:
+    """Return what was said of each copy."""
+    assert not result.stderr
+    return {line.split()[1]: line.split()[0] for line in result.stdout.splitlines()}
+
+
+def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) -> None:
+    """One copy is as it is published, one as it was before, one was edited, and one is gone."""
+    with (repository / "deploy/pgbouncer.ini").open("a") as file:
+        file.write("verbose = 1\n")
+    result = verify(
+        sites[1] / catalogue.MANIFEST,
+        "ops/clients.sql=postgres/clients.sql",
+        "ops/usage.sql=postgres/usage.sql",
+        "deploy/pgbouncer.ini=pgbouncer/pgbouncer.ini",
+        "deploy/tls.ini=pgbouncer/tls.ini",
+    )
+    assert list(states(result).values()) == ["current", "outdated", "edited", "missing"]
+    transcript(load(SCRIPT), result.stdout)
+
+
+def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -> None:
+    """The manifest lists every digest but the present one, and each is told as outdated, whatever came between."""
+    manifest = json.loads((sites[1] / catalogue.MANIFEST).read_text())
+    (snippet,) = (entry for entry in manifest["snippets"] if entry["path"] == CHANGED)
+    assert set(snippet["earlier"]) >= set(digests.read(ROOT)[CHANGED])
+    versions = ["select 1;\n", "select 2;\n", (repository / "ops/usage.sql").read_text()]
+    root = repository / "project"
+    for number, text in enumerate([*versions, "select 4;\n"]):
+        file = root / snippets.FOLDER / CHANGED
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (root / digests.FILE).parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        publish(root, repository / f"site{number}")
+    for text in versions:
+        (repository / "ops/usage.sql").write_text(text)
+        said = states(verify("site3/snippets.json", "ops/usage.sql=postgres/usage.sql"))
+        assert said == {"ops/usage.sql": "outdated"}
+
+
+def test_a_folder_is_looked_at_as_far_as_the_manifest_knows_it(verify, repository) -> None:
+    """Each copy in it is verified; what was not copied is not missing, and what is not ours does not matter."""
+    (repository / "ops/ages.sql").unlink()
+    (repository / "ops/our_own.sql").write_text("select 1;\n")
+    said = states(verify("ops/snippets.json", "ops=postgres"))
+    expected = {f"ops/{file.name}" for file in (ROOT / "snippets/postgres").glob("*.sql")} - {"ops/ages.sql"}
+    assert said == dict.fromkeys(expected, "current")
+
+
+def test_a_folder_that_mirrors_the_paths_needs_no_name(verify, repository, sites) -> None:
+    """A folder alone is taken for the whole catalogue."""
+    shutil.copytree(sites[0] / snippets.FOLDER, repository / "proven")
+    said = states(verify("ops/snippets.json", "proven"))
+    assert said == {f"proven/{path}": "current" for path in guide.read().snippets}
+
+
+@pytest.mark.parametrize(
+    ("happens", "status"),
+    [
+        (lambda copy: None, 0),  # noqa: ARG005
+        (lambda copy: copy.write_text("begin;\n"), 1),
+        (lambda copy: copy.unlink(), 1),
+    ],
+    ids=["nothing", "an edit", "a deletion"],
+)
+def test_the_exit_status_stops_a_build(verify, repository, happens, status) -> None:
+    """It is 0 where all copies are current, and 1 where one of several is not."""
+    happens(repository / "ops/usage.sql")
+    copies = ("deploy/pgbouncer.ini=pgbouncer/pgbouncer.ini", "ops/usage.sql=postgres/usage.sql")
+    assert verify("ops/snippets.json", *copies).returncode == status
+
+
+def test_other_line_ends_are_an_edit(verify, repository) -> None:
+    """A copy that differs in nothing else is not what ran."""
+    copy = repository / "ops/usage.sql"
+    copy.write_bytes(copy.read_bytes().replace(b"\n", b"\r\n"))
+    assert states(verify("ops/snippets.json", "ops/usage.sql=postgres/usage.sql")) == {"ops/usage.sql": "edited"}
+
+
+def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None:
+    """It knows nothing of what was published later; the newer manifest does."""
+    shutil.copy(sites[1] / snippets.FOLDER / CHANGED, repository / "ops/usage.sql")
+    copy = "ops/usage.sql=postgres/usage.sql"
+    assert states(verify("ops/snippets.json", copy)) == {"ops/usage.sql": "edited"}
+    assert states(verify(sites[1] / catalogue.MANIFEST, copy)) == {"ops/usage.sql": "current"}
+
+
+@pytest.mark.parametrize("copy", ["ops=postgre", "nowhere=postgres", "ops/usage.sql"])
+def test_a_name_that_leads_to_nothing_is_unknown(verify, copy) -> None:
+    """A snippet or folder that the manifest does not know, a folder of yours that is not there: neither passes."""
+    result = verify("ops/snippets.json", copy)
+    assert (result.returncode, result.stdout, result.stderr) == (1, f"unknown   {copy}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "error"),
+    [
+        ("nowhere.json", "No such file or directory"),
+        ("http://127.0.0.1:1/snippets.json", "Connection refused"),
+        ("http://[/snippets.json", "Invalid IPv6 URL"),
+        ("ops", "is a directory"),
+        ("ops/usage.sql", "JSONDecodeError"),
+        ("list.json", "TypeError"),
+        ("other.json", "KeyError('snippets')"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_gets_one_clear_line(verify, repository, manifest, error) -> None:
+    """It names the manifest and says why, and the build stops."""
+    (repository / "list.json").write_text("[]")
+    (repository / "other.json").write_text("{}")
+    result = verify(manifest, "ops=postgres")
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"cannot read {manifest}: ")
+    assert error.lower() in line.lower()
+
+
+def test_without_copies_it_says_how_it_is_called(verify) -> None:
+    """A build in which nothing is named does not pass."""
+    result = verify("ops/snippets.json")
+    assert result.returncode == 1
+    assert "python verify_snippets.py snippets.json ops/usage.sql=postgres/usage.sql" in result.stderr
+
+
+def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load, repository, served) -> None:
+    """Its own commands pass with the pin, and fail with a published manifest that has something newer.
+
+    GitHub's side of it is checked by actionlint.
+    """
+    workflow = load(WORKFLOW)
+    (repository / "verify-snippets.yml").write_text(workflow.text)
+    checked = tool("actionlint -oneline", ["verify-snippets.yml"], repository)
+    assert checked.returncode == 0, checked.stdout
+    evidence.ran(workflow, "checked")
+    verify("ops/snippets.json", "ops=postgres")  # puts the script in its place, and notes it
+    (job,) = yaml.safe_load(workflow.text)["jobs"].values()
+    pin, published = job["env"]["MANIFEST"].split("'")[5], job["env"]["MANIFEST"].split("'")[3]
+    (command,) = (step["run"] for step in job["steps"] if "run" in step)
+    for manifest, status in ((pin, 0), (published.replace("https://guide.example", served), 1)):
+        result = subprocess.run(
+            ["bash", "-e", "-c", command],
+            cwd=repository,
+            env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "MANIFEST": manifest},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert result.returncode == status, result.stdout + result.stderr
+        assert [line for line in result.stdout.splitlines() if not line.startswith("current")] == (
+            ["outdated  ops/usage.sql = postgres/usage.sql"] if status else []
+        )
