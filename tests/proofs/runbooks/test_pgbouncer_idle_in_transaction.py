@@ -1,5 +1,6 @@
 """Proves docs/runbooks/pgbouncer-idle-in-transaction.md: ATOMIC_REQUESTS and a slow call, behind a pool of two."""
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ from tests.stack.wait import until
 
 CLIENTS = 8  # as many as Gunicorn has threads
 SECONDS = 0.1  # what the other service takes for a call
+RATE = (r"[\d.]+(?= requests a second)", "RATE")
+ALONE = (r"[\d.]+(?= s when alone)", "SECONDS")
+PORT = (r"127\.0\.0\.1:\d+", "HOST")
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 PIDS = (r"^ *\d+ \|", "PID |")
 
@@ -93,24 +97,21 @@ def noted(shop, server_version) -> None:
     evidence.on(PostgreSQL=server_version, PgBouncer=pgbouncer.version())
 
 
-def seconds_for(gunicorn, path: str) -> float:
-    """Return how long it takes until as many requests as there are threads are answered, two rounds of them."""
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        list(clients.map(lambda _: gunicorn.request("/orders/"), range(CLIENTS)))  # everybody is connected
-        begun = time.monotonic()
-        answers = list(clients.map(lambda _: gunicorn.request(path, "POST"), range(2 * CLIENTS)))
-    assert all(status == 200 and found["charged"] for status, found in answers)
-    return time.monotonic() - begun
-
-
-def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(shop) -> None:
+def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
+    shop, load, printed, transcript, monkeypatch
+) -> None:
     """The same requests, threads and pool: with the transaction around the call only two requests get on at a time."""
-    gunicorn, *_ = shop
-    held = seconds_for(gunicorn, "/orders/pay-and-hold/")
-    # Whatever else the machine does adds to this time and never takes from it: the best of three is the truest.
-    released = min(seconds_for(gunicorn, "/orders/pay/") for _ in range(3))
-    assert held >= 2 * CLIENTS / 2 * SECONDS  # two at a time
-    assert held > 2 * released
+    gunicorn, database, bouncer, _ = shop
+    views = [f"http://127.0.0.1:{gunicorn.port}/orders/{view}/" for view in ("pay-and-hold", "pay")]
+    monkeypatch.setattr("sys.argv", ["throughput.py", *views])
+    snippet = load("drill/throughput.py")
+    output = printed(snippet, METHOD="POST", CLIENTS=str(CLIENTS), REQUESTS=str(4 * CLIENTS))
+    transcript(snippet, output, [RATE, ALONE, PORT])
+    held, released = map(float, re.findall(RATE[0], output))
+    assert held <= 2 / SECONDS  # two at a time
+    assert released > 2 * held
+    assert all(float(seconds) >= SECONDS for seconds in re.findall(ALONE[0], output))
+    assert {row["pool_size"] for row in bouncer.show("databases") if row["name"] == database.name} == {2}
 
 
 def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcript) -> None:
