@@ -1,11 +1,14 @@
 """Proves docs/how-to/authenticate.md: who gets in, on PostgreSQL with SCRAM, and what the others get to hear."""
 
+import os
+import re
+
 import psycopg
 import pytest
 
 from tests.proofs.pooled import USER, reader, settings_of, starting
 from tests.stack.database import Role, fresh
-from tests.stack.pgbouncer import PgBouncer
+from tests.stack.pgbouncer import PgBouncer, secret
 
 LOOKED_UP = "pgbouncer/auth_query.ini"
 # Before PgBouncer 1.24.1 the default read pg_shadow like this, whatever it says of expiry.
@@ -76,6 +79,37 @@ def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
         bouncer.connect(setup.database)
     setup.users = dict(USER.findall(setup.everything.psql(load("pgbouncer/userlist.sql"))))
     assert who(start(), setup.database) == "upstream"
+
+
+def test_reload_passes_over_a_userlist_of_the_same_size_and_second(setup, start) -> None:
+    """Written again in place within the second of its last change, it is not read. A second later, or moved, it is."""
+    bouncer = start(users={**setup.users, "pgbouncer_stats": secret("old")})
+    file = bouncer.leash.folder / "userlist.txt"
+    second = int(file.stat().st_mtime)
+    old = file.read_text()
+    new = re.sub('(?<="pgbouncer_stats" ").+(?=")', secret("new"), old)
+
+    def valid(text: str, changed: float, name: str = file.name) -> list[str]:
+        """Write the userlist, or another file that then takes its place; reload, and return what is valid now."""
+        written = bouncer.leash.write(name, text)
+        os.utime(written, (changed, changed))
+        written.replace(file)
+        bouncer.reload()
+        return [password for password in ("old", "new") if looks(bouncer, password)]
+
+    assert valid(new, second + 0.9) == ["old"]
+    assert valid(new, second + 1) == ["new"]
+    assert valid(old, second + 1, "next.txt") == ["old"]
+
+
+def looks(bouncer, password: str) -> bool:
+    """Return whether a password opens the console to those who may look."""
+    address = f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user=pgbouncer_stats password={password}"
+    try:
+        psycopg.connect(address, autocommit=True).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
