@@ -83,6 +83,36 @@ def test_a_restart_without_pause_fails_queries(own, pooler, load) -> None:
     assert errors(heard) > 0
 
 
+def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
+    """PgBouncer goes on refusing clients when it is back, while another one, which may try at once, serves them."""
+    started, database = own
+    settings = {"pool_mode": "transaction", "query_wait_timeout": 0.1}
+    patient, eager = (pooler(database, **settings, server_login_retry=seconds) for seconds in (3600, 0))
+    for bouncer in (patient, eager):
+        assert not refuses(bouncer, database)
+        console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
+    started.leash.halt()
+    for bouncer in (patient, eager):
+        console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+        assert refuses(bouncer, database)
+    started.start(database.server.port)
+    database.follow(started.server)
+    until("one of them serves", lambda: refuses(patient, database) and not refuses(eager, database))
+    assert refuses(patient, database)
+
+
+def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_error(database, pooler, load) -> None:
+    """Each goes when its transaction has ended, and the next one begins on a new connection."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
+    with asking(bouncer.url(database), load(LOAD)) as heard:
+        old = set(database.backends())
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        until("none of the old ones is left", lambda: old.isdisjoint(database.backends()))
+        more(heard)
+    assert old
+    assert errors(heard) == 0, heard
+
+
 def test_load_prints_what_clients_heard(database, pooler, load, printed) -> None:
     """Without a disturbance there is one line: how many queries were answered."""
     url = pooler(database, pool_mode="transaction").url(database)
@@ -145,10 +175,23 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
         console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
     with pytest.raises(ProblemError, match="pooler is not paused"):
         console(bouncer, load("pgbouncer/console/resume.sql"), database="")
-    with pytest.raises(psycopg.OperationalError):
-        bouncer.connect(database).execute("select 1")
+    assert refuses(bouncer, database)
     assert paused(console(bouncer, load("pgbouncer_console/state.sql")), database)
     console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+    until("clients are served", lambda: not refuses(bouncer, database))
+
+
+def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load) -> None:
+    """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits."""
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.1, server_login_retry=3600)
+    served = []
+    for comes in (False, True):
+        console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
+        assert not comes or refuses(bouncer, database)
+        console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+        served.append(not refuses(bouncer, database))
+    assert served == [True, False]
+    bouncer.reload(server_login_retry=0)
     until("clients are served", lambda: not refuses(bouncer, database))
 
 
@@ -187,9 +230,10 @@ def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
 
 
 def refuses(bouncer, database) -> bool:
-    """Return whether a new client is refused."""
+    """Return whether a new client gets an error instead of an answer."""
     try:
-        bouncer.connect(database).close()
+        with bouncer.connect(database) as client:
+            client.execute("select 1")
     except psycopg.OperationalError:
         return True
     return False
