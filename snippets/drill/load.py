@@ -47,6 +47,11 @@ def start(
     return threads
 
 
+def report(heard: Counter[str]) -> str:
+    lines = [f"{times:>7} × {text}" for text, times in heard.most_common()]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     stopped = threading.Event()
     heard: Counter[str] = Counter()
@@ -55,5 +60,4 @@ if __name__ == "__main__":
     stopped.set()
     for thread in threads:
         thread.join()
-    for text, times in heard.most_common():
-        print(f"{times:>7} × {text}")
+    print(report(heard))

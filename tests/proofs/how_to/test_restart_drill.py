@@ -17,6 +17,8 @@ from tests.stack.wait import until
 
 LOAD = "drill/load.py"
 CLIENTS = 4
+COUNT = (r"\d+ ×", "N ×")
+ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # which ones clients hear, and how often, is a matter of milliseconds
 
 
 @pytest.fixture
@@ -47,13 +49,18 @@ def errors(heard: Counter) -> int:
     return heard.total() - heard["answered"]
 
 
+def report(snippet, heard: Counter) -> str:
+    """Return what the script prints at its end."""
+    return execute(snippet)["report"](heard)
+
+
 def more(heard: Counter) -> None:
     """Wait until clients are served again."""
     before = heard["answered"]
     until("clients are served again", lambda: heard["answered"] > before + 20, seconds=20)
 
 
-def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load) -> None:
+def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, transcript) -> None:
     """Transactions end first, clients wait while PostgreSQL restarts, and each gets its answer afterwards."""
     started, database = own
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=20)
@@ -68,19 +75,21 @@ def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load) ->
         console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
         more(heard)
     assert errors(heard) == 0, heard
+    transcript(load(LOAD), report(load(LOAD), heard), [COUNT], case="with-PAUSE")
 
 
-def test_a_restart_without_pause_fails_queries(own, pooler, load) -> None:
+def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) -> None:
     """Queries under way are cut off, and clients go on failing until PgBouncer tries again."""
     started, database = own
-    bouncer = pooler(
-        database, pool_mode="transaction", default_pool_size=2, server_login_retry=0.5, query_wait_timeout=20
-    )
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, server_login_retry=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
         started.restart()
         database.follow(started.server)
+        meanwhile = errors(heard)
         more(heard)
-    assert errors(heard) > 0
+    assert meanwhile > 0
+    assert errors(heard) - meanwhile > 10 * CLIENTS, heard
+    transcript(load(LOAD), report(load(LOAD), heard), [ERRORS, COUNT], case="without-PAUSE")
 
 
 def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
