@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from proven import evidence
+from proven import evidence, snippets
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.database import fresh
@@ -136,12 +136,32 @@ def test_the_old_url_is_the_way_back(shop, project) -> None:
         bouncer.restart()
 
 
+def audited(snippet, project, monkeypatch, capsys) -> tuple[str, int]:
+    """Run the audit as a build does; return what it printed, and its exit status."""
+    monkeypatch.setattr("sys.argv", ["audit.py", str(project)])
+    with pytest.raises(SystemExit) as ended:
+        execute(snippet, "__main__")
+    assert isinstance(ended.value.code, int)
+    return capsys.readouterr().out, ended.value.code
+
+
+def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(
+    load, tmp_path, monkeypatch, capsys, transcript
+) -> None:
+    """Its advisory locks and its LISTEN, both on the direct connection, and nothing else."""
+    snippets.export(tmp_path, below="upstream")
+    output, _ = audited(load(AUDIT), tmp_path, monkeypatch, capsys)
+    assert {line.partition(":")[0] for line in output.splitlines() if line.startswith("orders/")} == {
+        "orders/locks.py",
+        "orders/management/commands/follow_orders.py",
+    }
+    transcript(load(AUDIT), output)
+
+
 @pytest.mark.parametrize(("line", "status", "said"), [("x.iterator()", 1, "1 lines"), ("x = 1", 0, "0 lines")])
 def test_the_audit_can_stop_a_build(load, tmp_path, monkeypatch, capsys, line, status, said) -> None:
     """Its exit status is 1 where it found something, and 0 where not."""
     (tmp_path / "code.py").write_text(f"{line}\n")
-    monkeypatch.setattr("sys.argv", ["audit.py", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        execute(load(AUDIT), "__main__")
-    assert ended.value.code == status
-    assert capsys.readouterr().out.endswith(f"{said} to look at\n")
+    output, code = audited(load(AUDIT), tmp_path, monkeypatch, capsys)
+    assert code == status
+    assert output.endswith(f"{said} to look at\n")
