@@ -23,7 +23,7 @@ class Run:
     proof: str  # the test function
     case: str  # its parameters as pytest names them, or ""
     digest: str  # of the test function's source
-    outcome: str  # "passed" or "failed"
+    outcome: str  # "passed" or "failed"; "skipped" only until it is merged
     date: str  # ISO 8601
     seconds: float
     stack: dict[str, str]  # {"PostgreSQL": "18.6", …}
@@ -75,17 +75,24 @@ def load(file: Path) -> list[Run]:
 def merge(older: list[Run], newer: list[Run]) -> list[Run]:
     """Return both, where the newer run of the same proof on the same stack replaces the older one.
 
-    A proof may have failed before it knew all of its stack: such a run is replaced by one that knows more.
+    Where a proof fails or is skipped early it does not know all of its stack. So a failure gives way to a later run
+    that knows of no other version, be it one that was skipped, which is not kept itself.
     """
     ran = {(run.proof, run.case): run for run in newer}
 
-    def made_good(run: Run) -> bool:
+    def gives_way(run: Run) -> bool:
         later = ran.get((run.proof, run.case))
-        return later is not None and run.outcome == "failed" and run.stack.items() <= later.stack.items()
+        return later is not None and run.outcome == "failed" and _same(run.stack, later.stack)
 
-    merged = {run.key: run for run in older if not made_good(run)}
-    merged.update({run.key: run for run in newer})
+    merged = {run.key: run for run in older if not gives_way(run)}
+    merged.update({run.key: run for run in newer if run.outcome != "skipped"})
     return sorted(merged.values(), key=lambda run: run.key)
+
+
+def _same(failed: dict[str, str], later: dict[str, str]) -> bool:
+    """Return whether two stacks agree in what both know, and whether that is anything."""
+    both = failed.keys() & later.keys()
+    return all(failed[name] == later[name] for name in both) and bool(both or not failed)
 
 
 def read(root: Path = ROOT) -> Ledger:

@@ -69,6 +69,7 @@ class Session:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.runs: list[Run] = []
+        self.skipped: list[Run] = []
         self.failures: list[tuple[Problem, str]] = []
         self.not_run: list[str] = []
         self.proof_cpu = 0.0
@@ -148,24 +149,22 @@ class Session:
         if report.skipped:
             reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
             self.not_run.append(f"{seen['proof']}: {reason.removeprefix('Skipped: ')}")
-            return
         proof = self._guide().proofs.get(seen["proof"])
         if proof is None:
             return
         if report.failed:
             self.failures += dict.fromkeys(made_untrue(self._guide(), seen, report, proof))
-        self.runs.append(
-            Run(
-                seen["proof"],
-                seen["case"],
-                proof.digest,
-                report.outcome,
-                datetime.now(UTC).date().isoformat(),
-                round(report.duration, 3),
-                seen["stack"],
-                {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
-            )
+        run = Run(
+            seen["proof"],
+            seen["case"],
+            proof.digest,
+            report.outcome,
+            datetime.now(UTC).date().isoformat(),
+            round(report.duration, 3),
+            seen["stack"],
+            {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
         )
+        (self.skipped if report.skipped else self.runs).append(run)
 
     def _whole(self) -> bool:
         """Return whether this run was to run every proof: only then is a missing one a mistake."""
@@ -190,10 +189,10 @@ class Session:
         if self.worker:
             self.config.workeroutput["proof_cpu"] = self.proof_cpu  # type: ignore[attr-defined]
             return
-        if not self.runs:
+        if not self.runs + self.skipped:
             return
         known = self._guide().proofs
-        ledger.write(ROOT / ledger.LOCAL, self.runs, known)
+        ledger.write(ROOT / ledger.LOCAL, self.runs + self.skipped, known)
         if self.config.getoption("record") and not self.failures:
             ledger.write(ROOT / ledger.COMMITTED, self.runs, known)
             digests.remember(self.runs)

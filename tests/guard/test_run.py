@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, digests
+from proven import ROOT, digests, ledger
 from tests.guard.project import make
 
 PROOFS = """\
@@ -128,6 +128,46 @@ def test_only_recording_remembers_a_digest(tmp_path: Path) -> None:
         result = run(folder, "tests/proofs", *options)
         assert result.returncode == pytest.ExitCode.OK, result.stdout + result.stderr
     assert digests.read(folder) == {"answer.py": ["0", hashlib.sha256(b"a = 2\n").hexdigest()], "gone.py": ["1"]}
+
+
+HERE = """\
+import os
+
+import pytest
+
+from proven import evidence
+
+pytest_plugins = ["proven.pytest_plugin"]
+
+
+@pytest.fixture
+def here():
+    evidence.on(Server=os.environ["SERVER"])
+    if os.environ["SERVER"] == "1":
+        pytest.skip("needs another server")
+    evidence.on(Client="1")
+    assert os.environ["OUTCOME"] == "passed"
+"""
+PROOF = """\
+def test_answer(here) -> None:
+    assert here is None
+"""
+
+
+def test_a_failure_counts_until_the_proof_passes_or_is_skipped_on_that_stack(tmp_path: Path) -> None:
+    """A proof that learned to leave a stack out would else have failed there for good; one that passed has passed."""
+    folder = make(tmp_path, {"conftest.py": HERE, "tests/proofs/test_index.py": PROOF})
+
+    def outcomes(server: str, outcome: str) -> list[tuple[str, str]]:
+        run(folder, "tests/proofs", SERVER=server, OUTCOME=outcome)
+        return [(made.stack["Server"], made.outcome) for made in ledger.load(folder / ledger.LOCAL)]
+
+    assert outcomes("2", "failed") == [("2", "failed")]
+    assert outcomes("3", "passed") == [("2", "failed"), ("3", "passed")]
+    (folder / "conftest.py").write_text(HERE.replace('== "1"', '== "2"'))
+    assert outcomes("2", "") == [("3", "passed")]
+    (folder / "conftest.py").write_text(HERE.replace('== "1"', '== "3"'))
+    assert outcomes("3", "") == [("3", "passed")]
 
 
 def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -118,6 +118,7 @@ def reader(cluster: Callable[..., Cluster], name: str) -> Iterator[Setup]:
         known = pgbouncer.version()
     except RuntimeError as error:
         pytest.skip(str(error))
+    evidence.on(PgBouncer=known)
     if tuple(map(int, known.split("."))) < pgbouncer.OLDEST:
         pytest.skip("needs PgBouncer 1.21")
     started = cluster(cluster_name=name)
