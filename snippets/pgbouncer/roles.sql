@@ -1,11 +1,25 @@
 -- Roles with what each needs and no more, and the database.
 -- As a superuser: psql --file=roles.sql
+\set ON_ERROR_STOP on
 -- The passwords come from the environment, which psql reads here.
 \set owner_password `printf %s "$UPSTREAM_OWNER_PASSWORD"`
 \set password `printf %s "$UPSTREAM_PASSWORD"`
 \set monitor_password `printf %s "$UPSTREAM_MONITOR_PASSWORD"`
 \set admin_password `printf %s "$CONSOLE_ADMIN_PASSWORD"`
 \set stats_password `printf %s "$CONSOLE_STATS_PASSWORD"`
+select
+    '' in (
+        :'owner_password',
+        :'password',
+        :'monitor_password',
+        :'admin_password',
+        :'stats_password'
+    ) as missing
+\gset
+\if :missing
+\warn 'a password is missing: export all five first'
+\quit
+\endif
 set password_encryption = 'scram-sha-256';
 
 -- region: application

@@ -11,7 +11,7 @@ import pytest
 from proven import evidence
 from proven.problems import ProblemError
 from proven.snippets import parse
-from tests.proofs.pooled import INI, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
+from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.database import run_psql
 from tests.stack.leash import Leash, server_user
@@ -82,6 +82,29 @@ def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shippe
     assert pool(as_shipped)["pool_mode"] == "transaction"
     clients = [row for row in as_shipped.show("clients") if row["database"] == "upstream"]
     assert {row["application_name"] for row in clients} == {"upstream"}
+
+
+def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch) -> None:
+    """With one missing the script says so and ends. With all it goes on, and here meets the roles that it has made."""
+    script = load("pgbouncer/roles.sql")
+    evidence.ran(script)
+    with setup.passwords():
+        assert 'role "upstream_owner" already exists' in run_psql(setup.server.superuser, script.text).stderr
+        needed = [name for name in PASSWORDS if f"${name}" in script.text]
+        for name in needed:
+            with monkeypatch.context() as without:
+                without.delenv(name)
+                said = run_psql(setup.server.superuser, script.text).stderr
+            assert said == "a password is missing: export all five first\n", name
+        assert len(needed) == 5
+
+
+def test_a_password_is_written_as_in_any_url(project) -> None:
+    """The settings read a URL, in which some characters have a meaning of their own."""
+    code = "from django.conf import settings; print(settings.DATABASES['default']['PASSWORD'])"
+    url = "postgresql://upstream:a%40b%2Fc@127.0.0.1:6432/upstream"
+    urls = {"DATABASE_DIRECT_URL": url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    assert project.run("-c", code, database_url=url, **urls) == (0, "a@b/c\n")
 
 
 def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
