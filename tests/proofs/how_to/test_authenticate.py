@@ -70,6 +70,14 @@ def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) 
     assert printed.count("\n") == len(users)  # and nothing else
 
 
+def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
+    """The name says MD5, and a client that accepts nothing but SCRAM gets in."""
+    bouncer = start(auth_type="md5")
+    assert who(bouncer, setup.database, require_auth="scram-sha-256") == "upstream"
+    with pytest.raises(psycopg.OperationalError, match='"md5" failed'):
+        who(bouncer, setup.database, require_auth="md5")
+
+
 def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
     """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL."""
     role = setup.roles["upstream"]

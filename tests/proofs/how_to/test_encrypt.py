@@ -2,9 +2,12 @@
 
 import shutil
 import subprocess
+from contextlib import closing
+from signal import SIGKILL
 from typing import Any
 
 import psycopg
+import psycopg2
 import pytest
 
 from proven import evidence
@@ -123,6 +126,50 @@ def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) 
             assert not client.pgconn.ssl_in_use
     finally:
         bouncer.stop()
+
+
+REASONS = "query_wait_timeout", "terminating connection due to administrator command"
+LOST = "SSL connection has been closed unexpectedly"
+
+
+@pytest.mark.parametrize(
+    ("driver", "reasons", "killed"),
+    [
+        (psycopg, REASONS, "consuming input failed: SSL error: unexpected eof while reading"),
+        (psycopg2, (LOST, LOST), "SSL SYSCALL error: EOF detected"),
+    ],
+)
+def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, killed) -> None:
+    """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died."""
+    bouncer = setup.start(**tls(setup, "client"), default_pool_size=1, query_wait_timeout=0.1)
+
+    def client():
+        """Open one whose connection has carried a query."""
+        connection = driver.connect(bouncer.url(setup.database), sslmode="require")
+        connection.cursor().execute("select 1")
+        connection.rollback()
+        return connection
+
+    def hears(connection) -> str:
+        with closing(connection), pytest.raises(driver.OperationalError) as error:
+            connection.cursor().execute("select 1")
+        return str(error.value).strip()
+
+    try:
+        waiting, cut = client(), client()
+        with bouncer.connect(setup.database, autocommit=False) as holder:
+            holder.execute("select 1")
+            assert hears(waiting) == reasons[0]
+        cut.cursor().execute("select 1")
+        for pid in setup.database.backends():
+            setup.database.terminate(pid)
+        assert hears(cut) == reasons[1]
+        orphan = client()
+        bouncer.leash.halt(SIGKILL)
+        assert hears(orphan) == killed
+    finally:
+        bouncer.stop()
+    evidence.on(**{driver.__name__: driver.__version__.split()[0]})
 
 
 # ---- from PgBouncer to PostgreSQL ----------------------------------------------------------------------------

@@ -224,6 +224,21 @@ def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> N
         setup.console(as_shipped, "upstream")
 
 
+def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> None:
+    """It knows no BEGIN, and no statement whose values are sent apart from it."""
+    admin = {"dbname": "pgbouncer", "user": "pgbouncer_stats", "password": setup.roles["pgbouncer_stats"].password}
+    with (
+        as_shipped.connect(setup.database, **admin, autocommit=False) as console,
+        pytest.raises(psycopg.Error, match="invalid command 'BEGIN'"),
+    ):
+        console.execute("show version")
+    with (
+        as_shipped.connect(setup.database, **admin) as console,
+        pytest.raises(psycopg.Error, match="extended query protocol not supported by admin console"),
+    ):
+        console.execute("show %s", ["version"])
+
+
 def test_the_pool_size_is_a_maximum(setup, start) -> None:
     """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
     bouncer = start(default_pool_size=3)

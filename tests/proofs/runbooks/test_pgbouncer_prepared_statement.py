@@ -1,5 +1,6 @@
 """Proves docs/runbooks/pgbouncer-prepared-statement.md: named prepared statements and a pool of two."""
 
+import psycopg
 import pytest
 
 from proven import evidence
@@ -62,6 +63,22 @@ def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
             assert first.execute("select 1 as one").fetchone() == second.execute("select 1 as one").fetchone()
         count = "select count(*) from pg_prepared_statements"
         assert first.execute(count).fetchone() == (0,)
+
+
+def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler) -> None:
+    """With libpq 17 it closes a statement in a way that PgBouncer follows; DEALLOCATE names one that is not there."""
+    if not at_least(1, 22):
+        pytest.skip("needs PgBouncer 1.22")
+    assert psycopg.capabilities.has_send_close_prepared()
+    bouncer = pooler(database, **TWO, max_prepared_statements=100)
+    with bouncer.connect(database, prepare_threshold=0) as client, bouncer.connect(database, autocommit=False) as other:
+        client.prepared_max = 1
+        for numbers in ((0, 1, 2), (2, 1, 0)):
+            for number in numbers:
+                assert client.execute(f"select {number} + %s", [1]).fetchone() == (number + 1,)
+            other.execute("select 1")  # takes the server connection that was just used
+        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+            client.execute('deallocate "_pg3_5"')
 
 
 ASK = """

@@ -1,9 +1,13 @@
 """Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and who waits for it."""
 
+from dataclasses import replace
+
 import psycopg
 import psycopg2
 import pytest
 
+from tests.proofs.pooled import Existing
+from tests.stack import pgbouncer
 from tests.stack.console import at_least, console, pool
 from tests.stack.database import Role
 from tests.stack.wait import until
@@ -59,6 +63,15 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
     finally:
         bouncer.stop()
         other.drop(database.admin)
+
+
+def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> None:
+    """They hear nothing of it: only PgBouncer's log says that the lookup failed."""
+    elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
+    bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.1, users=pgbouncer.scram(database))
+    with pytest.raises(psycopg.OperationalError, match="FATAL:  query_wait_timeout"):
+        bouncer.connect(elsewhere)
+    assert "server DNS lookup failed" in bouncer.leash.said()
 
 
 def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:

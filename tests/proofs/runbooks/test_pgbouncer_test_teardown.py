@@ -48,6 +48,23 @@ def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, l
     assert not exists(database, name)
 
 
+POOL = """
+from django.conf import settings
+settings.DATABASES["default"]["OPTIONS"]["pool"] = True
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "test", "orders", "--noinput"])
+"""
+
+
+def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
+    """Django closes its pool before it drops the test database."""
+    database, _, name = testing
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
+    status, output = project.run("-c", POOL, database_url=database.url, **settings)
+    assert (status, "\nOK\n" in output) == (0, True), output
+    assert not exists(database, name)
+
+
 def test_tests_on_a_direct_connection_leave_nothing_behind(project, testing) -> None:
     """The same tests with a DATABASE_URL that leads to PostgreSQL itself: they pass, and their database is gone."""
     database, _, name = testing
