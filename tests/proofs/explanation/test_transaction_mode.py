@@ -381,18 +381,20 @@ def test_a_tenant_of_the_transaction_is_nobody_elses(django, client, load) -> No
 # ---- locks, notifications, temporary tables ------------------------------------------------------------------
 
 
-def test_two_clients_hold_the_same_advisory_lock(django, client, load) -> None:
-    """On the same server connection PostgreSQL takes them for one session, and lets both in."""
+def test_two_clients_hold_the_same_advisory_lock(database, django, client, load) -> None:
+    """On the same server connection PostgreSQL takes them for one session and lets both in; a third it refuses."""
     names = execute(load(f"{FOLDER}/locks.py"))
     one, other = django(), client()
     got = []
 
     def meanwhile() -> None:
         take_over(one, other)
-        got.append(value(other, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]))
+        with database.connect() as direct:
+            for third in (direct, other):
+                got.append(value(third, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]))
 
     assert names["alone"](meanwhile)
-    assert got == [True]
+    assert got == [False, True]
 
 
 def test_an_advisory_lock_outlives_its_client(database, django, client, load) -> None:

@@ -241,7 +241,7 @@ def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> No
 
 def test_the_pool_size_is_a_maximum(setup, start) -> None:
     """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
-    bouncer = start(default_pool_size=3)
+    bouncer = start(default_pool_size=3, query_wait_timeout=0.5)
     clients = [bouncer.connect(setup.database) for _ in range(12)]
     for client in clients:
         client.execute("select 1")
@@ -249,10 +249,11 @@ def test_the_pool_size_is_a_maximum(setup, start) -> None:
     for client in clients[:3]:
         client.execute("begin")
         client.execute("select 1")
-    clients[3].pgconn.send_query(b"select 1")
-    assert settled(bouncer, cl_waiting=1)["sv_active"] == 3
+    with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+        clients[3].execute("select 1")
+    assert pool(bouncer)["sv_active"] == 3
     clients[0].execute("commit")
-    settled(bouncer, cl_waiting=0, sv_active=2)
+    clients[4].execute("select 1")
     for client in clients:
         client.close()
 
@@ -311,19 +312,28 @@ def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None
 
 def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> None:
     """Until server_login_retry is over, clients hear of the last failure, though its reason is gone."""
-    bouncer = start(server_login_retry=60, query_wait_timeout=1)
-    bouncer.connect(setup.database).close()
+    waits, tries = (start(server_login_retry=seconds, query_wait_timeout=1) for seconds in (60, 0))
+
+    def hears(bouncer) -> str:
+        try:
+            with bouncer.connect(setup.database) as client:
+                client.execute("select 1")
+        except psycopg.Error as error:
+            return str(error)
+        return "served"
+
+    assert hears(waits) == hears(tries) == "served"
     setup.database.admin.execute("alter role upstream nologin")
     try:
         for pid in setup.database.backends():
             setup.database.terminate(pid)
-        settled(bouncer, sv_idle=0)
-        with bouncer.connect(setup.database) as client, pytest.raises(psycopg.Error, match="not permitted to log in"):
-            client.execute("select 1")
+        for bouncer in (waits, tries):
+            settled(bouncer, sv_idle=0)
+            assert "not permitted to log in" in hears(bouncer)
     finally:
         setup.database.admin.execute("alter role upstream login")
-    with bouncer.connect(setup.database) as client, pytest.raises(psycopg.Error, match=r"\(server_login_retry\)"):
-        client.execute("select 1")
+    until("one serves", lambda: "(server_login_retry)" in hears(waits) and hears(tries) == "served")
+    assert "(server_login_retry)" in hears(waits)
 
 
 # ---- roles ---------------------------------------------------------------------------------------------------

@@ -34,17 +34,24 @@ def ask(bouncer, database) -> str:
     return "served"
 
 
-def stop_and_fail(started, bouncer, database) -> list[str]:
-    """Stop PostgreSQL once the pool has been used, and return what the next two clients get to hear."""
-    assert ask(bouncer, database) == "served"
+def outage(started, database, *bouncers) -> None:
+    """Stop PostgreSQL once the pools have been used, let each PgBouncer find out, and start it again on its port."""
+    assert [ask(bouncer, database) for bouncer in bouncers] == ["served"] * len(bouncers)
     started.leash.halt()
-    return [ask(bouncer, database), ask(bouncer, database)]
+    for bouncer in bouncers:
+        assert [ask(bouncer, database), ask(bouncer, database)] == ["query_wait_timeout", text()]
+    bring_back(started, database)
 
 
 def bring_back(started, database) -> None:
     """Start PostgreSQL again on its port."""
     started.start(database.server.port)
     database.follow(started.server)
+
+
+def only_one_serves(database, one, other) -> bool:
+    """Return whether one of two serves, and the other still answers with the failure that it remembers."""
+    return ask(other, database) == text() and ask(one, database) == "served"
 
 
 def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printed, transcript) -> None:
@@ -62,28 +69,25 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
 
 
 def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
-    """Until server_login_retry is over PgBouncer answers with the failure that it remembers, and asks nobody."""
+    """Until server_login_retry is over PgBouncer answers with the failure that it remembers; without it, it serves."""
     started, database = own
-    bouncer = pooler(database, **RETRY, server_login_retry=15)
-    assert stop_and_fail(started, bouncer, database) == ["query_wait_timeout", text()]
-    bring_back(started, database)
+    waits, tries = (pooler(database, **RETRY, server_login_retry=seconds) for seconds in (15, 0))
+    outage(started, database, waits, tries)
     assert "server running for" in database.psql(load("postgres/who_closes.sql"))
-    assert ask(bouncer, database) == text()
-    assert database.backends() == []
-    (row,) = [r for r in console(bouncer, load("pgbouncer_console/limits.sql")).splitlines() if "login_retry" in r]
+    until("the one that tries at once serves", lambda: only_one_serves(database, tries, waits))
+    assert ask(waits, database) == text()
+    (row,) = [r for r in console(waits, load("pgbouncer_console/limits.sql")).splitlines() if "login_retry" in r]
     assert row.split("|")[1].strip() == "15"
 
 
 def test_a_lower_server_login_retry_takes_effect_with_reload(own, pooler) -> None:
     """PgBouncer remembers when it failed, not until when: with the lower value it tries again at once."""
     started, database = own
-    bouncer = pooler(database, **RETRY, server_login_retry=3600)
-    stop_and_fail(started, bouncer, database)
-    bring_back(started, database)
-    for _ in range(3):
-        assert ask(bouncer, database) == text()
-    bouncer.reload(server_login_retry=0)
-    until("clients are served", lambda: ask(bouncer, database) == "served")
+    reloaded, left = (pooler(database, **RETRY, server_login_retry=3600) for _ in range(2))
+    outage(started, database, reloaded, left)
+    reloaded.reload(server_login_retry=0)
+    until("the one that was reloaded serves", lambda: only_one_serves(database, reloaded, left))
+    assert ask(left, database) == text()
 
 
 def test_a_restart_while_nobody_asks_is_not_noticed(own, pooler) -> None:
