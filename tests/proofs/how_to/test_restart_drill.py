@@ -161,7 +161,7 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
         client.commit()
         pausing.join(10)
     assert not pausing.is_alive()
-    assert database.backends() == []
+    until("no server connection is left", lambda: database.backends() == [])
 
 
 def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
