@@ -57,6 +57,12 @@ class Page:
     text: str = ""  # without front matter, each line where it was
     calls: tuple[Call, ...] = ()
     problems: tuple[Problem, ...] = ()
+    skipped: int = 0  # lines of front matter
+
+    @property
+    def body(self) -> str:
+        """The text below the front matter."""
+        return "\n".join(self.text.split("\n")[self.skipped :])
 
     def shown(self) -> list[tuple[str, Call]]:
         """Return the snippets that the page shows or computes with, with their calls."""
@@ -90,7 +96,7 @@ def parse(path: str, text: str) -> Page:
         found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
-    return Page(path, body, calls, tuple(problems))
+    return Page(path, body, calls, tuple(problems), skipped)
 
 
 def read_all(root: Path = ROOT) -> list[Page]:

@@ -1,0 +1,64 @@
+"""A page's Markdown for those who read no HTML: what the macros gave, less what only a theme understands.
+
+It lies beside the page's HTML, as index.md, so that its links lead to the Markdown of other pages.
+"""
+
+import html
+import posixpath
+import re
+
+# {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
+ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")
+LINK = re.compile(r"(?<=\]\()(?P<target>(?!\w+:|/|#)[^)\s#]+)")
+# A drawing that stands in the page itself: its <title> and <desc> say what it shows.
+DRAWING = re.compile(r"(?:<figure[^>]*>)?<svg\b.*?</svg>(?:</figure>)?")
+SAID = re.compile(r"<(title|desc)\b[^>]*>(?P<text>.*?)</\1>")
+FENCE = re.compile(r"\s*(?P<ticks>`{3,})")
+
+
+def markdown(rendered: str, page: str) -> str:
+    """Return a page's Markdown with links that hold at its URL. `page` is its path from docs/."""
+    here = url(page)
+
+    def relink(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page), link["target"]))
+        if target.endswith(".md"):
+            target = posixpath.join(url(target), "index.md")
+        return posixpath.relpath(target, here or ".")
+
+    lines = []
+    fence = ""
+    for line in rendered.strip("\n").splitlines():
+        found = FENCE.match(line)
+        if fence:
+            fence = "" if line.strip() == fence else fence
+            lines.append(line)
+        elif found:
+            fence = found["ticks"]
+            lines.append(line)
+        elif (text := ATTRIBUTES.sub("", line)) or not line:
+            lines.append(LINK.sub(relink, DRAWING.sub(_said, text)).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def lead(text: str) -> str:
+    """Return a page's first paragraph, or nothing. A page answers first: this is what it has to say."""
+    blocks = (block.strip() for block in text.split("\n\n"))
+    return next((block for block in blocks if block[:1].isalnum() or block[:1] in "*`["), "")
+
+
+def bare(text: str) -> str:
+    """Return a line of Markdown as bare text: without marks of proof, links, emphasis and attributes."""
+    text = re.sub(r"\[(?:✓|not yet proven)\]\([^)]*\)", "", ATTRIBUTES.sub("", text))
+    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"\s+([.,:;]|$)", r"\1", " ".join(re.sub(r"[*`]", "", text).split()))
+
+
+def url(page: str) -> str:
+    """Return a page's URL from the site's root: "how-to/encrypt/" for how-to/encrypt.md, "" for index.md."""
+    path = page.removesuffix(".md")
+    return "" if path == "index" else path.removesuffix("/index") + "/"
+
+
+def _said(drawing: re.Match[str]) -> str:
+    return html.unescape(". ".join(said["text"] for said in SAID.finditer(drawing[0])))
