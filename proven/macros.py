@@ -21,7 +21,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from proven import ROOT, check, guide, pages, plain, snippets, transcripts
+from proven import ROOT, check, guide, pages, snippets, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem
@@ -40,14 +40,6 @@ def define_env(env: Any) -> None:
     site = Macros(env, of)
     for name in pages.MACROS:
         env.macro(getattr(site, name), name)
-    env.describe = site.describe
-    if getattr(env, "page", None):  # Zensical comes here once a page, and calls none of what follows
-        env.describe()
-
-
-def on_pre_page_macros(env: Any) -> None:
-    """Describe a page: mkdocs-macros calls this before it calls the page's macros."""
-    env.describe()
 
 
 def on_post_build(env: Any) -> None:
@@ -176,16 +168,6 @@ class Macros:
                 row[heading] = _cell(outcomes[stack].get(proof.name, set()))
             rows.append(row)
         return self._block(table(rows))
-
-    # ---- what search engines and shared links show ---------------------------------------------------------
-
-    def describe(self) -> None:
-        """Put a page's first paragraph into its metadata, from where the theme takes the description."""
-        page = f"{pages.FOLDER}/{self._page()}"
-        lead = next((plain.lead(found.body) for found in self.guide.pages if found.path == page), "")
-        said = pages.TEMPLATES.from_string(lead).render({name: getattr(self, name) for name in pages.MACROS})
-        # The theme writes it between straight quotation marks.
-        self.env.page.meta.setdefault("description", re.sub(r'"([^"]*)"', r"“\1”", plain.bare(said)))
 
     # ---- how they are put on the page --------------------------------------------------------------------
 

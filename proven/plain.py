@@ -41,12 +41,6 @@ def markdown(rendered: str, page: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def lead(text: str) -> str:
-    """Return a page's first paragraph, or nothing. A page answers first: this is what it has to say."""
-    blocks = (block.strip() for block in text.split("\n\n"))
-    return next((block for block in blocks if block[:1].isalnum() or block[:1] in "*`["), "")
-
-
 def bare(text: str) -> str:
     """Return a line of Markdown as bare text: without marks of proof, links, emphasis and attributes."""
     text = re.sub(r"\[(?:✓|not yet proven)\]\([^)]*\)", "", ATTRIBUTES.sub("", text))

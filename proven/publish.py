@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proven import ROOT, cards, configuration, guide, macros, pages, plain, snippets
+from proven import ROOT, cards, check, configuration, guide, macros, pages, plain, snippets
 from proven.guide import Guide
 from proven.pages import Page
 
@@ -29,6 +29,8 @@ def finish(site: Path, root: Path = ROOT) -> None:
     of = guide.read(root)
     # What is broken was said when the build began: a strict build has failed, and `make serve` goes on.
     snippets.export(site / snippets.FOLDER, root=root, skip_broken=True)
+    if check.problems(of):
+        return
     settings = configuration.parse((root / configuration.FILE).read_text(encoding="utf-8"))
     rendered = {page.path.removeprefix(f"{pages.FOLDER}/"): render(page, of) for page in of.pages}
     for path, text in rendered.items():
@@ -38,24 +40,23 @@ def finish(site: Path, root: Path = ROOT) -> None:
         if settings.get("site_url"):  # a shared link shows no picture whose address is relative
             name, promise = settings["site_name"], settings["site_description"]
             cards.draw(file.with_name("card.png"), _title(path, text), name, promise)
-    (site / "llms.txt").write_text("\n".join(_llms(settings, rendered)) + "\n", encoding="utf-8")
+    (site / "llms.txt").write_text("\n".join(_llms(settings, rendered, of)) + "\n", encoding="utf-8")
     (site / "robots.txt").write_text("\n".join(_robots(settings)) + "\n", encoding="utf-8")
 
 
 def render(page: Page, of: Guide) -> str:
-    """Return a page's Markdown as its macros complete it; of a page that cannot be read, nothing."""
-    if page.problems:
-        return ""
+    """Return a page's Markdown as its macros complete it."""
     env: Any = SimpleNamespace(page=SimpleNamespace(path=page.path.removeprefix(f"{pages.FOLDER}/")))
     calls = macros.Macros(env, of)
-    template = pages.TEMPLATES.from_string(page.body)
+    template = pages.TEMPLATES.from_string(page.text.lstrip("\n"))
     return template.render({name: getattr(calls, name) for name in pages.MACROS})
 
 
-def _llms(settings: dict[str, Any], rendered: dict[str, str]) -> Iterator[str]:
-    """List every page by the site's own navigation, each with what its first paragraph says."""
+def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iterator[str]:
+    """List every page by the site's own navigation, each with its description."""
     yield f"# {settings['site_name']}\n\n> {settings.get('site_description', '')}\n\n{FOR_MACHINES}"
     base = settings.get("site_url") or ""
+    descriptions = {page.path: page.description for page in of.pages}
     section = ""
     for heading, path in _entries(settings.get("nav") or sorted(rendered)):
         if path not in rendered:
@@ -64,7 +65,7 @@ def _llms(settings: dict[str, Any], rendered: dict[str, str]) -> Iterator[str]:
             section = heading
             yield f"\n## {heading}\n"
         link = base + posixpath.join(plain.url(path), "index.md")
-        yield f"- [{_title(path, rendered[path])}]({link}): {plain.bare(plain.lead(rendered[path]))}"
+        yield f"- [{_title(path, rendered[path])}]({link}): {descriptions[f'{pages.FOLDER}/{path}']}".rstrip(": ")
 
 
 def _title(path: str, text: str) -> str:

@@ -49,11 +49,13 @@ def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[s
 
 
 def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str]) -> None:
-    """Each by its Markdown's address, with what its first paragraph says."""
-    entries = re.findall(r"^- \[(.+)\]\((.+)\): (.+)$", (site / "llms.txt").read_text(), re.MULTILINE)
+    """Each by its Markdown's address, with its heading and its description."""
+    entries = re.findall(r"^- \[(.+)\]\((\S+)\)(?:: (.+))?$", (site / "llms.txt").read_text(), re.MULTILINE)
     assert sorted(address for _, address, _ in entries) == sorted(texts)
-    for title, address, _ in entries:
-        assert plain.bare(texts[address].partition("\n")[0].removeprefix("# ")) == title
+    says = {address: (title, description) for title, address, description in entries}
+    for page in guide.read().pages:
+        address = URL + plain.url(page.path.removeprefix("docs/")) + "index.md"
+        assert says[address] == (plain.bare(texts[address].partition("\n")[0].removeprefix("# ")), page.description)
 
 
 def test_robots_are_led_to_the_sitemap(site: Path) -> None:
