@@ -49,7 +49,7 @@ lock: environment ## compile requirements.lock from pyproject.toml; UPGRADE=1 ta
 		--generate-hashes --only-binary :all: --no-emit-index-url --output-file requirements.lock $(if $(UPGRADE),--upgrade)
 
 clean: ## delete what was built here, .venv included; the cache of the machine stays
-	rm -rf .venv build site .pytest_cache .ruff_cache .rumdl_cache
+	rm -rf .venv build site .cache .pytest_cache .ruff_cache .rumdl_cache
 
 environment:
 	@$(PYTHON) -m setup.environment

@@ -3,7 +3,7 @@
 A PostgreSQL with a password stands in for the service container, and a folder for the artifacts that jobs hand on.
 What is narrowed, for the time it takes:
 
-- `make test` runs one proof, through PYTEST_ADDOPTS.
+- `make test` runs one proof in one worker, through PYTEST_ADDOPTS.
 - `make matrix` runs one proof, through ONLY, on a machine that reaches nothing: on the stacks that need no download.
 - The copy's `.venv` is made before the first step, with the caches of this machine.
 
@@ -40,6 +40,7 @@ EXPRESSIONS = {
 }
 NARROWED = {
     "PYTEST_ADDOPTS": "tests/proofs/how_to/test_see_connections.py --only test_a_parallel_query_is_one_connection",
+    "PYTEST_XDIST_AUTO_NUM_WORKERS": "1",
     "ONLY": "test_a_parallel_query_is_one_connection",
 }
 # In the order in which they hand evidence on.

@@ -48,34 +48,39 @@ class Told(HTMLParser):
 
 
 class Article(HTMLParser):
-    """The text of a page's article, and of each block of code in it."""
+    """The text of a page's article, and of each block of code in it.
+
+    Without the sign that links a heading to itself: Zensical gives none to the headings that its tags plugin writes.
+    """
 
     def __init__(self, file: Path) -> None:
         super().__init__()
-        self.depth = 0
+        self.inside = {"article": 0, "pre": 0, "sign": 0}
         self.words: list[str] = []
         self.code: list[str] = []
-        self.in_code = False
         self.feed(file.read_text(encoding="utf-8"))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
-        """Note the beginning of an article or a block."""
-        self.depth += tag == "article"
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the beginning of an article, a block or a sign."""
+        if ("class", "headerlink") in attrs:
+            self.inside["sign"] = 1
+        elif tag in self.inside:
+            self.inside[tag] += 1
         if tag == "pre":
-            self.in_code = True
             self.code.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """Note the end of an article or a block."""
-        self.depth -= tag == "article"
-        if tag == "pre":
-            self.in_code = False
+        """Note the end of one."""
+        if tag == "a":
+            self.inside["sign"] = 0
+        elif tag in self.inside:
+            self.inside[tag] -= 1
 
     def handle_data(self, data: str) -> None:
         """Gather the text."""
-        if self.depth:
+        if self.inside["article"] and not self.inside["sign"]:
             self.words += data.split()
-            if self.in_code:
+            if self.inside["pre"]:
                 self.code[-1] += data
 
 
