@@ -12,7 +12,7 @@ export NO_MKDOCS_2_WARNING = 1
 # Without the bytecode of the packages in .venv, each run would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test prove record matrix site lock clean environment
+.PHONY: help serve test prove record matrix site links lock clean environment
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,13 +40,17 @@ site: environment ## build the site to publish, into site/; refuses what has no 
 	$(BIN)/python -m proven.check --proven
 	$(BIN)/mkdocs build --strict
 
+links: environment ## ask every host that a page links to whether it is still there; needs the network
+	$(BIN)/mkdocs build --quiet --strict --site-dir build/links
+	$(BIN)/linkchecker --no-status --check-extern build/links/index.html
+
 lock: environment ## compile requirements.lock from pyproject.toml; UPGRADE=1 takes the newest of everything
 	$(BIN)/uv pip compile pyproject.toml $(GROUPS:%=--group %) --universal --python-version 3.11 --no-header --quiet \
 		--generate-hashes --only-binary :all: --no-emit-index-url --output-file requirements.lock $(if $(UPGRADE),--upgrade)
 	$(BIN)/python -m setup.others $(if $(UPGRADE),--upgrade)
 
 clean: ## delete what was built here, .venv included; the cache of the machine stays
-	rm -rf .venv build site .pytest_cache .ruff_cache .rumdl_cache
+	rm -rf .venv build site .cache .pytest_cache .ruff_cache .rumdl_cache
 
 environment:
 	@$(PYTHON) -m setup.environment

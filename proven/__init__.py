@@ -3,6 +3,7 @@
 Read it in this order; each module imports only the ones above it:
 
     problems.py       one mistake: where, what, what to do
+    configuration.py  what mkdocs.yml says
     snippets.py       a file under snippets/: text, regions, digest
     pages.py          a page under docs/: which macros it calls, on which line
     handmade.py       code that stands on a page itself, which no page may
@@ -13,7 +14,10 @@ Read it in this order; each module imports only the ones above it:
     digests.py        every digest that a snippet has had
     catalogue.py      the manifest of all snippets, the raw files and archives that are published with it
     check.py          every mistake that can be found without running anything
+    plain.py          a page's Markdown for those who read no HTML
     macros.py         what pages may call
+    cards.py          the picture that a link to a page shows where it is shared
+    publish.py        what a built site holds beside its pages
     pytest_plugin.py  what joins a test run to the ledger and to the pages
 """
 

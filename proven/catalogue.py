@@ -6,11 +6,8 @@
 
 What the manifest's fields mean is in docs/snippets.schema.json, which is published beside it. All addresses in it are
 relative to the manifest, so that it is the same wherever the site is.
-
-    python -m proven.catalogue site/    write them into a site that something other than MkDocs has built
 """
 
-import argparse
 import hashlib
 import io
 import json
@@ -21,7 +18,7 @@ from typing import Any
 
 from pygments.lexers import get_lexer_by_name
 
-from proven import ROOT, digests, evidence, guide, pages, snippets
+from proven import digests, evidence, pages, snippets
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.snippets import Snippet
@@ -160,18 +157,3 @@ def _distinct(rows: Any) -> list[dict[str, str]]:
 def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
-
-
-def main() -> None:
-    """Write the catalogue into the site that is named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("site", type=Path, help="the folder of a built site")
-    parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
-    options = parser.parse_args()
-    if not options.site.is_dir():
-        parser.error(f"{options.site} is no folder: build the site first")
-    write(options.site, guide.read(options.root))
-
-
-if __name__ == "__main__":
-    main()

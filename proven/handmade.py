@@ -9,9 +9,9 @@ from functools import cache
 from html import unescape
 from pathlib import Path
 
-import yaml
 from markdown import Markdown
 
+from proven import configuration
 from proven.problems import Problem
 
 WHAT_TO_DO = "put the code in a file under snippets/ and call {{ snippet(…) }}"
@@ -24,18 +24,18 @@ TAG = re.compile(r"<[^>]+>")
 
 def problems(path: str, text: str, root: Path) -> list[Problem]:
     """Return a problem for each code block on a page. `text` is without its front matter, each line where it was."""
-    found = _found(text, (root / "mkdocs.yml").read_text(encoding="utf-8"))
+    found = _found(text, (root / configuration.FILE).read_text(encoding="utf-8"))
     return [Problem(path, line, f"{what} is typed by hand: {WHAT_TO_DO}") for line, what in found]
 
 
 @cache  # `make serve` asks again for every page when one was edited
-def _found(text: str, configuration: str) -> list[tuple[int, str]]:
+def _found(text: str, settings: str) -> list[tuple[int, str]]:
     """Return the line of each code block, and what it is."""
     lines = text.splitlines()
     fences = [number for number, line in enumerate(lines, start=1) if FENCE.search(line)]
     if fences:  # every other one closes what the one before it opened
         return [(line, "a code block") for line in fences[::2]]
-    html = COMMENT.sub("", _converter(configuration).reset().convert(text))
+    html = COMMENT.sub("", _converter(settings).reset().convert(text))
     found = []
     last = 0
     for block in BLOCK.finditer(html):
@@ -55,10 +55,9 @@ def _line(lines: list[str], after: int, shown: str) -> int:
 
 
 @cache
-def _converter(configuration: str) -> Markdown:
+def _converter(settings: str) -> Markdown:
     """Return what converts pages on a site with this mkdocs.yml."""
-    # Not the safe loader: a site's configuration may name functions, which MkDocs then imports.
-    listed = yaml.load(configuration, yaml.UnsafeLoader).get("markdown_extensions", [])  # noqa: S506
+    listed = configuration.parse(settings).get("markdown_extensions", [])
     options = [extension if isinstance(extension, dict) else {extension: {}} for extension in listed]
     names = {name: values or {} for extension in options for name, values in extension.items()}
     return Markdown(extensions=list(names), extension_configs=names)

@@ -2,13 +2,17 @@
 
 Two files hold it. docs/data/ledger.json is committed: the evidence that a fresh clone shows. build/ledger.json
 lies over it: what was run here since. Both hold one line for each proof and stack, so that a diff reads well.
+
+    python -m proven.ledger FILE…       put what was run elsewhere into build/ledger.json
 """
 
+import argparse
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from proven import ROOT
+from proven import ROOT, proofs
 from proven.proofs import Proof
 from proven.snippets import Snippet
 
@@ -109,3 +113,34 @@ def write(file: Path, runs: list[Run], proofs: dict[str, Proof]) -> None:
     temporary = file.with_suffix(".tmp")
     temporary.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
     temporary.replace(file)
+
+
+def collect(files: list[Path], root: Path = ROOT) -> int:
+    """Put the runs of other ledgers into this machine's own, and return how many it then holds.
+
+    The newest counts, wherever it was. Raises ValueError, with what to do, for a file that is no ledger.
+    """
+    runs = load(root / LOCAL)
+    for file in files:
+        if not file.exists():
+            raise ValueError(f"{file}: no such ledger; make test writes {LOCAL}, make matrix too")
+        try:
+            runs += load(file)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{file}: not a ledger ({error}); make test writes one to {LOCAL}") from error
+    write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read_all(root))
+    return len(load(root / LOCAL))
+
+
+def main() -> None:
+    """Put other ledgers into this machine's own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a ledger that another run wrote")
+    try:
+        print(f"{LOCAL}: {collect(parser.parse_args().files)} runs")
+    except ValueError as problem:
+        sys.exit(f"ledger: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,19 +41,20 @@ log = logging.getLogger("mkdocs.proven")
 
 
 def define_env(env: Any) -> None:
-    """Register the macros: mkdocs-macros calls this once a build."""
+    """Register the macros: mkdocs-macros calls this once a build, Zensical once a page."""
     of = guide.read(ROOT)
     for problem in check.problems(of):
         log.warning("%s", problem)
-    env.guide = of
     site = Macros(env, of)
     for name in pages.MACROS:
         env.macro(getattr(site, name), name)
 
 
 def on_post_build(env: Any) -> None:
-    """Put the raw files and their manifest where the pages' links point: mkdocs-macros calls this after a build."""
-    catalogue.write(Path(env.conf["site_dir"]), env.guide)
+    """Complete the site with what no page shows: mkdocs-macros calls this after a build."""
+    from proven import publish  # which calls these macros
+
+    publish.finish(Path(env.conf["site_dir"]))
 
 
 class Macros:

@@ -40,6 +40,8 @@ TEMPLATES = jinja2.Environment()  # noqa: S701
 # As MkDocs finds it.
 FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
 
+DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -58,6 +60,7 @@ class Page:
     text: str = ""  # without front matter, each line where it was
     calls: tuple[Call, ...] = ()
     problems: tuple[Problem, ...] = ()
+    description: str = ""  # from the front matter: the answer in one sentence
 
     def shown(self) -> list[tuple[str, Call]]:
         """Return the snippets that the page shows or computes with, with their calls."""
@@ -102,7 +105,8 @@ def parse(path: str, text: str) -> Page:
         found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
-    return Page(path, body, calls, tuple(problems))
+    description = DESCRIPTION.search("\n".join(lines[:skipped]))
+    return Page(path, body, calls, tuple(problems), description[1] if description else "")
 
 
 def read_all(root: Path = ROOT) -> list[Page]:

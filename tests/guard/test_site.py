@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from proven import ROOT
+from proven import ROOT, configuration
 from proven.handmade import WHAT_TO_DO
 from tests.guard.project import make
 
@@ -74,8 +74,7 @@ def test_an_undefined_name_stops_the_build(tmp_path: Path) -> None:
 def build(folder: Path) -> subprocess.CompletedProcess[str]:
     """Build a project's site with an engine of its own, with MkDocs' plainest theme."""
     shutil.copytree(ROOT / "proven", folder / "proven", ignore=shutil.ignore_patterns("__pycache__"))
-    # Not the safe loader: a site's configuration may name functions.
-    site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.UnsafeLoader)  # noqa: S506
+    site = configuration.parse((ROOT / configuration.FILE).read_text(encoding="utf-8"))
     plain = {"site_name": "Case", "theme": "mkdocs", "use_directory_urls": True}
     macros = [plugin for plugin in site["plugins"] if "macros" in plugin]
     kept = {key: site[key] for key in ("markdown_extensions", "validation")}

@@ -9,13 +9,33 @@ from proven import ROOT
 
 
 def test_pull_requests_and_main_run_make_test() -> None:
-    """The workflow adds nothing to the command that a contributor runs."""
+    """The workflow adds nothing to the command that a contributor runs; what publishes main calls it first."""
     workflow = read(".github/workflows/ci.yml")
     triggers = workflow[True]  # to YAML, `on` is a yes
-    assert "pull_request" in triggers
-    assert triggers["push"]["branches"] == ["main"]
+    assert {"pull_request", "workflow_call"} <= set(triggers)
     assert workflow["permissions"] == {"contents": "read"}
     assert "make test" in [step.get("run") for step in workflow["jobs"]["test"]["steps"]]
+    publish = read(".github/workflows/publish.yml")
+    assert publish[True]["push"]["branches"] == ["main"]
+    assert publish["jobs"]["test"]["uses"].endswith("/.github/workflows/ci.yml")
+    assert publish["jobs"]["build"]["needs"] == "test"
+    assert publish["jobs"]["deploy"]["needs"] == "build"
+
+
+def test_only_what_publishes_may_publish() -> None:
+    """No workflow may do anything by default; one job may deploy, and one may propose a change."""
+    granted = {}
+    for file in sorted((ROOT / ".github/workflows").iterdir()):
+        workflow = read(f".github/workflows/{file.name}")
+        assert workflow["permissions"] in ({}, {"contents": "read"}), file.name
+        for name, job in workflow["jobs"].items():
+            assert "timeout-minutes" in job or "uses" in job, f"{file.name}: {name} may run for hours"
+            writes = {what for what, how in job.get("permissions", {}).items() if how == "write"}
+            granted |= {f"{file.name}: {name}": writes} if writes else {}
+    assert granted == {
+        "publish.yml: deploy": {"id-token", "pages"},
+        "update.yml: lock": {"contents", "pull-requests"},
+    }
 
 
 def test_the_job_reaches_its_own_postgresql() -> None:

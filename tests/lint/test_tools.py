@@ -32,7 +32,8 @@ TOOLS = {
     "tombi lint --offline --diagnostics-format=github": partial(files.matching, "*.toml"),
     "yamllint --strict --format=parsable": partial(files.matching, "*.yml", "*.yaml"),
     "actionlint -oneline": WORKFLOWS,
-    "zizmor --offline --no-progress --format=github": WORKFLOWS,
+    "check-jsonschema --builtin-schema=vendor.dependabot": partial(files.matching, ".github/dependabot.yml"),
+    "zizmor --offline --no-progress --format=github": partial(files.matching, ".github/*.yml"),
     # Left out: what a machine writes for a machine, and mistakes made on purpose.
     "typos --format=brief": partial(
         files.matching, "*", without=("requirements.lock", "docs/data/*", "*.png", "tests/guard/test_*")

@@ -1,4 +1,4 @@
-"""The site as it is published: built once, strictly, and looked at as files."""
+"""The site as it is published, looked at as files."""
 
 import re
 from html.parser import HTMLParser

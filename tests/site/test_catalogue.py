@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -127,23 +125,6 @@ def test_the_manifest_has_a_line_for_each_snippet(site: Path) -> None:
     assert text == catalogue.as_text(catalogue.manifest(guide.read()))
     for entry in json.loads(text)["snippets"]:
         assert text.count(f'\n{{"path": "{entry["path"]}"') == 1
-
-
-def test_a_site_that_mkdocs_did_not_build_gets_the_same(site: Path, tmp_path: Path) -> None:
-    """The command writes what MkDocs' build writes."""
-    subprocess.run([sys.executable, "-m", "proven.catalogue", tmp_path], cwd=ROOT, check=True)
-    written = {file.relative_to(tmp_path): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert written
-    for path, content in written.items():
-        assert (site / path).read_bytes() == content, path
-
-
-def test_the_command_names_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    """It makes no site where there is none."""
-    command = [sys.executable, "-m", "proven.catalogue", tmp_path / "site"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert result.stderr.endswith("site is no folder: build the site first\n")
 
 
 def test_a_broken_snippet_is_left_out(tmp_path: Path) -> None:

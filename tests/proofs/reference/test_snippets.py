@@ -13,14 +13,18 @@ import pytest
 
 from proven import ROOT, catalogue, guide, snippets
 
+WRITE = """
+import sys; from pathlib import Path
+from proven import catalogue, guide
+catalogue.write(Path(sys.argv[1]), guide.read(Path(sys.argv[2])))
+"""
+
 
 def publish(site: Path, root: Path = ROOT, umask: str = "022", **environment: str) -> Path:
     """Write the catalogue of a project into a site, in a process of its own, and return the site."""
     site.mkdir()
-    command = f'umask {umask} && exec "$0" -m proven.catalogue "$1" --root "$2"'
-    subprocess.run(
-        ["sh", "-c", command, sys.executable, site, root], cwd=ROOT, env={**os.environ, **environment}, check=True
-    )
+    command = ["sh", "-c", f'umask {umask} && exec "$@"', "", sys.executable, "-c", WRITE, site, root]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=True)
     return site
 
 

@@ -1,0 +1,51 @@
+"""`make links` on a small site with a link that is dead: the host that it asks is here."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from proven import ROOT
+from tests.stack.leash import Leash, closed
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """The address of a host that has one page."""
+    (tmp_path / "here").touch()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def site() -> Iterator[Path]:
+    """A folder that the checker can read: as root it becomes nobody."""
+    if os.geteuid() == 0 and closed(Path(sys.prefix)):
+        pytest.skip("the checker gives up root, and then cannot read its own files here")
+    leash = Leash("links")
+    leash.folder.chmod(0o755)
+    yield leash.folder
+    leash.stop()
+
+
+def test_a_page_that_is_gone_is_named(site: Path, host: str) -> None:
+    """With the page and the line that lead to it; the one that is there is not."""
+    (site / "how-to").mkdir()
+    (site / "index.html").write_text('<!doctype html><title>Home</title><a href="how-to/">How to</a>')
+    (site / "how-to/index.html").write_text(f'<a href="{host}/here">Here</a>\n<a href="{host}/gone">Gone</a>\n')
+    recipe = subprocess.run(["make", "--dry-run", "links"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    (line,) = [line for line in recipe.splitlines() if "linkchecker" in line]
+    command = line.replace("build/links", str(site)).split()
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "1 error found" in result.stdout
+    assert f"{host}/gone" in result.stdout
+    assert "how-to/index.html, line 2" in result.stdout
