@@ -11,7 +11,9 @@ Read it in this order; each module imports only the ones above it:
     evidence.py       what the running proof loads and runs
     transcripts.py    captured output, compared or recorded
     check.py          every mistake that can be found without running anything
+    mistakes.py       a mistake, shown on the page in its place
     macros.py         what pages may call
+    serve.py          the site while it is written
     pytest_plugin.py  what joins a test run to the ledger and to the pages
 """
 

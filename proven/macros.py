@@ -12,16 +12,16 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
 """
 
-import ast
 import inspect
 import logging
 import posixpath
 import re
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from proven import ROOT, check, guide, pages, snippets, transcripts
+from proven import ROOT, check, guide, mistakes, pages, snippets, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem
@@ -35,11 +35,16 @@ log = logging.getLogger("mkdocs.proven")
 def define_env(env: Any) -> None:
     """Register the macros: mkdocs-macros calls this once a build."""
     of = guide.read(ROOT)
-    for problem in check.problems(of):
+    env.proven = Macros(env, of)
+    for problem in env.proven.problems:
         log.warning("%s", problem)
-    site = Macros(env, of)
-    for name in pages.MACROS:
-        env.macro(getattr(site, name), name)
+    for name, macro in env.proven.calls().items():
+        env.macro(macro, name)
+
+
+def on_pre_page_macros(env: Any) -> None:
+    """Show a page's mistakes in their places: mkdocs-macros calls this before it renders a page."""
+    env.markdown = env.proven.with_mistakes(env.markdown)
 
 
 def on_post_build(env: Any) -> None:
@@ -54,6 +59,7 @@ class Macros:
     def __init__(self, env: Any, of: Guide) -> None:
         self.env = env
         self.guide = of
+        self.problems = check.problems(of)
         self.sources: dict[str, list[str]] = {}
         self.modules: dict[str, types.ModuleType] = {}
 
@@ -71,9 +77,7 @@ class Macros:
 
         `highlight` names lines by a text in them or by a region, never by number.
         """
-        snippet = self.guide.snippets.get(path)
-        if snippet is None or (region and region not in snippet.regions):
-            return self._block(self._mistake(path))
+        snippet = self.guide.snippets[path]
         code = snippet.show(region)
         heading = title or (f"{snippet.path} · {region}" if region else snippet.path)
         names = [highlight] if isinstance(highlight, str) else highlight or []
@@ -95,7 +99,7 @@ class Macros:
                 lines += [f'??? example "{path.removeprefix(folder)}"', ""]
                 inner = [*_fence(snippet.text, snippet.language, path, []), "", *self._proof_line(snippet)]
                 lines += [f"    {line}" if line else "" for line in inner] + [""]
-        return self._block(lines or self._mistake(folder))
+        return self._block(lines)
 
     def proven(self, *names: str) -> str:
         """Mark a sentence as proven: a small link to the test, which says what it ran on."""
@@ -113,9 +117,7 @@ class Macros:
 
     def compute(self, path: str, function: str, *args: Any, **kwargs: Any) -> str:
         """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
-        snippet = self.guide.snippets.get(path)
-        if snippet is None:
-            return " ".join(self._mistake(path))
+        snippet = self.guide.snippets[path]
         if path not in self.modules:
             module = types.ModuleType(Path(path).stem)
             exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)  # noqa: S102
@@ -140,7 +142,7 @@ class Macros:
             runs = self.guide.ledger.of_proof(name)
             ran = f"{stacks(runs)} · {newest(runs)}" if runs else "not proven at its present digest"
             shown = sorted({path for run in runs for path in run.snippets})
-            lines += [f"### `{name}` {{ #{name} }}", "", *_docstring(self.guide.root, proof.path, name), ""]
+            lines += [f"### `{name}` {{ #{name} }}", "", proof.says, ""]
             lines += [f"{ran} · `{proof.path}:{proof.line}`", "{ .proof }", ""]
             if shown:
                 lines += ["Runs " + ", ".join(f"`{path}`" for path in shown) + ".", "{ .proof }", ""]
@@ -149,8 +151,6 @@ class Macros:
     def matrix(self, tests: str, *components: str) -> str:
         """Show which proofs of a module or folder passed on which versions of these parts of a stack."""
         chosen = self.guide.proofs_in(tests)
-        if not chosen:
-            return self._block(self._mistake(tests))
         outcomes: dict[tuple[str, ...], dict[str, set[str]]] = {}
         for run in self.guide.ledger.runs:
             if run.proof in {proof.name for proof in chosen} and set(components) <= set(run.stack):
@@ -158,8 +158,7 @@ class Macros:
                 outcomes.setdefault(stack, {}).setdefault(run.proof, set()).add(run.outcome)
         rows: list[dict[str, Any]] = []
         for proof in chosen:
-            says = " ".join(_docstring(self.guide.root, proof.path, proof.name))
-            first = re.split(r"(?<=\.)\s", says)[0].replace("|", "\\|")
+            first = re.split(r"(?<=\.)\s", proof.says)[0].replace("|", "\\|")
             name = proof.name.removeprefix("test_").replace("_", " ").capitalize()
             row = {"What was seen": f"[{name}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
             for stack in sorted(outcomes, key=lambda versions: [_order(version) for version in versions]):
@@ -167,6 +166,34 @@ class Macros:
                 row[heading] = _cell(outcomes[stack].get(proof.name, set()))
             rows.append(row)
         return self._block(table(rows))
+
+    # ---- what mistakes give instead ----------------------------------------------------------------------
+
+    def with_mistakes(self, markdown: str) -> str:
+        """Return the Markdown of the page being rendered, with what is wrong with it in its place."""
+        path = f"{pages.FOLDER}/{self._page()}"
+        for page in self.guide.pages:
+            if page.path == path and (text := mistakes.shown(page, self.guide, self.problems)) != page.text:
+                self.sources[self._page()] = text.splitlines()
+                return text
+        return markdown
+
+    def calls(self) -> dict[str, Callable[..., str]]:
+        """Return the macros by their names."""
+        return {name: self._safely(getattr(self, name)) for name in pages.MACROS}
+
+    def _safely(self, macro: Callable[..., str]) -> Callable[..., str]:
+        """Return a macro that says on the page what it would raise: a function in a snippet may be broken."""
+
+        def call(*args: Any, **kwargs: Any) -> str:
+            try:
+                return macro(*args, **kwargs)
+            except Exception as error:
+                problem = Problem(f"{pages.FOLDER}/{self._page()}", self._line(), f"{type(error).__name__}: {error}")
+                log.warning("%s", problem)
+                return f"**{mistakes.plain(str(problem))}**"
+
+        return call
 
     # ---- how they are put on the page --------------------------------------------------------------------
 
@@ -193,14 +220,6 @@ class Macros:
         indent = text[: len(text) - len(text.lstrip())]
         first, *rest = lines
         return "\n".join([first, *(indent + row if row else "" for row in rest)])
-
-    def _mistake(self, path: str) -> list[str]:
-        """Return an admonition that shows in place what the strict build refuses."""
-        page = f"{pages.FOLDER}/{self._page()}"
-        found = [p for p in check.problems(self.guide) if (p.path, p.line) == (page, self._line())]
-        found = found or [p for p in self.guide.broken if p.path == f"{snippets.FOLDER}/{path}"]
-        said = found or [Problem(page, self._line(), f"{path} cannot be shown")]
-        return ['!!! failure "This block is broken"', *(f"    {problem}" for problem in said)]
 
     def _page(self) -> str:
         """Return the path of the page being rendered, from docs/."""
@@ -278,9 +297,3 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> list[str]
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
     options = f' title="{title}"' + (f' hl_lines="{" ".join(map(str, marked))}"' if marked else "")
     return [f"{ticks}{language}{options}", *code.rstrip("\n").splitlines(), ticks]
-
-
-def _docstring(root: Path, path: str, name: str) -> list[str]:
-    tree = ast.parse((root / path).read_text(encoding="utf-8"))
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    return [ast.get_docstring(node) or "" for node in functions]

@@ -8,10 +8,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from jinja2 import nodes
 
 from proven import ROOT
@@ -36,8 +38,8 @@ OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs finds it.
-FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
+# As MkDocs finds it, with the empty lines after it, which it drops too.
+FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def front_matter_lines(text: str) -> int:
     return match[0].count("\n") if match else 0
 
 
+@cache  # `make serve` asks again for every page when one was edited
 def parse(path: str, text: str) -> Page:
     """Find a page's macro calls, and whatever else a template's language would make of it."""
     skipped = front_matter_lines(text)
@@ -84,8 +87,9 @@ def parse(path: str, text: str) -> Page:
         for number, line in enumerate(lines[:skipped], start=1)
         if "{{" in line or "{%" in line
     ]
+    problems += _front_matter(path, text)
     try:
-        found = list(_calls(path, TEMPLATES.parse(_visible(body))))
+        found = list(_calls(path, TEMPLATES.parse(visible(body))))
     except jinja2.TemplateSyntaxError as error:
         found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
     calls = tuple(part for part in found if isinstance(part, Call))
@@ -108,7 +112,18 @@ def _read(file: Path, path: str) -> Page:
         return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
 
 
-def _visible(text: str) -> str:
+def _front_matter(path: str, text: str) -> Iterator[Problem]:
+    """Check the YAML at the head of a page: what MkDocs cannot read it shows to the reader."""
+    if match := FRONT_MATTER.match(text):
+        try:
+            if not isinstance(yaml.safe_load(match[1]), dict):
+                yield Problem(path, 1, "the front matter holds no names with values: write them as 'title: Home'")
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 2 if error.problem_mark else 1
+            yield Problem(path, line, f"the front matter is not YAML: {error.problem}")
+
+
+def visible(text: str) -> str:
     """Return a page without its comments, each line where it was: what stands in one shows a reader nothing."""
     return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
 
