@@ -16,6 +16,7 @@ import inspect
 import logging
 import posixpath
 import re
+import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -189,7 +190,9 @@ class Macros:
             try:
                 return macro(*args, **kwargs)
             except Exception as error:
-                problem = Problem(f"{pages.FOLDER}/{self._page()}", self._line(), f"{type(error).__name__}: {error}")
+                at = traceback.extract_tb(error.__traceback__)[-1]
+                message = f"{type(error).__name__} at {at.filename}:{at.lineno}: {error}"
+                problem = Problem(f"{pages.FOLDER}/{self._page()}", self._line(), message)
                 log.warning("%s", problem)
                 return f"**{mistakes.plain(str(problem))}**"
 

@@ -8,8 +8,6 @@ from proven.guide import Guide
 from proven.pages import Page
 from proven.problems import Problem
 
-TEMPLATE = re.compile(r"\{[{%#]")
-
 
 def shown(page: Page, of: Guide, found: Iterable[Problem]) -> str:
     """Return a page's text with each of its mistakes in its place, and below its title what concerns every page.
@@ -20,12 +18,13 @@ def shown(page: Page, of: Guide, found: Iterable[Problem]) -> str:
     everywhere = [p for p in of.broken if not p.path.startswith(f"{snippets.FOLDER}/")]
     lines = []
     for number, line in enumerate(_lines(page), start=1):
-        indent = line[: len(line) - len(line.lstrip())]
         if number in told:
+            indent = line[: len(line) - len(line.lstrip())]
             lines += [indent + row if row else "" for row in box(told[number])]
-            # A block that was typed by hand stays below what is said of it.
-            line = indent + plain(line.strip()) if TEMPLATE.search(line) else line
-        lines.append(line)
+            # What a template's language would read is shown as it was typed; all else is shown as ever.
+            lines.append(indent + plain(line.strip()) if pages.TEMPLATE.search(line) else line)
+        else:
+            lines.append(line)
         if everywhere and line.startswith("# "):
             lines += box(everywhere)
             everywhere = []
@@ -44,24 +43,17 @@ def plain(text: str) -> str:
 
 def _by_line(page: Page, found: Iterable[Problem]) -> dict[int, list[Problem]]:
     """Return what is wrong with a page, by line; a snippet that cannot be read is told of where it is shown."""
+    lines = _lines(page)
     told: dict[int, list[Problem]] = {}
     for problem in found:
-        if problem.path == page.path:
-            told.setdefault(problem.line, []).append(problem)
-        for path, call in page.shown():
-            if guide.covers(path, problem.path.removeprefix(f"{snippets.FOLDER}/")):
-                told.setdefault(call.line, []).append(problem)
-    lines = _lines(page)
-    for line in told:
-        lines[line - 1] = ""
-    # Jinja stops at the first mistake. Without its line there may be another.
-    while rest := pages.parse(page.path, "\n".join(lines)).problems:
-        for problem in rest:
-            # What is never closed may be noticed far below.
-            line = next(n for n in range(min(problem.line, len(lines)), 0, -1) if TEMPLATE.search(lines[n - 1]))
-            told.setdefault(line, []).append(problem)
-            lines[line - 1] = ""
+        shown = [call.line for path, call in page.shown() if guide.covers(path, _snippet(problem))]
+        for line in [problem.line] if problem.path == page.path else shown:
+            told.setdefault(pages.opening(lines, line), []).append(problem)
     return told
+
+
+def _snippet(problem: Problem) -> str:
+    return problem.path.removeprefix(f"{snippets.FOLDER}/")
 
 
 def _lines(page: Page) -> list[str]:

@@ -36,6 +36,7 @@ SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TEMPLATE = re.compile(r"\{[{%#]")
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
 # As MkDocs finds it, with the empty lines after it, which it drops too.
@@ -88,10 +89,15 @@ def parse(path: str, text: str) -> Page:
         if "{{" in line or "{%" in line
     ]
     problems += _front_matter(path, text)
-    try:
-        found = list(_calls(path, TEMPLATES.parse(visible(body))))
-    except jinja2.TemplateSyntaxError as error:
-        found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
+    lines = visible(body).splitlines()
+    while True:
+        try:
+            found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
+            break
+        except jinja2.TemplateSyntaxError as error:
+            line = _wrong(lines, error)
+            problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
+            lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
     return Page(path, body, calls, tuple(problems))
@@ -110,6 +116,25 @@ def _read(file: Path, path: str) -> Page:
         return parse(path, file.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+
+
+def opening(lines: list[str], line: int) -> int:
+    """Return the line on which that begins which a template's language made of a line; it may be far above."""
+    before = "\n".join(lines[: line - 1])
+    begun, ended = (max(before.rfind(mark) for mark in marks) for marks in (("{{", "{%", "{#"), ("}}", "%}", "#}")))
+    if begun > ended:
+        return before.count("\n", 0, begun) + 1
+    return line
+
+
+def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
+    """Return the line that is to blame for an error, which Jinja may notice only where the page ends."""
+    statements = [number for number, line in enumerate(lines, start=1) if "{%" in line]
+    if "end of template" in str(error.message) and statements:
+        return statements[-1]
+    line = opening(lines, error.lineno)
+    above = [number for number, text in enumerate(lines, start=1) if TEMPLATE.search(text) and number <= line]
+    return above[-1] if above else line
 
 
 def _front_matter(path: str, text: str) -> Iterator[Problem]:

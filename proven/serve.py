@@ -41,17 +41,18 @@ ARTICLE = re.compile(r"<article\b[^>]*>|<body\b[^>]*>")
 
 
 class Site:
-    """The site, built again and again, each time into a folder of its own; the server shows the last one."""
+    """The site, built again and again, each time into a folder of its own."""
 
     def __init__(self, folder: Path, address: str) -> None:
         """Make a folder's site. Raises ClickException where mkdocs.yml is wrong."""
         self.folder = folder
         self.address = address
-        self.good = Path(tempfile.mkdtemp(dir=folder))  # where the last build is that succeeded
+        self.shown = folder / "shown"  # a link to one of them: the server knows it by one name
+        self.good = Path(tempfile.mkdtemp(dir=folder))  # the last that succeeded
         self.engine = edited()
         config = self._configuration(self.good)
         # It looks for edits more often than MkDocs does, which would wait half a second.
-        self.server = LiveReloadServer(self.build, *config.dev_addr, root=str(self.good), polling_interval=0.2)
+        self.server = LiveReloadServer(self.build, *config.dev_addr, root=str(self.shown), polling_interval=0.2)
         self.server.error_handler = self._error
         local = ROOT / LOCAL
         local.parent.mkdir(exist_ok=True)
@@ -77,9 +78,11 @@ class Site:
             tell(target, why)
         else:
             self.good = target
-        self.server.root = str(target)
+        link = self.folder / "next"
+        link.symlink_to(target)
+        link.replace(self.shown)
         for old in self.folder.iterdir():
-            if old not in (target, self.good):
+            if old not in (self.shown, target, self.good):
                 shutil.rmtree(old)
 
     def _configuration(self, target: Path) -> MkDocsConfig:
@@ -88,7 +91,7 @@ class Site:
         return config
 
     def _error(self, code: int) -> bytes | None:
-        page = Path(self.server.root, f"{code}.html")
+        page = self.shown / f"{code}.html"
         return page.read_bytes() if page.exists() else None
 
 
@@ -159,13 +162,14 @@ def main(address: str = ADDRESS) -> None:
         try:
             site = Site(Path(folder), address)
             site.build()
-            site.server.serve()
+            try:
+                site.server.serve()
+            finally:
+                site.server.shutdown()
         except KeyboardInterrupt:
             pass
         except (ClickException, OSError) as error:
             sys.exit(f"serve: {error}")
-        finally:
-            site.server.shutdown()
 
 
 if __name__ == "__main__":
