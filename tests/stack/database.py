@@ -105,9 +105,7 @@ class Database:
 class Role:
     """A login role with a password of its own, for as long as the proof runs."""
 
-    def __init__(
-        self, server: Server, options: str = "", connection: psycopg.Connection[tuple] | None = None
-    ) -> None:
+    def __init__(self, server: Server, options: str = "", connection: psycopg.Connection[tuple] | None = None) -> None:
         """Make one, over a superuser's connection where there is one already."""
         self.name = server.prefix + secrets.token_hex(6)
         self.password = secrets.token_hex(16)

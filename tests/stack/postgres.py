@@ -199,7 +199,7 @@ def _template() -> Path:
             _own(scratch.folder)
             options = ["--no-sync", "--no-locale", "--encoding=UTF8", "--username=postgres", "--wal-segsize=1"]
             run("initdb", *options, "--auth-local=trust", "--auth-host=scram-sha-256")
-            # To copy a file costs more than what is in it. Half of them nobody misses: template0's, and free space maps.
+            # To copy a file costs more than its bytes. Half of them nobody misses: template0's, and free space maps.
             drop = "update pg_database set datistemplate = false where datname = 'template0'\ndrop database template0\n"
             run("postgres", "--single", "postgres", script=drop + "vacuum full\n")
             run("postgres", "--single", "template1", script="vacuum full\n")
