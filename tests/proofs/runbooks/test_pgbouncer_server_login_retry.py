@@ -68,6 +68,7 @@ def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     assert stop_and_fail(started, bouncer, database) == ["query_wait_timeout", text()]
     bring_back(started, database)
     assert "server running for" in database.psql(load("postgres/who_closes.sql"))
+    until("psql's session is gone", lambda: not database.backends())
     assert ask(bouncer, database) == text()
     assert database.backends() == []
     (row,) = [r for r in console(bouncer, load("pgbouncer_console/limits.sql")).splitlines() if "login_retry" in r]
