@@ -153,7 +153,8 @@ class Cluster:
 
     def _answers(self, port: int) -> bool:
         try:
-            self._on(port).connect().close()
+            # Its first session writes down what each next one reads; a database that is made after it has a copy.
+            self._on(port).connect("template1").close()
         except psycopg.OperationalError:
             return False
         return True
