@@ -19,7 +19,7 @@ help: ## say what there is
 
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
 	@$(PYTHON) -m setup.environment site
-	$(BIN)/mkdocs serve --dev-addr $(ADDRESS)
+	$(BIN)/python -m proven.serve $(ADDRESS)
 
 test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
 	@$(PGBOUNCER)

@@ -14,10 +14,12 @@ Read it in this order; each module imports only the ones above it:
     digests.py        every digest that a snippet has had
     catalogue.py      the manifest of all snippets, the raw files and archives that are published with it
     check.py          every mistake that can be found without running anything
+    mistakes.py       a mistake, shown on the page in its place
     plain.py          a page's Markdown for those who read no HTML
     macros.py         what pages may call
     cards.py          the picture that a link to a page shows where it is shared
     publish.py        what a built site holds beside its pages
+    serve.py          the site while it is written
     pytest_plugin.py  what joins a test run to the ledger and to the pages
 """
 

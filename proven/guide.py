@@ -13,7 +13,7 @@ from proven.snippets import Snippet
 
 @dataclass(frozen=True)
 class Guide:
-    """Everything that pages and checks ask about. `broken` holds what made a snippet unreadable."""
+    """Everything that pages and checks ask about. `broken` says what could not be read."""
 
     root: Path
     snippets: dict[str, Snippet]
@@ -59,7 +59,12 @@ def read(root: Path = ROOT) -> Guide:
         except UnicodeDecodeError:
             broken.append(Problem(f"{snippets.FOLDER}/{path}", 1, "not UTF-8 text: a snippet is something to read"))
     tests = proofs.read_all(root)
-    history = ledger.read(root)
+    broken += proofs.broken(root)
+    try:
+        history = ledger.read(root)
+    except ProblemError as error:
+        history = Ledger([])
+        broken.append(error.problem)
     return Guide(
         root,
         found,

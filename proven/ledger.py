@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from proven import ROOT, proofs
+from proven.problems import ProblemError
 from proven.proofs import Proof
 from proven.snippets import Snippet
 
@@ -44,6 +45,9 @@ class Ledger:
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
+        self._by_proof: dict[str, list[Run]] = {}
+        for run in runs:
+            self._by_proof.setdefault(run.proof, []).append(run)
 
     def current(self, proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> "Ledger":
         """Return only what is bound to present digests: a proof or snippet that was edited has no runs."""
@@ -60,7 +64,7 @@ class Ledger:
 
     def of_proof(self, name: str) -> list[Run]:
         """Return the runs of one proof, all its cases and stacks; nothing where any of them failed."""
-        runs = [run for run in self.runs if run.proof == name]
+        runs = self._by_proof.get(name, [])
         return runs if all(run.outcome == "passed" for run in runs) else []
 
     def of_snippet(self, path: str) -> list[Run]:
@@ -70,9 +74,21 @@ class Ledger:
 
 
 def load(file: Path) -> list[Run]:
-    """Return the runs that a ledger file holds; none where there is no such file."""
+    """Return the runs that a ledger file holds; none where there is no such file.
+
+    Raises ProblemError where something else is in it.
+    """
     if not file.exists():
         return []
+    try:
+        return _parse(file)
+    except (ValueError, TypeError) as error:
+        path = COMMITTED if file.match(COMMITTED) else LOCAL
+        message = f"the ledger cannot be read ({error}): restore it, or delete it and run make record"
+        raise ProblemError(path, getattr(error, "lineno", 1), message) from error
+
+
+def _parse(file: Path) -> list[Run]:
     return [Run(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
 
 
@@ -125,7 +141,7 @@ def collect(files: list[Path], root: Path = ROOT) -> int:
         if not file.exists():
             raise ValueError(f"{file}: no such ledger; make test writes {LOCAL}, make matrix too")
         try:
-            runs += load(file)
+            runs += _parse(file)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{file}: not a ledger ({error}); make test writes one to {LOCAL}") from error
     write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read_all(root))

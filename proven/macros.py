@@ -13,18 +13,19 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
 """
 
-import ast
 import inspect
 import logging
 import posixpath
 import re
+import traceback
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from proven import ROOT, catalogue, check, guide, pages, snippets, transcripts
+from proven import ROOT, catalogue, check, guide, mistakes, pages, snippets, transcripts
 from proven.evidence import LEVELS
 from proven.guide import Guide
 from proven.ledger import Run
@@ -43,11 +44,16 @@ log = logging.getLogger("mkdocs.proven")
 def define_env(env: Any) -> None:
     """Register the macros: mkdocs-macros calls this once a build, Zensical once a page."""
     of = guide.read(ROOT)
-    for problem in check.problems(of):
+    env.proven = Macros(env, of)
+    for problem in env.proven.problems:
         log.warning("%s", problem)
-    site = Macros(env, of)
-    for name in pages.MACROS:
-        env.macro(getattr(site, name), name)
+    for name, macro in env.proven.calls().items():
+        env.macro(macro, name)
+
+
+def on_pre_page_macros(env: Any) -> None:
+    """Show a page's mistakes in their places: mkdocs-macros calls this before it renders a page."""
+    env.markdown = env.proven.with_mistakes(env.markdown)
 
 
 def on_post_build(env: Any) -> None:
@@ -63,6 +69,7 @@ class Macros:
     def __init__(self, env: Any, of: Guide) -> None:
         self.env = env
         self.guide = of
+        self.problems = check.problems(of)
         self.sources: dict[str, list[str]] = {}
         self.modules: dict[str, types.ModuleType] = {}
 
@@ -80,9 +87,7 @@ class Macros:
 
         `highlight` names lines by a text in them or by a region, never by number.
         """
-        snippet = self.guide.snippets.get(path)
-        if snippet is None or (region and region not in snippet.regions):
-            return self._block(self._mistake(path))
+        snippet = self.guide.snippets[path]
         code = snippet.show(region)
         heading = title or (f"{snippet.path} · {region}" if region else snippet.path)
         names = [highlight] if isinstance(highlight, str) else highlight or []
@@ -104,7 +109,7 @@ class Macros:
                 lines += [f'??? example "{path.removeprefix(folder)}"', ""]
                 inner = [*_fence(snippet.text, snippet.language, path, []), "", *self._proof_line(snippet)]
                 lines += [f"    {line}" if line else "" for line in inner] + [""]
-        return self._block(lines or self._mistake(folder))
+        return self._block(lines)
 
     def proven(self, *names: str) -> str:
         """Mark a sentence as proven: a small link to the test, which says what it ran on."""
@@ -122,9 +127,7 @@ class Macros:
 
     def compute(self, path: str, function: str, *args: Any, **kwargs: Any) -> str:
         """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
-        snippet = self.guide.snippets.get(path)
-        if snippet is None:
-            return " ".join(self._mistake(path))
+        snippet = self.guide.snippets[path]
         if path not in self.modules:
             module = types.ModuleType(Path(path).stem)
             exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)  # noqa: S102
@@ -149,7 +152,7 @@ class Macros:
             runs = self.guide.ledger.of_proof(name)
             ran = f"{stacks(runs)} · {newest(runs)}" if runs else "not proven at its present digest"
             shown = sorted({path for run in runs for path in run.snippets})
-            lines += [f"### `{name}` {{ #{name} }}", "", *_docstring(self.guide.root, proof.path, name), ""]
+            lines += [f"### `{name}` {{ #{name} }}", "", proof.says, ""]
             lines += [f"{ran} · `{proof.path}:{proof.line}`", "{ .proof }", ""]
             if shown:
                 lines += ["Runs " + ", ".join(f"`{path}`" for path in shown) + ".", "{ .proof }", ""]
@@ -161,8 +164,6 @@ class Macros:
         Of parts that stand in for each other the first counts: "psycopg2|psycopg". A proof that met none is left out.
         """
         chosen = self.guide.proofs_in(tests)
-        if not chosen:
-            return self._block(self._mistake(tests))
         names = {proof.name for proof in chosen}
         met = {run.proof for run in self.guide.history.runs if run.proof in names and _column(run.stack, components)}
         outcomes: dict[Column, dict[str, set[str]]] = {}
@@ -173,8 +174,7 @@ class Macros:
         columns = sorted(outcomes, key=lambda parts: [(name, _order(version)) for name, version in parts])
         rows: list[dict[str, Any]] = []
         for proof in [proof for proof in chosen if proof.name in met] or chosen:
-            says = " ".join(_docstring(self.guide.root, proof.path, proof.name))
-            first = re.split(r"(?<=\.)\s", says)[0].replace("|", "\\|")
+            first = re.split(r"(?<=\.)\s", proof.says)[0].replace("|", "\\|")
             name = proof.name.removeprefix("test_").replace("_", " ").capitalize()
             row = {"What was seen": f"[{name}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
             for column in columns:
@@ -203,6 +203,36 @@ class Macros:
         # An empty line would end the block for Markdown.
         return self._block([line for line in html.splitlines() if line.strip()])
 
+    # ---- what mistakes give instead ----------------------------------------------------------------------
+
+    def with_mistakes(self, markdown: str) -> str:
+        """Return the Markdown of the page being rendered, with what is wrong with it in its place."""
+        path = f"{pages.FOLDER}/{self._page()}"
+        for page in self.guide.pages:
+            if page.path == path and (text := mistakes.shown(page, self.guide, self.problems)) != page.text:
+                self.sources[self._page()] = text.splitlines()
+                return text
+        return markdown
+
+    def calls(self) -> dict[str, Callable[..., str]]:
+        """Return the macros by their names."""
+        return {name: self._safely(getattr(self, name)) for name in pages.MACROS}
+
+    def _safely(self, macro: Callable[..., str]) -> Callable[..., str]:
+        """Return a macro that says on the page what it would raise: a function in a snippet may be broken."""
+
+        def call(*args: Any, **kwargs: Any) -> str:
+            try:
+                return macro(*args, **kwargs)
+            except Exception as error:
+                at = traceback.extract_tb(error.__traceback__)[-1]
+                message = f"{type(error).__name__} at {at.filename}:{at.lineno}: {error}"
+                problem = Problem(f"{pages.FOLDER}/{self._page()}", self._line(), message)
+                log.warning("%s", problem)
+                return f"**{mistakes.plain(str(problem))}**"
+
+        return call
+
     # ---- how they are put on the page --------------------------------------------------------------------
 
     def _proof_line(self, snippet: Snippet) -> list[str]:
@@ -228,14 +258,6 @@ class Macros:
         indent = text[: len(text) - len(text.lstrip())]
         first, *rest = lines
         return "\n".join([first, *(indent + row if row else "" for row in rest)])
-
-    def _mistake(self, path: str) -> list[str]:
-        """Return an admonition that shows in place what the strict build refuses."""
-        page = f"{pages.FOLDER}/{self._page()}"
-        found = [p for p in check.problems(self.guide) if (p.path, p.line) == (page, self._line())]
-        found = found or [p for p in self.guide.broken if p.path == f"{snippets.FOLDER}/{path}"]
-        said = found or [Problem(page, self._line(), f"{path} cannot be shown")]
-        return ['!!! failure "This block is broken"', *(f"    {problem}" for problem in said)]
 
     def _page(self) -> str:
         """Return the path of the page being rendered, from docs/."""
@@ -337,9 +359,3 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> list[str]
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
     options = f' title="{title}"' + (f' hl_lines="{" ".join(map(str, marked))}"' if marked else "")
     return [f"{ticks}{language}{options}", *code.rstrip("\n").splitlines(), ticks]
-
-
-def _docstring(root: Path, path: str, name: str) -> list[str]:
-    tree = ast.parse((root / path).read_text(encoding="utf-8"))
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    return [ast.get_docstring(node) or "" for node in functions]

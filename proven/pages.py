@@ -8,10 +8,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from jinja2 import nodes
 
 from proven import ROOT
@@ -35,10 +37,11 @@ SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TEMPLATE = re.compile(r"\{[{%#]")
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs finds it.
-FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
+# As MkDocs finds it, with the empty lines after it, which it drops too.
+FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
 
 DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
@@ -89,6 +92,7 @@ def front_matter_lines(text: str) -> int:
     return match[0].count("\n") if match else 0
 
 
+@cache  # `make serve` asks again for every page when one was edited
 def parse(path: str, text: str) -> Page:
     """Find a page's macro calls, and whatever else a template's language would make of it."""
     skipped = front_matter_lines(text)
@@ -99,10 +103,16 @@ def parse(path: str, text: str) -> Page:
         for number, line in enumerate(lines[:skipped], start=1)
         if "{{" in line or "{%" in line
     ]
-    try:
-        found = list(_calls(path, TEMPLATES.parse(_visible(body))))
-    except jinja2.TemplateSyntaxError as error:
-        found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
+    problems += _front_matter(path, text)
+    lines = visible(body).splitlines()
+    while True:
+        try:
+            found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
+            break
+        except jinja2.TemplateSyntaxError as error:
+            line = _wrong(lines, error)
+            problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
+            lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
     description = DESCRIPTION.search("\n".join(lines[:skipped]))
@@ -124,7 +134,37 @@ def _read(file: Path, path: str) -> Page:
         return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
 
 
-def _visible(text: str) -> str:
+def opening(lines: list[str], line: int) -> int:
+    """Return the line on which that begins which a template's language made of a line; it may be far above."""
+    before = "\n".join(lines[: line - 1])
+    begun, ended = (max(before.rfind(mark) for mark in marks) for marks in (("{{", "{%", "{#"), ("}}", "%}", "#}")))
+    if begun > ended:
+        return before.count("\n", 0, begun) + 1
+    return line
+
+
+def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
+    """Return the line that is to blame for an error, which Jinja may notice only where the page ends."""
+    statements = [number for number, line in enumerate(lines, start=1) if "{%" in line]
+    if "end of template" in str(error.message) and statements:
+        return statements[-1]
+    line = opening(lines, error.lineno)
+    above = [number for number, text in enumerate(lines, start=1) if TEMPLATE.search(text) and number <= line]
+    return above[-1] if above else line
+
+
+def _front_matter(path: str, text: str) -> Iterator[Problem]:
+    """Check the YAML at the head of a page: what MkDocs cannot read it shows to the reader."""
+    if match := FRONT_MATTER.match(text):
+        try:
+            if not isinstance(yaml.safe_load(match[1]), dict):
+                yield Problem(path, 1, "the front matter holds no names with values: write them as 'title: Home'")
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 2 if error.problem_mark else 1
+            yield Problem(path, line, f"the front matter is not YAML: {error.problem}")
+
+
+def visible(text: str) -> str:
     """Return a page without its comments, each line where it was: what stands in one shows a reader nothing."""
     return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
 

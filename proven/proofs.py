@@ -3,9 +3,11 @@
 import ast
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from proven import ROOT
+from proven.problems import Problem
 
 FOLDER = "tests/proofs"
 
@@ -18,6 +20,7 @@ class Proof:
     path: str
     line: int
     digest: str
+    says: str  # its docstring
     strings: frozenset[str]
 
 
@@ -28,15 +31,25 @@ def read_all(root: Path = ROOT) -> dict[str, Proof]:
 
 def listing(root: Path = ROOT) -> list[Proof]:
     """Return every proof, in the order of files and lines."""
-    return [proof for file in sorted((root / FOLDER).rglob("test_*.py")) for proof in _in_file(file, root)]
+    return [part for part in _parts(root) if isinstance(part, Proof)]
 
 
-def _in_file(file: Path, root: Path) -> list[Proof]:
-    source = file.read_text(encoding="utf-8")
+def broken(root: Path = ROOT) -> list[Problem]:
+    """Return what keeps proofs from being read."""
+    return [part for part in _parts(root) if isinstance(part, Problem)]
+
+
+def _parts(root: Path) -> list[Proof | Problem]:
+    files = sorted((root / FOLDER).rglob("test_*.py"))
+    return [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
+
+
+@cache  # `make serve` asks again for every file when one was edited
+def _in_file(path: str, source: str) -> list[Proof | Problem]:
     try:
         tree = ast.parse(source)
-    except SyntaxError:
-        return []  # pytest and ruff say so, with the line
+    except SyntaxError as error:
+        return [Problem(path, error.lineno or 1, f"no proof in here can be read: {error.msg}")]
     lines = source.splitlines()
     constants = {
         target.id: node.value
@@ -45,7 +58,7 @@ def _in_file(file: Path, root: Path) -> list[Proof]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found = []
+    found: list[Proof | Problem] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
@@ -53,9 +66,10 @@ def _in_file(file: Path, root: Path) -> list[Proof]:
             found.append(
                 Proof(
                     node.name,
-                    file.relative_to(root).as_posix(),
+                    path,
                     node.lineno,
                     hashlib.sha256(text.encode()).hexdigest(),
+                    ast.get_docstring(node) or "",
                     frozenset(_strings(node, constants)),
                 )
             )

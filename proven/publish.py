@@ -48,7 +48,7 @@ def render(page: Page, of: Guide) -> str:
     env: Any = SimpleNamespace(page=SimpleNamespace(path=page.path.removeprefix(f"{pages.FOLDER}/")))
     calls = macros.Macros(env, of)
     template = pages.TEMPLATES.from_string(page.text.lstrip("\n"))
-    return template.render({name: getattr(calls, name) for name in pages.MACROS})
+    return template.render(calls.calls())
 
 
 def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iterator[str]:

@@ -12,6 +12,7 @@ The comment lines are never shown, downloaded, run or counted in the digest.
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pygments.lexers import get_lexer_for_filename
@@ -91,6 +92,7 @@ class Snippet:
         return self.source_lines[max(0, min(line, len(self.source_lines)) - 1)]
 
 
+@cache  # Pygments looks through all that it knows
 def language(path: str) -> str:
     """Return the name by which Pygments knows the language of a file, "text" where it knows none."""
     name = Path(path).name

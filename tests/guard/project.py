@@ -3,7 +3,9 @@
 import shutil
 from pathlib import Path
 
-from proven import ROOT, check, guide
+import yaml
+
+from proven import ROOT, check, configuration, guide
 
 FILES = {
     "docs/index.md": """\
@@ -37,6 +39,18 @@ def make(root: Path, changes: dict[str, str] | None = None) -> Path:
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+    return root
+
+
+def make_site(root: Path, changes: dict[str, str] | None = None) -> Path:
+    """Write the project with an engine of its own, and have its site in MkDocs' plainest theme; return the folder."""
+    make(root, changes)
+    shutil.copytree(ROOT / "proven", root / "proven", ignore=shutil.ignore_patterns("__pycache__"))
+    site = configuration.parse((ROOT / configuration.FILE).read_text(encoding="utf-8"))
+    plain = {"site_name": "Case", "theme": "mkdocs", "use_directory_urls": True}
+    macros = [plugin for plugin in site["plugins"] if "macros" in plugin]
+    kept = {key: site[key] for key in ("markdown_extensions", "validation", "watch")}
+    (root / "mkdocs.yml").write_text(yaml.dump({**plain, **kept, "plugins": macros}), encoding="utf-8")
     return root
 
 

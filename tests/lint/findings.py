@@ -9,10 +9,11 @@ import pytest
 from proven import ROOT
 from proven.problems import Problem, report
 
-# The two ways in which tools name a place: as compilers do, and as GitHub Actions reads it.
+# The ways in which tools name a place: as compilers do, as GitHub Actions reads it, and within a file by its keys.
 PLACES = (
     re.compile(r"^(?:ERROR )?(?P<path>[^\s:]+):(?P<line>\d+)(?::[\d-]+)*:? *(?P<message>.+)$"),
     re.compile(r"^::(?:error|warning|notice) .*?file=(?P<path>[^,:]+),line=(?P<line>\d+).*?::(?P<message>.+)$"),
+    re.compile(r"^ *(?P<path>[^\s:]+)::(?P<message>\$.+)$"),
 )
 
 
@@ -24,7 +25,7 @@ def parse(output: str, root: Path = ROOT) -> list[Problem]:
         if match:
             path = Path(match["path"])
             name = path.relative_to(root) if path.is_relative_to(root) else path
-            found.append(Problem(name.as_posix(), int(match["line"]), match["message"]))
+            found.append(Problem(name.as_posix(), int(match.groupdict().get("line", 1)), match["message"]))
     return found
 
 

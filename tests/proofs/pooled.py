@@ -126,7 +126,7 @@ def reader(cluster: Callable[..., Cluster], name: str) -> Iterator[Setup]:
     try:
         yield made
     finally:
-        made.database.admin.close()
+        made.database.leave()
         started.stop()
 
 

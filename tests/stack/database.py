@@ -6,7 +6,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -29,8 +29,8 @@ class Database:
     def __init__(self, server: Server, template: str = "template1", owner: "Role | None" = None) -> None:
         self.server = server
         self.name = server.prefix + secrets.token_hex(6)
-        self.role = owner or Role(server)
         with server.connect() as connection:
+            self.role = owner or Role(server, connection=connection)
             # Since PostgreSQL 15 the default writes every page to the log; a copy of the files costs a sixth of it.
             copy = sql.SQL("strategy file_copy" if connection.info.server_version >= 150000 else "")
             connection.execute(
@@ -86,13 +86,17 @@ class Database:
 
     def follow(self, server: Server) -> None:
         """Go on with the same database after its server was restarted, which now listens on another port."""
+        self.leave()
+        self.server = server
+
+    def leave(self) -> None:
+        """End the superuser's session, where there was one."""
         if admin := self.__dict__.pop("admin", None):
             admin.close()
-        self.server = server
 
     def drop(self) -> None:
         """Drop the database with whoever is still connected, and its role."""
-        self.admin.close()
+        self.leave()
         with self.server.connect() as connection:  # the server may have restarted since
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(self.name)))
             self.role.drop(connection)
@@ -101,11 +105,12 @@ class Database:
 class Role:
     """A login role with a password of its own, for as long as the proof runs."""
 
-    def __init__(self, server: Server, options: str = "") -> None:
+    def __init__(self, server: Server, options: str = "", connection: psycopg.Connection[tuple] | None = None) -> None:
+        """Make one, over a superuser's connection where there is one already."""
         self.name = server.prefix + secrets.token_hex(6)
         self.password = secrets.token_hex(16)
-        with server.connect() as connection:
-            connection.execute(
+        with nullcontext(connection) if connection else server.connect() as superuser:
+            superuser.execute(
                 sql.SQL("create role {} login password {} " + options).format(  # type: ignore[arg-type]
                     sql.Identifier(self.name), sql.Literal(self.password)
                 )
