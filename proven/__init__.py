@@ -10,6 +10,10 @@ Read it in this order; each module imports only the ones above it:
     ledger.py         which proof ran which snippet, at which digest, on which stack
     evidence.py       what the running proof loads and runs
     transcripts.py    captured output, compared or recorded
+    symptoms.py       what a reader sees when something is broken, and the runbook for it
+    glossary.py       each term, explained once
+    summary.py        what proofs ran on, in a few words or in full
+    badge.py          the README's badge
     check.py          every mistake that can be found without running anything
     macros.py         what pages may call
     pytest_plugin.py  what joins a test run to the ledger and to the pages

@@ -10,6 +10,13 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
+    {{ evidence() }}                                        in one line, how much ran, on what and when
+    {{ symptom("query_wait_timeout") }}                     an error's text, by which a reader finds this runbook
+    {{ sign("Requests are slow.") }}                        the same where no error is raised
+    {{ ask() }}                                             the box into which readers paste their error
+    {{ symptoms() }}                                        every such text, with its runbook
+    {{ section() }}                                         the pages beside this one, each with what it answers
+    {{ term("server connection") }}                         a term, with its explanation from the glossary
 """
 
 import ast
@@ -21,13 +28,18 @@ import types
 from pathlib import Path
 from typing import Any
 
-from proven import ROOT, check, guide, pages, snippets, transcripts
+from proven import ROOT, check, glossary, guide, pages, snippets, summary, symptoms, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem
+from proven.proofs import Proof
 from proven.snippets import Snippet
 
 PROOFS_PAGE = "reference/proofs.md"
+ASK = "overrides/partials/ask.html"
+SCRIPT = "javascripts/symptoms.js"
+# What is on every block would only make the site's search larger.
+UNSEARCHED = "data-search-exclude"
 # MkDocs counts what this logger warns of, and a strict build fails on it.
 log = logging.getLogger("mkdocs.proven")
 
@@ -102,13 +114,13 @@ class Macros:
         marks = []
         for name in names:
             runs = self.guide.ledger.of_proof(name)
-            link = self._link(PROOFS_PAGE)
+            link = f"{self._link(PROOFS_PAGE)}#{name}"
             if runs:
-                says = f"Proven by {name} on {stacks(runs)}, {newest(runs)}"
-                marks.append(f'[✓]({link}#{name} "{says}"){{ .proven aria-label="{says}" }}')
+                says = f"Ran on {summary.in_short(runs)} · {summary.newest(runs)}"
+                marks.append(f'[✓]({link} "{says}"){{ .proven aria-label="Proof: {in_words(name)}" }}')
             else:
                 says = f"{name} has not passed since it was last edited"
-                marks.append(f'[not yet proven]({link}#{name} "{says}"){{ .unproven }}')
+                marks.append(f'[not yet proven]({link} "{says}"){{ .unproven }}')
         return "".join(marks)
 
     def compute(self, path: str, function: str, *args: Any, **kwargs: Any) -> str:
@@ -130,21 +142,85 @@ class Macros:
         return f'<figure class="picture">{line}</figure>'
 
     def proofs(self) -> str:
-        """List every proof: what it shows, where it is, and what it ran on."""
+        """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
+        by_page: dict[str, list[Proof]] = {}
+        for proof in sorted(self.guide.proofs.values(), key=lambda proof: (proof.path, proof.line)):
+            by_page.setdefault(check.page_of(proof.path), []).append(proof)
+        lines = []
+        for page in sorted((page for page in self.guide.pages if page.path in by_page), key=self.guide.place):
+            link = self._link(page.path.removeprefix(f"{pages.FOLDER}/"))
+            toll = self._toll(by_page[page.path])
+            lines += [f"## {page.title}", "", f"[The page]({link}) · {toll}", "{ .proof }", ""]
+            for proof in by_page[page.path]:
+                lines += [*self._proof(proof), ""]
+        return self._block(lines)
+
+    def left_out(self) -> str:
+        """Show which proofs were not run on some stack, and why."""
+        rows: dict[tuple[str, str], set[str]] = {}
+        for run in self.guide.ledger.not_run():
+            rows.setdefault((run.reason, summary.in_full([run]) or "any stack"), set()).add(run.proof)
+        if not rows:
+            return "Nothing was left out."
+        link = self._link(PROOFS_PAGE)
+        return self._block(
+            table(
+                [
+                    {
+                        "Why": reason,
+                        "On": stack,
+                        "Not run": "<br>".join(f"[{in_words(name)}]({link}#{name})" for name in sorted(names)),
+                    }
+                    for (reason, stack), names in sorted(rows.items())
+                ]
+            )
+        )
+
+    def evidence(self) -> str:
+        """Say in one line how much ran, on what and when."""
+        runs = self.guide.ledger.passed()
+        if not runs:
+            return "Nothing has run yet."
+        counted = f"{len({run.proof for run in runs})} proofs, {len(runs)} runs"
+        return f"{counted} · {summary.in_short(runs)} · {summary.newest(runs)}"
+
+    def symptom(self, text: str, also: bool = False) -> str:  # noqa: ARG002
+        """Show the text of an error. `also` says that another page is to be read first for it."""
+        return f"`{text}`"
+
+    def sign(self, text: str, also: bool = False) -> str:  # noqa: ARG002
+        """Show what a reader notices where no error is raised."""
+        return text
+
+    def ask(self) -> str:
+        """Show the box into which readers paste their error; symptoms.js answers."""
+        box = (self.guide.root / ASK).read_text(encoding="utf-8").strip()
+        return self._block([*box.splitlines(), f'<script type="module" src="{self._up()}{SCRIPT}"></script>'])
+
+    def symptoms(self) -> str:
+        """Show every text by which a runbook is found."""
+        rows = []
+        for symptom in symptoms.listing(self.guide):
+            links = [f"[{page.title}]({self._link(page.path.removeprefix('docs/'))})" for page in symptom.pages]
+            text = f"`{symptom.text}`" if symptom.said else symptom.text
+            rows.append({"What you see": text, "Runbook": links[0] + "".join(f", or {link}" for link in links[1:])})
+        return self._block(['<div class="texts" markdown>', "", *table(rows), "", "</div>"])
+
+    def section(self) -> str:
+        """Show the pages beside this one, in the order of the navigation, each with what it answers."""
+        here = Path(pages.FOLDER, self._page())
         lines: list[str] = []
-        page = ""
-        for name, proof in sorted(self.guide.proofs.items(), key=lambda item: (item[1].path, item[1].line)):
-            if proof.path != page:
-                page = proof.path
-                lines += [f"## {self._title(check.page_of(page))}", ""]
-            runs = self.guide.ledger.of_proof(name)
-            ran = f"{stacks(runs)} · {newest(runs)}" if runs else "not proven at its present digest"
-            shown = sorted({path for run in runs for path in run.snippets})
-            lines += [f"### `{name}` {{ #{name} }}", "", *_docstring(self.guide.root, proof.path, name), ""]
-            lines += [f"{ran} · `{proof.path}:{proof.line}`", "{ .proof }", ""]
-            if shown:
-                lines += ["Runs " + ", ".join(f"`{path}`" for path in shown) + ".", "{ .proof }", ""]
-        return "\n".join(lines)
+        for page in sorted(self.guide.pages, key=self.guide.place):
+            path = Path(page.path)
+            if path.parent == here.parent and path != here:
+                lines += [f"[{page.title}]({path.name})", f":   {page.description}", ""]
+        return self._block(lines)
+
+    def term(self, name: str, shown: str | None = None) -> str:
+        """Show a term as a link to the glossary, with its explanation as a tooltip."""
+        anchor, text = glossary.terms(self.guide).get(name, ("", "not explained yet"))
+        quoted = text.replace('"', "”")
+        return f'[{shown or name}]({self._link(glossary.PAGE)}#{anchor} "{quoted}"){{ .term }}'
 
     def matrix(self, tests: str, *components: str) -> str:
         """Show which proofs of a module or folder passed on which versions of these parts of a stack."""
@@ -160,9 +236,8 @@ class Macros:
         for proof in chosen:
             says = " ".join(_docstring(self.guide.root, proof.path, proof.name))
             first = re.split(r"(?<=\.)\s", says)[0].replace("|", "\\|")
-            name = proof.name.removeprefix("test_").replace("_", " ").capitalize()
-            row = {"What was seen": f"[{name}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
-            for stack in sorted(outcomes, key=lambda versions: [_order(version) for version in versions]):
+            row = {"What was seen": f"[{in_words(proof.name)}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
+            for stack in sorted(outcomes, key=lambda versions: [summary.order(version) for version in versions]):
                 heading = "<br>".join(f"{name} {version}" for name, version in zip(components, stack, strict=True))
                 row[heading] = _cell(outcomes[stack].get(proof.name, set()))
             rows.append(row)
@@ -171,16 +246,52 @@ class Macros:
     # ---- how they are put on the page --------------------------------------------------------------------
 
     def _proof_line(self, snippet: Snippet) -> list[str]:
-        """Return the quiet line under a snippet: how far it was proven, on what, when, by what."""
+        """Return the quiet line under a snippet: how far it was proven, on what, when, by what. It unfolds to all."""
         raw = f'<a href="{self._up()}{snippets.FOLDER}/{snippet.path}" download>file</a>'
         runs = self.guide.ledger.of_snippet(snippet.path)
         if not runs:
-            return [f"Not yet proven at its present digest · {raw}", "{ .proof .unproven }"]
+            return [f"Not yet proven at its present digest · {raw}", f"{{ .proof .unproven {UNSEARCHED} }}"]
         level = min((run.snippets[snippet.path][1] for run in runs), key=["ran", "started", "checked", "read"].index)
         names = sorted({run.proof for run in runs})
-        first = f"[proof]({self._link(PROOFS_PAGE)}#{names[0]})"
-        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-        return [f"{level.capitalize()} on {stacks(runs)} · {newest(runs)} · {first}{more} · {raw}", "{ .proof }"]
+        proof = f"[{counted(len(names), 'proof')}]({self._link(PROOFS_PAGE)}#{names[0]})"
+        ran = f"{level.capitalize()} on {summary.in_short(runs)}{self._full(runs)}"
+        line = [f'<span class="ran" tabindex="0">{ran}</span>', summary.newest(runs), proof, raw]
+        return [" · ".join(line), f"{{ .proof {UNSEARCHED} }}"]
+
+    def _full(self, runs: list[Run]) -> str:
+        """Return what unfolds from a proof line: every version, every proof."""
+        stacks = [f"<b>{name}</b> {', '.join(found)}" for name, found in summary.versions(runs).items()]
+        first, last = min(run.date for run in runs), summary.newest(runs)
+        when = last if first == last else f"{first} to {last}"
+        names = sorted({run.proof for run in runs})
+        links = [f"[{in_words(name)}]({self._link(PROOFS_PAGE)}#{name})" for name in names]
+        toll = f"{counted(len(runs), 'run')} on {counted(len({run.stack_key for run in runs}), 'stack')}, {when}"
+        return f'<span class="full">{"<br>".join([*stacks, toll, *links])}</span>'
+
+    def _toll(self, chosen: list[Proof]) -> str:
+        """Return how much of some proofs has run, and what that took."""
+        runs = [run for proof in chosen for run in self.guide.ledger.of_proof(proof.name)]
+        if not runs:
+            return f"{counted(len(chosen), 'proof')}, none of which has run"
+        took = f"{sum(run.seconds for run in runs):.1f} s"
+        return f"{counted(len(chosen), 'proof')}, {counted(len(runs), 'run')}, {took} · {summary.newest(runs)}"
+
+    def _proof(self, proof: Proof) -> list[str]:
+        """Return one proof for the page of proofs."""
+        runs = self.guide.ledger.of_proof(proof.name)
+        ran = "not proven at its present digest"
+        if runs:
+            times = [run.seconds for run in runs]
+            took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
+            ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {summary.newest(runs)}"
+        shown = ", ".join(f"`{path}`" for path in sorted({path for run in runs for path in run.snippets}))
+        says = _docstring(self.guide.root, proof.path, proof.name)
+        return [
+            f"**{in_words(proof.name)}**{{ #{proof.name} }}",
+            *says,
+            f"<small>{ran} · `{proof.path}:{proof.line}`{f' · runs {shown}' if shown else ''}</small>",
+            "{ .entry }",
+        ]
 
     def _block(self, lines: list[str]) -> str:
         """Return lines for the place of the call: as far in as the call itself stands.
@@ -234,35 +345,22 @@ class Macros:
         page = self._page().removesuffix(".md").removesuffix("index")
         return "../" * len([part for part in page.split("/") if part])
 
-    def _title(self, page: str) -> str:
-        text = (self.guide.root / page).read_text(encoding="utf-8") if (self.guide.root / page).exists() else ""
-        heading = re.search(r"^# (.+)$", text, re.MULTILINE)
-        return heading[1] if heading else page
+
+def in_words(proof: str) -> str:
+    """Return a proof's name as words."""
+    return proof.removeprefix("test_").replace("_", " ").capitalize()
 
 
-def stacks(runs: list[Run]) -> str:
-    """Return what proofs ran on in a few words: "Django 5.2.19 · PostgreSQL 15.18 and 18.6"."""
-    versions: dict[str, set[str]] = {}
-    for run in runs:
-        for name, version in run.stack.items():
-            versions.setdefault(name, set()).add(version)
-    return " · ".join(f"{name} {' and '.join(sorted(found, key=_order))}" for name, found in sorted(versions.items()))
-
-
-def _order(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing: "1 proof", "2 proofs"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _cell(outcomes: set[str]) -> str:
     """Return what a matrix says of one proof on one stack, of which every case counts."""
-    if not outcomes:
-        return "not run"
-    return "failed" if "failed" in outcomes else "✓"
-
-
-def newest(runs: list[Run]) -> str:
-    """Return the day of the latest run."""
-    return max(run.date for run in runs)[:10]
+    if "failed" in outcomes:
+        return "failed"
+    return "✓" if "passed" in outcomes else "not run"
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

@@ -27,9 +27,17 @@ MACROS: dict[str, Callable[..., None]] = {
     "picture": lambda name: None,
     "proofs": lambda: None,
     "matrix": lambda tests, *components: None,
+    "symptom": lambda text, also=False: None,
+    "sign": lambda text, also=False: None,
+    "ask": lambda: None,
+    "symptoms": lambda: None,
+    "section": lambda: None,
+    "term": lambda name, shown=None: None,
+    "evidence": lambda: None,
+    "left_out": lambda: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs", "matrix")
+BLOCKS = ("snippet", "project", "proofs", "left_out", "matrix", "ask", "symptoms", "section")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
@@ -38,6 +46,7 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TEMPLATES = jinja2.Environment()  # noqa: S701
 # As MkDocs finds it.
 FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
+DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,13 @@ class Page:
     text: str = ""  # without front matter, each line where it was
     calls: tuple[Call, ...] = ()
     problems: tuple[Problem, ...] = ()
+    description: str = ""  # from the front matter: the answer in one sentence
+
+    @property
+    def title(self) -> str:
+        """The page's heading."""
+        heading = re.search(r"^# (.+)$", self.text, re.MULTILINE)
+        return heading[1] if heading else self.path
 
     def shown(self) -> list[tuple[str, Call]]:
         """Return the snippets that the page shows or computes with, with their calls."""
@@ -90,7 +106,8 @@ def parse(path: str, text: str) -> Page:
         found = [Problem(path, error.lineno, f"the macro call cannot be read: {error.message}")]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
-    return Page(path, body, calls, tuple(problems))
+    description = DESCRIPTION.search("\n".join(lines[:skipped]))
+    return Page(path, body, calls, tuple(problems), description[1] if description else "")
 
 
 def read_all(root: Path = ROOT) -> list[Page]:

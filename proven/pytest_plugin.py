@@ -70,7 +70,7 @@ class Session:
         self.worker = hasattr(config, "workerinput")
         self.runs: list[Run] = []
         self.failures: list[tuple[Problem, str]] = []
-        self.not_run: list[str] = []
+        self.left_out: list[Run] = []
         self.proof_cpu = 0.0
         self.refused: list[Problem] = []
 
@@ -145,27 +145,30 @@ class Session:
                 self._gather(report, value)
 
     def _gather(self, report: pytest.TestReport, seen: dict[str, Any]) -> None:
-        if report.skipped:
-            reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-            self.not_run.append(f"{seen['proof']}: {reason.removeprefix('Skipped: ')}")
-            return
         proof = self._guide().proofs.get(seen["proof"])
         if proof is None:
             return
         if report.failed:
             self.failures += dict.fromkeys(made_untrue(self._guide(), seen, report, proof))
-        self.runs.append(
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        (self.left_out if report.skipped else self.runs).append(
             Run(
                 seen["proof"],
                 seen["case"],
                 proof.digest,
-                report.outcome,
+                ledger.NOT_RUN if report.skipped else report.outcome,
                 datetime.now(UTC).date().isoformat(),
                 round(report.duration, 3),
                 seen["stack"],
                 {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
+                reason.removeprefix("Skipped: ") if report.skipped else "",
             )
         )
+
+    @property
+    def not_run(self) -> list[str]:
+        """What was left out, each with the reason."""
+        return [f"{run.proof}: {run.reason}" for run in self.left_out]
 
     def _whole(self) -> bool:
         """Return whether this run was to run every proof: only then is a missing one a mistake."""
@@ -193,9 +196,10 @@ class Session:
         if not self.runs:
             return
         known = self._guide().proofs
-        ledger.write(ROOT / ledger.LOCAL, self.runs, known)
+        ran = [*self.runs, *self.left_out]
+        ledger.write(ROOT / ledger.LOCAL, ran, known)
         if self.config.getoption("record") and not self.failures:
-            ledger.write(ROOT / ledger.COMMITTED, self.runs, known)
+            ledger.write(ROOT / ledger.COMMITTED, ran, known)
         if os.environ.get("CI") == "true":
             left_out = [line for line in self.not_run if not any(reason in line for reason in ALLOWED_NOT_RUN)]
             self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]
