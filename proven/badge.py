@@ -17,8 +17,8 @@ SVG = """\
   <rect width="{width}" height="20" rx="3" fill="#0b6b45"/>
   <path d="M0 3a3 3 0 0 1 3-3h64v20H3a3 3 0 0 1-3-3z" fill="#1d2327"/>
   <g fill="none" stroke="#fdfcf9" stroke-linecap="round">
-    <path stroke-width="1.1" d="M6.4 7.1 11.6 14M6 10.3 11.6 14M6.8 13.5 11.6 14"/>
-    <path stroke="#6fd3a0" stroke-width="2.4" d="M11.6 14 19 5.6"/>
+    <path stroke-width="1.1" d="M6.4 4.6 11.4 14.4M5.8 8.8 11.4 14.4M6.6 13 11.4 14.4"/>
+    <path stroke="#6fd3a0" stroke-width="2.4" d="M11.4 14.4 19.4 5.4"/>
   </g>
   <g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
     <text x="24" y="14" textLength="38" lengthAdjust="spacingAndGlyphs">proven</text>

@@ -31,8 +31,7 @@ class Guide:
 
     def place(self, page: Page) -> int:
         """Return where a page stands in the navigation; past its end for one that does not."""
-        name = Path(page.path).relative_to(pages.FOLDER).as_posix()
-        return self.navigation.index(name) if name in self.navigation else len(self.navigation)
+        return self.navigation.index(page.name) if page.name in self.navigation else len(self.navigation)
 
     def where_claimed(self, proof: str) -> list[tuple[Page, Call]]:
         """Return the pages whose claims name a proof, each with the call that does."""

@@ -36,10 +36,11 @@ from proven.proofs import Proof
 from proven.snippets import Snippet
 
 PROOFS_PAGE = "reference/proofs.md"
+PROJECT = "upstream"
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
-# What is on every block would only make the site's search larger.
-UNSEARCHED = "data-search-exclude"
+# Every visitor fetches the site's search whole, so it has the prose, and not what stands in blocks.
+UNSEARCHED = 'data-search-exclude=""'
 # MkDocs counts what this logger warns of, and a strict build fails on it.
 log = logging.getLogger("mkdocs.proven")
 
@@ -139,7 +140,7 @@ class Macros:
         """Show a drawing in the page itself, so that it takes the page's colours. Its <title> is its text."""
         svg = (self.guide.root / "docs" / "assets" / name).read_text(encoding="utf-8")
         line = re.sub(r">\s+<", "><", svg).strip()
-        return f'<figure class="picture">{line}</figure>'
+        return f'<figure class="picture" {UNSEARCHED}>{line}</figure>'
 
     def proofs(self) -> str:
         """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
@@ -148,7 +149,7 @@ class Macros:
             by_page.setdefault(check.page_of(proof.path), []).append(proof)
         lines = []
         for page in sorted((page for page in self.guide.pages if page.path in by_page), key=self.guide.place):
-            link = self._link(page.path.removeprefix(f"{pages.FOLDER}/"))
+            link = self._link(page.name)
             toll = self._toll(by_page[page.path])
             lines += [f"## {page.title}", "", f"[The page]({link}) · {toll}", "{ .proof }", ""]
             for proof in by_page[page.path]:
@@ -201,10 +202,10 @@ class Macros:
         """Show every text by which a runbook is found."""
         rows = []
         for symptom in symptoms.listing(self.guide):
-            links = [f"[{page.title}]({self._link(page.path.removeprefix('docs/'))})" for page in symptom.pages]
+            links = [f"[{plain(page.title)}]({self._link(page.name)})" for page in symptom.pages]
             text = f"`{symptom.text}`" if symptom.said else symptom.text
             rows.append({"What you see": text, "Runbook": links[0] + "".join(f", or {link}" for link in links[1:])})
-        return self._block(['<div class="texts" markdown>', "", *table(rows), "", "</div>"])
+        return self._block(_unsearched("texts", table(rows)))
 
     def section(self) -> str:
         """Show the pages beside this one, in the order of the navigation, each with what it answers."""
@@ -241,7 +242,7 @@ class Macros:
                 heading = "<br>".join(f"{name} {version}" for name, version in zip(components, stack, strict=True))
                 row[heading] = _cell(outcomes[stack].get(proof.name, set()))
             rows.append(row)
-        return self._block(table(rows))
+        return self._block(_unsearched("matrix", table(rows)))
 
     # ---- how they are put on the page --------------------------------------------------------------------
 
@@ -284,12 +285,12 @@ class Macros:
             times = [run.seconds for run in runs]
             took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
             ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {summary.newest(runs)}"
-        shown = ", ".join(f"`{path}`" for path in sorted({path for run in runs for path in run.snippets}))
+        shown = _files({path for run in runs for path in run.snippets})
         says = _docstring(self.guide.root, proof.path, proof.name)
         return [
             f"**{in_words(proof.name)}**{{ #{proof.name} }}",
             *says,
-            f"<small>{ran} · `{proof.path}:{proof.line}`{f' · runs {shown}' if shown else ''}</small>",
+            f"<small>{ran} · `{proof.path}:{proof.line}`{shown}</small>",
             "{ .entry }",
         ]
 
@@ -346,6 +347,11 @@ class Macros:
         return "../" * len([part for part in page.split("/") if part])
 
 
+def plain(title: str) -> str:
+    """Return a title without the marks that set a machine's words apart."""
+    return title.replace("`", "")
+
+
 def in_words(proof: str) -> str:
     """Return a proof's name as words."""
     return proof.removeprefix("test_").replace("_", " ").capitalize()
@@ -371,11 +377,22 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in [header, rule, *body]]
 
 
+def _unsearched(name: str, lines: list[str]) -> list[str]:
+    """Return lines as a block of this class that the site's search leaves out."""
+    return [f'<div class="{name}" {UNSEARCHED} markdown>', "", *lines, "", "</div>"]
+
+
+def _files(paths: set[str]) -> str:
+    """Return which snippets a proof ran; of the example project, that it ran."""
+    named = sorted({f"{PROJECT}/" if path.startswith(f"{PROJECT}/") else path for path in paths})
+    return f" · runs {', '.join(f'`{path}`' for path in named)}" if named else ""
+
+
 def _fence(code: str, language: str, title: str, marked: list[int]) -> list[str]:
     """Return a fenced code block. The fence is longer than any run of backticks inside."""
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
-    options = f' title="{title}"' + (f' hl_lines="{" ".join(map(str, marked))}"' if marked else "")
-    return [f"{ticks}{language}{options}", *code.rstrip("\n").splitlines(), ticks]
+    lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
+    return [f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}', *code.rstrip("\n").splitlines(), ticks]
 
 
 def _docstring(root: Path, path: str, name: str) -> list[str]:

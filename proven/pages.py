@@ -69,6 +69,11 @@ class Page:
     description: str = ""  # from the front matter: the answer in one sentence
 
     @property
+    def name(self) -> str:
+        """The page's path from docs/, as links and the navigation have it."""
+        return self.path.removeprefix(f"{FOLDER}/")
+
+    @property
     def title(self) -> str:
         """The page's heading."""
         heading = re.search(r"^# (.+)$", self.text, re.MULTILINE)
