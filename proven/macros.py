@@ -39,6 +39,7 @@ PROOFS_PAGE = "reference/proofs.md"
 PROJECT = "upstream"
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
+FEW = 5
 # Every visitor fetches the site's search whole, so it has the prose, and not what stands in blocks.
 UNSEARCHED = 'data-search-exclude=""'
 # MkDocs counts what this logger warns of, and a strict build fails on it.
@@ -202,7 +203,7 @@ class Macros:
         """Show every text by which a runbook is found."""
         rows = []
         for symptom in symptoms.listing(self.guide):
-            links = [f"[{plain(page.title)}]({self._link(page.name)})" for page in symptom.pages]
+            links = [f'[{plain(page.title)}]({self._link(page.name)} "{page.description}")' for page in symptom.pages]
             text = f"`{symptom.text}`" if symptom.said else symptom.text
             rows.append({"What you see": text, "Runbook": links[0] + "".join(f", or {link}" for link in links[1:])})
         return self._block(_unsearched("texts", table(rows)))
@@ -256,7 +257,8 @@ class Macros:
         names = sorted({run.proof for run in runs})
         proof = f"[{counted(len(names), 'proof')}]({self._link(PROOFS_PAGE)}#{names[0]})"
         ran = f"{level.capitalize()} on {summary.in_short(runs)}{self._full(runs)}"
-        line = [f'<span class="ran" tabindex="0">{ran}</span>', summary.newest(runs), proof, raw]
+        day = f"<time>{summary.newest(runs)}</time>"
+        line = [f'<span class="ran" tabindex="0">{ran}</span>', day, proof, raw]
         return [" · ".join(line), f"{{ .proof {UNSEARCHED} }}"]
 
     def _full(self, runs: list[Run]) -> str:
@@ -265,7 +267,9 @@ class Macros:
         first, last = min(run.date for run in runs), summary.newest(runs)
         when = last if first == last else f"{first} to {last}"
         names = sorted({run.proof for run in runs})
-        links = [f"[{in_words(name)}]({self._link(PROOFS_PAGE)}#{name})" for name in names]
+        links = [f"[{in_words(name)}]({self._link(PROOFS_PAGE)}#{name})" for name in names[:FEW]]
+        if len(names) > FEW:
+            links.append(f"and {len(names) - FEW} more")
         toll = f"{counted(len(runs), 'run')} on {counted(len({run.stack_key for run in runs}), 'stack')}, {when}"
         return f'<span class="full">{"<br>".join([*stacks, toll, *links])}</span>'
 

@@ -28,18 +28,20 @@ function pattern(text) {
 // something of what was pasted, the one that explains most of it in front; ties go to what is to be read first.
 export function find(pasted, symptoms) {
   const seen = plain(pasted);
-  const begun = pasted.trim().includes(" ") && seen.length >= ENOUGH ? seen.replace(SEVERITY, "") : null;
+  let meant = symptoms.filter(({ text }) => pattern(text).test(seen));
+  if (!meant.length && pasted.trim().includes(" ") && seen.length >= ENOUGH) {
+    const begun = seen.replace(SEVERITY, "");
+    meant = symptoms.filter(({ text }) => plain(text).includes(begun));
+  }
   const found = new Map();
-  for (const { text, runbooks } of symptoms) {
-    if (pattern(text).test(seen) || (begun && plain(text).includes(begun))) {
-      runbooks.forEach((runbook, place) => {
-        const hits = found.get(runbook) ?? { runbook, texts: [], first: 0, length: 0 };
-        hits.texts.push(text);
-        hits.first += place === 0;
-        hits.length = Math.max(hits.length, text.length);
-        found.set(runbook, hits);
-      });
-    }
+  for (const { text, runbooks } of meant) {
+    runbooks.forEach((runbook, place) => {
+      const hits = found.get(runbook) ?? { runbook, texts: [], first: 0, length: 0 };
+      hits.texts.push(text);
+      hits.first += place === 0;
+      hits.length = Math.max(hits.length, text.length);
+      found.set(runbook, hits);
+    });
   }
   const better = (a, b) => b.texts.length - a.texts.length || b.first - a.first || b.length - a.length;
   return [...found.values()].sort(better);

@@ -12,7 +12,7 @@ function rows(page, base) {
     const said = row.querySelector("td:first-child code");
     const links = [...row.querySelectorAll("td:last-child a")].map((link) => {
       const url = new URL(link.getAttribute("href"), base).href;
-      if (!runbooks.has(url)) runbooks.set(url, { url, title: link.innerHTML });
+      if (!runbooks.has(url)) runbooks.set(url, { url, title: link.textContent, answer: link.title });
       return runbooks.get(url);
     });
     if (said && links.length) symptoms.push({ text: said.textContent, runbooks: links });
@@ -33,12 +33,11 @@ function element(name, properties, ...children) {
 }
 
 function link({ url, title }) {
-  return element("a", { href: url, innerHTML: title });
+  return element("a", { href: url }, title);
 }
 
 function found([best, ...others]) {
-  const said = best.texts.reduce((longest, text) => (text.length > longest.length ? text : longest));
-  const lines = [element("p", { className: "best" }, link(best.runbook), " explains ", element("code", {}, said))];
+  const lines = [element("p", { className: "best" }, link(best.runbook)), element("p", {}, best.runbook.answer)];
   if (others.length) {
     const rest = others.flatMap(({ runbook }, place) => [place ? ", " : "", link(runbook)]);
     lines.push(element("p", {}, "If that is not it: ", ...rest));
