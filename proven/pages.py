@@ -44,8 +44,8 @@ OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs finds it.
-FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n", re.DOTALL)
+# As MkDocs finds it, with the empty lines below, which it drops too.
+FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n.*?\n(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
 DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
 

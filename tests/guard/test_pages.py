@@ -151,6 +151,7 @@ CALLS = {
         1,
         "no proof is in 'tests/proofs/test_indx.py'; did you mean tests/proofs/test_index.py?",
     ),
+    "unknown term": ('Text. {{ term("anwser") }}\n', 1, "the glossary does not explain 'anwser'"),
     "unknown proof": (
         'Text. {{ proven("test_anwser") }}\n',
         1,

@@ -31,7 +31,7 @@ SURROUNDINGS: dict[str, Callable[[str], str]] = {
         f'connection failed: connection to server at "127.0.0.1", port 6432 failed: FATAL:  {text}'
     ),
     "in PgBouncer's log": lambda text: (
-        f"2026-11-22 19:09:01.123 UTC [4711] LOG C-0x55d0c8: shop/upstream@10.0.0.7:51234 closing because: {text} (age=5s)"
+        f"2026-11-22 19:09:01.123 UTC [4711] LOG C-0x55d0c8: shop/web@10.0.0.7:5123 closing because: {text} (age=5s)"
     ),
     "in PostgreSQL's log": lambda text: f"2026-11-22 19:09:01 UTC [99]: [3-1] user=upstream,db=shop FATAL:  {text}",
     "in a traceback": lambda text: (
