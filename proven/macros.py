@@ -183,8 +183,8 @@ class Macros:
         runs = self.guide.ledger.passed()
         if not runs:
             return "Nothing has run yet."
-        counted = f"{len({run.proof for run in runs})} proofs, {len(runs)} runs"
-        return f"{counted} · {summary.in_short(runs)} · {summary.newest(runs)}"
+        ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
+        return f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
 
     def symptom(self, text: str, also: bool = False) -> str:  # noqa: ARG002
         """Show the text of an error. `also` says that another page is to be read first for it."""
@@ -257,8 +257,7 @@ class Macros:
         names = sorted({run.proof for run in runs})
         proof = f"[{counted(len(names), 'proof')}]({self._link(PROOFS_PAGE)}#{names[0]})"
         ran = f"{level.capitalize()} on {summary.in_short(runs)}{self._full(runs)}"
-        day = f"<time>{summary.newest(runs)}</time>"
-        line = [f'<span class="ran" tabindex="0">{ran}</span>', day, proof, raw]
+        line = [f'<span class="ran" tabindex="0">{ran}</span>', _day(runs), proof, raw]
         return [" · ".join(line), f"{{ .proof {UNSEARCHED} }}"]
 
     def _full(self, runs: list[Run]) -> str:
@@ -279,7 +278,7 @@ class Macros:
         if not runs:
             return f"{counted(len(chosen), 'proof')}, none of which has run"
         took = f"{sum(run.seconds for run in runs):.1f} s"
-        return f"{counted(len(chosen), 'proof')}, {counted(len(runs), 'run')}, {took} · {summary.newest(runs)}"
+        return f"{counted(len(chosen), 'proof')}, {counted(len(runs), 'run')}, {took} · {_day(runs)}"
 
     def _proof(self, proof: Proof) -> list[str]:
         """Return one proof for the page of proofs."""
@@ -288,7 +287,7 @@ class Macros:
         if runs:
             times = [run.seconds for run in runs]
             took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
-            ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {summary.newest(runs)}"
+            ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {_day(runs)}"
         shown = _files({path for run in runs for path in run.snippets})
         says = _docstring(self.guide.root, proof.path, proof.name)
         return [
@@ -379,6 +378,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     rule = ["---:" if isinstance(rows[0][name], int | float) else "---" for name in header]
     body = [[str(row[name]) for name in header] for row in rows]
     return ["| " + " | ".join(cells) + " |" for cells in [header, rule, *body]]
+
+
+def _day(runs: list[Run]) -> str:
+    """Return the day of the latest run, which no line end breaks."""
+    return f"<time>{summary.newest(runs)}</time>"
 
 
 def _unsearched(name: str, lines: list[str]) -> list[str]:
