@@ -108,9 +108,9 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
 
 
 def _as_much(run: Run, done: Run) -> bool:
-    """Return whether a proof that was left out ran after all, on all that is known of that stack."""
+    """Return whether a proof that was left out ran after all: on the same versions, of what both stacks have."""
     same = (run.proof, run.case) == (done.proof, done.case) and done.outcome != NOT_RUN
-    return same and run.stack.items() <= done.stack.items()
+    return same and all(run.stack.get(name, version) == version for name, version in done.stack.items())
 
 
 def read(root: Path = ROOT) -> Ledger:

@@ -161,7 +161,7 @@ class Macros:
         """Show which proofs were not run on some stack, and why."""
         rows: dict[tuple[str, str], set[str]] = {}
         for run in self.guide.ledger.not_run():
-            rows.setdefault((run.reason, summary.in_full([run]) or "any stack"), set()).add(run.proof)
+            rows.setdefault((run.reason, summary.in_full([run], summary.NAMED)), set()).add(run.proof)
         if not rows:
             return "Nothing was left out."
         link = self._link(PROOFS_PAGE)

@@ -7,13 +7,14 @@ writes the ledger, points every failure at the pages it makes untrue, and ends w
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proven import ROOT, check, evidence, guide, ledger, proofs, transcripts
+from proven import ROOT, check, evidence, guide, ledger, proofs, summary, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem, ProblemError, annotation, nearest
@@ -165,6 +166,12 @@ class Session:
             )
         )
 
+    def _placed(self, left_out: Run) -> Run:
+        """Return what was left out with the stack that it would have met: of whatever this run met one version only."""
+        met = summary.versions(self.runs)
+        stack = {name: found[0] for name, found in met.items() if len(found) == 1}
+        return replace(left_out, stack=stack | left_out.stack)
+
     @property
     def not_run(self) -> list[str]:
         """What was left out, each with the reason."""
@@ -196,7 +203,7 @@ class Session:
         if not self.runs:
             return
         known = self._guide().proofs
-        ran = [*self.runs, *self.left_out]
+        ran = [*self.runs, *(self._placed(run) for run in self.left_out)]
         ledger.write(ROOT / ledger.LOCAL, ran, known)
         if self.config.getoption("record") and not self.failures:
             ledger.write(ROOT / ledger.COMMITTED, ran, known)

@@ -29,9 +29,10 @@ def in_short(runs: Iterable[Run]) -> str:
     return ", ".join(f"{name} {_some(list(dict.fromkeys(series(name, v) for v in met[name])))}" for name in named)
 
 
-def in_full(runs: Iterable[Run]) -> str:
-    """Return every version: "PostgreSQL 15.18, 18.6 · PgBouncer 1.26.1"."""
-    return " · ".join(f"{name} {', '.join(found)}" for name, found in versions(runs).items())
+def in_full(runs: Iterable[Run], named: tuple[str, ...] = ()) -> str:
+    """Return every version, of all components or those named: "PostgreSQL 15.18, 18.6 · PgBouncer 1.26.1"."""
+    met = versions(runs).items()
+    return " · ".join(f"{name} {', '.join(found)}" for name, found in met if not named or name in named)
 
 
 def series(name: str, version: str) -> str:

@@ -3,10 +3,8 @@
 // What stands around an error and is no part of it.
 const NOISE = [
   /(?:\u001b|\u241b|\^\[|\\x1b|\\u001b|\\033|\\e)?\[[\d;]*m/gi, // colours, as bytes or as a log shows them
-  /^[\w.-]+ +\| /gm, // the service, as Docker Compose says it
   /[\u2500-\u257f]/g, // the frame that some tracebacks have
-  /\\[nrt]/g, // line ends within a line of JSON
-  /\\(?=["'])/g, // and its quotes
+  /\\(?=["'])/g, // quotes within a line of JSON
 ];
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
 const GAP = '[^"]{0,120}?'; // what differs each time: a name, a number
