@@ -32,9 +32,11 @@ prove: environment ## run the proofs of one snippet, page or proof: make prove O
 record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	@$(PGBOUNCER)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
+	$(BIN)/python -m proven.badge
 
 matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
+	$(BIN)/python -m proven.badge
 
 site: environment ## build the site to publish, into site/; refuses what has no passing proof
 	$(BIN)/python -m proven.check --proven

@@ -12,6 +12,10 @@ Read it in this order; each module imports only the ones above it:
     evidence.py       what the running proof loads and runs
     transcripts.py    captured output, compared or recorded
     digests.py        every digest that a snippet has had
+    symptoms.py       what a reader sees when something is broken, and the runbook for it
+    glossary.py       each term, explained once
+    summary.py        what proofs ran on, in a few words or in full
+    badge.py          the README's badge
     catalogue.py      the manifest of all snippets, the raw files and archives that are published with it
     check.py          every mistake that can be found without running anything
     mistakes.py       a mistake, shown on the page in its place

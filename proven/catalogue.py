@@ -18,7 +18,7 @@ from typing import Any
 
 from pygments.lexers import get_lexer_by_name
 
-from proven import digests, evidence, pages, snippets
+from proven import digests, evidence, pages, plain, snippets
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.snippets import Snippet
@@ -145,8 +145,7 @@ def _archive_url(folder: str) -> str:
 def _pages(of: Guide, path: str) -> list[dict[str, str]]:
     """Return the pages that show a snippet, first those that show it by name: they explain it."""
     shown = sorted(of.where_shown(path), key=lambda found: (found[1].name != "snippet", found[0].path))
-    # What is escaped for Markdown is plain text here.
-    return _distinct({"url": pages.url(page.path), "title": pages.title(page).replace("\\", "")} for page, _ in shown)
+    return _distinct({"url": pages.url(page.path), "title": plain.bare(page.title)} for page, _ in shown)
 
 
 def _distinct(rows: Any) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, guide, handmade, pages, proofs, snippets, transcripts
+from proven import ROOT, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
 from proven.guide import Guide
 from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
@@ -33,6 +33,8 @@ def problems(of: Guide) -> list[Problem]:
                 found.append(Problem(page.path, call.line, f"no proof is called {name!r}{nearest(name, of.proofs)}"))
         found += _pictures(of, page)
         found += _matrices(of, page)
+    found += symptoms.problems(of)
+    found += glossary.problems(of)
     found += _orphans(of)
     found += _proofs(of)
     return sorted(set(found))

@@ -1,5 +1,6 @@
 """The guide as it is on disk now: snippets, pages, proofs and the ledger, read together."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,15 @@ class Guide:
     proofs: dict[str, Proof]
     ledger: Ledger  # only runs at the present digests
     history: Ledger  # all runs, for saying what was proven before an edit
+    navigation: tuple[str, ...] = ()  # the pages that mkdocs.yml names, from docs/, in its order
 
     def where_shown(self, path: str) -> list[tuple[Page, Call]]:
         """Return the pages that show a snippet, each with the call that does."""
         return [(page, call) for page in self.pages for shown, call in page.shown() if covers(shown, path)]
+
+    def place(self, page: Page) -> int:
+        """Return where a page stands in the navigation; past its end for one that does not."""
+        return self.navigation.index(page.name) if page.name in self.navigation else len(self.navigation)
 
     def where_claimed(self, proof: str) -> list[tuple[Page, Call]]:
         """Return the pages whose claims name a proof, each with the call that does."""
@@ -73,4 +79,10 @@ def read(root: Path = ROOT) -> Guide:
         tests,
         history.current(tests, found),
         history,
+        _navigation(root / "mkdocs.yml"),
     )
+
+
+def _navigation(configuration: Path) -> tuple[str, ...]:
+    text = configuration.read_text(encoding="utf-8") if configuration.exists() else ""
+    return tuple(re.findall(r"[\w/-]+\.md\b", text.partition("\nnav:")[2]))

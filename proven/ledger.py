@@ -19,6 +19,7 @@ from proven.snippets import Snippet
 
 COMMITTED = "docs/data/ledger.json"
 LOCAL = "build/ledger.json"
+NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,22 @@ class Run:
     proof: str  # the test function
     case: str  # its parameters as pytest names them, or ""
     digest: str  # of the test function's source
-    outcome: str  # "passed" or "failed"; "skipped" only until it is merged
+    outcome: str  # "passed", "failed" or "not run"
     date: str  # ISO 8601
     seconds: float
     stack: dict[str, str]  # {"PostgreSQL": "18.6", …}
     snippets: dict[str, list[str]]  # path: [digest, level]; the level is "ran", "started", "checked" or "read"
+    reason: str = ""  # why it was not run
+
+    @property
+    def stack_key(self) -> tuple[str, ...]:
+        """What tells one stack from another."""
+        return tuple(f"{name} {version}" for name, version in sorted(self.stack.items()))
 
     @property
     def key(self) -> tuple[str, ...]:
         """What a later run of the same proof on the same stack replaces."""
-        return (self.proof, self.case, *(f"{name} {version}" for name, version in sorted(self.stack.items())))
+        return (self.proof, self.case, *self.stack_key)
 
 
 class Ledger:
@@ -64,8 +71,16 @@ class Ledger:
 
     def of_proof(self, name: str) -> list[Run]:
         """Return the runs of one proof, all its cases and stacks; nothing where any of them failed."""
-        runs = self._by_proof.get(name, [])
+        runs = [run for run in self._by_proof.get(name, []) if run.outcome != NOT_RUN]
         return runs if all(run.outcome == "passed" for run in runs) else []
+
+    def passed(self) -> list[Run]:
+        """Return the runs of every proof of which none failed."""
+        return [run for name in sorted({run.proof for run in self.runs}) for run in self.of_proof(name)]
+
+    def not_run(self) -> list[Run]:
+        """Return the proofs that a stack left out, each with the reason."""
+        return [run for run in self.runs if run.outcome == NOT_RUN]
 
     def of_snippet(self, path: str) -> list[Run]:
         """Return the passed runs of every proof that ran one snippet."""
@@ -96,7 +111,7 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
     """Return both, where the newer run of the same proof on the same stack replaces the older one.
 
     Where a proof fails or is skipped early it does not know all of its stack. So a failure gives way to a later run
-    that knows of no other version, be it one that was skipped, which is not kept itself.
+    that knows of no other version, be it one that was left out. What was left out is kept where nothing else ran.
     """
     ran = {(run.proof, run.case): run for run in newer}
 
@@ -104,8 +119,12 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
         later = ran.get((run.proof, run.case))
         return later is not None and run.outcome == "failed" and _same(run.stack, later.stack)
 
-    merged = {run.key: run for run in older if not gives_way(run)}
-    merged.update({run.key: run for run in newer if run.outcome != "skipped"})
+    left_out = [run for run in (*older, *newer) if run.outcome == NOT_RUN]
+    merged = {run.key: run for run in older if run.outcome != NOT_RUN and not gives_way(run)}
+    merged.update({run.key: run for run in newer if run.outcome != NOT_RUN})
+    for run in left_out:
+        if not any(_as_much(run, done) for done in merged.values()):
+            merged[run.key] = run
     return sorted(merged.values(), key=lambda run: run.key)
 
 
@@ -113,6 +132,12 @@ def _same(failed: dict[str, str], later: dict[str, str]) -> bool:
     """Return whether two stacks agree in what both know, and whether that is anything."""
     both = failed.keys() & later.keys()
     return all(failed[name] == later[name] for name in both) and bool(both or not failed)
+
+
+def _as_much(run: Run, done: Run) -> bool:
+    """Return whether a proof that was left out ran after all: on the same versions, of what both stacks have."""
+    same = (run.proof, run.case) == (done.proof, done.case) and done.outcome != NOT_RUN
+    return same and all(run.stack.get(name, version) == version for name, version in done.stack.items())
 
 
 def read(root: Path = ROOT) -> Ledger:
@@ -124,11 +149,16 @@ def write(file: Path, runs: list[Run], proofs: dict[str, Proof]) -> None:
     """Add runs to a ledger file, and drop those of proofs that are gone or were edited."""
     kept = [run for run in merge(load(file), runs) if run.proof in proofs and run.digest == proofs[run.proof].digest]
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows = ",\n".join(json.dumps(asdict(run), sort_keys=True) for run in kept)
+    rows = ",\n".join(json.dumps(_row(run), sort_keys=True) for run in kept)
     # Written whole and then renamed: a reader or an interrupted run never sees half a ledger.
     temporary = file.with_suffix(".tmp")
     temporary.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
     temporary.replace(file)
+
+
+def _row(run: Run) -> dict[str, object]:
+    """Return what a ledger file says of a run."""
+    return {name: value for name, value in asdict(run).items() if name != "reason" or value}
 
 
 def collect(files: list[Path], root: Path = ROOT) -> int:

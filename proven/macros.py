@@ -11,6 +11,13 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
     {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
+    {{ evidence() }}                                        in one line, how much ran, on what and when
+    {{ symptom("query_wait_timeout") }}                     an error's text, by which a reader finds this runbook
+    {{ sign("Requests are slow.") }}                        the same where no error is raised
+    {{ ask() }}                                             the box into which readers paste their error
+    {{ symptoms() }}                                        every such text, with its runbook
+    {{ section() }}                                         the pages beside this one, each with what it answers
+    {{ term("server connection") }}                         a term, with its explanation from the glossary
 """
 
 import inspect
@@ -25,11 +32,25 @@ from typing import Any
 
 import jinja2
 
-from proven import ROOT, catalogue, check, guide, mistakes, pages, snippets, transcripts
+from proven import (
+    ROOT,
+    catalogue,
+    check,
+    glossary,
+    guide,
+    mistakes,
+    pages,
+    plain,
+    snippets,
+    summary,
+    symptoms,
+    transcripts,
+)
 from proven.evidence import LEVELS
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem
+from proven.proofs import Proof
 from proven.snippets import Snippet
 
 PROOFS_PAGE = "reference/proofs.md"
@@ -37,6 +58,12 @@ Column = tuple[tuple[str, str], ...]  # the parts of a stack, each with its vers
 HTML = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
+PROJECT = "upstream"
+ASK = "overrides/partials/ask.html"
+SCRIPT = "javascripts/symptoms.js"
+FEW = 5
+# Every visitor fetches the site's search whole, so it has the prose, and not what stands in blocks.
+UNSEARCHED = 'data-search-exclude=""'
 # MkDocs counts what this logger warns of, and a strict build fails on it.
 log = logging.getLogger("mkdocs.proven")
 
@@ -116,13 +143,13 @@ class Macros:
         marks = []
         for name in names:
             runs = self.guide.ledger.of_proof(name)
-            link = self._link(PROOFS_PAGE)
+            link = f"{self._link(PROOFS_PAGE)}#{name}"
             if runs:
-                says = f"Proven by {name} on {stacks(runs)}, {newest(runs)}"
-                marks.append(f'[✓]({link}#{name} "{says}"){{ .proven aria-label="{says}" }}')
+                says = f"Ran on {summary.in_short(runs)} · {summary.newest(runs)}"
+                marks.append(f'[✓]({link} "{says}"){{ .proven aria-label="Proof: {in_words(name)}" }}')
             else:
                 says = f"{name} has not passed since it was last edited"
-                marks.append(f'[not yet proven]({link}#{name} "{says}"){{ .unproven }}')
+                marks.append(f'[not yet proven]({link} "{says}"){{ .unproven }}')
         return "".join(marks)
 
     def compute(self, path: str, function: str, *args: Any, **kwargs: Any) -> str:
@@ -139,24 +166,90 @@ class Macros:
         """Show a drawing in the page itself, so that it takes the page's colours. Its <title> is its text."""
         svg = (self.guide.root / "docs" / "assets" / name).read_text(encoding="utf-8")
         line = re.sub(r">\s+<", "><", svg).strip()
-        return f'<figure class="picture">{line}</figure>'
+        return f'<figure class="picture" {UNSEARCHED}>{line}</figure>'
 
     def proofs(self) -> str:
-        """List every proof: what it shows, where it is, and what it ran on."""
+        """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
+        by_page: dict[str, list[Proof]] = {}
+        for proof in sorted(self.guide.proofs.values(), key=lambda proof: (proof.path, proof.line)):
+            by_page.setdefault(check.page_of(proof.path), []).append(proof)
+        lines = []
+        for page in sorted((page for page in self.guide.pages if page.path in by_page), key=self.guide.place):
+            link = self._link(page.name)
+            toll = self._toll(by_page[page.path])
+            lines += [f"## {page.title}", "", f"[The page]({link}) · {toll}", "{ .proof }", ""]
+            for proof in by_page[page.path]:
+                lines += [*self._proof(proof), ""]
+        return self._block(lines)
+
+    def left_out(self) -> str:
+        """Show which proofs were not run on some stack, and why."""
+        rows: dict[tuple[str, str], set[str]] = {}
+        for run in self.guide.ledger.not_run():
+            rows.setdefault((run.reason, summary.in_full([run], summary.NAMED)), set()).add(run.proof)
+        if not rows:
+            return "Nothing was left out."
+        link = self._link(PROOFS_PAGE)
+        return self._block(
+            table(
+                [
+                    {
+                        "Why": reason,
+                        "On": stack,
+                        "Not run": "<br>".join(f"[{in_words(name)}]({link}#{name})" for name in sorted(names)),
+                    }
+                    for (reason, stack), names in sorted(rows.items())
+                ]
+            )
+        )
+
+    def evidence(self) -> str:
+        """Say in one line how much ran, on what and when."""
+        runs = self.guide.ledger.passed()
+        if not runs:
+            return "Nothing has run yet."
+        ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
+        return f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
+
+    def symptom(self, text: str, also: bool = False) -> str:  # noqa: ARG002
+        """Show the text of an error. `also` says that another page is to be read first for it."""
+        return f"`{text}`"
+
+    def sign(self, text: str, also: bool = False) -> str:  # noqa: ARG002
+        """Show what a reader notices where no error is raised."""
+        return text
+
+    def ask(self) -> str:
+        """Show the box into which readers paste their error; symptoms.js answers."""
+        box = (self.guide.root / ASK).read_text(encoding="utf-8").strip()
+        return self._block([*box.splitlines(), f'<script type="module" src="{self._up()}{SCRIPT}"></script>'])
+
+    def symptoms(self) -> str:
+        """Show every text by which a runbook is found."""
+        rows = []
+        for symptom in symptoms.listing(self.guide):
+            links = [
+                f'[{plain.bare(page.title)}]({self._link(page.name)} "{page.description}")' for page in symptom.pages
+            ]
+            text = f"`{symptom.text}`" if symptom.said else symptom.text
+            rows.append({"What you see": text, "Runbook": links[0] + "".join(f", or {link}" for link in links[1:])})
+        return self._block(_unsearched("texts", table(rows)))
+
+    def section(self) -> str:
+        """Show the pages beside this one, in the order of the navigation, each with what it answers."""
+        here = Path(pages.FOLDER, self._page())
         lines: list[str] = []
-        page = ""
-        for name, proof in sorted(self.guide.proofs.items(), key=lambda item: (item[1].path, item[1].line)):
-            if proof.path != page:
-                page = proof.path
-                lines += [f"## {self._title(check.page_of(page))}", ""]
-            runs = self.guide.ledger.of_proof(name)
-            ran = f"{stacks(runs)} · {newest(runs)}" if runs else "not proven at its present digest"
-            shown = sorted({path for run in runs for path in run.snippets})
-            lines += [f"### `{name}` {{ #{name} }}", "", proof.says, ""]
-            lines += [f"{ran} · `{proof.path}:{proof.line}`", "{ .proof }", ""]
-            if shown:
-                lines += ["Runs " + ", ".join(f"`{path}`" for path in shown) + ".", "{ .proof }", ""]
-        return "\n".join(lines)
+        for page in sorted(self.guide.pages, key=self.guide.place):
+            path = Path(page.path)
+            if path.parent == here.parent and path != here:
+                lines += [f"[{page.title}]({path.name})", f":   {page.description}", ""]
+        return self._block(lines)
+
+    def term(self, name: str, shown: str | None = None) -> str:
+        """Show a term as a link to the glossary, with its explanation as a tooltip."""
+        anchor, text = glossary.terms(self.guide).get(name, ("", "not explained yet"))
+        quoted = text.replace('"', "”")
+        return f'[{shown or name}]({self._link(glossary.PAGE)}#{anchor} "{quoted}"){{ .term }}'
 
     def matrix(self, tests: str, *components: str) -> str:
         """Show which proofs of a module or folder passed on which versions of these parts of a stack.
@@ -171,17 +264,16 @@ class Macros:
             column = _column(run.stack, components)
             if run.proof in names and column:
                 outcomes.setdefault(column, {}).setdefault(run.proof, set()).add(run.outcome)
-        columns = sorted(outcomes, key=lambda parts: [(name, _order(version)) for name, version in parts])
+        columns = sorted(outcomes, key=lambda parts: [(name, summary.order(version)) for name, version in parts])
         rows: list[dict[str, Any]] = []
         for proof in [proof for proof in chosen if proof.name in met] or chosen:
             first = re.split(r"(?<=\.)\s", proof.says)[0].replace("|", "\\|")
-            name = proof.name.removeprefix("test_").replace("_", " ").capitalize()
-            row = {"What was seen": f"[{name}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
+            row = {"What was seen": f"[{in_words(proof.name)}]({self._link(PROOFS_PAGE)}#{proof.name}). {first}"}
             for column in columns:
                 heading = "<br>".join(f"{name} {version}" for name, version in column)
                 row[heading] = _cell(outcomes[column].get(proof.name, set()))
             rows.append(row)
-        return self._block(table(rows))
+        return self._block(_unsearched("matrix", table(rows)))
 
     def catalogue(self) -> str:
         """Show every snippet that is not empty with its digest and its proof, to be filtered, copied, downloaded."""
@@ -189,7 +281,7 @@ class Macros:
         cards = [card for card in listed["snippets"] if card["bytes"]]
         for card in cards:
             runs = self.guide.ledger.of_snippet(card["path"])
-            card["ran_on"] = stacks(runs)
+            card["ran_on"] = summary.in_short(runs)
             card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
         html = HTML.get_template("catalogue.html").render(
             up=self._up(),
@@ -236,16 +328,53 @@ class Macros:
     # ---- how they are put on the page --------------------------------------------------------------------
 
     def _proof_line(self, snippet: Snippet) -> list[str]:
-        """Return the quiet line under a snippet: how far it was proven, on what, when, by what."""
+        """Return the quiet line under a snippet: how far it was proven, on what, when, by what. It unfolds to all."""
         raw = f'<a href="{self._up()}{snippets.FOLDER}/{snippet.path}" download>file</a>'
         runs = self.guide.ledger.of_snippet(snippet.path)
         if not runs:
-            return [f"Not yet proven at its present digest · {raw}", "{ .proof .unproven }"]
+            return [f"Not yet proven at its present digest · {raw}", f"{{ .proof .unproven {UNSEARCHED} }}"]
         level = catalogue.level(runs, snippet.path)
         names = sorted({run.proof for run in runs})
-        first = f"[proof]({self._link(PROOFS_PAGE)}#{names[0]})"
-        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-        return [f"{level.capitalize()} on {stacks(runs)} · {newest(runs)} · {first}{more} · {raw}", "{ .proof }"]
+        proof = f"[{counted(len(names), 'proof')}]({self._link(PROOFS_PAGE)}#{names[0]})"
+        ran = f"{level.capitalize()} on {summary.in_short(runs)}{self._full(runs)}"
+        line = [f'<span class="ran" tabindex="0">{ran}</span>', _day(runs), proof, raw]
+        return [" · ".join(line), f"{{ .proof {UNSEARCHED} }}"]
+
+    def _full(self, runs: list[Run]) -> str:
+        """Return what unfolds from a proof line: every version, every proof."""
+        stacks = [f"<b>{name}</b> {', '.join(found)}" for name, found in summary.versions(runs).items()]
+        first, last = min(run.date for run in runs), summary.newest(runs)
+        when = last if first == last else f"{first} to {last}"
+        names = sorted({run.proof for run in runs})
+        links = [f"[{in_words(name)}]({self._link(PROOFS_PAGE)}#{name})" for name in names[:FEW]]
+        if len(names) > FEW:
+            links.append(f"and {len(names) - FEW} more")
+        toll = f"{counted(len(runs), 'run')} on {counted(len({run.stack_key for run in runs}), 'stack')}, {when}"
+        return f'<span class="full">{"<br>".join([*stacks, toll, *links])}</span>'
+
+    def _toll(self, chosen: list[Proof]) -> str:
+        """Return how much of some proofs has run, and what that took."""
+        runs = [run for proof in chosen for run in self.guide.ledger.of_proof(proof.name)]
+        if not runs:
+            return f"{counted(len(chosen), 'proof')}, none of which has run"
+        took = f"{sum(run.seconds for run in runs):.1f} s"
+        return f"{counted(len(chosen), 'proof')}, {counted(len(runs), 'run')}, {took} · {_day(runs)}"
+
+    def _proof(self, proof: Proof) -> list[str]:
+        """Return one proof for the page of proofs."""
+        runs = self.guide.ledger.of_proof(proof.name)
+        ran = "not proven at its present digest"
+        if runs:
+            times = [run.seconds for run in runs]
+            took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
+            ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {_day(runs)}"
+        shown = _files({path for run in runs for path in run.snippets})
+        return [
+            f"**{in_words(proof.name)}**{{ #{proof.name} }}",
+            proof.says,
+            f"<small>{ran} · `{proof.path}:{proof.line}`{shown}</small>",
+            "{ .entry }",
+        ]
 
     def _block(self, lines: list[str]) -> str:
         """Return lines for the place of the call: as far in as the call itself stands.
@@ -291,18 +420,15 @@ class Macros:
         page = self._page().removesuffix(".md").removesuffix("index")
         return "../" * len([part for part in page.split("/") if part])
 
-    def _title(self, page: str) -> str:
-        found = (known for known in self.guide.pages if known.path == page)
-        return next((pages.title(known) for known in found), page)
+
+def in_words(proof: str) -> str:
+    """Return a proof's name as words."""
+    return proof.removeprefix("test_").replace("_", " ").capitalize()
 
 
-def stacks(runs: list[Run]) -> str:
-    """Return what proofs ran on in a few words: "Django 5.2.19 · PostgreSQL 15.18 and 18.6"."""
-    versions: dict[str, set[str]] = {}
-    for run in runs:
-        for name, version in run.stack.items():
-            versions.setdefault(name, set()).add(version)
-    return " · ".join(f"{name} {' and '.join(sorted(found, key=_order))}" for name, found in sorted(versions.items()))
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing: "1 proof", "2 proofs"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _column(stack: dict[str, str], components: tuple[str, ...]) -> Column | None:
@@ -311,26 +437,17 @@ def _column(stack: dict[str, str], components: tuple[str, ...]) -> Column | None
     return tuple((name, stack[name]) for name in names) if all(names) else None
 
 
-def _order(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
-
-
 def _order_of_names(part: str) -> tuple[str, list[int]]:
     """Return how parts of stacks are sorted: "PgBouncer 1.18.0" before "PgBouncer 1.26.1" before "PostgreSQL 15.18"."""
     name, _, version = part.rpartition(" ")
-    return name.lower(), _order(version)
+    return name.lower(), summary.order(version)
 
 
 def _cell(outcomes: set[str]) -> str:
     """Return what a matrix says of one proof on one stack, of which every case counts."""
-    if not outcomes:
-        return "not run"
-    return "failed" if "failed" in outcomes else "✓"
-
-
-def newest(runs: list[Run]) -> str:
-    """Return the day of the latest run."""
-    return max(run.date for run in runs)[:10]
+    if "failed" in outcomes:
+        return "failed"
+    return "✓" if "passed" in outcomes else "not run"
 
 
 def _filters(cards: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:
@@ -354,8 +471,24 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in [header, rule, *body]]
 
 
+def _day(runs: list[Run]) -> str:
+    """Return the day of the latest run, which no line end breaks."""
+    return f"<time>{summary.newest(runs)}</time>"
+
+
+def _unsearched(name: str, lines: list[str]) -> list[str]:
+    """Return lines as a block of this class that the site's search leaves out."""
+    return [f'<div class="{name}" {UNSEARCHED} markdown>', "", *lines, "", "</div>"]
+
+
+def _files(paths: set[str]) -> str:
+    """Return which snippets a proof ran; of the example project, that it ran."""
+    named = sorted({f"{PROJECT}/" if path.startswith(f"{PROJECT}/") else path for path in paths})
+    return f" · runs {', '.join(f'`{path}`' for path in named)}" if named else ""
+
+
 def _fence(code: str, language: str, title: str, marked: list[int]) -> list[str]:
     """Return a fenced code block. The fence is longer than any run of backticks inside."""
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
-    options = f' title="{title}"' + (f' hl_lines="{" ".join(map(str, marked))}"' if marked else "")
-    return [f"{ticks}{language}{options}", *code.rstrip("\n").splitlines(), ticks]
+    lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
+    return [f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}', *code.rstrip("\n").splitlines(), ticks]

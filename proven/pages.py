@@ -29,10 +29,18 @@ MACROS: dict[str, Callable[..., None]] = {
     "picture": lambda name: None,
     "proofs": lambda: None,
     "matrix": lambda tests, *components: None,
+    "symptom": lambda text, also=False: None,
+    "sign": lambda text, also=False: None,
+    "ask": lambda: None,
+    "symptoms": lambda: None,
+    "section": lambda: None,
+    "term": lambda name, shown=None: None,
+    "evidence": lambda: None,
+    "left_out": lambda: None,
     "catalogue": lambda: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs", "matrix", "catalogue")
+BLOCKS = ("snippet", "project", "proofs", "left_out", "matrix", "catalogue", "ask", "symptoms", "section")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
@@ -65,6 +73,17 @@ class Page:
     problems: tuple[Problem, ...] = ()
     description: str = ""  # from the front matter: the answer in one sentence
 
+    @property
+    def name(self) -> str:
+        """The page's path from docs/, as links and the navigation have it."""
+        return self.path.removeprefix(f"{FOLDER}/")
+
+    @property
+    def title(self) -> str:
+        """The page's heading."""
+        heading = re.search(r"^# (.+)$", self.text, re.MULTILINE)
+        return heading[1] if heading else self.path
+
     def shown(self) -> list[tuple[str, Call]]:
         """Return the snippets that the page shows or computes with, with their calls."""
         return [(str(call.given[SHOWN[call.name]]), call) for call in self.calls if call.name in SHOWN]
@@ -78,12 +97,6 @@ class Page:
 def url(path: str) -> str:
     """Return where a page is on the site, from the site's root: "how-to/see-connections/", "" for the home page."""
     return f"{path.removeprefix(f'{FOLDER}/').removesuffix('.md')}/".removesuffix("index/")
-
-
-def title(page: Page) -> str:
-    """Return a page's heading as Markdown, or its path where it has none."""
-    heading = re.search(r"^# (.+)$", page.text, re.MULTILINE)
-    return heading[1] if heading else page.path
 
 
 def front_matter_lines(text: str) -> int:

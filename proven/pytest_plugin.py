@@ -7,13 +7,14 @@ writes the ledger, points every failure at the pages it makes untrue, and ends w
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proven import ROOT, check, digests, evidence, guide, ledger, proofs, transcripts
+from proven import ROOT, check, digests, evidence, guide, ledger, proofs, summary, transcripts
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.problems import Problem, ProblemError, annotation, nearest
@@ -70,9 +71,8 @@ class Session:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.runs: list[Run] = []
-        self.skipped: list[Run] = []
         self.failures: list[tuple[Problem, str]] = []
-        self.not_run: list[str] = []
+        self.left_out: list[Run] = []
         self.proof_cpu = 0.0
         self.refused: list[Problem] = []
 
@@ -147,25 +147,36 @@ class Session:
                 self._gather(report, value)
 
     def _gather(self, report: pytest.TestReport, seen: dict[str, Any]) -> None:
-        if report.skipped:
-            reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-            self.not_run.append(f"{seen['proof']}: {reason.removeprefix('Skipped: ')}")
         proof = self._guide().proofs.get(seen["proof"])
         if proof is None:
             return
         if report.failed:
             self.failures += dict.fromkeys(made_untrue(self._guide(), seen, report, proof))
-        run = Run(
-            seen["proof"],
-            seen["case"],
-            proof.digest,
-            report.outcome,
-            datetime.now(UTC).date().isoformat(),
-            round(report.duration, 3),
-            seen["stack"],
-            {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        (self.left_out if report.skipped else self.runs).append(
+            Run(
+                seen["proof"],
+                seen["case"],
+                proof.digest,
+                ledger.NOT_RUN if report.skipped else report.outcome,
+                datetime.now(UTC).date().isoformat(),
+                round(report.duration, 3),
+                seen["stack"],
+                {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
+                reason.removeprefix("Skipped: ") if report.skipped else "",
+            )
         )
-        (self.skipped if report.skipped else self.runs).append(run)
+
+    def _placed(self, left_out: Run) -> Run:
+        """Return what was left out with the stack that it would have met: of whatever this run met one version only."""
+        met = summary.versions(self.runs)
+        stack = {name: found[0] for name, found in met.items() if len(found) == 1}
+        return replace(left_out, stack=stack | left_out.stack)
+
+    @property
+    def not_run(self) -> list[str]:
+        """What was left out, each with the reason."""
+        return [f"{run.proof}: {run.reason}" for run in self.left_out]
 
     def _whole(self) -> bool:
         """Return whether this run was to run every proof: only then is a missing one a mistake."""
@@ -190,12 +201,13 @@ class Session:
         if self.worker:
             self.config.workeroutput["proof_cpu"] = self.proof_cpu  # type: ignore[attr-defined]
             return
-        if not self.runs + self.skipped:
+        if not self.runs + self.left_out:
             return
         known = self._guide().proofs
-        ledger.write(ROOT / ledger.LOCAL, self.runs + self.skipped, known)
+        ran = [*self.runs, *(self._placed(run) for run in self.left_out)]
+        ledger.write(ROOT / ledger.LOCAL, ran, known)
         if self.config.getoption("record") and not self.failures:
-            ledger.write(ROOT / ledger.COMMITTED, self.runs, known)
+            ledger.write(ROOT / ledger.COMMITTED, ran, known)
             digests.remember(self.runs)
         if os.environ.get("CI") == "true":
             left_out = [line for line in self.not_run if not any(reason in line for reason in ALLOWED_NOT_RUN)]

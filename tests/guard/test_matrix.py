@@ -28,7 +28,8 @@ def matrix(root: Path, *runs: tuple[str, str, dict[str, str]], parts: str = "Ora
     made = [Run(proof.name, case, proof.digest, outcome, "2026-01-01", 0.0, on, {}) for case, outcome, on in runs]
     page: Any = SimpleNamespace(page=SimpleNamespace(path="index.md"))
     of.ledger.runs[:] = of.history.runs[:] = made
-    return Macros(page, of).matrix(proof.path, *parts.split()).splitlines()
+    lines = Macros(page, of).matrix(proof.path, *parts.split()).splitlines()
+    return [line for line in lines if line.startswith("|")]
 
 
 def test_a_column_is_a_stack_in_the_order_of_versions(tmp_path: Path) -> None:
@@ -47,6 +48,8 @@ def test_one_failed_case_fails_the_cell(tmp_path: Path) -> None:
     on = {"Oracle": "9", "Python": "3.11"}
     assert matrix(tmp_path, ("a", "passed", on), ("b", "failed", on))[-1].endswith("| failed |")
     assert matrix(tmp_path, ("a", "passed", on), ("b", "passed", on))[-1].endswith("| ✓ |")
+    assert matrix(tmp_path, ("a", "passed", on), ("b", "not run", on))[-1].endswith("| ✓ |")
+    assert matrix(tmp_path, ("a", "not run", on))[-1].endswith("| not run |")
 
 
 def test_of_parts_that_stand_in_for_each_other_the_first_counts(tmp_path: Path) -> None:

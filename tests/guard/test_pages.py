@@ -151,6 +151,7 @@ CALLS = {
         1,
         "no proof is in 'tests/proofs/test_indx.py'; did you mean tests/proofs/test_index.py?",
     ),
+    "unknown term": ('Text. {{ term("anwser") }}\n', 1, "the glossary does not explain 'anwser'"),
     "unknown proof": (
         'Text. {{ proven("test_anwser") }}\n',
         1,
@@ -231,3 +232,9 @@ def test_pages_are_read_for_the_arguments_that_macros_take(name: str) -> None:
     if name == "proven":  # the check wants one name at least
         checked = list(checked)[1:]
     assert [(p.name, p.kind, p.default) for p in checked] == [(p.name, p.kind, p.default) for p in called]
+
+
+def test_lines_are_counted_below_front_matter_as_mkdocs_drops_it() -> None:
+    """A call in a tab is indented as its own line is, which must be the right one."""
+    assert pages.front_matter_lines("---\ntitle: x\n---\n\n\n# Title\n") == 5
+    assert pages.front_matter_lines("# Title\n") == 0

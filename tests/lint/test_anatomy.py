@@ -1,0 +1,62 @@
+"""What every page has: an answer first, a way on, and a sentence by which lists and searches name it."""
+
+import re
+
+import pytest
+import yaml
+
+from proven import ROOT, badge, guide, ledger
+from proven.pages import FOLDER, FRONT_MATTER, Page
+
+PAGES = {page.path: page for page in guide.read().pages}
+HOME = f"{FOLDER}/index.md"
+# Lists of other pages, or of everything, are about nothing in particular.
+LISTS = (f"{FOLDER}/reference/glossary.md", f"{FOLDER}/reference/proofs.md", f"{FOLDER}/reference/tags.md")
+ABOUT = (
+    "Django",
+    "PgBouncer",
+    "PostgreSQL",
+    "deployment",
+    "error",
+    "monitoring",
+    "security",
+    "settings",
+    "sizing",
+    "transaction mode",
+)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_begins_with_its_answer_and_ends_with_what_is_next(path: str) -> None:
+    """Whoever reads only the beginning has the answer; whoever comes to the end is not at the end."""
+    lines = [line for line in PAGES[path].text.splitlines() if line.strip()]
+    assert lines[0].startswith("# "), f"{path}: the first line is its heading"
+    assert re.match(r"[^#!={|<-]|\{\{ (?:symptom|sign|term)\(", lines[1]), (
+        f"{path}: below the heading stands the answer"
+    )
+    if path != HOME:
+        assert re.findall(r"^## (.+)$", PAGES[path].text, re.MULTILINE)[-1] == "Next", f"{path}: the last part is Next"
+        assert lines[-1].startswith("- "), f"{path}: Next is a list"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_described_and_tagged(path: str) -> None:
+    """In one sentence that is not too long for a search's result."""
+    meta = front_matter(PAGES[path])
+    assert 20 < len(meta.get("description", "")) <= 120, f"{path}:1: description: one sentence, up to 120 characters"
+    if not path.endswith("/index.md") and path not in LISTS:
+        tags = meta.get("tags") or []
+        assert tags, f"{path}:1: tags: what it is about"
+        assert set(tags) <= set(ABOUT), f"{path}:1: tags: one of {', '.join(ABOUT)}"
+
+
+def test_the_badge_says_what_the_ledger_says() -> None:
+    """It is drawn from the committed ledger, and drawn again whenever that changes."""
+    drawn = badge.draw(ledger.load(ROOT / ledger.COMMITTED))
+    assert (ROOT / badge.FILE).read_text(encoding="utf-8") == drawn, f"{badge.FILE}:1: python -m proven.badge"
+
+
+def front_matter(page: Page) -> dict:
+    """Return the YAML at the head of a page."""
+    head = FRONT_MATTER.match((ROOT / page.path).read_text(encoding="utf-8"))
+    return yaml.safe_load(head[0].strip().strip("-")) if head else {}

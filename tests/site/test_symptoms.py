@@ -1,0 +1,169 @@
+"""The search by error text: whatever a reader pastes leads to the runbook that explains it, or is said to be unknown.
+
+The script that the pages load is the one that is asked here.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from proven import ROOT, guide, snippets, symptoms
+from proven.guide import Guide
+
+RUNBOOKS = "docs/runbooks/"
+ASKED = """\
+import {{ find }} from {match};
+const {{ pasted, symptoms }} = JSON.parse(await new Response(process.stdin).text());
+const answers = pasted.map((text) => find(text, symptoms).map((found) => found.runbook));
+console.log(JSON.stringify(answers));
+"""
+# As PostgreSQL, PgBouncer, the drivers, Python and the tools that show logs say it around an error's own words.
+SURROUNDINGS: dict[str, Callable[[str], str]] = {
+    "alone": lambda text: text,
+    "in capitals": str.upper,
+    "in psycopg's words": lambda text: (
+        f'connection failed: connection to server at "127.0.0.1", port 6432 failed: FATAL:  {text}'
+    ),
+    "in PgBouncer's log": lambda text: (
+        f"2026-11-22 19:09:01.123 UTC [4711] LOG C-0x55d0c8: shop/web@10.0.0.7:5123 closing because: {text} (age=5s)"
+    ),
+    "in PostgreSQL's log": lambda text: f"2026-11-22 19:09:01 UTC [99]: [3-1] user=upstream,db=shop FATAL:  {text}",
+    "in a traceback": lambda text: (
+        "Traceback (most recent call last):\n"
+        '  File "/srv/app/orders/views.py", line 12, in orders\n    return list(Order.objects.all())\n'
+        "psycopg.errors.OperationalError: " + text + "\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        f"django.db.utils.OperationalError: {text}\n"
+    ),
+    "in a line of JSON": lambda text: json.dumps({"level": "error", "message": f"FATAL: {text}\nDETAIL: none"}),
+    "in red": lambda text: f"\x1b[1;31mFATAL\x1b[0m:  \x1b[31m{text[:9]}\x1b[0m{text[9:]}",
+    "in red, as a log shows it": lambda text: f"^[[1;31mFATAL:^[[0m {text[:9]}^[[0m{text[9:]}",
+    "broken by a terminal": lambda text: "\n".join(re.findall(".{1,17}", f"FATAL:  {text}")),
+    "from Docker Compose": lambda text: f"web-1  | FATAL:  {text}\nweb-1  | \ndb-1   | LOG:  checkpoint starting: time",
+    "in a frame": lambda text: f"╭─ Traceback ─╮\n│ FATAL:  {text[:9]} │\n│ {text[9:]} │\n╰─────────────╯",
+    "with Windows' line ends": lambda text: f"Traceback:\r\nFATAL:  {text}\r\n",
+}
+# What proofs of runbooks expect to hear, beside the transcripts.
+HEARD = {
+    "too-many-clients": (
+        "FATAL:  remaining connection slots are reserved for roles with privileges of the "
+        '"pg_use_reserved_connections" role',
+        "FATAL:  sorry, too many clients already",
+    ),
+    "server-closed-the-connection": (
+        "psycopg.errors.IdleInTransactionSessionTimeout: terminating connection due to idle-in-transaction timeout",
+        "consuming input failed: server closed the connection unexpectedly",
+    ),
+    "pgbouncer-login-failed": (
+        "SASL authentication failed",
+        "no such database: elsewhere",
+        "server login failed: wrong password type",
+        'password authentication failed for user "proof_17"',
+        "bouncer config error",
+    ),
+    "pgbouncer-server-login-retry": ("server login has been failing, try again later (server_login_retry)",),
+    "pgbouncer-query-wait-timeout": ("FATAL:  query_wait_timeout",),
+    "pgbouncer-unsupported-startup-parameter": ("FATAL:  unsupported startup parameter: options",),
+    "pgbouncer-test-teardown": (
+        'django.db.utils.OperationalError: database "test_17" is being accessed by other users\n'
+        "DETAIL:  There is 1 other session using the database.",
+    ),
+}
+# Errors that no runbook explains, and what is no error at all.
+UNKNOWN = (
+    'FATAL:  database "shop" does not exist',
+    'ERROR:  relation "orders_order" does not exist at character 15',
+    'could not connect to server: Connection refused\n\tIs the server running on host "127.0.0.1"?',
+    "ModuleNotFoundError: No module named 'psycopg'",
+    "connection",
+    "error",
+    "?",
+)
+
+
+@cache
+def of() -> Guide:
+    """The guide as it is."""
+    return guide.read()
+
+
+def ask(*pasted: str) -> list[list[str]]:
+    """Return the runbooks that the pages' own script finds for each text, the best one in front."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    listed = [
+        {"text": symptom.text, "runbooks": [page.path for page in symptom.pages]}
+        for symptom in symptoms.listing(of())
+        if symptom.said
+    ]
+    script = ASKED.format(match=json.dumps((ROOT / "docs/javascripts/match.js").as_uri()))
+    result = subprocess.run(
+        [node, "--input-type=module", "--no-warnings", "--eval", script],
+        input=json.dumps({"pasted": pasted, "symptoms": listed}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def filled(text: str) -> str:
+    """Return a symptom's text with something in the place of what differs each time."""
+    return re.sub(r"^\w+: (?=.)|…", lambda part: "" if part[0] != "…" else "x_140617131203456", text)
+
+
+def test_every_captured_error_finds_its_runbook() -> None:
+    """Each transcript of an error that a runbook shows, as a whole, leads to that runbook first."""
+    captured = {}
+    for file in sorted((ROOT / snippets.FOLDER / "provoke").glob("*.out")):
+        snippet = f"provoke/{file.name.split('.')[0]}.py"
+        (page,) = {page.path for page, _ in of().where_shown(snippet) if page.path.startswith(RUNBOOKS)}
+        captured[file.name] = (file.read_text(encoding="utf-8"), page)
+    assert len(captured) >= 11
+    found = ask(*(text for text, _ in captured.values()))
+    for (name, (_, page)), answer in zip(captured.items(), found, strict=True):
+        assert answer[:1] == [page], f"{name} leads to {answer or 'nothing'} and not to {page}"
+
+
+def test_every_error_that_a_proof_expects_finds_its_runbook() -> None:
+    """Also those of which no transcript is kept."""
+    expected = [(text, f"{RUNBOOKS}{name}.md") for name, texts in HEARD.items() for text in texts]
+    for (text, page), answer in zip(expected, ask(*(text for text, _ in expected)), strict=True):
+        assert answer[:1] == [page], f"{text!r} leads to {answer or 'nothing'} and not to {page}"
+
+
+@pytest.mark.parametrize("where", SURROUNDINGS)
+def test_every_text_is_found_in_whatever_stands_around_it(where: str) -> None:
+    """Each text leads first to the page that is to be read first."""
+    listed = [symptom for symptom in symptoms.listing(of()) if symptom.said]
+    assert len(listed) > 15
+    pasted = [SURROUNDINGS[where](filled(symptom.text)) for symptom in listed]
+    for symptom, text, answer in zip(listed, pasted, ask(*pasted), strict=True):
+        first = symptom.pages[0].path
+        assert answer[:1] == [first], f"{text!r} leads to {answer or 'nothing'} and not to {first}"
+
+
+def test_a_part_of_a_text_finds_it() -> None:
+    """Who types need not type it to its end."""
+    assert ask("too many clients", "the connection unexpectedly", "wrong password type") == [
+        ["docs/runbooks/too-many-clients.md"],
+        [
+            "docs/runbooks/server-closed-the-connection.md",
+            "docs/runbooks/pgbouncer-query-wait-timeout.md",
+            "docs/runbooks/pgbouncer-server-login-retry.md",
+        ],
+        ["docs/runbooks/pgbouncer-login-failed.md"],
+    ]
+
+
+def test_an_unknown_text_finds_nothing() -> None:
+    """A wrong runbook would cost more than none."""
+    for text, answer in zip(UNKNOWN, ask(*UNKNOWN), strict=True):
+        assert not answer, f"{text!r} leads to {answer}"
