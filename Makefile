@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ADDRESS ?= 127.0.0.1:8000
-GROUPS = setup site upstream proofs lint
+GROUPS = setup site upstream proofs browser lint
 PARALLEL = --numprocesses=logical --dist=loadfile
 BIN = .venv/bin
 # Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
