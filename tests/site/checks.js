@@ -36,11 +36,11 @@ globalThis.checks = (() => {
     )
   }
 
-  // Everything that a reader could unfold, unfolded at once.
+  // Everything that a reader could unfold, unfolded at once, and nothing that fades.
   const unfold = () => {
     for (const details of all("details")) details.open = true
     const style = document.createElement("style")
-    style.textContent = ".md-typeset .tabbed-block { display: block !important }"
+    style.textContent = ".md-typeset .tabbed-block { display: block !important } * { transition: none !important }"
     document.head.append(style)
   }
 
@@ -116,7 +116,8 @@ globalThis.checks = (() => {
       return says && !visible(element) && !element.closest(`${folded}, script, style, template, svg, .headerlink`)
     })
     const title = document.querySelector("article h1")
-    return [...hidden.map((element) => `nobody can read ${name(element)}`), ...(title && visible(title) ? [] : ["no title is seen"])]
+    const first = hidden.filter((element) => !hidden.includes(element.parentElement)).slice(0, 3)
+    return [...first.map((element) => `nobody can read ${name(element)}`), ...(title && visible(title) ? [] : ["no title is seen"])]
   }
 
   // On paper nothing can be pressed, opened or scrolled.
@@ -127,6 +128,26 @@ globalThis.checks = (() => {
       ...useless.map((element) => `is printed: ${name(element)}`),
       ...cut.map((element) => `is cut off at ${element.clientWidth} of ${element.scrollWidth} px: ${name(element)}`),
     ]
+  }
+
+  // The element that has the focus, by its number among all, and whether a reader sees where that is.
+  const stop = async () => {
+    const element = document.activeElement
+    if (element === document.body) return null
+    // A radio button of the looks shows as the label behind it, which is the other one's.
+    const shown = [element, ...(element.labels ?? []), element.nextElementSibling].filter((other) => other?.matches(":focus, label"))
+    // On a phone, the search comes into view a moment after its field has the focus.
+    if (!shown.some(visible)) await new Promise((done) => setTimeout(done, 300))
+    const seen = shown.some(visible)
+    return { number: all("*").indexOf(element), unseen: seen ? "" : name(element) }
+  }
+
+  // Where the Tab key stops and has not been, given the numbers of where it has.
+  const unvisited = (numbers) => {
+    const elements = all("*")
+    const been = numbers.map((number) => elements[number])
+    const group = (element) => element.type === "radio" && been.some((other) => other.name === element.name)
+    return stops().filter((element) => !been.includes(element) && !group(element)).map(name)
   }
 
   // What a pointer can operate, a keyboard can: it takes the focus itself, or what it stands for does.
@@ -148,5 +169,5 @@ globalThis.checks = (() => {
       .map((element) => `no keyboard reaches ${name(element)}`)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, layoutShift, largestPaint, markKinds, stops, unreachable, unread, unprinted }
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, unread, unprinted }
 })()
