@@ -68,7 +68,7 @@ def test_the_search_finds_each_page_by_its_title(reader: Callable, site: Path) -
             if title and source.exists() and "exclude: true" not in source.read_text(encoding="utf-8"):
                 visit.page.fill("[name=query]", html.unescape(re.sub(r"<[^>]+>", "", title[1])))
                 visit.page.press("[name=query]", "End")  # the search listens to keys
-                result = visit.page.locator(f".md-search-result__item:nth-child(-n+3) > a[href*='/{page}']")
+                result = visit.page.locator(f".md-search-result__item:nth-child(-n+3) > a[href*='/{page}']").first
                 try:
                     result.wait_for(state="attached", timeout=5000)
                 except TimeoutError:
