@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 from proven import ROOT
 from tests.site import chromium
 from tests.site.server import Server
-from tests.site.visit import SCREENSHOTS, Visit, visit
+from tests.site.visit import SCREENSHOTS, Reader, visit
 
 REPORT = ROOT / "build" / "weight.txt"
 WEIGHT = "site-weight"
@@ -66,7 +65,7 @@ def server(site: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def reader(browser: Browser, server: Server) -> Callable[..., AbstractContextManager[Visit]]:
+def reader(browser: Browser, server: Server) -> Reader:
     """A reader who has never been here: reader("how-to/pgbouncer/", "dark", viewport=PHONE)."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     return partial(visit, browser, server)
@@ -91,7 +90,10 @@ class Report:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what a test has weighed."""
-        self.weights.update(value for key, value in report.user_properties if key == WEIGHT and report.when == "call")
+        for key, value in report.user_properties:
+            if key == WEIGHT and isinstance(value, tuple | list):
+                page, weight = value
+                self.weights[page] = weight
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say it in a line, and write all of it into a file."""

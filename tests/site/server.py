@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one browser."""
 
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: Any  # a Server, which the class above it does not know
 
     def do_GET(self) -> None:
         """Send a file, a folder's index, the way to it, or the site's page for what is not there."""

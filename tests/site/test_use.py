@@ -2,25 +2,27 @@
 
 import html
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import TimeoutError
+from playwright.sync_api import TimeoutError as NotInTime
 
 from proven import ROOT, guide, snippets
-from tests.site.visit import DESKTOP, PHONE, Visit, pages, refuse
+from tests.site.visit import DESKTOP, PHONE, Reader, Visit, pages, refuse
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
 # Between them they have all that can be operated: code, tabs, what unfolds, tables and the navigation.
 WALKED = ("", "explanation/transaction-mode/")
 
-# Whether the block of a tab is shown, and it alone. In a set the radio buttons come first, and the blocks in their order.
+# Whether the block of a tab is shown, and it alone: a set has its radio buttons and its blocks in the same order.
 ALONE = """(id) => {
     const set = document.getElementById(id).closest(".tabbed-set")
     const number = [...set.querySelectorAll(":scope > input")].findIndex((input) => input.id === id)
-    return [...set.querySelector(".tabbed-content").children].every((block, at) => checks.visible(block) === (at === number))
+    const blocks = [...set.querySelector(".tabbed-content").children]
+    return blocks.every((block, at) => checks.visible(block) === (at === number))
 }"""
+
+UNVISITED = "(been) => checks.unvisited(been)"
 
 
 def uncopied(visit: Visit, known: set[str]) -> list[str]:
@@ -35,6 +37,21 @@ def uncopied(visit: Visit, known: set[str]) -> list[str]:
     return found
 
 
+def walk(visit: Visit, steps: int = 1000) -> list[str]:
+    """Press the Tab key until it comes round, and return what it passed by, and where nobody saw the focus."""
+    visit.page.evaluate("checks.unfold()")
+    been: list[int] = []
+    unseen = []
+    for _ in range(steps):
+        visit.page.keyboard.press("Tab")
+        stop = visit.page.evaluate("checks.stop()")
+        if stop is None or stop["number"] in been:
+            break
+        been.append(stop["number"])
+        unseen += [f"the focus is not seen: {stop['unseen']}"] if stop["unseen"] else []
+    return [*unseen, *(f"the Tab key passes by {name}" for name in visit.page.evaluate(UNVISITED, been))]
+
+
 def shown() -> set[str]:
     """Return every text that a block may give: snippets, their regions and their transcripts."""
     known = guide.read().snippets.values()
@@ -44,7 +61,7 @@ def shown() -> set[str]:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_the_copy_button_gives_exactly_what_the_file_holds(page: str, reader: Callable, site: Path) -> None:
+def test_the_copy_button_gives_exactly_what_the_file_holds(page: str, reader: Reader, site: Path) -> None:
     """To the byte: no prompt, no annotation, no marker, and the end of the last line."""
     file = site / page if page.endswith(".html") else site / page / "index.html"
     blocks = file.read_text(encoding="utf-8").count("<pre")
@@ -54,7 +71,7 @@ def test_the_copy_button_gives_exactly_what_the_file_holds(page: str, reader: Ca
             refuse(visit, uncopied(visit, shown()))
 
 
-def test_the_search_finds_each_page_by_its_title(reader: Callable, site: Path) -> None:
+def test_the_search_finds_each_page_by_its_title(reader: Reader, site: Path) -> None:
     """Among the first three. Its index comes when it is wanted, and not before."""
     with reader("", viewport=DESKTOP) as visit:
         index = visit.server.address + "search/search_index.json"
@@ -71,13 +88,13 @@ def test_the_search_finds_each_page_by_its_title(reader: Callable, site: Path) -
                 result = visit.page.locator(f".md-search-result__item:nth-child(-n+3) > a[href*='/{page}']").first
                 try:
                     result.wait_for(state="attached", timeout=5000)
-                except TimeoutError:
+                except NotInTime:
                     missed.append(f"the search does not find it by its title: /{page}")
         assert index in visit.asked
     refuse(visit, missed)
 
 
-def test_the_look_stays_chosen(reader: Callable) -> None:
+def test_the_look_stays_chosen(reader: Reader) -> None:
     """On the next page as well."""
     with reader("", "light", viewport=DESKTOP) as visit:
         visit.page.click("label[for=__palette_1]")
@@ -85,7 +102,7 @@ def test_the_look_stays_chosen(reader: Callable) -> None:
         assert visit.page.get_attribute("body", "data-md-color-scheme") == "slate"
 
 
-def test_the_drawer_opens_and_shuts_by_keyboard(reader: Callable) -> None:
+def test_the_drawer_opens_and_shuts_by_keyboard(reader: Reader) -> None:
     """A narrow window has no other navigation."""
     with reader("", viewport=PHONE) as visit:
         links = visit.page.locator(".md-nav--primary a.md-nav__link")
@@ -101,7 +118,7 @@ def test_the_drawer_opens_and_shuts_by_keyboard(reader: Callable) -> None:
         assert menu.get_attribute("aria-expanded") == "false"
 
 
-def test_each_tab_shows_its_block(reader: Callable, site: Path) -> None:
+def test_each_tab_shows_its_block(reader: Reader, site: Path) -> None:
     """And hides the others of its set."""
     for page in pages():
         if page.endswith("/") and "tabbed-set" in (site / page / "index.html").read_text(encoding="utf-8"):
@@ -114,18 +131,7 @@ def test_each_tab_shows_its_block(reader: Callable, site: Path) -> None:
 
 @pytest.mark.parametrize("page", WALKED)
 @pytest.mark.parametrize("window", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_tab_key_goes_everywhere(page: str, window: dict[str, int], reader: Callable) -> None:
+def test_the_tab_key_goes_everywhere(page: str, window: dict[str, int], reader: Reader) -> None:
     """To all that takes the focus, and the reader always sees where that is."""
     with reader(page, viewport=window) as visit:
-        visit.page.evaluate("checks.unfold()")
-        been: list[int] = []
-        unseen = []
-        while True:
-            visit.page.keyboard.press("Tab")
-            stop = visit.page.evaluate("checks.stop()")
-            if stop is None or stop["number"] in been:
-                break
-            been.append(stop["number"])
-            unseen += [f"the focus is not seen: {stop['unseen']}"] if stop["unseen"] else []
-        unvisited = visit.page.evaluate("(been) => checks.unvisited(been)", been)
-    refuse(visit, [*unseen, *(f"the Tab key passes by {name}" for name in unvisited)])
+        refuse(visit, walk(visit))

@@ -1,7 +1,7 @@
 """One page as one reader sees it, and everything that is wrong with it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +112,9 @@ class Visit:
         found += self.axe(*COLOURS)
         self.picture()
         return [*found, *self.elsewhere(), *self.console, *self.failed]
+
+
+Reader = Callable[..., AbstractContextManager[Visit]]
 
 
 @contextmanager
