@@ -32,7 +32,7 @@ late.style = "font-size: 60px"
 late.textContent = "Planted by a script, larger than all else, and so late that it moves what was there before."
 document.querySelector("article").prepend(late)
 """
-FOUND = {
+FOUND = (
     "asks another host: https://elsewhere.invalid/planted.png",
     "article.md-content__inner > img http://127.0.0.1",
     "404: http",
@@ -43,11 +43,11 @@ FOUND = {
     'no keyboard reaches div.md-main__inner > div.md-content > article.md-content__inner > a "Planted out of reach"',
     "content moves by ",
     "the largest paint waits for JavaScript: ",
-}
-FOUND_PLAIN = {
+)
+FOUND_PLAIN = (
     'article.md-content__inner > p.planted "Planted and hidden"',
     "is cut off at ",
-}
+)
 
 
 @pytest.fixture(scope="module")
