@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 ADDRESS ?= 127.0.0.1:8000
-GROUPS = setup site upstream proofs lint
+GROUPS = setup site upstream proofs browser lint
 PARALLEL = --numprocesses=logical --dist=loadfile
 BIN = .venv/bin
 # Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
 PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true
+CHROMIUM = $(BIN)/python -m tests.site.chromium || test "$$CI" != true
 
 export NO_MKDOCS_2_WARNING = 1
 # Without the bytecode of the packages in .venv, each run would compile them again.
@@ -23,6 +24,7 @@ serve: ## show the site at http://127.0.0.1:8000, and again after every edit; ne
 
 test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
 	@$(PGBOUNCER)
+	@$(CHROMIUM)
 	$(BIN)/pytest $(PARALLEL)
 
 prove: environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql

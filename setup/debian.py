@@ -20,10 +20,11 @@ KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 TRANSPORT = re.compile(r"^Acquire::(?!IndexTargets|Languages|Changelogs).*", re.MULTILINE)
 
 
-def fetch(package: str, *suites: str) -> Path:
+def fetch(package: str, *suites: str, beside: tuple[str, ...] = ()) -> Path:
     """Return a folder that holds a package and its shared libraries, from the first of the suites that offers it.
 
-    Without suites, the machine's own. Raises RuntimeError where this is no Debian, or nothing can be fetched.
+    Without suites, the machine's own. `beside` names packages that it needs and that are no libraries. Raises
+    RuntimeError where this is no Debian, or nothing can be fetched.
     """
 
     def make(part: Path) -> None:
@@ -32,12 +33,12 @@ def fetch(package: str, *suites: str) -> Path:
         for suite in suites or (own,):
             print(f"{package}: fetching it from Debian {suite}, installing nothing", file=sys.stderr, flush=True)
             try:
-                return _unpack(package, mirror, suite, part)
+                return _unpack([package, *beside], mirror, suite, part)
             except subprocess.CalledProcessError as error:
                 said.append(f"{suite}: {_reason(error.stderr)}")
         raise RuntimeError(f"{package} cannot be fetched from Debian ({'; '.join(said)})")
 
-    return cache.kept("-".join(["debian", package, *suites]), make)
+    return cache.kept("-".join(["debian", package, *beside, *suites]), make)
 
 
 def command(folder: Path, program: str) -> list[str]:
@@ -48,6 +49,15 @@ def command(folder: Path, program: str) -> list[str]:
     loader = next(path for path in sorted(folder.rglob("ld-linux*.so.*")) if not path.is_symlink())
     libraries = sorted({str(path.parent) for path in folder.rglob("lib*.so.*")})
     return [str(loader), "--library-path", ":".join(libraries), str(folder / program)]
+
+
+def library_path(folder: Path) -> str:
+    """Return the value of LD_LIBRARY_PATH with which a program of the machine's own suite runs unpacked.
+
+    For one that starts itself again, which a dynamic loader in front of it prevents. What the machine has comes first.
+    """
+    unpacked = sorted({path.parent for path in folder.rglob("lib*.so.*")})
+    return ":".join(str(path) for path in [*(Path("/") / path.relative_to(folder) for path in unpacked), *unpacked])
 
 
 def _mirror() -> tuple[str, str]:
@@ -67,8 +77,8 @@ def _mirror() -> tuple[str, str]:
     return found[1], suite
 
 
-def _unpack(package: str, mirror: str, suite: str, target: Path) -> None:
-    """Unpack a package and its libraries into a folder. Raises CalledProcessError where apt cannot fetch them."""
+def _unpack(packages: list[str], mirror: str, suite: str, target: Path) -> None:
+    """Unpack packages and their libraries into a folder. Raises CalledProcessError where apt cannot fetch them."""
     state = target / "apt"
     shutil.rmtree(state, ignore_errors=True)
     archives = state / "archives"
@@ -98,8 +108,8 @@ def _unpack(package: str, mirror: str, suite: str, target: Path) -> None:
         return subprocess.run(arguments, cwd=archives, env=environment, **options).stdout
 
     apt("apt-get", "update", "--error-on=any")
-    depends = apt("apt-cache", "depends", "--recurse", "--important", package)
-    apt("apt-get", "download", *_libraries(package, depends, apt("apt-cache", "show", *_names(depends))))
+    depends = apt("apt-cache", "depends", "--recurse", "--important", *packages)
+    apt("apt-get", "download", *_libraries(packages, depends, apt("apt-cache", "show", *_names(depends))))
     for archive in sorted(archives.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", archive, target], check=True, capture_output=True, text=True)
     shutil.rmtree(state)
@@ -110,8 +120,8 @@ def _names(depends: str) -> list[str]:
     return sorted(set(re.findall(r"^([\w.+:-]+)$", depends, re.MULTILINE)))
 
 
-def _libraries(package: str, depends: str, shown: str) -> set[str]:
-    """Return a package and the shared libraries that it needs, and these need: only a library leads on to others."""
+def _libraries(packages: list[str], depends: str, shown: str) -> set[str]:
+    """Return packages and the shared libraries that they need, and these need: only a library leads on to others."""
     libraries = set()
     for stanza in shown.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Section): (.*)$", stanza, re.MULTILINE))
@@ -125,7 +135,7 @@ def _libraries(package: str, depends: str, shown: str) -> set[str]:
         elif found := re.match(r"  (?:Pre)?Depends: ([\w.+-]+)", line):
             needs.setdefault(of, []).append(found[1])
     closed: set[str] = set()
-    to_do = [package]
+    to_do = [*packages]
     while to_do:
         name = to_do.pop()
         if name not in closed:

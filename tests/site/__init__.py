@@ -1,0 +1,15 @@
+"""The site as it is published: its files, and its pages in a real browser.
+
+chromium.py        the browser: on PATH, else Debian's
+fonts.conf         the fonts that go with Debian's
+server.py          serves the built site as a host of static files would, and counts
+visit.py           one page as one reader sees it, and everything that is wrong with it
+checks.js          what is found out in the page itself
+fixtures.py        these, as tests ask for them, and the report of what pages weigh
+
+test_build.py      the files
+test_desktop.py    every page on a first visit with a wide window, in the light look
+test_phone.py      every page on a first visit with a narrow one, in the dark look
+test_plain.py      every page without JavaScript, and on paper
+test_use.py        what a reader does: copies, searches, opens, switches, goes about by keyboard
+"""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from proven import cards, guide, pages, plain
-from tests.site.conftest import URL
+from tests.site.fixtures import URL
 
 LINK = re.compile(r"\]\((?P<markdown>[^)\s]+)|href=\"(?P<html>[^\"]+)\"")
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from proven import ROOT, configuration
-from tests.site.conftest import URL
+from tests.site.fixtures import URL
 
 # What it needs. Zensical takes no pages from outside its project's folder.
 NEEDED = ("mkdocs.yml", "docs", "overrides", "proven")

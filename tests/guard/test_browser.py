@@ -1,0 +1,123 @@
+"""Everything that a browser must find wrong with a page, planted on a real one."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.site import chromium
+from tests.site.server import Server
+from tests.site.test_desktop import too_heavy
+from tests.site.test_use import CLIPBOARD, shown, uncopied, walk
+from tests.site.visit import PHONE, Reader, visit
+
+PAGE = "runbooks/too-many-clients/"  # it has code, in which a prompt is planted, and a table
+PROMPT = "<code>$ "
+MISTAKES = """
+<img src="https://elsewhere.invalid/planted.png" alt="Planted">
+<img src="planted.png" alt="Planted">
+<p style="color: #999; background: #fff">Planted in grey</p>
+<p style="width: 2000px">Planted and wide</p>
+<a href="#planted" tabindex="-1">Planted out of reach</a>
+<p style="display: none" class="planted">Planted and hidden</p>
+<pre style="overflow-x: auto"><code style="display: block; width: 900px">Planted and cut off</code></pre>
+<script>console.error("planted error")</script>
+<script src="planted.js"></script>
+"""
+LATE = """
+const late = document.createElement("p")
+late.style = "font-size: 60px"
+late.textContent = "Planted by a script, larger than all else, and so late that it moves what was there before."
+document.querySelector("article").prepend(late)
+"""
+FOUND = (
+    "asks another host: https://elsewhere.invalid/planted.png",
+    "article.md-content__inner > img http://127.0.0.1",
+    "404: http",
+    "console: planted error",
+    "scrolls sideways: ",
+    'p "Planted and wide"',
+    "axe, light: color-contrast",
+    'no keyboard reaches div.md-main__inner > div.md-content > article.md-content__inner > a "Planted out of reach"',
+    "content moves by ",
+    "the largest paint waits for JavaScript: ",
+)
+FOUND_PLAIN = (
+    'article.md-content__inner > p.planted "Planted and hidden"',
+    "is cut off at ",
+)
+
+
+@pytest.fixture(scope="module")
+def planted(site: Path, server: Server, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """The page with every mistake on it, as a reader visits it."""
+    folder = tmp_path_factory.mktemp("planted")
+    text = (site / PAGE / "index.html").read_text(encoding="utf-8")
+    text = text.replace("</article>", f"{MISTAKES}</article>").replace("<code>", PROMPT)
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    (folder / "planted.js").write_text(LATE, encoding="utf-8")
+    made = Server(
+        site, beside={**server.beside, PAGE: folder / "page.html", f"{PAGE}planted.js": folder / "planted.js"}
+    )
+    yield partial(visit, browser, made, PAGE)
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def found(planted: Reader) -> list[str]:
+    """What is found wrong with it."""
+    with planted(viewport=PHONE) as visit:
+        return visit.problems()
+
+
+@pytest.mark.parametrize("sentence", FOUND)
+def test_each_mistake_is_found_and_named(sentence: str, found: list[str]) -> None:
+    """One visit finds them all."""
+    assert [problem for problem in found if sentence in problem], "\n".join(found)
+
+
+def test_what_nobody_reads_without_javascript_or_on_paper_is_found(
+    planted: Reader,
+) -> None:
+    """Hidden text, and code that paper cuts off."""
+    with planted(viewport=PHONE, java_script_enabled=False) as visit:
+        visit.page.emulate_media(media="print")
+        problems = [*visit.check("unread"), *visit.check("unprinted")]
+    for sentence in FOUND_PLAIN:
+        assert [problem for problem in problems if sentence in problem], "\n".join(problems)
+
+
+def test_a_prompt_in_a_copy_is_found(planted: Reader) -> None:
+    """The clipboard has more than the file."""
+    with planted(permissions=CLIPBOARD) as visit:
+        first, *_ = uncopied(visit, shown())
+    assert first.startswith("copies what is in no snippet: '$ ")
+
+
+def test_an_element_that_the_tab_key_passes_by_is_found(planted: Reader) -> None:
+    """And one that takes the focus where nobody sees it."""
+    with planted(viewport=PHONE) as visit:
+        visit.page.evaluate("document.querySelector('[aria-label=Menu]').style = 'opacity: 0'")
+        problems = walk(visit, 12)
+        assert [problem for problem in problems if "the focus is not seen: " in problem and "button" in problem]
+        assert [problem for problem in problems if "the Tab key passes by " in problem and ".md-footer" in problem]
+
+
+def test_a_heavy_page_is_found() -> None:
+    """The home page has a lower bar."""
+    assert too_heavy("", 121_000) == ["weighs 121 KB, more than 120"]
+    assert too_heavy(PAGE, 121_000) == []
+    assert too_heavy(PAGE, 181_000) == ["weighs 181 KB, more than 180"]
+
+
+def test_no_browser_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It says what to install."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"^no browser for the pages: install chromium or google-chrome \("):
+        chromium.find()
+    monkeypatch.setenv("PROVEN_CHROMIUM", "/nowhere")
+    with pytest.raises(RuntimeError, match=r"^PROVEN_CHROMIUM names no program: /nowhere$"):
+        chromium.find()

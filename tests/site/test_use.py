@@ -1,0 +1,137 @@
+"""What a reader does: copies, searches, opens, switches, and goes about by keyboard."""
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import TimeoutError as NotInTime
+
+from proven import ROOT, guide, snippets
+from tests.site.visit import DESKTOP, PHONE, Reader, Visit, pages, refuse
+
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
+# Between them they have all that can be operated: code, tabs, what unfolds, tables and the navigation.
+WALKED = ("", "explanation/transaction-mode/")
+
+# Whether the block of a tab is shown, and it alone: a set has its radio buttons and its blocks in the same order.
+ALONE = """(id) => {
+    const set = document.getElementById(id).closest(".tabbed-set")
+    const number = [...set.querySelectorAll(":scope > input")].findIndex((input) => input.id === id)
+    const blocks = [...set.querySelector(".tabbed-content").children]
+    return blocks.every((block, at) => checks.visible(block) === (at === number))
+}"""
+
+UNVISITED = "(been) => checks.unvisited(been)"
+
+
+def uncopied(visit: Visit, known: set[str]) -> list[str]:
+    """Press the copy button of each block, by keyboard, and return what then is in the clipboard and in no snippet."""
+    visit.page.evaluate("checks.unfold()")
+    found = []
+    for button in visit.page.locator("pre .md-code__nav [data-md-type=copy]").all():
+        button.press("Enter")
+        text = visit.page.evaluate("navigator.clipboard.readText()")
+        if text not in known:
+            found.append(f"copies what is in no snippet: {text[:80]!r}")
+    return found
+
+
+def walk(visit: Visit, steps: int = 1000) -> list[str]:
+    """Press the Tab key until it comes round, and return what it passed by, and where nobody saw the focus."""
+    visit.page.evaluate("checks.unfold()")
+    been: list[int] = []
+    unseen = []
+    for _ in range(steps):
+        visit.page.keyboard.press("Tab")
+        stop = visit.page.evaluate("checks.stop()")
+        if stop is None or stop["number"] in been:
+            break
+        been.append(stop["number"])
+        unseen += [f"the focus is not seen: {stop['unseen']}"] if stop["unseen"] else []
+    return [*unseen, *(f"the Tab key passes by {name}" for name in visit.page.evaluate(UNVISITED, been))]
+
+
+def shown() -> set[str]:
+    """Return every text that a block may give: snippets, their regions and their transcripts."""
+    known = guide.read().snippets.values()
+    texts = {file.read_text(encoding="utf-8") for file in (ROOT / snippets.FOLDER).rglob("*.out")}
+    texts |= {snippet.show(region) for snippet in known for region in (None, *snippet.regions)}
+    return {text.rstrip("\n") + "\n" for text in texts}  # a region may end in blank lines, which no page shows
+
+
+@pytest.mark.parametrize("page", pages())
+def test_the_copy_button_gives_exactly_what_the_file_holds(page: str, reader: Reader, site: Path) -> None:
+    """To the byte: no prompt, no annotation, no marker, and the end of the last line."""
+    file = site / page if page.endswith(".html") else site / page / "index.html"
+    blocks = file.read_text(encoding="utf-8").count("<pre")
+    if blocks:
+        with reader(page, permissions=CLIPBOARD) as visit:
+            assert visit.page.locator("pre .md-code__nav [data-md-type=copy]").count() == blocks
+            refuse(visit, uncopied(visit, shown()))
+
+
+def test_the_search_finds_each_page_by_its_title(reader: Reader, site: Path) -> None:
+    """Among the first three. Its index comes when it is wanted, and not before."""
+    with reader("", viewport=DESKTOP) as visit:
+        index = visit.server.address + "search/search_index.json"
+        assert index not in visit.asked
+        visit.page.keyboard.press("/")
+        missed = []
+        for page in pages():
+            text = (site / page / "index.html").read_text(encoding="utf-8") if page.endswith("/") else ""
+            source = ROOT / "docs" / f"{page.rstrip('/')}.md"
+            title = re.search(r"<h1[^>]*>(.*?)<a class=\"headerlink", text, re.DOTALL)
+            if title and source.exists() and "exclude: true" not in source.read_text(encoding="utf-8"):
+                visit.page.fill("[name=query]", html.unescape(re.sub(r"<[^>]+>", "", title[1])))
+                visit.page.press("[name=query]", "End")  # the search listens to keys
+                result = visit.page.locator(f".md-search-result__item:nth-child(-n+3) > a[href*='/{page}']").first
+                try:
+                    result.wait_for(state="attached", timeout=5000)
+                except NotInTime:
+                    missed.append(f"the search does not find it by its title: /{page}")
+        assert index in visit.asked
+    refuse(visit, missed)
+
+
+def test_the_look_stays_chosen(reader: Reader) -> None:
+    """On the next page as well."""
+    with reader("", "light", viewport=DESKTOP) as visit:
+        visit.page.click("label[for=__palette_1]")
+        visit.page.goto(visit.server.address + pages()[-1])
+        assert visit.page.get_attribute("body", "data-md-color-scheme") == "slate"
+
+
+def test_the_drawer_opens_and_shuts_by_keyboard(reader: Reader) -> None:
+    """A narrow window has no other navigation."""
+    with reader("", viewport=PHONE) as visit:
+        links = visit.page.locator(".md-nav--primary a.md-nav__link")
+        assert not any(link.is_visible() for link in links.all())
+        menu = visit.page.get_by_role("button", name="Menu")
+        menu.press("Enter")
+        assert menu.get_attribute("aria-expanded") == "true"
+        name = visit.page.locator(".md-nav--primary .md-nav__item--nested > .md-nav__toggle").first.get_attribute("id")
+        visit.page.press(f"#{name}", "Space")
+        assert visit.page.locator(f"#{name} ~ nav a").first.is_visible()
+        visit.page.press(f"#{name}", "Space")
+        menu.press("Enter")
+        assert menu.get_attribute("aria-expanded") == "false"
+
+
+def test_each_tab_shows_its_block(reader: Reader, site: Path) -> None:
+    """And hides the others of its set."""
+    for page in pages():
+        if page.endswith("/") and "tabbed-set" in (site / page / "index.html").read_text(encoding="utf-8"):
+            with reader(page, viewport=DESKTOP) as visit:
+                for label in visit.page.locator(".tabbed-labels > label").all():
+                    label.evaluate("(label) => label.click()")
+                    shown_alone = visit.page.evaluate(ALONE, label.get_attribute("for"))
+                    assert shown_alone, f"/{page}: {label.inner_text()}"
+
+
+@pytest.mark.parametrize("page", WALKED)
+@pytest.mark.parametrize("window", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_tab_key_goes_everywhere(page: str, window: dict[str, int], reader: Reader) -> None:
+    """To all that takes the focus, and the reader always sees where that is."""
+    with reader(page, viewport=window) as visit:
+        refuse(visit, walk(visit))

@@ -1,0 +1,149 @@
+"""One page as one reader sees it, and everything that is wrong with it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import Browser, Page
+
+from proven import ROOT
+from tests.site.server import Server
+from tests.stack.wait import until
+
+Look = Literal["light", "dark"]
+CHECKS = Path(__file__).with_name("checks.js")
+SCREENSHOTS = ROOT / "build" / "screenshots"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+# Those that are pictured for a reviewer: one of each kind.
+PICTURED = ("", "404.html", "how-to/pgbouncer/", "runbooks/too-many-clients/", "reference/proofs/")
+# Without JavaScript, no page would call back.
+IDLE = """() => document.documentElement.matches(".no-js")
+    || new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))"""
+COLOURS = ("color-contrast", "link-in-text-block")  # axe's rules for what the looks differ in
+AXE = """(rules) => {
+    checks.markKinds()
+    axe.configure({ rules: [{ id: "color-contrast", selector: "[data-kind]" }] })
+    const brief = ({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.target.join(" ")) })
+    const options = { resultTypes: ["violations"], ...(rules.length && { runOnly: rules }) }
+    return axe.run(options).then((results) => results.violations.map(brief))
+}"""
+
+
+def pages() -> list[str]:
+    """Return the address of every page, from the site's root, and that of what is not there."""
+    docs = ROOT / "docs"
+    names = (file.relative_to(docs).with_suffix("").as_posix() for file in docs.rglob("*.md"))
+    return sorted([*("" if name == "index" else f"{name.removesuffix('/index')}/" for name in names), "404.html"])
+
+
+@dataclass
+class Visit:
+    """A page that a browser shows, and what happened since it was asked for."""
+
+    path: str
+    look: Look
+    page: Page
+    server: Server
+    console: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    answered: int = 0
+    since: int = 0
+
+    def check(self, name: str) -> list[str]:
+        """Return what one of the checks of checks.js finds."""
+        return list(self.page.evaluate(f"checks.{name}()"))
+
+    def done(self) -> None:
+        """Note that a request came to its end."""
+        self.answered += 1
+
+    def quiet(self) -> bool:
+        """Return whether the page has all that it asked for, and its scripts have nothing left to do."""
+        self.page.evaluate(IDLE)
+        return self.answered == len(self.asked)
+
+    def elsewhere(self) -> list[str]:
+        """Return what was asked of another host."""
+        own = urlsplit(self.server.address).netloc
+        return [f"asks another host: {url}" for url in self.asked if urlsplit(url).netloc not in ("", own)]
+
+    def axe(self, *rules: str) -> list[str]:
+        """Return each element that breaks a rule of axe: of all its rules, or of some."""
+        if not self.page.evaluate("globalThis.axe"):
+            self.page.add_script_tag(url=self.server.address + AXE_FILE_PATH.name)
+        broken: list[dict[str, Any]] = self.page.evaluate(AXE, list(rules))
+        return [
+            f"axe, {self.look}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
+            for rule in broken
+        ]
+
+    def weight(self) -> int:
+        """Return how many bytes it took to show the page, the icon included that not every browser asks for."""
+        icon = self.page.evaluate("document.querySelector('link[rel=icon]').href")
+        if icon not in self.asked:
+            self.page.evaluate("(url) => fetch(url)", icon)
+        return sum(dict(self.server.sent[self.since :]).values())
+
+    def switch(self) -> None:
+        """Switch to the other look, as the button at the top does."""
+        self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
+        self.look = "dark" if self.look == "light" else "light"
+
+    def picture(self, media: str = "") -> None:
+        """Write a screenshot of what is in the window, where the page is one of those that are pictured."""
+        if self.path in PICTURED:
+            name = self.path.strip("/").replace("/", "-") or "home"
+            width = self.page.evaluate("innerWidth")
+            self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{media or self.look}.png")
+
+    def problems(self) -> list[str]:
+        """Return everything that is wrong with the page on a first visit, and with whatever can be unfolded on it."""
+        found = [*self.check("layoutShift"), *self.check("largestPaint")]
+        self.picture()
+        self.page.evaluate("checks.unfold()")
+        found += [*self.check("missingImages"), *self.check("tooWide"), *self.check("unreachable"), *self.axe()]
+        self.switch()
+        found += self.axe(*COLOURS)
+        self.picture()
+        return [*found, *self.elsewhere(), *self.console, *self.failed]
+
+
+Reader = Callable[..., AbstractContextManager[Visit]]
+
+
+@contextmanager
+def visit(browser: Browser, server: Server, path: str, look: Look = "light", **options: Any) -> Iterator[Visit]:
+    """Visit a page for the first time: visit(browser, server, "how-to/pgbouncer/", "dark", viewport=PHONE)."""
+    context = browser.new_context(color_scheme=look, **options)
+    context.add_init_script(path=CHECKS)
+    page = context.new_page()
+    made = Visit(path, look, page, server, since=len(server.sent))
+    page.on("console", lambda said: made.console.append(f"console: {said.text}") if said.type == "error" else None)
+    page.on("pageerror", lambda error: made.console.append(f"console: {error}"))
+    page.on("request", lambda request: made.asked.append(request.url))
+    page.on("requestfinished", lambda _: made.done())
+    page.on("requestfailed", lambda _: made.done())
+    page.on(
+        "response",
+        lambda answer: made.failed.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None,
+    )
+    try:
+        page.goto(server.address + path)
+        if options.get("java_script_enabled") is False:  # the checks come from outside, and run all the same
+            page.evaluate(CHECKS.read_text(encoding="utf-8"))
+        until("everything that the page asks for", made.quiet)
+        yield made
+    finally:
+        context.close()
+
+
+def refuse(visit: Visit, problems: list[str]) -> None:
+    """Fail the test where there is anything wrong with a page, and say all of it."""
+    if problems:
+        pytest.fail("\n".join([f"/{visit.path}:", *problems]), pytrace=False)
