@@ -121,7 +121,7 @@ def test_the_drawer_opens_and_shuts_by_keyboard(reader: Reader) -> None:
 def test_each_tab_shows_its_block(reader: Reader, site: Path) -> None:
     """And hides the others of its set."""
     for page in pages():
-        if page.endswith("/") and "tabbed-set" in (site / page / "index.html").read_text(encoding="utf-8"):
+        if page.endswith("/") and 'class="tabbed-set' in (site / page / "index.html").read_text(encoding="utf-8"):
             with reader(page, viewport=DESKTOP) as visit:
                 for label in visit.page.locator(".tabbed-labels > label").all():
                     label.evaluate("(label) => label.click()")
