@@ -87,7 +87,7 @@ def on_post_build(env: Any) -> None:
     """Complete the site with what no page shows: mkdocs-macros calls this after a build."""
     from proven import publish  # which calls these macros
 
-    publish.finish(Path(env.conf["site_dir"]))
+    publish.finish(Path(env.conf["site_dir"]), env.proven.guide)
 
 
 class Macros:
@@ -299,7 +299,7 @@ class Macros:
 
     def with_mistakes(self, markdown: str) -> str:
         """Return the Markdown of the page being rendered, with what is wrong with it in its place."""
-        path = f"{pages.FOLDER}/{self._page()}"
+        path = f"{pages.FOLDER}/{self._page()}" if self.problems else ""
         for page in self.guide.pages:
             if page.path == path and (text := mistakes.shown(page, self.guide, self.problems)) != page.text:
                 self.sources[self._page()] = text.splitlines()

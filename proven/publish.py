@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proven import ROOT, cards, catalogue, check, configuration, guide, macros, pages, plain
+from proven import cards, catalogue, configuration, guide, macros, pages, plain
 from proven.guide import Guide
 from proven.pages import Page
 
@@ -24,14 +24,14 @@ test ran on real servers; the line below it says on which versions and when, and
 """
 
 
-def finish(site: Path, root: Path = ROOT) -> None:
+def finish(site: Path, of: Guide) -> None:
     """Write what belongs to a site beside its pages."""
-    of = guide.read(root)
     catalogue.write(site, of)
-    if check.problems(of):
+    calls = macros.Macros(SimpleNamespace(), of)
+    if calls.problems:
         return
-    settings = configuration.parse((root / configuration.FILE).read_text(encoding="utf-8"))
-    rendered = {page.path.removeprefix(f"{pages.FOLDER}/"): render(page, of) for page in of.pages}
+    settings = configuration.parse((of.root / configuration.FILE).read_text(encoding="utf-8"))
+    rendered = {page.name: render(page, calls) for page in of.pages}
     for path, text in rendered.items():
         file = site / pages.url(path) / "index.md"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +43,10 @@ def finish(site: Path, root: Path = ROOT) -> None:
     (site / "robots.txt").write_text("\n".join(_robots(settings)) + "\n", encoding="utf-8")
 
 
-def render(page: Page, of: Guide) -> str:
+def render(page: Page, calls: macros.Macros) -> str:
     """Return a page's Markdown as its macros complete it."""
-    env: Any = SimpleNamespace(page=SimpleNamespace(path=page.path.removeprefix(f"{pages.FOLDER}/")))
-    calls = macros.Macros(env, of)
-    template = pages.TEMPLATES.from_string(page.text.lstrip("\n"))
-    return template.render(calls.calls())
+    calls.env.page = SimpleNamespace(path=page.name)
+    return pages.TEMPLATES.from_string(page.text.lstrip("\n")).render(calls.calls())
 
 
 def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iterator[str]:
@@ -95,7 +93,7 @@ def main() -> None:
     site = parser.parse_args().site
     if not (site / "index.html").is_file():
         parser.error(f"{site} holds no built site: run make site")
-    finish(site)
+    finish(site, guide.read())
 
 
 if __name__ == "__main__":

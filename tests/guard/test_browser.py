@@ -20,6 +20,8 @@ MISTAKES = """
 <img src="planted.png" alt="Planted">
 <p style="color: #999; background: #fff">Planted in grey</p>
 <p style="width: 2000px">Planted and wide</p>
+<style>@font-face { font-family: planted; src: url(planted.woff2) }</style>
+<p style="font-family: planted">Planted in a font</p>
 <a href="#planted" tabindex="-1">Planted out of reach</a>
 <p style="display: none" class="planted">Planted and hidden</p>
 <pre style="overflow-x: auto"><code style="display: block; width: 900px">Planted and cut off</code></pre>
@@ -34,6 +36,7 @@ document.querySelector("article").prepend(late)
 """
 FOUND = (
     "asks another host: https://elsewhere.invalid/planted.png",
+    "asks for a font: http",
     "article.md-content__inner > img http://127.0.0.1",
     "404: http",
     "console: planted error",

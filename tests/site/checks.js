@@ -110,7 +110,7 @@ globalThis.checks = (() => {
   // Text that is on the page and that nobody sees. What is folded up unfolds with a click, also without JavaScript, but
   // not on paper.
   const unread = () => {
-    const folded = matchMedia("print").matches ? ".ask" : "details:not([open]) > :not(summary), .tabbed-block, .ask, .ran > .full"
+    const folded = matchMedia("print").matches ? ".ask, #catalogue-filter" : "details:not([open]) > :not(summary), .tabbed-block, .ask, .ran > .full"
     const hidden = all("article *").filter((element) => {
       const says = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())
       return says && !visible(element) && !element.closest(`${folded}, script, style, template, svg, .headerlink`)
@@ -130,7 +130,8 @@ globalThis.checks = (() => {
     ]
   }
 
-  // The element that has the focus, by its number among all, and whether a reader sees where that is.
+  // The element that has the focus, whether it had it before, and whether a reader sees where that is.
+  const been = []
   const stop = async () => {
     const element = document.activeElement
     if (element === document.body) return null
@@ -139,13 +140,13 @@ globalThis.checks = (() => {
     // On a phone, the search comes into view a moment after its field has the focus.
     if (!shown.some(visible)) await new Promise((done) => setTimeout(done, 300))
     const seen = shown.some(visible)
-    return { number: all("*").indexOf(element), unseen: seen ? "" : name(element) }
+    const again = been.includes(element)
+    been.push(element)
+    return { again, unseen: seen ? "" : name(element) }
   }
 
-  // Where the Tab key stops and has not been, given the numbers of where it has.
-  const unvisited = (numbers) => {
-    const elements = all("*")
-    const been = numbers.map((number) => elements[number])
+  // Where the Tab key stops and has not been.
+  const unvisited = () => {
     const group = (element) => element.type === "radio" && been.some((other) => other.name === element.name)
     return stops().filter((element) => !been.includes(element) && !group(element)).map(name)
   }

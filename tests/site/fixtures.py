@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 from proven import ROOT
 from tests.site import chromium
 from tests.site.server import Server
-from tests.site.visit import SCREENSHOTS, Reader, visit
+from tests.site.visit import AXE, SCREENSHOTS, Reader, visit
 
 # Where it says that it is: at the root of a host, so that it can be served and looked at from anywhere.
 URL = "https://guide.example/"
@@ -62,7 +62,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
     """The built site, served on a loopback port, and axe beside it."""
-    made = Server(site, beside={AXE_FILE_PATH.name: AXE_FILE_PATH})
+    made = Server(site, beside={AXE: AXE_FILE_PATH})
     yield made
     made.close()
 

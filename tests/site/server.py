@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         status = "200 OK" if path.startswith(self.server.base) and file.is_file() else "404 Not Found"
         if status != "200 OK":
             file = self.server.folder / "404.html"
-        if file.suffix == ".js":
+        if path.endswith(".js") and "/workers/" not in path:
             time.sleep(SCRIPT)
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         if COMPRESSED.match(kind) and "gzip" in self.headers.get("Accept-Encoding", ""):

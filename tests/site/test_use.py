@@ -22,8 +22,6 @@ ALONE = """(id) => {
     return blocks.every((block, at) => checks.visible(block) === (at === number))
 }"""
 
-UNVISITED = "(been) => checks.unvisited(been)"
-
 
 def uncopied(visit: Visit, known: set[str]) -> list[str]:
     """Press the copy button of each block, by keyboard, and return what then is in the clipboard and in no snippet."""
@@ -40,16 +38,14 @@ def uncopied(visit: Visit, known: set[str]) -> list[str]:
 def walk(visit: Visit, steps: int = 1000) -> list[str]:
     """Press the Tab key until it comes round, and return what it passed by, and where nobody saw the focus."""
     visit.page.evaluate("checks.unfold()")
-    been: list[int] = []
     unseen = []
     for _ in range(steps):
         visit.page.keyboard.press("Tab")
         stop = visit.page.evaluate("checks.stop()")
-        if stop is None or stop["number"] in been:
+        if stop is None or stop["again"]:
             break
-        been.append(stop["number"])
         unseen += [f"the focus is not seen: {stop['unseen']}"] if stop["unseen"] else []
-    return [*unseen, *(f"the Tab key passes by {name}" for name in visit.page.evaluate(UNVISITED, been))]
+    return [*unseen, *(f"the Tab key passes by {name}" for name in visit.check("unvisited"))]
 
 
 def shown() -> set[str]:
@@ -121,7 +117,7 @@ def test_the_drawer_opens_and_shuts_by_keyboard(reader: Reader) -> None:
 def test_each_tab_shows_its_block(reader: Reader, site: Path) -> None:
     """And hides the others of its set."""
     for page in pages():
-        if page.endswith("/") and "tabbed-set" in (site / page / "index.html").read_text(encoding="utf-8"):
+        if page.endswith("/") and 'class="tabbed-set' in (site / page / "index.html").read_text(encoding="utf-8"):
             with reader(page, viewport=DESKTOP) as visit:
                 for label in visit.page.locator(".tabbed-labels > label").all():
                     label.evaluate("(label) => label.click()")

@@ -1,5 +1,6 @@
 """One page as one reader sees it, and everything that is wrong with it."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, Page
 
 from proven import ROOT
@@ -24,8 +24,10 @@ PICTURED = ("", "404.html", "how-to/pgbouncer/", "runbooks/too-many-clients/", "
 # Without JavaScript, no page would call back.
 IDLE = """() => document.documentElement.matches(".no-js")
     || new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))"""
+FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
+AXE = "axe"  # where the server has it
 COLOURS = ("color-contrast", "link-in-text-block")  # axe's rules for what the looks differ in
-AXE = """(rules) => {
+RUN_AXE = """(rules) => {
     checks.markKinds()
     axe.configure({ rules: [{ id: "color-contrast", selector: "[data-kind]" }] })
     const brief = ({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.target.join(" ")) })
@@ -68,16 +70,17 @@ class Visit:
         self.page.evaluate(IDLE)
         return self.answered == len(self.asked)
 
-    def elsewhere(self) -> list[str]:
-        """Return what was asked of another host."""
+    def needless(self) -> list[str]:
+        """Return what was asked of another host, and every font: what a reader has will do."""
         own = urlsplit(self.server.address).netloc
-        return [f"asks another host: {url}" for url in self.asked if urlsplit(url).netloc not in ("", own)]
+        elsewhere = [f"asks another host: {url}" for url in self.asked if urlsplit(url).netloc not in ("", own)]
+        return [*elsewhere, *(f"asks for a font: {url}" for url in self.asked if FONT.search(url))]
 
     def axe(self, *rules: str) -> list[str]:
         """Return each element that breaks a rule of axe: of all its rules, or of some."""
-        if not self.page.evaluate("globalThis.axe"):
-            self.page.add_script_tag(url=self.server.address + AXE_FILE_PATH.name)
-        broken: list[dict[str, Any]] = self.page.evaluate(AXE, list(rules))
+        if not self.page.evaluate("Boolean(globalThis.axe)"):
+            self.page.add_script_tag(url=self.server.address + AXE)
+        broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE, list(rules))
         return [
             f"axe, {self.look}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
             for rule in broken
@@ -99,7 +102,7 @@ class Visit:
         """Write a screenshot of what is in the window, where the page is one of those that are pictured."""
         if self.path in PICTURED:
             name = self.path.strip("/").replace("/", "-") or "home"
-            width = self.page.evaluate("innerWidth")
+            width = (self.page.viewport_size or {})["width"]
             self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{media or self.look}.png")
 
     def problems(self) -> list[str]:
@@ -108,10 +111,13 @@ class Visit:
         self.picture()
         self.page.evaluate("checks.unfold()")
         found += [*self.check("missingImages"), *self.check("tooWide"), *self.check("unreachable"), *self.axe()]
-        self.switch()
-        found += self.axe(*COLOURS)
-        self.picture()
-        return [*found, *self.elsewhere(), *self.console, *self.failed]
+        # A page's own colours are the same in either width, so each look is seen once. What stands around every page is
+        # seen in both looks and widths on a few.
+        if self.path in PICTURED:
+            self.switch()
+            found += self.axe(*COLOURS)
+            self.picture()
+        return [*found, *self.needless(), *self.console, *self.failed]
 
 
 Reader = Callable[..., AbstractContextManager[Visit]]
