@@ -54,16 +54,14 @@ FOUND_PLAIN = (
 
 
 @pytest.fixture(scope="module")
-def planted(site: Path, server: Server, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+def planted(site: Path, host: Server, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """The page with every mistake on it, as a reader visits it."""
     folder = tmp_path_factory.mktemp("planted")
     text = (site / PAGE / "index.html").read_text(encoding="utf-8")
     text = text.replace("</article>", f"{MISTAKES}</article>").replace("<code>", PROMPT)
     (folder / "page.html").write_text(text, encoding="utf-8")
     (folder / "planted.js").write_text(LATE, encoding="utf-8")
-    made = Server(
-        site, beside={**server.beside, PAGE: folder / "page.html", f"{PAGE}planted.js": folder / "planted.js"}
-    )
+    made = Server(site, beside={**host.beside, PAGE: folder / "page.html", f"{PAGE}planted.js": folder / "planted.js"})
     yield partial(visit, browser, made, PAGE)
     made.close()
 

@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def server(site: Path) -> Iterator[Server]:
+def host(site: Path) -> Iterator[Server]:
     """The built site, served on a loopback port, and axe beside it."""
     made = Server(site, beside={AXE: AXE_FILE_PATH})
     yield made
@@ -68,10 +68,10 @@ def server(site: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def reader(browser: Browser, server: Server) -> Reader:
+def reader(browser: Browser, host: Server) -> Reader:
     """A reader who has never been here: reader("how-to/pgbouncer/", "dark", viewport=PHONE)."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    return partial(visit, browser, server)
+    return partial(visit, browser, host)
 
 
 @pytest.fixture
