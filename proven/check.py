@@ -106,12 +106,12 @@ def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
     for text in marked if isinstance(marked, list) else [marked]:
         if not isinstance(text, str) or not snippet.lines_of(text, region):
             yield Problem(page.path, call.line, f"{snippet.place} has nothing to highlight that reads {text!r}")
-    named = call.given.get("transcript")
+    named = call.given.get("transcript", False)
     recorded = transcripts.of_snippet(snippet, of.root)
-    if named and not recorded:
+    if named is not False and not recorded:
         out = transcripts.file_of(snippet)
         yield Problem(page.path, call.line, f"{out} is not there: make record ONLY={snippet.place}")
-    elif named and named is not True and named not in recorded:
+    elif not isinstance(named, bool) and named not in recorded:
         hint = nearest(named, recorded)
         yield Problem(page.path, call.line, f"{snippet.place} has no transcript called {named!r}{hint}")
 

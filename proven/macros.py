@@ -120,7 +120,7 @@ class Macros:
         names = [highlight] if isinstance(highlight, str) else highlight or []
         marked = sorted({line for name in names for line in snippet.lines_of(name, region)})
         lines = _fence(code, snippet.language, heading, marked)
-        if transcript:
+        if transcript is not False:  # "" is the name of the one that has none
             recorded = transcripts.of_snippet(snippet, self.guide.root)
             for name in recorded if transcript is True else [transcript]:
                 heading = "what it prints" + (f": {name}" if name else "")

@@ -30,7 +30,13 @@ LIKE_A_MARKER = re.compile(
     r"(?:\#\s*|--\s+|;\s*|//\s*|<!--\s*|\{\#\s*|/\*\s*)(?:end)?region\b(?:\s*:|\s*[\w-]*\W*$)", re.IGNORECASE
 )
 # What Pygments does not know by name.
-LANGUAGES = {".env": "bash", ".env.example": "bash", ".out": "text", "requirements.txt": "text"}
+LANGUAGES = {
+    ".env": "bash",
+    ".env.example": "bash",
+    ".out": "text",
+    ".sql": "postgresql",
+    "requirements.txt": "text",
+}
 
 
 @dataclass(frozen=True)

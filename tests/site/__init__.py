@@ -12,4 +12,11 @@ test_desktop.py    every page on a first visit with a wide window, in the light 
 test_phone.py      every page on a first visit with a narrow one, in the dark look
 test_plain.py      every page without JavaScript, and on paper
 test_use.py        what a reader does: copies, searches, opens, switches, goes about by keyboard
+test_journeys.py   what a newcomer comes for, in three clicks
+test_ask.py        the box for errors
+test_symptoms.py   what it finds: every error that was ever captured, in whatever stands around it
+test_catalogue.py  the list of snippets, and its manifest
+test_publish.py    what machines read: Markdown, llms.txt, cards
+test_serve.py      the site while it is written
+test_zensical.py   the same site, built by Material's successor
 """

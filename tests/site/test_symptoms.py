@@ -5,23 +5,22 @@ The script that the pages load is the one that is asked here.
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
 
 from proven import ROOT, guide, snippets, symptoms
 from proven.guide import Guide
+from tests.site.visit import Reader
+
+Ask = Callable[..., list[list[str]]]
 
 RUNBOOKS = "docs/runbooks/"
-ASKED = """\
-import {{ find }} from {match};
-const {{ pasted, symptoms }} = JSON.parse(await new Response(process.stdin).text());
-const answers = pasted.map((text) => find(text, symptoms).map((found) => found.runbook));
-console.log(JSON.stringify(answers));
-"""
+ASKED = """async ({ pasted, symptoms }) => {
+    const { find } = await import(new URL("javascripts/match.js", location))
+    return pasted.map((text) => find(text, symptoms).map((found) => found.runbook))
+}"""
 # As PostgreSQL, PgBouncer, the drivers, Python and the tools that show logs say it around an error's own words.
 SURROUNDINGS: dict[str, Callable[[str], str]] = {
     "alone": lambda text: text,
@@ -92,26 +91,16 @@ def of() -> Guide:
     return guide.read()
 
 
-def ask(*pasted: str) -> list[list[str]]:
-    """Return the runbooks that the pages' own script finds for each text, the best one in front."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("needs node")
+@pytest.fixture(scope="module")
+def ask(reader: Reader) -> Iterator[Ask]:
+    """Ask the pages' own script, in a browser, for the runbooks of each text, the best one in front."""
     listed = [
         {"text": symptom.text, "runbooks": [page.path for page in symptom.pages]}
         for symptom in symptoms.listing(of())
         if symptom.said
     ]
-    script = ASKED.format(match=json.dumps((ROOT / "docs/javascripts/match.js").as_uri()))
-    result = subprocess.run(
-        [node, "--input-type=module", "--no-warnings", "--eval", script],
-        input=json.dumps({"pasted": pasted, "symptoms": listed}),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    with reader("") as visit:
+        yield lambda *pasted: visit.page.evaluate(ASKED, {"pasted": pasted, "symptoms": listed})
 
 
 def filled(text: str) -> str:
@@ -119,7 +108,7 @@ def filled(text: str) -> str:
     return re.sub(r"^\w+: (?=.)|…", lambda part: "" if part[0] != "…" else "x_140617131203456", text)
 
 
-def test_every_captured_error_finds_its_runbook() -> None:
+def test_every_captured_error_finds_its_runbook(ask: Ask) -> None:
     """Each transcript of an error that a runbook shows, as a whole, leads to that runbook first."""
     captured = {}
     for file in sorted((ROOT / snippets.FOLDER / "provoke").glob("*.out")):
@@ -132,7 +121,7 @@ def test_every_captured_error_finds_its_runbook() -> None:
         assert answer[:1] == [page], f"{name} leads to {answer or 'nothing'} and not to {page}"
 
 
-def test_every_error_that_a_proof_expects_finds_its_runbook() -> None:
+def test_every_error_that_a_proof_expects_finds_its_runbook(ask: Ask) -> None:
     """Also those of which no transcript is kept."""
     expected = [(text, f"{RUNBOOKS}{name}.md") for name, texts in HEARD.items() for text in texts]
     for (text, page), answer in zip(expected, ask(*(text for text, _ in expected)), strict=True):
@@ -140,7 +129,7 @@ def test_every_error_that_a_proof_expects_finds_its_runbook() -> None:
 
 
 @pytest.mark.parametrize("where", SURROUNDINGS)
-def test_every_text_is_found_in_whatever_stands_around_it(where: str) -> None:
+def test_every_text_is_found_in_whatever_stands_around_it(where: str, ask: Ask) -> None:
     """Each text leads first to the page that is to be read first."""
     listed = [symptom for symptom in symptoms.listing(of()) if symptom.said]
     assert len(listed) > 15
@@ -150,7 +139,7 @@ def test_every_text_is_found_in_whatever_stands_around_it(where: str) -> None:
         assert answer[:1] == [first], f"{text!r} leads to {answer or 'nothing'} and not to {first}"
 
 
-def test_a_part_of_a_text_finds_it() -> None:
+def test_a_part_of_a_text_finds_it(ask: Ask) -> None:
     """Who types need not type it to its end."""
     assert ask("too many clients", "the connection unexpectedly", "wrong password type") == [
         ["docs/runbooks/too-many-clients.md"],
@@ -163,7 +152,7 @@ def test_a_part_of_a_text_finds_it() -> None:
     ]
 
 
-def test_an_unknown_text_finds_nothing() -> None:
+def test_an_unknown_text_finds_nothing(ask: Ask) -> None:
     """A wrong runbook would cost more than none."""
     for text, answer in zip(UNKNOWN, ask(*UNKNOWN), strict=True):
         assert not answer, f"{text!r} leads to {answer}"
