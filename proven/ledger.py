@@ -53,8 +53,11 @@ class Ledger:
     def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
         self._by_proof: dict[str, list[Run]] = {}
+        self._proofs_of: dict[str, set[str]] = {}  # of each snippet
         for run in runs:
             self._by_proof.setdefault(run.proof, []).append(run)
+            for path in run.snippets:
+                self._proofs_of.setdefault(path, set()).add(run.proof)
 
     def current(self, proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> "Ledger":
         """Return only what is bound to present digests: a proof or snippet that was edited has no runs."""
@@ -84,8 +87,8 @@ class Ledger:
 
     def of_snippet(self, path: str) -> list[Run]:
         """Return the passed runs of every proof that ran one snippet."""
-        names = {run.proof for run in self.runs if path in run.snippets}
-        return [run for name in sorted(names) for run in self.of_proof(name) if path in run.snippets]
+        names = sorted(self._proofs_of.get(path, ()))
+        return [run for name in names for run in self.of_proof(name) if path in run.snippets]
 
 
 def load(file: Path) -> list[Run]:
@@ -122,8 +125,11 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
     left_out = [run for run in (*older, *newer) if run.outcome == NOT_RUN]
     merged = {run.key: run for run in older if run.outcome != NOT_RUN and not gives_way(run)}
     merged.update({run.key: run for run in newer if run.outcome != NOT_RUN})
+    done: dict[tuple[str, str], list[Run]] = {}
+    for run in merged.values():
+        done.setdefault((run.proof, run.case), []).append(run)
     for run in left_out:
-        if not any(_as_much(run, done) for done in merged.values()):
+        if not any(_as_much(run, other) for other in done.get((run.proof, run.case), ())):
             merged[run.key] = run
     return sorted(merged.values(), key=lambda run: run.key)
 
@@ -135,9 +141,8 @@ def _same(failed: dict[str, str], later: dict[str, str]) -> bool:
 
 
 def _as_much(run: Run, done: Run) -> bool:
-    """Return whether a proof that was left out ran after all: on the same versions, of what both stacks have."""
-    same = (run.proof, run.case) == (done.proof, done.case) and done.outcome != NOT_RUN
-    return same and all(run.stack.get(name, version) == version for name, version in done.stack.items())
+    """Return whether what was left out ran after all: on the same versions, of what both stacks have."""
+    return all(run.stack.get(name, version) == version for name, version in done.stack.items())
 
 
 def read(root: Path = ROOT) -> Ledger:

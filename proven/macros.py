@@ -184,24 +184,18 @@ class Macros:
 
     def left_out(self) -> str:
         """Show which proofs were not run on some stack, and why."""
-        rows: dict[tuple[str, str], set[str]] = {}
+        runs: dict[str, list[Run]] = {}
         for run in self.guide.ledger.not_run():
-            rows.setdefault((run.reason, summary.in_full([run], summary.NAMED)), set()).add(run.proof)
-        if not rows:
+            runs.setdefault(run.reason, []).append(run)
+        if not runs:
             return "Nothing was left out."
         link = self._link(PROOFS_PAGE)
-        return self._block(
-            table(
-                [
-                    {
-                        "Why": reason,
-                        "On": stack,
-                        "Not run": "<br>".join(f"[{in_words(name)}]({link}#{name})" for name in sorted(names)),
-                    }
-                    for (reason, stack), names in sorted(rows.items())
-                ]
-            )
-        )
+        lines: list[str] = []
+        for reason, found in sorted(runs.items()):
+            names = sorted({run.proof for run in found})
+            proofs = ", ".join(f"[{in_words(name)}]({link}#{name})" for name in names)
+            lines += [f"**{reason[:1].upper()}{reason[1:]}**", f":   On {summary.in_short(found)}: {proofs}.", ""]
+        return self._block(lines)
 
     def evidence(self) -> str:
         """Say in one line how much ran, on what and when."""

@@ -110,7 +110,9 @@ globalThis.checks = (() => {
   // Text that is on the page and that nobody sees. What is folded up unfolds with a click, also without JavaScript, but
   // not on paper.
   const unread = () => {
-    const folded = matchMedia("print").matches ? ".ask, #catalogue-filter" : "details:not([open]) > :not(summary), .tabbed-block, .ask, .ran > .full"
+    const answeredByScripts = ".ask, #catalogue-filter, #catalogue-count, #catalogue-reset, .catalogue-button"
+    const unfolds = "details:not([open]) > :not(summary), .tabbed-block, .ran > .full"
+    const folded = matchMedia("print").matches ? answeredByScripts : `${answeredByScripts}, ${unfolds}`
     const hidden = all("article *").filter((element) => {
       const says = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())
       return says && !visible(element) && !element.closest(`${folded}, script, style, template, svg, .headerlink`)

@@ -66,7 +66,7 @@ def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, tr
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=20)
     with asking(bouncer.url(database), load(LOAD)) as heard:
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
-        assert database.backends() == []
+        until("no server connection is left", lambda: database.backends() == [])
         until("everybody waits", lambda: pool(bouncer, database)["cl_waiting"] == CLIENTS)
         answered = heard["answered"]
         started.restart()

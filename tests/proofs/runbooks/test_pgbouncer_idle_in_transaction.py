@@ -161,7 +161,7 @@ def test_requests_outside_of_a_transaction_hold_no_server_connection(shop) -> No
             until("every order is there", lambda: placed(database) and states(database) == ["idle"] * 2)
             with bouncer.connect(database) as other:
                 assert other.execute("select 1").fetchone() == (1,)
-            assert pool(bouncer, database)["cl_waiting"] == 0
+            until("nobody waits", lambda: pool(bouncer, database)["cl_waiting"] == 0)
         finally:
             service.answer.set()
         assert {request.result()[0] for request in requests} == {200}
