@@ -30,7 +30,7 @@ test: environment ## run everything: proofs on real servers, the linters, the gu
 
 prove: environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
 	$(if $(ONLY),,$(error what? make prove ONLY=snippets/postgres/usage.sql, or a page, or the name of a proof))
-	$(BIN)/pytest --only "$(ONLY)"
+	$(BIN)/pytest --only "$(ONLY)" $(if $(filter tests/%,$(ONLY)),$(ONLY),tests/proofs)
 
 record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	@$(PGBOUNCER)
