@@ -70,7 +70,8 @@ def _newer_python() -> str:
     """Return a Python that runs what .venv's need not: one on PATH, or one that pyenv has."""
     found = [path for name in NEWER if (path := shutil.which(name))]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    found += [str(path) for name in NEWER for path in sorted(pyenv.glob(f"*/bin/{name}"))]
+    if os.access(pyenv, os.R_OK | os.X_OK):  # it may be another user's
+        found += [str(path) for name in NEWER for path in sorted(pyenv.glob(f"*/bin/{name}"))]
     for path in found:
         # One of pyenv's is a script that may only say that it leads nowhere.
         if subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:

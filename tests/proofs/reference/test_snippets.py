@@ -66,9 +66,10 @@ def test_an_archive_has_the_same_bytes_wherever_it_is_built(site, tmp_path) -> N
 def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None:
     """Unpacked, it is the folder, in which a script may be run; it names no owner and no day of ours."""
     for folder in catalogue.ARCHIVES:
-        with tarfile.open(site / snippets.FOLDER / f"{folder}.tar") as tar:
+        archive = site / snippets.FOLDER / f"{folder}.tar"
+        with tarfile.open(archive) as tar:
             assert {(member.uid, member.uname, member.mtime) for member in tar} == {(0, "", catalogue.DAY_ONE)}
-            tar.extractall(tmp_path, filter="data")
+        subprocess.run(["tar", "--extract", "--file", archive, "--directory", tmp_path], check=True)
         published = site / snippets.FOLDER / folder
         files = {file.relative_to(published) for file in published.rglob("*") if file.is_file()}
         unpacked = tmp_path / folder
