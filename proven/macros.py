@@ -411,8 +411,7 @@ class Macros:
 
     def _up(self) -> str:
         """Return the way from the page's URL to the site's root."""
-        page = self._page().removesuffix(".md").removesuffix("index")
-        return "../" * len([part for part in page.split("/") if part])
+        return "../" * pages.url(self._page()).count("/")
 
 
 def in_words(proof: str) -> str:

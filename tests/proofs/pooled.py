@@ -15,7 +15,7 @@ from proven import evidence
 from proven.snippets import Snippet
 from tests.stack import pgbouncer
 from tests.stack.database import Database, Role
-from tests.stack.fixtures import note_postgres
+from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.wait import until
@@ -114,11 +114,7 @@ class Setup:
 @contextmanager
 def reader(cluster: Callable[..., Cluster], name: str) -> Iterator[Setup]:
     """Set up a server of its own, called `name`, for as long as the block lasts."""
-    try:
-        known = pgbouncer.version()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    evidence.on(PgBouncer=known)
+    known = note_pgbouncer()
     if tuple(map(int, known.split("."))) < pgbouncer.OLDEST:
         pytest.skip("needs PgBouncer 1.21")
     started = cluster(cluster_name=name)

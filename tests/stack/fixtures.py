@@ -95,6 +95,16 @@ def note_postgres(version: str) -> None:
     evidence.current.variants = (*drivers, *(f"PostgreSQL-{other}" for other in others))
 
 
+def note_pgbouncer() -> str:
+    """Tell the running proof which PgBouncer it meets, and return its version. Where there is none, it is not run."""
+    try:
+        known = pgbouncer.version()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    evidence.on(PgBouncer=known)
+    return known
+
+
 @pytest.fixture
 def database(server: Server, server_version: str) -> Iterator[Database]:
     """An empty database of this proof's own."""
@@ -148,10 +158,7 @@ def cluster() -> Iterator[Callable[..., Cluster]]:
 @pytest.fixture
 def pooler() -> Iterator[Callable[..., PgBouncer]]:
     """Start PgBouncer in front of a database: pooler(database, pool_mode="transaction"). It ends with the proof."""
-    try:
-        evidence.on(PgBouncer=pgbouncer.version())
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    note_pgbouncer()
     with ExitStack() as started:
 
         def start(*databases: Database, **settings: Any) -> PgBouncer:

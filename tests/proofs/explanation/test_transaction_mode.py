@@ -19,7 +19,7 @@ from proven import ROOT, evidence
 from proven.check import PICTURES
 from tests.stack import pgbouncer, timeline
 from tests.stack.database import Database, Role, fresh
-from tests.stack.fixtures import note_postgres
+from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.scripts import execute
 from tests.stack.wait import until
@@ -32,10 +32,7 @@ FOLDER = "transaction_mode"
 @pytest.fixture(scope="module")
 def shared(server, migrated) -> Iterator[PgBouncer]:
     """One PgBouncer in transaction mode, with two server connections at most, in front of the example's tables."""
-    try:
-        pgbouncer.version()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    note_pgbouncer()
     with fresh(server, template=migrated) as database:
         bouncer = PgBouncer(database, **POOL)
         yield bouncer

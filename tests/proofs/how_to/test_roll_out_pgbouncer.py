@@ -8,6 +8,7 @@ from proven import evidence, snippets
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.database import fresh
+from tests.stack.fixtures import note_pgbouncer
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.scripts import execute
 from tests.stack.upstream import serving
@@ -61,10 +62,7 @@ def test_the_audit_leaves_alone_what_is_safe(load, tmp_path, line) -> None:
 @pytest.fixture(scope="module")
 def shop(project, server, migrated):
     """Two instances on one database: one goes through PgBouncer, the other does not."""
-    try:
-        pgbouncer.find()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    note_pgbouncer()
     threads = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": str(THREADS)}
     with fresh(server, template=migrated) as database:
         bouncer = PgBouncer(database, pool_mode="transaction", default_pool_size=POOL)

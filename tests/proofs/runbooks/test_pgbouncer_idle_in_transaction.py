@@ -15,6 +15,7 @@ from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.console import pool
 from tests.stack.database import fresh
+from tests.stack.fixtures import note_pgbouncer
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import serving
 from tests.stack.wait import until
@@ -71,10 +72,7 @@ def payments() -> Iterator[Payments]:
 @pytest.fixture(scope="module")
 def shop(project, server, migrated):
     """The example project with ATOMIC_REQUESTS under Gunicorn, a PgBouncer with a pool of two, and the service."""
-    try:
-        pgbouncer.find()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+    note_pgbouncer()
     with fresh(server, template=migrated) as database, payments() as service:
         bouncer = PgBouncer(database, pool_mode="transaction", default_pool_size=2)
         settings = {
