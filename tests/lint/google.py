@@ -18,7 +18,7 @@ NUMBER = re.compile("u?int64")  # in JSON a string, because JavaScript's numbers
 UNSUPPORTED = re.compile(r"(Output only\.|Not supported by Cloud Run)")
 REQUIRED = re.compile(r"Required\.")
 FILLED_IN = {"namespace"}  # by gcloud, with the project
-ANNOTATION = re.compile(r"`([a-z.]+/[A-Za-z-]+)`")
+ANNOTATION = re.compile(r"\* `([a-z.]+/[\w-]+)`: ([\w, ]+)")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Api:
         """Return what judges one of its resources, for manifests.problems."""
         return Draft202012Validator(self.schema(name))
 
-    def annotations(self, name: str) -> set[str]:
-        """Return the annotations that the description of a resource's metadata lists: annotations("Service")."""
-        return set(ANNOTATION.findall(self.document["schemas"][name]["properties"]["metadata"]["description"]))
+    def annotations(self, kind: str) -> set[str]:
+        """Return the annotations that a kind of resource may have: annotations("Revision")."""
+        listed = self.document["schemas"]["ObjectMeta"]["properties"]["annotations"]["description"]
+        return {name for name, kinds in ANNOTATION.findall(listed) if kind in kinds or "All" in kinds}
 
 
 @functools.cache
