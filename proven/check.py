@@ -12,8 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
+from proven import ROOT, evidence, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
 from proven.guide import Guide
+from proven.ledger import Run
 from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
 
@@ -62,13 +63,23 @@ def unproven(of: Guide) -> list[Problem]:
 def why_unproven(of: Guide, path: str) -> str | None:
     """Return why a snippet has no passing proof, or None where it has one. An empty file needs none."""
     snippet = of.snippets[path]
-    if not snippet.text.strip() or of.ledger.of_snippet(path):
+    if not snippet.text.strip():
         return None
+    if runs := of.ledger.of_snippet(path):
+        return next((why for run in runs if (why := _without_level(snippet.place, run, run.words(path)))), None)
     names = sorted(of.proofs_of_snippet(path))
     if not names:
         return f"{snippet.place} is proven by nothing: add a proof under {proofs.FOLDER}/"
     states = "; ".join(f"{name} {_state(of, name)}" for name in names[:3])
     return f"{snippet.place} has no passing proof at its present digest ({states}): make prove ONLY={snippet.place}"
+
+
+def _without_level(place: str, run: Run, words: list[str]) -> str | None:
+    """Return what is wrong with how far a run says that it proves a snippet, or None."""
+    wrong = [why for word in words if (why := evidence.wrong(word))] if words else ["it says no level of proof"]
+    if not wrong:
+        return None
+    return f"how far {run.proof} proves {place} is not said: {wrong[0]}: make prove ONLY={run.proof}"
 
 
 def _state(of: Guide, proof: str) -> str:

@@ -145,7 +145,7 @@ class Macros:
             runs = self.guide.ledger.of_proof(name)
             link = f"{self._link(PROOFS_PAGE)}#{name}"
             if runs:
-                says = f"Ran on {summary.in_short(runs)} · {summary.newest(runs)}"
+                says = f"{sentence(summary.of_proof(runs))} · {summary.newest(runs)}"
                 marks.append(f'[✓]({link} "{says}"){{ .proven aria-label="Proof: {in_words(name)}" }}')
             else:
                 says = f"{name} has not passed since it was last edited"
@@ -275,7 +275,7 @@ class Macros:
         cards = [card for card in listed["snippets"] if card["bytes"]]
         for card in cards:
             runs = self.guide.ledger.of_snippet(card["path"])
-            card["ran_on"] = summary.in_short(runs)
+            card["how_far"] = sentence(" · ".join(summary.how_far(runs, card["path"])))
             card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
         html = HTML.get_template("catalogue.html").render(
             up=self._up(),
@@ -325,13 +325,14 @@ class Macros:
         """Return the quiet line under a snippet: how far it was proven, on what, when, by what. It unfolds to all."""
         raw = f'<a href="{self._up()}{snippets.FOLDER}/{snippet.path}" download>file</a>'
         runs = self.guide.ledger.of_snippet(snippet.path)
-        if not runs:
+        told = [_linked(text) for text in summary.how_far(runs, snippet.path)]
+        if not told:
             return [f"Not yet proven at its present digest · {raw}", f"{{ .proof .unproven {UNSEARCHED} }}"]
-        level = catalogue.level(runs, snippet.path)
         names = sorted({run.proof for run in runs})
         proof = f"[{counted(len(names), 'proof')}]({self._link(PROOFS_PAGE)}#{names[0]})"
-        ran = f"{level.capitalize()} on {summary.in_short(runs)}{self._full(runs)}"
-        line = [f'<span class="ran" tabindex="0">{ran}</span>', _day(runs), proof, raw]
+        level = catalogue.level(runs, snippet.path)
+        ran = f'<span class="ran" data-level="{level}" tabindex="0">{sentence(told[0])}{self._full(runs)}</span>'
+        line = [ran, *told[1:], _day(runs), proof, raw]
         return [" · ".join(line), f"{{ .proof {UNSEARCHED} }}"]
 
     def _full(self, runs: list[Run]) -> str:
@@ -419,6 +420,11 @@ def in_words(proof: str) -> str:
     return proof.removeprefix("test_").replace("_", " ").capitalize()
 
 
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning and every other as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def counted(number: int, thing: str) -> str:
     """Return how many there are of a thing: "1 proof", "2 proofs"."""
     return f"{number} {thing}" + ("" if number == 1 else "s")
@@ -467,6 +473,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 def _day(runs: list[Run]) -> str:
     """Return the day of the latest run, which no line end breaks."""
     return f"<time>{summary.newest(runs)}</time>"
+
+
+def _linked(text: str) -> str:
+    """Return a text with its addresses as links, which need not say https."""
+    return re.sub(r"https://([^\s,]+)", r"[\1](https://\1)", text)
 
 
 def _unsearched(name: str, lines: list[str]) -> list[str]:

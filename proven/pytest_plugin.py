@@ -129,7 +129,7 @@ class Session:
                     {
                         "proof": name,
                         "case": item.name.removeprefix(name).strip("[]"),
-                        "snippets": {path: [s.digest, seen.levels.get(path, "")] for path, s in seen.loaded.items()},
+                        "snippets": seen.entries(),
                         "stack": dict(seen.stack),
                         "location": location,
                     },
@@ -162,7 +162,7 @@ class Session:
                 datetime.now(UTC).date().isoformat(),
                 round(report.duration, 3),
                 seen["stack"],
-                {path: [digest, level] for path, (digest, level) in seen["snippets"].items() if level},
+                {path: [digest, *words] for path, (digest, *words) in seen["snippets"].items() if words},
                 reason.removeprefix("Skipped: ") if report.skipped else "",
             )
         )
