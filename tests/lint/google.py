@@ -55,28 +55,32 @@ def api(name: str) -> Api:
 
 def _converted(of: dict[str, Any]) -> dict[str, Any]:
     """Return a discovery document's schema as JSON Schema."""
+    kind = of.get("type", "any")
     if name := of.get("$ref"):
         return {"$ref": f"#/$defs/{name}"}
-    match of.get("type"):
-        case "object" if "properties" in of:
-            fields = {each: value for each, value in of["properties"].items() if not _unsupported(value)}
-            required = [each for each, value in fields.items() if _says(REQUIRED, value) and each not in FILLED_IN]
-            return {
-                "type": "object",
-                "properties": {each: _converted(value) for each, value in fields.items()},
-                "required": required,
-                "additionalProperties": False,
-            }
-        case "object":
-            return {"type": "object", "additionalProperties": _converted(of.get("additionalProperties", {}))}
-        case "array":
-            return {"type": "array", "items": _converted(of["items"])}
-        case "string" if NUMBER.fullmatch(of.get("format", "")):
-            return {"type": ["string", "integer"], "pattern": r"^-?\d+$"}
-        case "any" | None:
-            return {}
-        case kind:
-            return {"type": kind} | ({"enum": of["enum"]} if "enum" in of else {})
+    if kind == "object":
+        return {"type": kind, **(_fields(of["properties"]) if "properties" in of else _anything(of))}
+    if kind == "array":
+        return {"type": kind, "items": _converted(of["items"])}
+    if NUMBER.fullmatch(of.get("format", "")):
+        return {"type": ["string", "integer"], "pattern": r"^-?\d+$"}
+    known = {"enum": of["enum"]} if "enum" in of else {}
+    return known if kind == "any" else {"type": kind, **known}
+
+
+def _fields(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return what may stand in an object, which is nothing else, and what must."""
+    fields = {name: field for name, field in properties.items() if not _unsupported(field)}
+    return {
+        "properties": {name: _converted(field) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if _says(REQUIRED, field) and name not in FILLED_IN],
+        "additionalProperties": False,
+    }
+
+
+def _anything(of: dict[str, Any]) -> dict[str, Any]:
+    """Return what may stand in an object whose names are anybody's."""
+    return {"additionalProperties": _converted(of.get("additionalProperties", {}))}
 
 
 def _unsupported(field: dict[str, Any]) -> bool:
