@@ -13,7 +13,7 @@ from referencing import Registry, Resource
 
 from proven.problems import Problem
 from tests.lint import manifests
-from tests.lint.manifests import Document, Keys
+from tests.lint.manifests import Document, Keys, entry, setting
 
 VERSIONS = ("1.34", "1.37")  # the oldest that Kubernetes' maintainers still mend, and the newest known here
 SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z][a-z-]*)", re.MULTILINE)
@@ -123,17 +123,6 @@ def _ini(pod: Document, inis: Mapping[str, Document]) -> str:
     """Return the pgbouncer.ini that a pod mounts."""
     names = [value.get("name") for _, value in pod.find("configMap")]
     return "".join(str(inis[name].get("data", "pgbouncer.ini")) for name in names if name in inis)
-
-
-def setting(ini: str, name: str) -> str:
-    """Return what an ini says of a setting, or nothing."""
-    found = re.search(rf"^{name} *= *(.*?) *$", ini, re.MULTILINE)
-    return found[1] if found else ""
-
-
-def entry(ini: str, database: str) -> dict[str, str]:
-    """Return what an ini says of a database; nothing where it has none of that name."""
-    return dict(re.findall(r"(\w+)=(\S+)", setting(ini, database)))
 
 
 def _addresses(of: Document, known: list[Document], inis: Mapping[str, Document]) -> list[Problem]:

@@ -1,5 +1,6 @@
 """What describes something to a platform, in YAML or JSON, judged by a schema: each mistake at its own line."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,17 @@ def ini_problems(document: Document, keys: Keys) -> list[Problem]:
     first = document.line(keys)
     found = test_pgbouncer.problems(document.path, str(document.get(*keys)))
     return [Problem(problem.path, first + problem.line, problem.message) for problem in found]
+
+
+def setting(ini: str, name: str) -> str:
+    """Return what an ini says of a setting, or nothing."""
+    found = re.search(rf"^{name} *= *(.*?) *$", ini, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def entry(ini: str, database: str) -> dict[str, str]:
+    """Return what an ini says of a database; nothing where it has none of that name."""
+    return dict(re.findall(r"(\w+)=(\S+)", setting(ini, database)))
 
 
 def _walk(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
