@@ -18,7 +18,7 @@ NUMBER = re.compile("u?int64")  # in JSON a string, because JavaScript's numbers
 UNSUPPORTED = re.compile(r"(Output only\.|Not supported by Cloud Run)")
 REQUIRED = re.compile(r"Required\.")
 FILLED_IN = {"namespace"}  # by gcloud, with the project
-ANNOTATION = re.compile(r"`([a-z.]+/[A-Za-z-]+)`")
+ANNOTATION = re.compile(r"\* `([a-z.]+/[\w-]+)`: ([\w, ]+)")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Api:
         """Return what judges one of its resources, for manifests.problems."""
         return Draft202012Validator(self.schema(name))
 
-    def annotations(self, name: str) -> set[str]:
-        """Return the annotations that the description of a resource's metadata lists: annotations("Service")."""
-        return set(ANNOTATION.findall(self.document["schemas"][name]["properties"]["metadata"]["description"]))
+    def annotations(self, kind: str) -> set[str]:
+        """Return the annotations that a kind of resource may have: annotations("Revision")."""
+        listed = self.document["schemas"]["ObjectMeta"]["properties"]["annotations"]["description"]
+        return {name for name, kinds in ANNOTATION.findall(listed) if kind in kinds or "All" in kinds}
 
 
 @functools.cache
@@ -54,28 +55,32 @@ def api(name: str) -> Api:
 
 def _converted(of: dict[str, Any]) -> dict[str, Any]:
     """Return a discovery document's schema as JSON Schema."""
+    kind = of.get("type", "any")
     if name := of.get("$ref"):
         return {"$ref": f"#/$defs/{name}"}
-    match of.get("type"):
-        case "object" if "properties" in of:
-            fields = {each: value for each, value in of["properties"].items() if not _unsupported(value)}
-            required = [each for each, value in fields.items() if _says(REQUIRED, value) and each not in FILLED_IN]
-            return {
-                "type": "object",
-                "properties": {each: _converted(value) for each, value in fields.items()},
-                "required": required,
-                "additionalProperties": False,
-            }
-        case "object":
-            return {"type": "object", "additionalProperties": _converted(of.get("additionalProperties", {}))}
-        case "array":
-            return {"type": "array", "items": _converted(of["items"])}
-        case "string" if NUMBER.fullmatch(of.get("format", "")):
-            return {"type": ["string", "integer"], "pattern": r"^-?\d+$"}
-        case "any" | None:
-            return {}
-        case kind:
-            return {"type": kind} | ({"enum": of["enum"]} if "enum" in of else {})
+    if kind == "object":
+        return {"type": kind, **(_fields(of["properties"]) if "properties" in of else _anything(of))}
+    if kind == "array":
+        return {"type": kind, "items": _converted(of["items"])}
+    if NUMBER.fullmatch(of.get("format", "")):
+        return {"type": ["string", "integer"], "pattern": r"^-?\d+$"}
+    known = {"enum": of["enum"]} if "enum" in of else {}
+    return known if kind == "any" else {"type": kind, **known}
+
+
+def _fields(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return what may stand in an object, which is nothing else, and what must."""
+    fields = {name: field for name, field in properties.items() if not _unsupported(field)}
+    return {
+        "properties": {name: _converted(field) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if _says(REQUIRED, field) and name not in FILLED_IN],
+        "additionalProperties": False,
+    }
+
+
+def _anything(of: dict[str, Any]) -> dict[str, Any]:
+    """Return what may stand in an object whose names are anybody's."""
+    return {"additionalProperties": _converted(of.get("additionalProperties", {}))}
 
 
 def _unsupported(field: dict[str, Any]) -> bool:
