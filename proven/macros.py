@@ -8,6 +8,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ proven("test_function_name") }}                      the mark behind a sentence that claims behaviour
     {{ compute("sizing/sizing.py", "usable_slots", 100) }}  what a function in a snippet returns
     {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
+    {{ facts("managed-poolers.json") }}                     what was read elsewhere, each cell with its source and day
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
     {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
@@ -21,6 +22,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
 """
 
 import inspect
+import json
 import logging
 import posixpath
 import re
@@ -29,6 +31,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 
@@ -167,6 +170,15 @@ class Macros:
         svg = (self.guide.root / "docs" / "assets" / name).read_text(encoding="utf-8")
         line = re.sub(r">\s+<", "><", svg).strip()
         return f'<figure class="picture" {UNSEARCHED}>{line}</figure>'
+
+    def facts(self, name: str) -> str:
+        """Show a file of docs/data/ as a table: in each cell what was read, where, and on which day."""
+        facts = json.loads((self.guide.root / check.FACTS / name).read_text(encoding="utf-8"))
+        rows = []
+        for each in facts["rows"]:
+            cells = {heading: _fact(each["cells"][key]) for key, heading in facts["columns"].items()}
+            rows.append({"": f"**{each['name']}**", **cells})
+        return self._block(_unsearched("facts", table(rows)))
 
     def proofs(self) -> str:
         """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
@@ -483,6 +495,14 @@ def _linked(text: str) -> str:
 def _unsearched(name: str, lines: list[str]) -> list[str]:
     """Return lines as a block of this class that the site's search leaves out."""
     return [f'<div class="{name}" {UNSEARCHED} markdown>', "", *lines, "", "</div>"]
+
+
+def _fact(cell: dict[str, str | None]) -> str:
+    """Return a cell of what was read elsewhere; what could not be confirmed says so."""
+    source = str(cell["source"])
+    gist = str(cell["gist"]).replace('"', "”")
+    link = f'[{urlsplit(source).hostname}]({source} "{gist}")'
+    return f"{cell['says'] or '*not confirmed*'}<br><small>{link}, {cell['date']}</small>"
 
 
 def _files(paths: set[str]) -> str:
