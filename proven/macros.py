@@ -502,7 +502,7 @@ def _fact(cell: dict[str, str | None]) -> str:
     source = str(cell["source"])
     gist = str(cell["gist"]).replace('"', "”")
     link = f'[{urlsplit(source).hostname}]({source} "{gist}")'
-    return f"{cell['says'] or '*not confirmed*'}<br><small>{link}, {cell['date']}</small>"
+    return f"{cell['says'] or '*not confirmed*'}<br><small>{link}, <time>{cell['date']}</time></small>"
 
 
 def _files(paths: set[str]) -> str:

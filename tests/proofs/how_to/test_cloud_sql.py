@@ -93,9 +93,9 @@ def test_gcloud_itself_takes_the_command(load, tmp_path) -> None:
     (words,) = [words[1:] for _, words in gcloud.commands(script.text) if "patch" in words]
     status, said = ask(tmp_path, "beta", *words)
     assert (status, "active account" in said) == (1, True), said
-    status, said = ask(tmp_path, "beta", *words, "--enable-conection-pooling")
+    status, said = ask(tmp_path, "beta", *words, "--enable-pooling")
     assert status == 2
-    assert "unrecognized arguments: --enable-conection-pooling" in said
+    assert "unrecognized arguments: --enable-pooling" in said
     evidence.ran(script, "checked", against=f"the flags of gcloud beta, {gcloud.KNOWN['version']}")
 
 

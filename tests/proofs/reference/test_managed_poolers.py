@@ -10,16 +10,16 @@ from proven import ROOT, check
 
 FILE = ROOT / check.FACTS / "managed-poolers.json"
 SCHEMA = FILE.with_name("managed-poolers.schema.json")
-# Whose own words count, by the hosts of their pages.
+# Whose own words count: how the addresses of their pages begin.
 VENDORS = {
-    "Cloud SQL": ("cloud.google.com",),
-    "AlloyDB": ("cloud.google.com",),
-    "Amazon": ("docs.aws.amazon.com",),
-    "Azure": ("learn.microsoft.com", "techcommunity.microsoft.com"),
-    "Neon": ("neon.com",),
-    "Supabase": ("supabase.com",),
-    "Heroku": ("devcenter.heroku.com",),
-    "DigitalOcean": ("docs.digitalocean.com",),
+    "Cloud SQL": ("cloud.google.com/sql/",),
+    "AlloyDB": ("cloud.google.com/alloydb/",),
+    "Amazon": ("docs.aws.amazon.com/", "github.com/aws/"),
+    "Azure": ("learn.microsoft.com/", "techcommunity.microsoft.com/"),
+    "Neon": ("neon.com/",),
+    "Supabase": ("supabase.com/",),
+    "Heroku": ("devcenter.heroku.com/",),
+    "DigitalOcean": ("docs.digitalocean.com/",),
 }
 
 
@@ -33,7 +33,7 @@ def test_every_cell_has_a_source_and_a_day() -> None:
     ("field", "value", "says"),
     [
         ("source", "", "'' does not match"),
-        ("source", "https://example.org/a-blog", "example.org is not the vendor's"),
+        ("source", "https://example.org/a-blog", "https://example.org/a-blog is not the vendor's"),
         ("date", "last week", "'last week' does not match"),
         ("date", "2999-01-01", "2999-01-01 has not been yet"),
         ("gist", "", "'' is too short"),
@@ -58,11 +58,10 @@ def wrong(facts: dict) -> list[str]:
     for row in facts["rows"]:
         name = row["name"]
         found += [f"{name}: has no cell for {key}" for key in facts["columns"] if key not in row["cells"]]
-        hosts = next(hosts for vendor, hosts in VENDORS.items() if name.startswith(vendor))
+        own = next(pages for vendor, pages in VENDORS.items() if name.startswith(vendor))
         for key, cell in row["cells"].items():
-            host = cell["source"].removeprefix("https://").partition("/")[0]
-            if host not in hosts:
-                found.append(f"{name}, {key}: {host} is not the vendor's")
+            if not cell["source"].removeprefix("https://").startswith(own):
+                found.append(f"{name}, {key}: {cell['source']} is not the vendor's")
             if cell["date"] > date.today().isoformat() and cell["date"][:1] == "2":
                 found.append(f"{name}, {key}: {cell['date']} has not been yet")
     return found
