@@ -22,6 +22,7 @@ from tests.lint import cloud_sql, gcloud, google
 from tests.lint.findings import refuse
 from tests.stack import pgbouncer
 from tests.stack.database import fresh
+from tests.stack.fixtures import note_postgres
 from tests.stack.wait import until
 
 FOLDER = "cloud/sql"
@@ -31,6 +32,7 @@ SHOWN = {"--enable-connection-pooling", "--no-enable-connection-pooling", "--con
 # The defaults of a managed pooler, where vendors name them: one that follows no prepared statements.
 MANAGED = {"pool_mode": "transaction", "default_pool_size": 50, "max_client_conn": 5000}
 
+# Another client begins a transaction after the first row: it gets the server connection that the loop has just used.
 WORK = """
 import django; django.setup()
 from django.db import connection, transaction
@@ -40,7 +42,14 @@ for _ in range(20):
 with transaction.atomic():
     for number in range(3):
         Order.objects.create(customer="Ada")
-print(sum(1 for _ in Order.objects.filter(customer="Ada").iterator(chunk_size=1)))
+other = connection.copy()
+other.set_autocommit(False)
+rows = 0
+for order in Order.objects.filter(customer="Ada").iterator(chunk_size=1):
+    rows += 1
+    if rows == 1:
+        other.cursor().execute("select 1")
+print(rows)
 with connection.cursor() as cursor:
     cursor.execute("select count(*) from pg_prepared_statements")
     print(cursor.fetchone()[0])
@@ -148,8 +157,11 @@ def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
     evidence.ran(snippet, "started")
 
 
-def test_django_works_behind_a_pooler_that_follows_no_statements(server, migrated, project, pooler) -> None:
+def test_django_works_behind_a_pooler_that_follows_no_statements(
+    server, server_version, migrated, project, pooler
+) -> None:
     """Queries, transactions and iterator() with settings.pgbouncer; Django prepares nothing that could be missing."""
+    note_postgres(server_version)
     follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
     with fresh(server, template=migrated) as database:
         bouncer = pooler(database, **MANAGED, **follow_none)
