@@ -193,14 +193,14 @@ def _numbers(service: Document) -> list[Problem]:
     return found
 
 
-def flags(service: Document) -> dict[str, dict[str, object]]:
+def flags(service: Document) -> dict[str, dict[str, Any]]:
     """Return the service as flags of gcloud run deploy: those of the service itself under "", then each container's."""
     (network,) = json.loads(service.get(*TEMPLATE, "metadata", "annotations", "run.googleapis.com/network-interfaces"))
-    own: dict[str, object] = {flag: str(service.get(*TEMPLATE, *keys)) for flag, keys in FLAGS.items()}
+    own: dict[str, Any] = {flag: str(service.get(*TEMPLATE, *keys)) for flag, keys in FLAGS.items()}
     own |= {"network": network["network"], "subnet": network["subnetwork"], "no-cpu-throttling": ""}
     found = {"": own}
     for name, (_, each) in containers(service).items():
-        of: dict[str, object] = {"image": each["image"], **each["resources"]["limits"]}
+        of: dict[str, Any] = {"image": each["image"], **each["resources"]["limits"]}
         if "ports" in each:
             of["port"] = str(each["ports"][0]["containerPort"])
         if name in dependencies(service):
@@ -224,11 +224,11 @@ def flags(service: Document) -> dict[str, dict[str, object]]:
     return found
 
 
-def _said(script: str) -> dict[str, dict[str, object]]:
+def _said(script: str) -> dict[str, dict[str, Any]]:
     """Return the flags of the script's gcloud run deploy, in the same form."""
     named = dict(re.findall(r"^(\w+)=(\S+)$", script, re.MULTILINE))
     (words,) = [words for _, words in gcloud.commands(script) if words[1:3] == ["run", "deploy"]]
-    found: dict[str, dict[str, object]] = {"": {}}
+    found: dict[str, dict[str, Any]] = {"": {}}
     group = ""
     for word in words[4:]:
         flag, _, value = word.removeprefix("--").partition("=")
@@ -239,9 +239,7 @@ def _said(script: str) -> dict[str, dict[str, object]]:
             found[group] = {}
         elif flag in {"set-env-vars", "set-secrets", "startup-probe"}:
             pairs = dict(pair.split("=", 1) for pair in value.split(","))
-            known = found[group].setdefault(flag, {})
-            assert isinstance(known, dict)
-            known.update(pairs)
+            found[group].setdefault(flag, {}).update(pairs)
         elif flag != "region":
             found[group][flag] = value
     return found

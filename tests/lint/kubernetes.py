@@ -176,7 +176,7 @@ def _ports(of: Document, inis: Mapping[str, Document]) -> list[Problem]:
                 command = " ".join(probes.get(probe, "exec", "command") or [])
                 if command and listens and listens not in re.findall(r"\d+", command):
                     found.append(of.problem((*at, probe, "exec", "command"), f"PgBouncer listens on {listens}"))
-            if container["name"] == "pgbouncer" and ports and list(ports.values()) != [int(listens)]:
+            if container["name"] == "pgbouncer" and ports and [str(n) for n in ports.values()] != [listens]:
                 found.append(of.problem((*at, "ports"), f"PgBouncer listens on {listens}"))
             bind = next((e["value"] for e in container.get("env", []) if e["name"] == "GUNICORN_BIND"), "")
             if bind and int(bind.rpartition(":")[2]) not in ports.values():

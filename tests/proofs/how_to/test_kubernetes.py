@@ -186,7 +186,7 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
         f'#!/bin/sh\nif test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
     )
     stand_in.chmod(0o755)
-    passwords = {"UPSTREAM_PASSWORD": "a $ecret", "DJANGO_SECRET_KEY": "another"}
+    passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = {"args": ["sh", "-c", script.text], "cwd": tmp_path, "capture_output": True, "text": True}
     said = subprocess.run(**command, env={**environment, **passwords}, check=True).stdout
@@ -194,7 +194,7 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     decoded = {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
     assert decoded == {
         "pgbouncer-users": {"userlist.txt": users},
-        "upstream": {"PGPASSWORD": "a $ecret", "DJANGO_SECRET_KEY": "another"},
+        "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
     }
     missing = subprocess.run(**command, env=environment)
     assert "export the password" in missing.stderr
