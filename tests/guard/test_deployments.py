@@ -203,8 +203,8 @@ def test_the_build_that_is_handed_around_is_refused() -> None:
     whole = yaml.safe_dump({"steps": yaml.safe_load(FRAGMENT)}, sort_keys=False)
     assert [problem.message.partition(";")[0] for problem in cloud_run.build_problems("cloudbuild.yaml", whole)] == [
         "cloud-sdk has no version: an image is pinned by its tag or digest",
-        "gcloud run deploy has no flag --sidecar-env-vars",
         "gcloud run deploy has no flag --sidecar-image",
+        "gcloud run deploy has no flag --sidecar-env-vars",
     ]
 
 
@@ -242,7 +242,7 @@ def test_a_patch_changes_what_it_names_and_keeps_the_rest() -> None:
 def test_the_patch_of_the_sidecar_is_checked_as_well() -> None:
     """A probe of the sidecar's that asks at another port than PgBouncer's."""
     texts = read("kubernetes", ("sidecar-config.yaml", "app.yaml", "sidecar.yaml", "secrets.sh"))
-    patch = texts.pop("sidecar.yaml").replace("127.0.0.1/6432", "127.0.0.1/5432")
+    patch = texts.pop("sidecar.yaml").replace("--port=6432", "--port=5432")
     app = kubernetes.merged(yaml.safe_load(texts["app.yaml"]), yaml.safe_load(patch))
     texts["app.yaml"] = yaml.safe_dump(app)
     (problem,) = kubernetes.problems(texts)

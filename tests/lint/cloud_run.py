@@ -226,7 +226,7 @@ def flags(service: Document) -> dict[str, dict[str, Any]]:
 
 def _said(script: str) -> dict[str, dict[str, Any]]:
     """Return the flags of the script's gcloud run deploy, in the same form."""
-    named = dict(re.findall(r"^(\w+)=(\S+)$", script, re.MULTILINE))
+    named = dict(re.findall(r"^(\w+)='?(.+?)'?$", script, re.MULTILINE))
     (words,) = [words for _, words in gcloud.commands(script) if words[1:3] == ["run", "deploy"]]
     found: dict[str, dict[str, Any]] = {"": {}}
     group = ""

@@ -31,8 +31,8 @@ def judge(version: str, manifest: Any) -> Draft202012Validator:
         schema = _schema(version, f"{kind.lower()}-{group}")
     except FileNotFoundError:
         raise LookupError(f"Kubernetes {version} has no {kind} in {api}") from None
-    definitions = Resource.from_contents(_schema(version, "_definitions"))
-    return Draft202012Validator(schema, registry=definitions @ Registry())
+    registry: Any = Resource.from_contents(_schema(version, "_definitions")) @ Registry()
+    return Draft202012Validator(schema, registry=registry)
 
 
 @functools.cache

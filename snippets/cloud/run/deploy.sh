@@ -2,6 +2,9 @@
 # The same service without a file: flags of the service come first, then each
 # container's own.
 set -eu
+# What the image says to Gunicorn, and: Cloud Run kills after 10 seconds what it
+# told to stop.
+gunicorn='--worker-tmp-dir=/dev/shm --no-control-socket --graceful-timeout=8'
 images=us-central1-docker.pkg.dev/my-project/upstream
 
 gcloud run deploy upstream \
@@ -21,7 +24,7 @@ gcloud run deploy upstream \
 	--set-env-vars=DJANGO_ALLOWED_HOSTS=www.example.com \
 	--set-env-vars=GUNICORN_BIND=0.0.0.0:8080 \
 	--set-env-vars=GUNICORN_WORKERS=2,GUNICORN_THREADS=4 \
-	--set-env-vars=GUNICORN_CMD_ARGS=--graceful-timeout=8 \
+	--set-env-vars=GUNICORN_CMD_ARGS="$gunicorn" \
 	--set-env-vars=DATABASE_URL=postgresql://upstream@127.0.0.1:6432/upstream \
 	--set-env-vars=DATABASE_DIRECT_URL=postgresql://upstream@10.20.0.3:5432/upstream \
 	--set-secrets=PGPASSWORD=upstream-password:1 \

@@ -24,6 +24,7 @@ from tests.proofs import deployed
 from tests.proofs.deployed import asking, connects, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
 from tests.stack.handover import Handover
+from tests.stack.postgres import bin_dir
 from tests.stack.upstream import serving
 from tests.stack.wait import free_port, until
 
@@ -268,18 +269,17 @@ def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
     assert connects(bouncer.port)
 
 
-def test_the_sidecars_probe_is_a_command_that_needs_nothing_but_bash(start, load) -> None:
-    """Executed as it stands in the manifest, on another port: it fails before PgBouncer runs, and then succeeds."""
+def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, load) -> None:
+    """The command as it stands in the manifest, on another port, by PostgreSQL's own pg_isready."""
     (sidecar,) = patched(load)["spec"]["template"]["spec"]["initContainers"]
-    command = sidecar["startupProbe"]["exec"]["command"]
+    program, *options = sidecar["startupProbe"]["exec"]["command"]
 
     def passes(port: int) -> bool:
-        moved = [part.replace("6432", str(port)) for part in command]
-        return subprocess.run(moved, capture_output=True).returncode == 0
+        moved = [option.replace("6432", str(port)) for option in options]
+        return subprocess.run([bin_dir() / Path(program).name, *moved], capture_output=True).returncode == 0
 
     evidence.ran(load(APP), "checked", against=SCHEMAS)
     evidence.ran(load(PATCH), "started")
-    assert command[0] == "bash"
     assert not passes(free_port())
     assert passes(start("sidecar-config.yaml").port)
 
