@@ -248,15 +248,24 @@ def _said(script: str) -> dict[str, dict[str, Any]]:
 def _flags(service: Document, path: str, script: str) -> list[Problem]:
     """Return the flags of the script that make another service than the file."""
     found = []
-    wanted, said = flags(service), _said(script)
-    for group in {*wanted, *said}:
-        one, other = wanted.get(group, {}), said.get(group, {})
-        for flag in {*one, *other}:
-            if one.get(flag) != other.get(flag):
-                line = next((n for n, text in enumerate(script.splitlines(), 1) if f"--{flag}" in text), 1)
-                where = f"container {group}: " if group else ""
-                found.append(Problem(path, line, f"{where}--{flag} is {other.get(flag)}, in the file {one.get(flag)}"))
+    wanted, said = _flat(flags(service)), _flat(_said(script))
+    for group, flag, key in sorted({*wanted, *said}):
+        in_file, in_script = (of.get((group, flag, key), "missing") for of in (wanted, said))
+        if in_file != in_script:
+            named = f"{f'container {group}: ' if group else ''}--{flag}{f' {key}' if key else ''}"
+            at = next((n for n, text in enumerate(script.splitlines(), 1) if f"--{flag}" in text and key in text), 1)
+            found.append(Problem(path, at, f"{named} is {in_script}, in {service.path} {in_file}"))
     return found
+
+
+def _flat(groups: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str, str], str]:
+    """Return each value of flags by its group, its flag and the key within it."""
+    return {
+        (group, flag, key): text
+        for group, of in groups.items()
+        for flag, value in of.items()
+        for key, text in (value.items() if isinstance(value, dict) else (("", value),))
+    }
 
 
 def _build(service: Document, build: Document) -> list[Problem]:

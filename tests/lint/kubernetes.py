@@ -25,17 +25,25 @@ def judge(version: str, manifest: Any) -> Draft202012Validator:
 
     Raises LookupError where that version has no such kind.
     """
-    kind, api = str(manifest.get("kind")), str(manifest.get("apiVersion"))
+    return _judge(version, str(manifest.get("kind")), str(manifest.get("apiVersion")))
+
+
+@functools.cache
+def _judge(version: str, kind: str, api: str) -> Draft202012Validator:
     group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api)
     try:
         schema = _schema(version, f"{kind.lower()}-{group}")
     except FileNotFoundError:
         raise LookupError(f"Kubernetes {version} has no {kind} in {api}") from None
-    registry: Any = Resource.from_contents(_schema(version, "_definitions")) @ Registry()
-    return Draft202012Validator(schema, registry=registry)
+    return Draft202012Validator(schema, registry=_definitions(version))
 
 
 @functools.cache
+def _definitions(version: str) -> Any:
+    """Return the definitions that every schema of a version draws on."""
+    return (Resource.from_contents(_schema(version, "_definitions")) @ Registry()).crawl()
+
+
 def _schema(version: str, name: str) -> dict[str, Any]:
     folder = files("kubernetes_validate") / f"kubernetes-json-schema/v{version}.0-local-strict"
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
