@@ -6,10 +6,13 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from signal import SIGTERM
 from typing import Any
+
+import psutil
 
 from proven import evidence
 from proven.snippets import Snippet
@@ -153,6 +156,21 @@ class Request(threading.Thread):
         """Wait for the answer; return its status."""
         self.join(30)
         return self.status
+
+
+def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":
+    """Send a request while Gunicorn's only thread is busy: by the time that this returns, Gunicorn has taken it."""
+    worker = psutil.Process(gunicorn.process.pid).children()[0]
+
+    def taken() -> int:
+        return len([each for each in worker.net_connections("tcp") if each.raddr and each.laddr.port == gunicorn.port])
+
+    before = taken()
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(gunicorn.request, path)
+    pool.shutdown(wait=False)
+    until("Gunicorn has taken the request", lambda: taken() > before)
+    return answer
 
 
 def tell_to_stop(gunicorn: Gunicorn) -> None:

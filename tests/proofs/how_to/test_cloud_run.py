@@ -186,6 +186,17 @@ def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) 
         until(both, lambda: gunicorn.ended() and bouncer.leash.ended(), seconds=cloud_run.GRACE)
 
 
+def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup) -> None:
+    """PgBouncer takes nobody new after SIGTERM, so with an age of 0 a request that waited for its turn gets 500."""
+    bouncer = start()
+    with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        waiting = deployed.queued(gunicorn)
+        bouncer.leash.signal(SIGTERM)
+        tell_to_stop(gunicorn)
+        assert (request.answered(), waiting.result()[0]) == (200, 500)
+
+
 # ---- how many connections ------------------------------------------------------------------------------------
 
 

@@ -403,5 +403,15 @@ def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, 
         bouncer.leash.signal(SIGTERM)
         until("PgBouncer has ended", bouncer.leash.ended)
     patched(load)
-    checked(BESIDE, load)
     evidence.ran(load(PATCH), "started")
+
+
+def test_a_native_sidecar_serves_a_request_that_then_needs_a_new_connection(start, served, setup) -> None:
+    """It is told after the application has ended, so whoever waited for its turn is served as well."""
+    bouncer = start("sidecar-config.yaml")
+    with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        waiting = deployed.queued(gunicorn)
+        tell_to_stop(gunicorn)
+        assert (request.answered(), waiting.result()[0]) == (200, 200)
+        until("the application has ended", gunicorn.ended, seconds=30)
