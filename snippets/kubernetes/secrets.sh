@@ -7,11 +7,11 @@ set -eu
 : "${DJANGO_SECRET_KEY:?export a secret key}"
 
 apply() {
-	kubectl create secret generic "$@" --dry-run=client --output=yaml |
-		kubectl apply --server-side --filename=-
+  kubectl create secret generic "$@" --dry-run=client --output=yaml |
+    kubectl apply --server-side --filename=-
 }
 
 apply pgbouncer-users --from-file=userlist.txt
 printf 'PGPASSWORD=%s\nDJANGO_SECRET_KEY=%s\n' \
-	"$UPSTREAM_PASSWORD" "$DJANGO_SECRET_KEY" |
-	apply upstream --from-env-file=/dev/stdin
+  "$UPSTREAM_PASSWORD" "$DJANGO_SECRET_KEY" |
+  apply upstream --from-env-file=/dev/stdin

@@ -193,14 +193,14 @@ def _numbers(service: Document) -> list[Problem]:
     return found
 
 
-def flags(service: Document) -> dict[str, dict[str, object]]:
+def flags(service: Document) -> dict[str, dict[str, Any]]:
     """Return the service as flags of gcloud run deploy: those of the service itself under "", then each container's."""
     (network,) = json.loads(service.get(*TEMPLATE, "metadata", "annotations", "run.googleapis.com/network-interfaces"))
-    own: dict[str, object] = {flag: str(service.get(*TEMPLATE, *keys)) for flag, keys in FLAGS.items()}
+    own: dict[str, Any] = {flag: str(service.get(*TEMPLATE, *keys)) for flag, keys in FLAGS.items()}
     own |= {"network": network["network"], "subnet": network["subnetwork"], "no-cpu-throttling": ""}
     found = {"": own}
     for name, (_, each) in containers(service).items():
-        of: dict[str, object] = {"image": each["image"], **each["resources"]["limits"]}
+        of: dict[str, Any] = {"image": each["image"], **each["resources"]["limits"]}
         if "ports" in each:
             of["port"] = str(each["ports"][0]["containerPort"])
         if name in dependencies(service):
@@ -224,11 +224,11 @@ def flags(service: Document) -> dict[str, dict[str, object]]:
     return found
 
 
-def _said(script: str) -> dict[str, dict[str, object]]:
+def _said(script: str) -> dict[str, dict[str, Any]]:
     """Return the flags of the script's gcloud run deploy, in the same form."""
-    named = dict(re.findall(r"^(\w+)=(\S+)$", script, re.MULTILINE))
+    named = dict(re.findall(r"^(\w+)='?(.+?)'?$", script, re.MULTILINE))
     (words,) = [words for _, words in gcloud.commands(script) if words[1:3] == ["run", "deploy"]]
-    found: dict[str, dict[str, object]] = {"": {}}
+    found: dict[str, dict[str, Any]] = {"": {}}
     group = ""
     for word in words[4:]:
         flag, _, value = word.removeprefix("--").partition("=")
@@ -239,9 +239,7 @@ def _said(script: str) -> dict[str, dict[str, object]]:
             found[group] = {}
         elif flag in {"set-env-vars", "set-secrets", "startup-probe"}:
             pairs = dict(pair.split("=", 1) for pair in value.split(","))
-            known = found[group].setdefault(flag, {})
-            assert isinstance(known, dict)
-            known.update(pairs)
+            found[group].setdefault(flag, {}).update(pairs)
         elif flag != "region":
             found[group][flag] = value
     return found
@@ -250,15 +248,24 @@ def _said(script: str) -> dict[str, dict[str, object]]:
 def _flags(service: Document, path: str, script: str) -> list[Problem]:
     """Return the flags of the script that make another service than the file."""
     found = []
-    wanted, said = flags(service), _said(script)
-    for group in {*wanted, *said}:
-        one, other = wanted.get(group, {}), said.get(group, {})
-        for flag in {*one, *other}:
-            if one.get(flag) != other.get(flag):
-                line = next((n for n, text in enumerate(script.splitlines(), 1) if f"--{flag}" in text), 1)
-                where = f"container {group}: " if group else ""
-                found.append(Problem(path, line, f"{where}--{flag} is {other.get(flag)}, in the file {one.get(flag)}"))
+    wanted, said = _flat(flags(service)), _flat(_said(script))
+    for group, flag, key in sorted({*wanted, *said}):
+        in_file, in_script = (of.get((group, flag, key), "missing") for of in (wanted, said))
+        if in_file != in_script:
+            named = f"{f'container {group}: ' if group else ''}--{flag}{f' {key}' if key else ''}"
+            at = next((n for n, text in enumerate(script.splitlines(), 1) if f"--{flag}" in text and key in text), 1)
+            found.append(Problem(path, at, f"{named} is {in_script}, in {service.path} {in_file}"))
     return found
+
+
+def _flat(groups: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str, str], str]:
+    """Return each value of flags by its group, its flag and the key within it."""
+    return {
+        (group, flag, key): text
+        for group, of in groups.items()
+        for flag, value in of.items()
+        for key, text in (value.items() if isinstance(value, dict) else (("", value),))
+    }
 
 
 def _build(service: Document, build: Document) -> list[Problem]:

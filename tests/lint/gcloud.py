@@ -28,6 +28,7 @@ COMMANDS = (
     "sql instances describe",
     "sql instances patch",
 )
+SILENT = ["--platform"]  # taken, and never offered
 KNOWN: dict[str, Any] = json.loads(FILE.read_text()) if FILE.exists() else {}
 COMMAND = re.compile(r"^(?:# )?\s*(gcloud (?:.*\\\n)*.*)", re.MULTILINE)
 
@@ -44,7 +45,7 @@ def refused(words: list[str]) -> list[str]:
     if not name:
         return [f"gcloud {' '.join(words[:3])}: not among the commands of {FILE.name}"]
     flags = [word.partition("=")[0] for word in words if word.startswith("--")]
-    known = [*KNOWN["flags"][name], *KNOWN["everywhere"]]
+    known = [*KNOWN["flags"][name], *KNOWN["everywhere"], *SILENT]
     known += [flag.replace("--", "--no-", 1) for flag in known]
     return [f"gcloud {name} has no flag {flag}{nearest(flag, known)}" for flag in flags if flag not in known]
 
@@ -67,10 +68,11 @@ def record() -> None:
     tree = runpy.run_path(str(root / "data/cli/gcloud_completions.py"))["STATIC_COMPLETION_CLI_TREE"]
     flags = {}
     for name in COMMANDS:
-        node = tree
+        node, known = tree, set()
         for word in name.split():
             node = node["commands"][word]
-        flags[name] = sorted(node["flags"])
+            known |= set(node["flags"])  # a group's are its commands' as well
+        flags[name] = sorted(known)
     version = (root / "VERSION").read_text().strip()
     FILE.write_text(
         json.dumps({"version": version, "everywhere": sorted(tree["flags"]), "flags": flags}, indent=1) + "\n"

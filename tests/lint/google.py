@@ -7,7 +7,7 @@ the services, which ignore a field that they do not know: a misspelt one is refu
 import functools
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +26,7 @@ class Api:
     """One version of one API, as Google describes it."""
 
     document: dict[str, Any]
+    judges: dict[str, Draft202012Validator] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -39,7 +40,9 @@ class Api:
 
     def judge(self, name: str) -> Draft202012Validator:
         """Return what judges one of its resources, for manifests.problems."""
-        return Draft202012Validator(self.schema(name))
+        if name not in self.judges:
+            self.judges[name] = Draft202012Validator(self.schema(name))
+        return self.judges[name]
 
     def annotations(self, kind: str) -> set[str]:
         """Return the annotations that a kind of resource may have: annotations("Revision")."""

@@ -25,17 +25,25 @@ def judge(version: str, manifest: Any) -> Draft202012Validator:
 
     Raises LookupError where that version has no such kind.
     """
-    kind, api = str(manifest.get("kind")), str(manifest.get("apiVersion"))
+    return _judge(version, str(manifest.get("kind")), str(manifest.get("apiVersion")))
+
+
+@functools.cache
+def _judge(version: str, kind: str, api: str) -> Draft202012Validator:
     group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api)
     try:
         schema = _schema(version, f"{kind.lower()}-{group}")
     except FileNotFoundError:
         raise LookupError(f"Kubernetes {version} has no {kind} in {api}") from None
-    definitions = Resource.from_contents(_schema(version, "_definitions"))
-    return Draft202012Validator(schema, registry=definitions @ Registry())
+    return Draft202012Validator(schema, registry=_definitions(version))
 
 
 @functools.cache
+def _definitions(version: str) -> Any:
+    """Return the definitions that every schema of a version draws on."""
+    return (Resource.from_contents(_schema(version, "_definitions")) @ Registry()).crawl()
+
+
 def _schema(version: str, name: str) -> dict[str, Any]:
     folder = files("kubernetes_validate") / f"kubernetes-json-schema/v{version}.0-local-strict"
     return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -176,7 +184,7 @@ def _ports(of: Document, inis: Mapping[str, Document]) -> list[Problem]:
                 command = " ".join(probes.get(probe, "exec", "command") or [])
                 if command and listens and listens not in re.findall(r"\d+", command):
                     found.append(of.problem((*at, probe, "exec", "command"), f"PgBouncer listens on {listens}"))
-            if container["name"] == "pgbouncer" and ports and list(ports.values()) != [int(listens)]:
+            if container["name"] == "pgbouncer" and ports and [str(n) for n in ports.values()] != [listens]:
                 found.append(of.problem((*at, "ports"), f"PgBouncer listens on {listens}"))
             bind = next((e["value"] for e in container.get("env", []) if e["name"] == "GUNICORN_BIND"), "")
             if bind and int(bind.rpartition(":")[2]) not in ports.values():

@@ -62,7 +62,8 @@ def documents(path: str, text: str) -> list[Document]:
     found = []
     while loader.check_node():
         node = loader.get_node()
-        found.append(Document(path, loader.construct_document(node), node))
+        if node is not None:
+            found.append(Document(path, loader.construct_document(node), node))
     return [document for document in found if document.value is not None]
 
 

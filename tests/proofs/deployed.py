@@ -6,29 +6,40 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from signal import SIGTERM
+from typing import Any
+
+import psutil
 
 from proven import evidence
 from proven.snippets import Snippet
 from tests.lint.manifests import Document
 from tests.proofs.pooled import Existing, Setup
+from tests.stack.database import Database
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import Gunicorn, Project
 from tests.stack.wait import until
 
 CLIENTS = 8
 # What ties an ini to its platform. PostgreSQL as it is tested here has no TLS.
-HERE = {"server_tls_sslmode": "prefer"}
+HERE: dict[str, Any] = {"server_tls_sslmode": "prefer"}
 TAKEN_OVER = ("auth_file", "listen_addr", "listen_port", "server_tls_sslmode", "unix_socket_dir")
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the application finds its database."""
+class Reached(Existing):
+    """A database at the address that a manifest names."""
 
-    url: str
+    def __init__(self, database: Database, url: str) -> None:
+        super().__init__(database.server, database.name, database.role)
+        self.named = url
+
+    @property
+    def url(self) -> str:
+        """How the application reaches it."""
+        return self.named
 
 
 def within(snippet: Snippet, document: Document, *keys: str) -> Snippet:
@@ -39,7 +50,7 @@ def within(snippet: Snippet, document: Document, *keys: str) -> Snippet:
     return Snippet(snippet.path, ini, {}, lines)
 
 
-def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, **settings: object) -> PgBouncer:
+def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, **settings: Any) -> PgBouncer:
     """Start PgBouncer with the ini of a manifest: with all that is in it but what ties it to its platform.
 
     `port` is where it looks for PostgreSQL, where that should be another than the real one's.
@@ -52,13 +63,13 @@ def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, *
     return bouncer
 
 
-def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tuple[Address, dict[str, str]]:
-    """Return what a manifest puts into the application's environment, as (DATABASE_URL, all others).
+def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tuple[Reached, dict[str, str]]:
+    """Return what a manifest puts into the application's environment, as (where DATABASE_URL leads, all others).
 
     The addresses become those on this machine; the port stands for PgBouncer's.
     """
     found = {each["name"]: each["value"] for each in variables if "value" in each}
-    pooled = Address(_moved(found.pop("DATABASE_URL"), "127.0.0.1", port))
+    pooled = Reached(setup.database, _moved(found.pop("DATABASE_URL"), "127.0.0.1", port))
     found["DATABASE_DIRECT_URL"] = _moved(found["DATABASE_DIRECT_URL"], setup.server.host, setup.server.port)
     found["PGPASSWORD"] = setup.roles["upstream"].password
     del found["GUNICORN_BIND"]
@@ -145,6 +156,21 @@ class Request(threading.Thread):
         """Wait for the answer; return its status."""
         self.join(30)
         return self.status
+
+
+def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":
+    """Send a request while Gunicorn's only thread is busy: by the time that this returns, Gunicorn has taken it."""
+    worker = psutil.Process(gunicorn.process.pid).children()[0]
+
+    def taken() -> int:
+        return len([each for each in worker.net_connections("tcp") if each.raddr and each.laddr.port == gunicorn.port])
+
+    before = taken()
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(gunicorn.request, path)
+    pool.shutdown(wait=False)
+    until("Gunicorn has taken the request", lambda: taken() > before)
+    return answer
 
 
 def tell_to_stop(gunicorn: Gunicorn) -> None:

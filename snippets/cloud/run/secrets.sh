@@ -9,13 +9,13 @@ set -eu
 gcloud secrets create pgbouncer-ini --data-file=pgbouncer.ini
 gcloud secrets create pgbouncer-users --data-file=userlist.txt
 printf %s "$UPSTREAM_PASSWORD" |
-	gcloud secrets create upstream-password --data-file=-
+  gcloud secrets create upstream-password --data-file=-
 printf %s "$DJANGO_SECRET_KEY" |
-	gcloud secrets create django-secret-key --data-file=-
+  gcloud secrets create django-secret-key --data-file=-
 
 for secret in pgbouncer-ini pgbouncer-users upstream-password django-secret-key
 do
-	gcloud secrets add-iam-policy-binding "$secret" \
-		--member=serviceAccount:upstream@my-project.iam.gserviceaccount.com \
-		--role=roles/secretmanager.secretAccessor
+  gcloud secrets add-iam-policy-binding "$secret" \
+    --member=serviceAccount:upstream@my-project.iam.gserviceaccount.com \
+    --role=roles/secretmanager.secretAccessor
 done

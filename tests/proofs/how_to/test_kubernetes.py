@@ -24,6 +24,7 @@ from tests.proofs import deployed
 from tests.proofs.deployed import asking, connects, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
 from tests.stack.handover import Handover
+from tests.stack.postgres import bin_dir
 from tests.stack.upstream import serving
 from tests.stack.wait import free_port, until
 
@@ -186,7 +187,7 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
         f'#!/bin/sh\nif test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
     )
     stand_in.chmod(0o755)
-    passwords = {"UPSTREAM_PASSWORD": "a $ecret", "DJANGO_SECRET_KEY": "another"}
+    passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = {"args": ["sh", "-c", script.text], "cwd": tmp_path, "capture_output": True, "text": True}
     said = subprocess.run(**command, env={**environment, **passwords}, check=True).stdout
@@ -194,7 +195,7 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     decoded = {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
     assert decoded == {
         "pgbouncer-users": {"userlist.txt": users},
-        "upstream": {"PGPASSWORD": "a $ecret", "DJANGO_SECRET_KEY": "another"},
+        "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
     }
     missing = subprocess.run(**command, env=environment)
     assert "export the password" in missing.stderr
@@ -268,18 +269,17 @@ def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
     assert connects(bouncer.port)
 
 
-def test_the_sidecars_probe_is_a_command_that_needs_nothing_but_bash(start, load) -> None:
-    """Executed as it stands in the manifest, on another port: it fails before PgBouncer runs, and then succeeds."""
+def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, load) -> None:
+    """The command as it stands in the manifest, on another port, by PostgreSQL's own pg_isready."""
     (sidecar,) = patched(load)["spec"]["template"]["spec"]["initContainers"]
-    command = sidecar["startupProbe"]["exec"]["command"]
+    program, *options = sidecar["startupProbe"]["exec"]["command"]
 
     def passes(port: int) -> bool:
-        moved = [part.replace("6432", str(port)) for part in command]
-        return subprocess.run(moved, capture_output=True).returncode == 0
+        moved = [option.replace("6432", str(port)) for option in options]
+        return subprocess.run([bin_dir() / Path(program).name, *moved], capture_output=True).returncode == 0
 
     evidence.ran(load(APP), "checked", against=SCHEMAS)
     evidence.ran(load(PATCH), "started")
-    assert command[0] == "bash"
     assert not passes(free_port())
     assert passes(start("sidecar-config.yaml").port)
 
@@ -403,5 +403,15 @@ def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, 
         bouncer.leash.signal(SIGTERM)
         until("PgBouncer has ended", bouncer.leash.ended)
     patched(load)
-    checked(BESIDE, load)
     evidence.ran(load(PATCH), "started")
+
+
+def test_a_native_sidecar_serves_a_request_that_then_needs_a_new_connection(start, served, setup) -> None:
+    """It is told after the application has ended, so whoever waited for its turn is served as well."""
+    bouncer = start("sidecar-config.yaml")
+    with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        waiting = deployed.queued(gunicorn)
+        tell_to_stop(gunicorn)
+        assert (request.answered(), waiting.result()[0]) == (200, 200)
+        until("the application has ended", gunicorn.ended, seconds=30)
