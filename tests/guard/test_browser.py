@@ -9,8 +9,8 @@ from playwright.sync_api import Browser
 
 from tests.site import chromium
 from tests.site.server import Server
-from tests.site.test_desktop import too_heavy
-from tests.site.test_use import CLIPBOARD, shown, uncopied, walk
+from tests.site.test_pages import CLIPBOARD, shown, too_heavy, uncopied
+from tests.site.test_use import walk
 from tests.site.visit import PHONE, Reader, visit
 
 PAGE = "runbooks/too-many-clients/"  # it has code, in which a prompt is planted, and a table
@@ -70,7 +70,7 @@ def planted(site: Path, host: Server, browser: Browser, tmp_path_factory: pytest
 def found(planted: Reader) -> list[str]:
     """What is found wrong with it."""
     with planted(viewport=PHONE) as visit:
-        return visit.problems()
+        return [*visit.moved(), *visit.problems()]
 
 
 @pytest.mark.parametrize("sentence", FOUND)
