@@ -195,7 +195,7 @@ class Macros:
         return self._block(lines)
 
     def left_out(self) -> str:
-        """Show which proofs were not run on some stack, and why."""
+        """Show which proofs were not run on some stack, and why, folded up by the reason."""
         runs: dict[str, list[Run]] = {}
         for run in self.guide.ledger.not_run():
             runs.setdefault(run.reason, []).append(run)
@@ -205,8 +205,8 @@ class Macros:
         lines: list[str] = []
         for reason, found in sorted(runs.items()):
             names = sorted({run.proof for run in found})
-            proofs = ", ".join(f"[{in_words(name)}]({link}#{name})" for name in names)
-            lines += [f"**{reason[:1].upper()}{reason[1:]}**", f":   On {summary.in_short(found)}: {proofs}.", ""]
+            said = f"{reason[:1].upper()}{reason[1:]}: {counted(len(names), 'proof')} on {summary.in_short(found)}"
+            lines += [f'??? note "{said}"', "", *(f"    - [{in_words(name)}]({link}#{name})" for name in names), ""]
         return self._block(lines)
 
     def evidence(self) -> str:
