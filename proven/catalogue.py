@@ -82,6 +82,7 @@ def entry(of: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
         "sha256": snippet.digest,
         "earlier": [digest for digest in known if digest != snippet.digest],
         "level": level(runs, snippet.path),
+        "against": against(runs, snippet.path),
         "date": max((run.date[:10] for run in runs), default=None),
         "stacks": sorted(_distinct(run.stack for run in runs), key=json.dumps),
         "proofs": sorted({run.proof for run in runs}),
@@ -91,8 +92,14 @@ def entry(of: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
 
 def level(runs: list[Run], path: str) -> str:
     """Return how far these runs prove a snippet: the strongest word counts."""
-    words = [run.snippets[path][1] for run in runs]
-    return min(words, key=evidence.LEVELS.index, default="unproven")
+    levels = {evidence.level_of(word) for run in runs for word in run.words(path)}
+    return next((level for level in evidence.LEVELS if level in levels), "unproven")
+
+
+def against(runs: list[Run], path: str) -> list[dict[str, str]]:
+    """Return what these runs compared a snippet with: descriptions before texts."""
+    named = {word for run in runs for word in run.words(path) if evidence.against(word)}
+    return [{"level": evidence.level_of(word), "name": evidence.against(word)} for word in sorted(named)]
 
 
 def kind(snippet: Snippet) -> str:

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
+from proven import ROOT, evidence, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
 from proven.guide import Guide
+from proven.ledger import Run
 from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
 
 PICTURES = "docs/assets"
+FACTS = "docs/data"
 
 
 def problems(of: Guide) -> list[Problem]:
@@ -31,7 +33,8 @@ def problems(of: Guide) -> list[Problem]:
         for name, call in page.claims():
             if name not in of.proofs:
                 found.append(Problem(page.path, call.line, f"no proof is called {name!r}{nearest(name, of.proofs)}"))
-        found += _pictures(of, page)
+        found += _files(of, page, "picture", PICTURES, "*.svg")
+        found += _files(of, page, "facts", FACTS, "*.json")
         found += _matrices(of, page)
     found += symptoms.problems(of)
     found += glossary.problems(of)
@@ -62,13 +65,23 @@ def unproven(of: Guide) -> list[Problem]:
 def why_unproven(of: Guide, path: str) -> str | None:
     """Return why a snippet has no passing proof, or None where it has one. An empty file needs none."""
     snippet = of.snippets[path]
-    if not snippet.text.strip() or of.ledger.of_snippet(path):
+    if not snippet.text.strip():
         return None
+    if runs := of.ledger.of_snippet(path):
+        return next((why for run in runs if (why := _without_level(snippet.place, run, run.words(path)))), None)
     names = sorted(of.proofs_of_snippet(path))
     if not names:
         return f"{snippet.place} is proven by nothing: add a proof under {proofs.FOLDER}/"
     states = "; ".join(f"{name} {_state(of, name)}" for name in names[:3])
     return f"{snippet.place} has no passing proof at its present digest ({states}): make prove ONLY={snippet.place}"
+
+
+def _without_level(place: str, run: Run, words: list[str]) -> str | None:
+    """Return what is wrong with how far a run says that it proves a snippet, or None."""
+    wrong = [why for word in words if (why := evidence.wrong(word))] if words else ["it says no level of proof"]
+    if not wrong:
+        return None
+    return f"how far {run.proof} proves {place} is not said: {wrong[0]}: make prove ONLY={run.proof}"
 
 
 def _state(of: Guide, proof: str) -> str:
@@ -116,13 +129,12 @@ def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
         yield Problem(page.path, call.line, f"{snippet.place} has no transcript called {named!r}{hint}")
 
 
-def _pictures(of: Guide, page: Page) -> Iterator[Problem]:
-    """Check that each picture(…) is there."""
+def _files(of: Guide, page: Page, macro: str, folder: str, pattern: str) -> Iterator[Problem]:
+    """Check that each picture(…), or each file of facts(…), is there."""
     for call in page.calls:
-        if call.name == "picture" and not (of.root / PICTURES / call.given["name"]).is_file():
-            known = [file.name for file in (of.root / PICTURES).glob("*.svg")]
-            hint = nearest(call.given["name"], known)
-            yield Problem(page.path, call.line, f"no picture in {PICTURES}/ is called {call.given['name']!r}{hint}")
+        if call.name == macro and not (of.root / folder / call.given["name"]).is_file():
+            hint = nearest(call.given["name"], [file.name for file in (of.root / folder).glob(pattern)])
+            yield Problem(page.path, call.line, f"no {macro} in {folder}/ is called {call.given['name']!r}{hint}")
 
 
 def _matrices(of: Guide, page: Page) -> Iterator[Problem]:

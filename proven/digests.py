@@ -24,7 +24,7 @@ def remember(runs: Iterable[Run], root: Path = ROOT) -> None:
     """Add the digests of the snippets that some proofs ran. Those of a snippet that is gone stay."""
     known = read(root)
     for run in runs:
-        for path, (digest, _) in run.snippets.items():
+        for path, (digest, *_) in run.snippets.items():
             if digest not in known.setdefault(path, []):
                 known[path].append(digest)
     rows = ",\n".join(f"{json.dumps(path)}: {json.dumps(known[path])}" for path in sorted(known))

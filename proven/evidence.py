@@ -3,12 +3,19 @@
 Only what really handed a snippet to a server or an interpreter calls `ran`: the runners in tests/stack/.
 """
 
+import re
 from dataclasses import dataclass, field
 
 from proven import snippets
 from proven.snippets import Snippet
 
+# How far a snippet was proven, the strongest first.
 LEVELS = ("ran", "started", "checked", "read")
+# What the weaker two must name, so that a reader can look for themselves: how it reads, and what to write.
+AGAINST = {
+    "checked": (r".+, .*\d.*", "NAME, REVISION"),
+    "read": (r".+, \d{4}-\d{2}-\d{2}", "SOURCE, YYYY-MM-DD"),
+}
 
 
 @dataclass
@@ -16,13 +23,17 @@ class Evidence:
     """The snippets that the proof loaded, those that it ran and how, and the versions that it ran them on."""
 
     loaded: dict[str, Snippet] = field(default_factory=dict)
-    levels: dict[str, str] = field(default_factory=dict)
+    words: dict[str, set[str]] = field(default_factory=dict)  # "ran", "checked: Compose Specification, 1.27.1"
     stack: dict[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()  # whose transcripts another stack than the default one may have, its own first
 
+    def entries(self) -> dict[str, list[str]]:
+        """Return what a ledger keeps of each snippet: its digest, and in words how far it was proven."""
+        return {path: [found.digest, *sorted(self.words.get(path, ()))] for path, found in self.loaded.items()}
+
     def never_ran(self) -> list[str]:
         """Return the snippets that were loaded and nothing more."""
-        return sorted(set(self.loaded) - set(self.levels))
+        return sorted(set(self.loaded) - set(self.words))
 
 
 current = Evidence()
@@ -42,14 +53,41 @@ def load(path: str) -> Snippet:
     return snippet
 
 
-def ran(snippet: Snippet, level: str = "ran") -> None:
-    """Note that the running proof executed a snippet, and how far that proves it."""
-    if level not in LEVELS:
-        raise ValueError(f"{level!r} is not a level of proof: {', '.join(LEVELS)}")
+def ran(snippet: Snippet, level: str = "ran", against: str = "") -> None:
+    """Note that the running proof executed a snippet, and how far that proves it.
+
+    What was not run names what it was compared with: `ran(snippet, "checked", against="Compose Specification, 1.27.1")`
+    with a machine-readable description and its revision, `ran(snippet, "read", against="https://…, 2026-11-22")` with a
+    text and the day. Raises ValueError where this is missing, and where something that ran has it.
+    """
+    word = f"{level}: {against}" if against else level
+    if why := wrong(word):
+        raise ValueError(f"{snippet.place}: {why}")
     current.loaded[snippet.path] = snippet
-    # The strongest level counts when a proof runs a snippet more than once.
-    before = current.levels.get(snippet.path, LEVELS[-1])
-    current.levels[snippet.path] = min(before, level, key=LEVELS.index)
+    current.words.setdefault(snippet.path, set()).add(word)
+
+
+def level_of(word: str) -> str:
+    """Return the level of proof in what a ledger says: "checked" of "checked: Compose Specification, 1.27.1"."""
+    return word.partition(": ")[0]
+
+
+def against(word: str) -> str:
+    """Return what a snippet was compared with; nothing where it ran."""
+    return word.partition(": ")[2]
+
+
+def wrong(word: str) -> str | None:
+    """Return what is wrong with what a ledger says of how far a snippet was proven, or None."""
+    level = level_of(word)
+    if level not in LEVELS:
+        return f"{level!r} is not a level of proof: {', '.join(LEVELS)}"
+    if level not in AGAINST:
+        return f'what {level} was compared with nothing: leave against="{against(word)}" out' if against(word) else None
+    pattern, form = AGAINST[level]
+    if re.fullmatch(pattern, against(word)):
+        return None
+    return f'what was {level} says against="{form}", not against="{against(word)}"'
 
 
 def on(**versions: str) -> None:

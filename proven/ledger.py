@@ -33,13 +33,17 @@ class Run:
     date: str  # ISO 8601
     seconds: float
     stack: dict[str, str]  # {"PostgreSQL": "18.6", …}
-    snippets: dict[str, list[str]]  # path: [digest, level]; the level is "ran", "started", "checked" or "read"
+    snippets: dict[str, list[str]]  # path: [digest, word, …]; the words are "ran", "checked: NAME, REVISION" …
     reason: str = ""  # why it was not run
 
     @property
     def stack_key(self) -> tuple[str, ...]:
         """What tells one stack from another."""
         return tuple(f"{name} {version}" for name, version in sorted(self.stack.items()))
+
+    def words(self, path: str) -> list[str]:
+        """Return how far this run proves a snippet; nothing where it is none of its own."""
+        return self.snippets.get(path, [])[1:]
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -68,7 +72,7 @@ class Ledger:
                 for run in self.runs
                 if run.proof in proofs
                 and run.digest == proofs[run.proof].digest
-                and all(digests.get(path) == digest for path, (digest, _) in run.snippets.items())
+                and all(digests.get(path) == digest for path, (digest, *_) in run.snippets.items())
             ]
         )
 

@@ -8,6 +8,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ proven("test_function_name") }}                      the mark behind a sentence that claims behaviour
     {{ compute("sizing/sizing.py", "usable_slots", 100) }}  what a function in a snippet returns
     {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
+    {{ facts("managed-poolers.json") }}                     what was read elsewhere, each cell with its source and day
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
     {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
@@ -21,6 +22,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
 """
 
 import inspect
+import json
 import logging
 import posixpath
 import re
@@ -29,6 +31,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 
@@ -145,7 +148,7 @@ class Macros:
             runs = self.guide.ledger.of_proof(name)
             link = f"{self._link(PROOFS_PAGE)}#{name}"
             if runs:
-                says = f"Ran on {summary.in_short(runs)} · {summary.newest(runs)}"
+                says = f"{sentence(summary.of_proof(runs))} · {summary.newest(runs)}"
                 marks.append(f'[✓]({link} "{says}"){{ .proven aria-label="Proof: {in_words(name)}" }}')
             else:
                 says = f"{name} has not passed since it was last edited"
@@ -167,6 +170,15 @@ class Macros:
         svg = (self.guide.root / "docs" / "assets" / name).read_text(encoding="utf-8")
         line = re.sub(r">\s+<", "><", svg).strip()
         return f'<figure class="picture" {UNSEARCHED}>{line}</figure>'
+
+    def facts(self, name: str) -> str:
+        """Show a file of docs/data/ as a table: in each cell what was read, where, and on which day."""
+        facts = json.loads((self.guide.root / check.FACTS / name).read_text(encoding="utf-8"))
+        rows = []
+        for each in facts["rows"]:
+            cells = {heading: _fact(each["cells"][key]) for key, heading in facts["columns"].items()}
+            rows.append({"": f"**{each['name']}**", **cells})
+        return self._block(_unsearched("facts", table(rows)))
 
     def proofs(self) -> str:
         """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
@@ -275,7 +287,7 @@ class Macros:
         cards = [card for card in listed["snippets"] if card["bytes"]]
         for card in cards:
             runs = self.guide.ledger.of_snippet(card["path"])
-            card["ran_on"] = summary.in_short(runs)
+            card["how_far"] = sentence(" · ".join(summary.how_far(runs, card["path"])))
             card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
         html = HTML.get_template("catalogue.html").render(
             up=self._up(),
@@ -325,13 +337,14 @@ class Macros:
         """Return the quiet line under a snippet: how far it was proven, on what, when, by what. It unfolds to all."""
         raw = f'<a href="{self._up()}{snippets.FOLDER}/{snippet.path}" download>file</a>'
         runs = self.guide.ledger.of_snippet(snippet.path)
-        if not runs:
+        told = [_linked(text) for text in summary.how_far(runs, snippet.path)]
+        if not told:
             return [f"Not yet proven at its present digest · {raw}", f"{{ .proof .unproven {UNSEARCHED} }}"]
-        level = catalogue.level(runs, snippet.path)
         names = sorted({run.proof for run in runs})
         proof = f"[{counted(len(names), 'proof')}]({self._link(PROOFS_PAGE)}#{names[0]})"
-        ran = f"{level.capitalize()} on {summary.in_short(runs)}{self._full(runs)}"
-        line = [f'<span class="ran" tabindex="0">{ran}</span>', _day(runs), proof, raw]
+        level = catalogue.level(runs, snippet.path)
+        ran = f'<span class="ran" data-level="{level}" tabindex="0">{sentence(told[0])}{self._full(runs)}</span>'
+        line = [ran, *told[1:], _day(runs), proof, raw]
         return [" · ".join(line), f"{{ .proof {UNSEARCHED} }}"]
 
     def _full(self, runs: list[Run]) -> str:
@@ -419,6 +432,11 @@ def in_words(proof: str) -> str:
     return proof.removeprefix("test_").replace("_", " ").capitalize()
 
 
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning and every other as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def counted(number: int, thing: str) -> str:
     """Return how many there are of a thing: "1 proof", "2 proofs"."""
     return f"{number} {thing}" + ("" if number == 1 else "s")
@@ -469,9 +487,22 @@ def _day(runs: list[Run]) -> str:
     return f"<time>{summary.newest(runs)}</time>"
 
 
+def _linked(text: str) -> str:
+    """Return a text with its addresses as links, which need not say https."""
+    return re.sub(r"https://([^\s,]+)", r"[\1](https://\1)", text)
+
+
 def _unsearched(name: str, lines: list[str]) -> list[str]:
     """Return lines as a block of this class that the site's search leaves out."""
     return [f'<div class="{name}" {UNSEARCHED} markdown>', "", *lines, "", "</div>"]
+
+
+def _fact(cell: dict[str, str | None]) -> str:
+    """Return a cell of what was read elsewhere; what could not be confirmed says so."""
+    source = str(cell["source"])
+    gist = str(cell["gist"]).replace('"', "”")
+    link = f'[{urlsplit(source).hostname}]({source} "{gist}")'
+    return f"{cell['says'] or '*not confirmed*'}<br><small>{link}, <time>{cell['date']}</time></small>"
 
 
 def _files(paths: set[str]) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from proven import evidence
 from proven.ledger import Run
 
 # In the order in which readers ask; whatever else is in a stack follows.
@@ -10,6 +11,9 @@ COMPONENTS = ("PostgreSQL", "PgBouncer", "Django", "psycopg", "psycopg2", "Gunic
 # What a line under a snippet names, if the proof met it: the rest makes no difference to most readers.
 NAMED = COMPONENTS[:3]
 MANY = 3
+# How a page says how far something was proven; what follows is a stack, or what it was compared with.
+RUNS = evidence.LEVELS[:2]
+SAYS = {"ran": "ran", "started": "started with these settings", "checked": "checked against", "read": "read in"}
 
 
 def versions(runs: Iterable[Run]) -> dict[str, list[str]]:
@@ -27,6 +31,37 @@ def in_short(runs: Iterable[Run]) -> str:
     met = versions(runs)
     named = [name for name in met if name in NAMED] or list(met)
     return ", ".join(f"{name} {_some(list(dict.fromkeys(series(name, v) for v in met[name])))}" for name in named)
+
+
+def how_far(runs: Iterable[Run], path: str) -> list[str]:
+    """Return how far runs prove a snippet, the strongest first: ["ran on PostgreSQL 18", "read in …, 2026-11-22"].
+
+    That it started is left out where it ran on the same.
+    """
+    words = [(run, word) for run in runs for word in run.words(path)]
+    told: list[str] = []
+    met: set[str] = set()
+    for level in RUNS:
+        at = [run for run, word in words if word == level]
+        here = {f"{name} {series(name, v)}" for name, found in versions(at).items() if name in NAMED for v in found}
+        if at and (not told or here - met):
+            told.append(" on ".join(filter(None, [SAYS[level], in_short(at)])))
+        met |= here
+    return told + compared(word for _, word in words)
+
+
+def of_proof(runs: list[Run]) -> str:
+    """Return what a proof ran on; of one that ran no snippet and compared some, with what."""
+    words = {word for run in runs for path in run.snippets for word in run.words(path)}
+    if words and words.isdisjoint(RUNS):
+        return " · ".join(compared(words))
+    return " on ".join(filter(None, [SAYS["ran"], in_short(runs)]))
+
+
+def compared(words: Iterable[str]) -> list[str]:
+    """Return what snippets were compared with, in words: descriptions before texts."""
+    named = sorted({word for word in words if evidence.level_of(word) in evidence.AGAINST})
+    return [f"{SAYS[evidence.level_of(word)]} {evidence.against(word)}".strip() for word in named]
 
 
 def in_full(runs: Iterable[Run], named: tuple[str, ...] = ()) -> str:

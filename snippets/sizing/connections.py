@@ -52,6 +52,21 @@ def max_connections_for(
 
 
 # endregion: formula
+# region: pooled
+def pooled_connections(
+    pool_size: int, poolers: int = 1, pairs: int = 1, surge: float = 0.0
+) -> int:
+    """Return the most server connections that PgBouncers open together.
+
+    pool_size: of each user in each database, the reserve included
+    poolers: processes: one for each pod or instance that has a sidecar
+    pairs: of a user and a database
+    surge: the share of the processes that runs twice during a deploy
+    """
+    return pool_size * pairs * (poolers + math.ceil(poolers * surge))
+
+
+# endregion: pooled
 def worked_deployments() -> list[dict[str, str | int]]:
     """Return a few deployments, each with its numbers."""
     small = web_connections(2, 4)
@@ -84,6 +99,33 @@ def worked_deployments() -> list[dict[str, str | int]]:
     ]
 
 
+def worked_poolers() -> list[dict[str, str | int]]:
+    """Return where the poolers may stand, each with its server connections."""
+    instances, processes, threads, pool = 20, 2, 4, 4
+    web = web_connections(processes, threads, instances)
+    beside = pooled_connections(pool, instances)
+    central = pooled_connections(20, poolers=2)
+    rows = {
+        f"None: {instances} instances with {processes} × {threads}": (
+            web,
+            web * 2,
+        ),
+        f"Beside each of {instances} instances, a pool of {pool}": (
+            beside,
+            pooled_connections(pool, instances, surge=1.0),
+        ),
+        "Two for everybody, a pool of 20": (central, central),
+    }
+    return [
+        {
+            "PgBouncer": name,
+            "Server connections at most": most,
+            "While the application is deployed": deployed,
+        }
+        for name, (most, deployed) in rows.items()
+    ]
+
+
 if __name__ == "__main__":
     web = web_connections(processes=2, threads=4)
     print(web)
@@ -95,3 +137,5 @@ if __name__ == "__main__":
     #> 22
     print(usable_slots(max_connections=10))
     #> 7
+    print(pooled_connections(pool_size=4, poolers=20))
+    #> 80

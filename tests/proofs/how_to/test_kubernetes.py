@@ -1,0 +1,417 @@
+"""Proves docs/how-to/kubernetes.md: manifests against Kubernetes' schemas, and what is in them on real processes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from base64 import b64decode
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import psycopg
+import pytest
+import yaml
+
+from proven import evidence, snippets
+from proven.problems import Problem
+from proven.snippets import Snippet
+from tests.lint import kubernetes, manifests
+from tests.lint.findings import refuse
+from tests.proofs import deployed
+from tests.proofs.deployed import asking, connects, more, tell_to_stop
+from tests.proofs.pooled import reader, settings_of
+from tests.stack.handover import Handover
+from tests.stack.postgres import bin_dir
+from tests.stack.upstream import serving
+from tests.stack.wait import free_port, until
+
+FOLDER = "kubernetes"
+APP, PATCH, SECRETS = (f"{FOLDER}/{name}" for name in ("app.yaml", "sidecar.yaml", "secrets.sh"))
+CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
+BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
+SCHEMAS = f"Kubernetes' own schemas in kubernetes-validate, {version('kubernetes-validate')}"
+INI = ("data", "pgbouncer.ini")
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database."""
+    with reader(cluster, "how-to-kubernetes") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tables(setup, project) -> None:
+    """Make the project's tables."""
+    deployed.migrate(setup, project)
+
+
+@pytest.fixture
+def start(setup):
+    """Start a PgBouncer with the ini of a ConfigMap: start("config.yaml")."""
+    setup.note()
+    started = []
+
+    def one(name: str, **settings):
+        snippet = evidence.load(f"{FOLDER}/{name}")
+        (document,) = documents(snippet)
+        started.append(deployed.start(setup, snippet, deployed.within(snippet, document, *INI), **settings))
+        return started[-1]
+
+    yield one
+    for bouncer in started:
+        bouncer.stop()
+
+
+@pytest.fixture
+def served(setup, tables, project, load):  # noqa: ARG001  (they are there)
+    """Serve the application with what a manifest puts into its environment: served(port, DB_CONN_MAX_AGE="1")."""
+
+    def by(port: int, **settings: str):
+        variables = deploy(load).get(*container("containers"), "env")
+        address, found = deployed.environment(variables, setup, port)
+        evidence.ran(load(APP), "started")
+        return serving(project, address, **{**found, "GUNICORN_WORKERS": "1", **settings})
+
+    return by
+
+
+def documents(snippet: Snippet) -> list[manifests.Document]:
+    """Return every document of a manifest."""
+    return manifests.documents(snippet.place, snippet.text)
+
+
+def container(group: str) -> tuple[str | int, ...]:
+    """Return where the first container of a pod stands."""
+    return (*kubernetes.POD, group, 0)
+
+
+def pods(load) -> manifests.Document:
+    """Return the Deployment of the central PgBouncer."""
+    return documents(load(f"{FOLDER}/pgbouncer.yaml"))[0]
+
+
+def deploy(load) -> manifests.Document:
+    """Return the application's Deployment."""
+    (document,) = documents(load(APP))
+    return document
+
+
+def checked(names, load) -> dict[str, str]:
+    """Return files by their place, the manifests noted as compared with Kubernetes' schemas."""
+    found = [load(f"{FOLDER}/{name}") for name in names if name.endswith(".yaml")]
+    for snippet in found:
+        evidence.ran(snippet, "checked", against=SCHEMAS)
+    script = snippets.read(SECRETS)  # another proof runs it
+    return {snippet.place: snippet.text for snippet in (*found, script)}
+
+
+def in_source(problem: Problem) -> Problem:
+    """Return a problem at its line in the file, markers and all."""
+    snippet = snippets.read(problem.path.removeprefix("snippets/"))
+    return Problem(problem.path, snippet.source_line(problem.line), problem.message)
+
+
+# ---- what Kubernetes knows, and what agrees ------------------------------------------------------------------
+
+
+def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
+    """No field that Kubernetes' schemas lack; names, ports, labels, Secrets and addresses agree from file to file."""
+    refuse(in_source(problem) for problem in kubernetes.problems(checked(CENTRAL, load)))
+
+
+def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -> None:
+    """The patch adds a native sidecar and its files and changes one address; everything still fits."""
+    texts = checked(BESIDE, load)
+    changed = patched(load)
+    evidence.ran(load(PATCH), "checked", against=SCHEMAS)
+    texts[snippets.read(APP).place] = yaml.safe_dump(changed)
+    assert [str(problem) for problem in kubernetes.problems(texts)] == []
+    (sidecar,) = changed["spec"]["template"]["spec"]["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+
+
+def patched(load) -> dict:
+    """Return the application's Deployment with the sidecar."""
+    return kubernetes.merged(yaml.safe_load(load(APP).text), yaml.safe_load(load(PATCH).text))
+
+
+def kubectl(*arguments: str, **options) -> str:
+    """Run kubectl, which asks no cluster for this, and return what it printed."""
+    if not shutil.which("kubectl"):
+        pytest.skip("needs kubectl")
+    return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True, **options).stdout
+
+
+def against_kubectl() -> str:
+    """Name kubectl with its version."""
+    known = json.loads(kubectl("version", "--client", "--output=json"))["clientVersion"]["gitVersion"]
+    return f"kubectl without a cluster, {known}"
+
+
+def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:
+    """The command at the head of the patch gives the Deployment that the other proofs look at."""
+    for path in (APP, PATCH):
+        (tmp_path / Path(path).name).write_text(load(path).text)
+        evidence.ran(load(path), "checked", against=against_kubectl())
+    command = re.search(r"^# kubectl (patch .*?) \|", load(PATCH).text.replace("\\\n#", ""), re.MULTILINE)
+    assert command, "the patch says how it is applied"
+    assert same(yaml.safe_load(kubectl(*command[1].split(), cwd=tmp_path)), patched(load))
+
+
+def same(one: object, other: object) -> bool:
+    """Return whether two manifests are alike, whatever the order."""
+
+    def ordered(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: ordered(each) for key, each in value.items()}
+        return (
+            sorted(map(ordered, value), key=partial(json.dumps, sort_keys=True)) if isinstance(value, list) else value
+        )
+
+    return ordered(one) == ordered(other)
+
+
+def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
+    """Run for real up to the cluster: kubectl makes both Secrets, and what would be sent to a cluster is kept here."""
+    script = load(SECRETS)
+    evidence.ran(script, "checked", against=against_kubectl())
+    setup.note()
+    users = "".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items())
+    (tmp_path / "userlist.txt").write_text(users)
+    stand_in = tmp_path / "kubectl"
+    stand_in.write_text(
+        f'#!/bin/sh\nif test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
+    )
+    stand_in.chmod(0o755)
+    passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = {"args": ["sh", "-c", script.text], "cwd": tmp_path, "capture_output": True, "text": True}
+    said = subprocess.run(**command, env={**environment, **passwords}, check=True).stdout
+    made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(said) if each}
+    decoded = {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
+    assert decoded == {
+        "pgbouncer-users": {"userlist.txt": users},
+        "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
+    }
+    missing = subprocess.run(**command, env=environment)
+    assert "export the password" in missing.stderr
+    assert not missing.stdout
+
+
+# ---- the configuration, started ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
+def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name) -> None:
+    """SHOW CONFIG has each setting as it stands there, but those that tie it to a cluster, and clients are served."""
+    bouncer = start(name)
+    (document,) = documents(load(f"{FOLDER}/{name}"))
+    config = {row["key"]: row["value"] for row in bouncer.show("config")}
+    written = settings_of(document.get(*INI).partition("[pgbouncer]")[2])
+    assert len(written) > 8
+    for key, value in written.items():
+        assert key in config
+        assert key in deployed.TAKEN_OVER or config[key] == value, key
+    with bouncer.connect(setup.database) as client:
+        assert client.execute("select 1").fetchone() == (1,)
+
+
+def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
+    """No socket, no log file and no pid file: it has no file open but where its output goes."""
+    bouncer = start("config.yaml")
+    (document,) = documents(load(f"{FOLDER}/config.yaml"))
+    config = {row["key"]: row["value"] for row in bouncer.show("config")}
+    written = settings_of(document.get(*INI))
+    assert "unix_socket_dir" in written
+    assert not {"logfile", "pidfile"} & written.keys()
+    assert [config[name] for name in ("unix_socket_dir", "logfile", "pidfile")] == ["", "", ""]
+    opened = [str(file.readlink()) for file in Path(f"/proc/{bouncer.leash.pid}/fd").iterdir()]
+    # What it says goes to its container's log.
+    assert {file for file in opened if file.startswith("/") and not file.startswith("/dev/")} == {
+        str(bouncer.leash.log)
+    }
+
+
+def test_the_application_gets_its_password_from_the_environment(start, served) -> None:
+    """DATABASE_URL in the manifest has none: libpq takes PGPASSWORD, for PgBouncer and for PostgreSQL alike."""
+    with served(start("config.yaml").port) as gunicorn:
+        assert gunicorn.backend()
+        gunicorn.note()
+    with served(start("config.yaml").port, PGPASSWORD="wrong") as gunicorn:
+        assert gunicorn.request("/connection/")[0] == 500
+
+
+# ---- probes --------------------------------------------------------------------------------------------------
+
+
+def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, load) -> None:
+    """A TCP connection, as the kubelet makes it: refused before the start, taken then, refused after SIGTERM."""
+    probes = [pods(load).get(*container("containers"), probe) for probe in ("readinessProbe", "livenessProbe")]
+    assert all(list(probe["tcpSocket"]) == ["port"] for probe in probes)
+    evidence.ran(load(f"{FOLDER}/pgbouncer.yaml"), "checked", against=SCHEMAS)
+    assert not connects(free_port())
+    bouncer = start("config.yaml")
+    assert connects(bouncer.port)
+    bouncer.leash.signal(SIGTERM)
+    until("it takes nobody", lambda: not connects(bouncer.port))
+
+
+def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
+    """PgBouncer takes connections without it, so its pods stay when the database goes."""
+    bouncer = start("config.yaml", port=free_port(), query_wait_timeout=0.1)
+    assert connects(bouncer.port)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(bouncer.url(bouncer.databases["upstream"]))
+    assert connects(bouncer.port)
+
+
+def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, load) -> None:
+    """The command as it stands in the manifest, on another port, by PostgreSQL's own pg_isready."""
+    (sidecar,) = patched(load)["spec"]["template"]["spec"]["initContainers"]
+    program, *options = sidecar["startupProbe"]["exec"]["command"]
+
+    def passes(port: int) -> bool:
+        moved = [option.replace("6432", str(port)) for option in options]
+        return subprocess.run([bin_dir() / Path(program).name, *moved], capture_output=True).returncode == 0
+
+    evidence.ran(load(APP), "checked", against=SCHEMAS)
+    evidence.ran(load(PATCH), "started")
+    assert not passes(free_port())
+    assert passes(start("sidecar-config.yaml").port)
+
+
+def test_the_probes_of_the_application_name_a_host_that_django_knows(start, served, load) -> None:
+    """With the header both get 200. With the pod's address, which the kubelet would send, Django answers 400."""
+    of = deploy(load).get(*container("containers"))
+    with served(start("config.yaml").port, DJANGO_ALLOWED_HOSTS="www.example.com,127.0.0.1") as gunicorn:
+        gunicorn.note()
+        for probe in ("readinessProbe", "livenessProbe"):
+            asked = of[probe]["httpGet"]
+            (header,) = asked["httpHeaders"]
+            assert deployed.status(gunicorn.port, asked["path"], header["value"]) == 200
+            assert deployed.status(gunicorn.port, asked["path"], f"10.0.0.1:{gunicorn.port}") == 400
+
+
+def test_threads_that_wait_for_a_server_connection_are_not_restarted(load) -> None:
+    """The application's liveness probe gives up later than PgBouncer's query_wait_timeout and a request's timeout."""
+    probe = deploy(load).get(*container("containers"), "livenessProbe")
+    (config,) = documents(load(f"{FOLDER}/config.yaml"))
+    checked(CENTRAL, load)
+    waits = int(settings_of(config.get(*INI))["query_wait_timeout"])
+    assert probe["periodSeconds"] * probe["failureThreshold"] > 2 * waits
+
+
+# ---- a rollout -----------------------------------------------------------------------------------------------
+
+
+def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
+    """As the kubelet does it: a new pod is ready, the Service leads to it, preStop, SIGTERM. Each client moves over.
+
+    Under load, with connections that Django keeps for a second. The old PgBouncer ends by itself.
+    """
+    old, new = start("config.yaml"), start("config.yaml")
+    service = Handover(old.port)
+    with served(service.port, DB_CONN_MAX_AGE="1", GUNICORN_THREADS="8") as gunicorn, asking(gunicorn) as heard:
+        gunicorn.note()
+        assert connects(new.port)
+        service.lead(new.port)
+        assert connects(old.port)  # while preStop sleeps, whoever is still sent here is served
+        more(heard)
+        old.leash.signal(SIGTERM)
+        until("it takes nobody new", lambda: not connects(old.port))
+        until("it has ended by itself", old.leash.ended, seconds=30)
+        more(heard)
+    service.stop()
+    assert set(heard) == {200}, heard
+    checked(CENTRAL, load)
+
+
+def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -> None:
+    """SIGTERM at once, while the Service still leads to it: a request that needs a new connection fails."""
+    old = start("config.yaml")
+    service = Handover(old.port)
+    with served(service.port, DB_CONN_MAX_AGE="0") as gunicorn:
+        assert gunicorn.request("/connection/")[0] == 200
+        old.leash.signal(SIGTERM)
+        until("it takes nobody new", lambda: not connects(old.port))
+        assert gunicorn.request("/connection/")[0] == 500
+    service.stop()
+
+
+@pytest.mark.parametrize(("checks", "expected"), [("True", 200), ("False", 500)])
+def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, checks, expected) -> None:
+    """The kept connection is cut by SIGKILL; the next request finds that out and opens another. Not without checks."""
+    old, new = start("config.yaml"), start("config.yaml")
+    service = Handover(old.port)
+    with served(service.port, GUNICORN_THREADS="1", DB_CONN_HEALTH_CHECKS=checks) as gunicorn:
+        assert gunicorn.request("/connection/")[0] == 200
+        service.lead(new.port)
+        old.leash.signal(SIGTERM)
+        until("it takes nobody new", lambda: not connects(old.port))
+        assert not old.leash.ended()
+        old.leash.halt(SIGKILL)
+        assert gunicorn.request("/connection/")[0] == expected
+    service.stop()
+
+
+def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, setup) -> None:
+    """So the grace is longer than the longest request."""
+    old = start("config.yaml")
+    with served(old.port) as gunicorn:
+        request = deployed.Request(gunicorn, setup, seconds=10)
+        old.leash.signal(SIGTERM)
+        old.leash.halt(SIGKILL)
+        assert request.answered() == 500
+
+
+def test_the_grace_holds_prestop_the_age_of_a_connection_and_the_longest_request(load, project) -> None:
+    """terminationGracePeriodSeconds against the sum of the three: the pod's, Django's and Gunicorn's own settings."""
+    checked(CENTRAL, load)
+    code = """
+from runpy import run_path
+from django.conf import settings
+from gunicorn.config import Config
+print(settings.DATABASES["default"]["CONN_MAX_AGE"], Config().timeout)
+print(run_path("gunicorn.conf.py")["graceful_timeout"])
+"""
+    url = "postgresql://upstream@127.0.0.1/upstream"
+    ended, said = project.run("-c", code, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert ended == 0, said
+    age, longest, graceful = map(int, said.split())
+    for of, needs in ((pods(load), age + longest), (deploy(load), graceful)):
+        slept = of.get(*container("containers"), "lifecycle", "preStop", "sleep", "seconds")
+        assert of.get(*kubernetes.POD, "terminationGracePeriodSeconds") >= slept + needs, of.path
+
+
+# ---- the sidecar ---------------------------------------------------------------------------------------------
+
+
+def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, setup, load) -> None:
+    """The application gets SIGTERM first and finishes its request through PgBouncer, which then ends at once."""
+    bouncer = start("sidecar-config.yaml")
+    with served(bouncer.port) as gunicorn:
+        gunicorn.note()
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        tell_to_stop(gunicorn)
+        assert request.answered() == 200
+        until("the application has ended", gunicorn.ended, seconds=30)
+        assert not bouncer.leash.ended()
+        bouncer.leash.signal(SIGTERM)
+        until("PgBouncer has ended", bouncer.leash.ended)
+    patched(load)
+    evidence.ran(load(PATCH), "started")
+
+
+def test_a_native_sidecar_serves_a_request_that_then_needs_a_new_connection(start, served, setup) -> None:
+    """It is told after the application has ended, so whoever waited for its turn is served as well."""
+    bouncer = start("sidecar-config.yaml")
+    with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
+        request = deployed.Request(gunicorn, setup, seconds=1)
+        waiting = deployed.queued(gunicorn)
+        tell_to_stop(gunicorn)
+        assert (request.answered(), waiting.result()[0]) == (200, 200)
+        until("the application has ended", gunicorn.ended, seconds=30)
