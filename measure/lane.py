@@ -7,12 +7,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from measure import clocks
-from measure.plan import PROCESSES, SETUPS, THREADS
+from measure.plan import PROCESSES, SETUPS, THREADS, Setup
 from proven import snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash, give
@@ -97,30 +97,36 @@ class Lane:
     """One setup, with TLS or without, ready to be measured."""
 
     def __init__(self, project: Project, name: str, certificates: Certificates | None) -> None:
-        self.setup = SETUPS[name]
-        self.bouncer: PgBouncer | None = None
-        self.gunicorn: Gunicorn | None = None
-        self.cluster = Cluster(**POSTGRESQL, **(certificates.postgresql if certificates else {}))
+        self._stack = ExitStack()
         try:
-            self.database = self._filled(project)
-            ending = certificates.url if certificates else "?sslmode=disable"
-            direct = self.database.url + ending
-            url = direct
-            settings = dict(self.setup.settings)
-            if self.setup.pooler:
-                tls = certificates.pgbouncer if certificates else {}
-                self.bouncer = PgBouncer(named={"upstream": self.database}, ini=snippets.read(INI), **tls)
-                url = self.bouncer.url(self.database) + ending
-                settings |= {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": direct}
-            self.superuser = self.database.admin  # its session is there before anything is counted
-            self.before = steady("who filled the table has left", lambda: len(clocks.children(self.cluster.leash.pid)))
-            sizes = {"GUNICORN_WORKERS": str(PROCESSES), "GUNICORN_THREADS": str(THREADS)}
-            # Nobody watches which files these processes read: what is measured is the application alone.
-            unwatched = {"PYTHONPATH": "", "PROVEN_WITNESS": ""}
-            self.gunicorn = Gunicorn(project, Reached(self.database, url), **settings, **sizes, **unwatched)
+            self._start(project, SETUPS[name], certificates)
         except BaseException:
             self.stop()
             raise
+
+    def _start(self, project: Project, setup: Setup, certificates: Certificates | None) -> None:
+        self.cluster = Cluster(**POSTGRESQL, **(certificates.postgresql if certificates else {}))
+        self._stack.callback(self.cluster.stop)
+        self.database = self._filled(project)
+        self._stack.callback(self.database.leave)
+        ending = certificates.url if certificates else "?sslmode=disable"
+        url = direct = self.database.url + ending
+        settings = dict(setup.settings)
+        self.bouncer: PgBouncer | None = None
+        if setup.pooler:
+            tls = certificates.pgbouncer if certificates else {}
+            self.bouncer = PgBouncer(named={"upstream": self.database}, ini=snippets.read(INI), **tls)
+            self._stack.callback(self.bouncer.stop)
+            url = self.bouncer.url(self.database) + ending
+            settings |= {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": direct}
+        assert self.database.admin  # its session is there before anything is counted
+        steady("who filled the table has left", lambda: len(clocks.children(self.cluster.leash.pid)))
+        self.before = set(clocks.children(self.cluster.leash.pid))
+        sizes = {"GUNICORN_WORKERS": str(PROCESSES), "GUNICORN_THREADS": str(THREADS)}
+        # Nobody watches which files these processes read: what is measured is the application alone.
+        unwatched = {"PYTHONPATH": "", "PROVEN_WITNESS": ""}
+        self.gunicorn = Gunicorn(project, Reached(self.database, url), **settings, **sizes, **unwatched)
+        self._stack.callback(self.gunicorn.stop)
 
     def _filled(self, project: Project) -> Database:
         """Return a database of the project's with orders in it."""
@@ -140,12 +146,10 @@ class Lane:
 
     def url(self, orders: int) -> str:
         """Return the address of the report on so many orders."""
-        assert self.gunicorn
         return f"http://127.0.0.1:{self.gunicorn.port}{PATH}{orders}"
 
     def warm(self) -> None:
         """Have every thread serve a request before anything counts, and wait until what that opened is closed."""
-        assert self.gunicorn
         with ThreadPoolExecutor(2 * PROCESSES * THREADS) as clients:
             answers = list(clients.map(self.gunicorn.request, [PATH + "1"] * (4 * PROCESSES * THREADS)))
         if {status for status, _ in answers} != {200}:
@@ -157,12 +161,11 @@ class Lane:
         steady("backends have ended", self.backends)
 
     def backends(self) -> int:
-        """Return how many backends serve the application now: PostgreSQL's children, less those it began with."""
-        return len(clocks.children(self.cluster.leash.pid)) - self.before
+        """Return how many backends the application has now: PostgreSQL's children but for those that it began with."""
+        return len(set(clocks.children(self.cluster.leash.pid)) - self.before)
 
     def read(self) -> Reading:
         """Return what has been used so far."""
-        assert self.gunicorn
         return Reading(
             self.database.sessions(),
             clocks.family(self.cluster.leash.pid),
@@ -190,10 +193,7 @@ class Lane:
 
     def stop(self) -> None:
         """End its servers."""
-        for server in (self.gunicorn, self.bouncer):
-            if server:
-                server.stop()
-        self.cluster.stop()
+        self._stack.close()
 
 
 def steady(what: str, probe: Callable[[], int]) -> int:

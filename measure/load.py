@@ -29,7 +29,7 @@ def send(url: str, seconds: float, rate: int | None = None, clients: int = 1) ->
     """Send requests for so many seconds: `rate` a second, or from `clients` that each wait for their answer.
 
     Returns p50, p95 and p99 in ms, the rate of answers a second, and how many requests were answered, failed, or were
-    not sent in time. Raises RuntimeError with k6's last words where it could not.
+    not sent in time. Raises RuntimeError where nothing could be sent, or every request failed.
     """
     variables = {"URL": url, "SECONDS": str(seconds), "CLIENTS": str(clients), "RATE": str(rate or "")}
     # No port for k6's own interface, and no word to its makers.
@@ -46,13 +46,16 @@ def send(url: str, seconds: float, rate: int | None = None, clients: int = 1) ->
 
 def _found(said: dict[str, Any]) -> dict[str, float]:
     times = said["http_req_duration"]["values"]
+    # k6 counts under "passes" how often it was true that a request failed.
+    failed = said["http_req_failed"]["values"]["passes"]
+    if failed == times["count"]:
+        raise RuntimeError(f"all of k6's {failed} requests failed: is the server there?")
     return {
         "p50": times["med"],
         "p95": times["p(95)"],
         "p99": times["p(99)"],
         "throughput": times["count"] / said["seconds"],
         "requests": times["count"],
-        # k6 counts under "passes" how often it was true that a request failed.
-        "failed": said["http_req_failed"]["values"]["passes"],
+        "failed": failed,
         "dropped": said.get("dropped_iterations", {"values": {"count": 0}})["values"]["count"],
     }

@@ -39,6 +39,8 @@ LABELS = {
     "cpu_pgbouncer": "PgBouncer",
     "cpu_app": "Django",
     "cpu": "All three",
+    "open": "open load",
+    "closed": "closed load",
     "sessions": "Sessions per request",
     "backends": "Most backends",
 }
@@ -55,6 +57,8 @@ PAIRS = (
     ("pooler_none", "pooler_kept"),
     ("again", "kept"),
 )
+LABELS |= {f"{one}/{other}": f"{LABELS[one]} / {LABELS[other]}" for one, other in PAIRS}
+LABELS |= {f"{one}-{other}": f"{LABELS[one]} less {LABELS[other]}" for one, other in PAIRS}
 FEWEST = 6  # rounds that may be published
 APART = 1.1  # how far two setups that do not differ may be apart
 WIDEST = 2.0  # from one end of an interval to the other, for what the page is about
@@ -84,6 +88,7 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> T
         "noise": _noise(rounds),
         "results": {},
         "ratios": {},
+        "savings": {},
         "differences": {},
     }
     for path, cells in _blocks(rounds).items():
@@ -92,12 +97,14 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> T
             results[setup] = _quantities(cells[setup])
         for one, other in PAIRS:
             if one in cells and other in cells:
-                ratios = _at(tree["ratios"], path).setdefault(f"{one}/{other}", {})
-                differences = _at(tree["differences"], path).setdefault(f"{one}-{other}", {})
                 for metric, unit in UNITS.items():
                     pair = [cell[metric] for cell in cells[one]], [cell[metric] for cell in cells[other]]
-                    ratios[metric] = _quantity(statistics.ratio(*pair), "×")
-                    differences[metric] = _quantity(statistics.difference(*pair), unit)
+                    times, low, high = statistics.ratio(*pair)
+                    saved = 100 * (1 - 1 / times), 100 * (1 - 1 / low), 100 * (1 - 1 / high)
+                    _at(tree["ratios"], f"{path}.{one}/{other}")[metric] = _quantity((times, low, high), "×")
+                    _at(tree["savings"], f"{path}.{one}/{other}")[metric] = _quantity(saved, "%")
+                    less = _at(tree["differences"], f"{path}.{one}-{other}")
+                    less[metric] = _quantity(statistics.difference(*pair), unit)
     tree["rounds"] = rounds
     return tree
 
@@ -107,28 +114,41 @@ def unsafe(tree: Tree) -> Iterator[str]:
     done = tree["plan"]["rounds"]
     if done < FEWEST:
         yield f"{done} rounds are too few: {FEWEST} at least"
+    yield from _another_load(tree)
+    yield from _unlike_itself(tree["ratios"])
+    yield from _undecided(tree["ratios"])
+
+
+def _another_load(tree: Tree) -> Iterator[str]:
+    """Return where requests failed, or came faster than they were answered."""
     for cell in (cell for cells in tree["rounds"] for cell in cells):
-        where = f"{_path(cell)}.{cell['setup']}"
         if cell["failed"]:
-            yield f"{where}: {cell['failed']:g} of {cell['requests']:g} requests failed"
+            yield f"{_path(cell)}.{cell['setup']}: {cell['failed']:g} of {cell['requests']:g} requests failed"
     for path, setups in _leaves(tree["results"]):
         rate = tree["queries"][path.split(".")[1]]["rate"]
         for name, found in setups.items():
             if path.startswith("open.") and (answered := found["throughput"]["value"]) < BEHIND * rate:
                 yield f"{path}.{name}: of {rate} requests a second {answered:.3g} were answered, so they piled up"
-    for path, ratios in _leaves(tree["ratios"]):
+
+
+def _unlike_itself(ratios: Tree) -> Iterator[str]:
+    """Return where the control says that noise alone makes a difference."""
+    for path, pairs in _leaves(ratios):
         for metric in ("p50", "throughput", "cpu"):
-            found = ratios.get("again/kept", {}).get(metric)
+            found = pairs.get("again/kept", {}).get(metric)
             if found and not (found["low"] <= APART and found["high"] >= 1 / APART):
                 yield f"{path}: two setups that do not differ differ in {metric} by {_said(found)}"
-    for path in HEADLINES:
-        found = _at(tree["ratios"], path, make=False).get("none/kept", {}).get("p50")
-        if found is None:
-            continue
-        if not differs(found, 1.0):
-            yield f"{path}: whether reuse is worth anything in p50 cannot be told: {_said(found)}"
-        elif found["high"] > WIDEST * found["low"]:
-            yield f"{path}: what reuse is worth in p50 lies anywhere in {_said(found)}"
+
+
+def _undecided(ratios: Tree) -> Iterator[str]:
+    """Return where what the page concludes before all else cannot be concluded."""
+    for path, pairs in _leaves(ratios):
+        if path in HEADLINES:
+            found = pairs["none/kept"]["p50"]
+            if not differs(found, 1.0):
+                yield f"{path}: whether reuse is worth anything in p50 cannot be told: {_said(found)}"
+            elif found["high"] > WIDEST * found["low"]:
+                yield f"{path}: what reuse is worth in p50 lies anywhere in {_said(found)}"
 
 
 def check(tree: Tree) -> None:
@@ -215,10 +235,10 @@ def _path(cell: Cell) -> str:
     return f"{cell['load']}.{cell['query']}.{'tls' if cell['tls'] else 'plain'}"
 
 
-def _at(tree: Tree, path: str, make: bool = True) -> Tree:
-    """Return the part of a tree that a path leads to; make it, or give an empty one, where there is none."""
+def _at(tree: Tree, path: str) -> Tree:
+    """Return the part of a tree that a path leads to, made where there is none."""
     for key in path.split("."):
-        tree = tree.setdefault(key, {}) if make else tree.get(key, {})
+        tree = tree.setdefault(key, {})
     return tree
 
 

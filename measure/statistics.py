@@ -7,6 +7,8 @@ from round to round cancels.
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
+from operator import itemgetter, mul
 from statistics import fmean
 
 CONFIDENCE = 0.95
@@ -26,18 +28,18 @@ def mean(values: Sequence[float]) -> Interval:
     """
     if len(values) < FEWEST:
         raise ValueError(f"{len(values)} rounds are too few for an interval: measure {FEWEST}")
-    middle, error = fmean(values), _error(values)
-    if not error:
+    count, middle = len(values), fmean(values)
+    if min(values) == max(values):
         return middle, middle, middle
-    draw = random.Random(SEED)  # noqa: S311
+    around = [value - middle for value in values]
+    error = _error(around)
     distances = []
-    for _ in range(RESAMPLES):
-        resample = draw.choices(values, k=len(values))
-        spread = _error(resample)
-        off = fmean(resample) - middle
+    for choose in _choices(count, RESAMPLES):
+        resample = choose(around)
+        off, spread = sum(resample) / count, _error(resample)
         distances.append(off / spread if spread else math.copysign(math.inf, off))
     distances.sort()
-    tail = round(RESAMPLES * (1 - CONFIDENCE) / 2)
+    tail = round(len(distances) * (1 - CONFIDENCE) / 2)
     return middle, middle - distances[-1 - tail] * error, middle - distances[tail] * error
 
 
@@ -56,15 +58,20 @@ def typical(values: Sequence[float]) -> Interval:
     return _through(math.log, math.exp, values)
 
 
+@cache
+def _choices(count: int, times: int) -> list[Callable[[Sequence[float]], tuple[float, ...]]]:
+    """Return what picks so many of as many values at random, with replacement: the same picks for every metric."""
+    draw = random.Random(SEED)  # noqa: S311
+    return [itemgetter(*draw.choices(range(count), k=count)) for _ in range(times)]
+
+
 def _through(into: Callable[[float], float], back: Callable[[float], float], values: Sequence[float]) -> Interval:
     middle, low, high = mean([into(value) for value in values])
     return back(middle), back(low), back(high)
 
 
 def _error(values: Sequence[float]) -> float:
-    """Return the standard error of the mean; none where all are the same, whatever rounding makes of it."""
-    if min(values) == max(values):
-        return 0.0
-    middle = sum(values) / len(values)  # statistics.stdev is exact, and takes fifty times as long
-    squares = sum((value - middle) ** 2 for value in values)
-    return math.sqrt(squares / (len(values) - 1) / len(values))
+    """Return the standard error of the mean of values around zero; none where they are all the same."""
+    count, total, squares = len(values), sum(values), sum(map(mul, values, values))
+    left = squares - total * total / count
+    return math.sqrt(left / (count * (count - 1))) if left > 1e-12 * squares else 0.0
