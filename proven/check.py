@@ -12,7 +12,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, evidence, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
+from proven import (
+    ROOT,
+    evidence,
+    glossary,
+    guide,
+    handmade,
+    measurements,
+    pages,
+    proofs,
+    snippets,
+    symptoms,
+    transcripts,
+)
 from proven.guide import Guide
 from proven.ledger import Run
 from proven.pages import Call, Page
@@ -38,6 +50,7 @@ def problems(of: Guide) -> list[Problem]:
         found += _matrices(of, page)
     found += symptoms.problems(of)
     found += glossary.problems(of)
+    found += measurements.problems(of)
     found += _orphans(of)
     found += _proofs(of)
     return sorted(set(found))
