@@ -1,18 +1,30 @@
 """Proves docs/how-to/size-a-pool.md: the model against independent truth, and the queries against a known load."""
 
+import functools
 import heapq
 import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from random import Random
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from proven import evidence
+from tests.stack.database import run_psql
 from tests.stack.scripts import execute
+from tests.stack.wait import until
 
 QUEUEING = "sizing/queueing.py"
+IN_SQL, IN_PGBOUNCER = "postgres/offered_load.sql", "pgbouncer/offered_load.py"
+NUMBERS = [(r"\d+\.\d+", "N")]
 # The same examples in every run, and no folder that remembers them.
 tried = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 SERVERS = some.integers(1, 60)
@@ -213,3 +225,91 @@ def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
     assert waited[-1] > 10 * waited[0]
     for row in rows:
         assert row["Pools"] * row["Server connections in each"] == 40
+
+
+@contextmanager
+def holding(connect: Callable[[], psycopg.Connection], clients: int, seconds: float = 0.1) -> Iterator[list[float]]:
+    """Have so many clients hold a connection one transaction after the other; each notes when one of them ended.
+
+    Each transaction has a connection of its own, whose counters arrive when it ends.
+    """
+    ended: list[float] = []
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.is_set():
+            with connect() as connection:
+                connection.execute("select pg_sleep(%s)", [seconds])
+            ended.append(time.monotonic())
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    until("the load runs", lambda: len(ended) >= clients)
+    try:
+        yield ended
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_postgresql_counts_the_busy_connections(database, load, transcript) -> None:
+    """Clients that sleep in the server for a known time are counted as that many busy connections, give or take."""
+    snippet = load(IN_SQL)
+    evidence.ran(snippet)
+    with holding(database.connect, clients=3) as ended:
+        began = time.monotonic()
+        said = run_psql(database.server.superuser, snippet.text, database=database.name, seconds="2")
+        seconds = time.monotonic() - began
+        known = 0.1 * sum(moment > began for moment in ended) / seconds
+    assert said.returncode == 0, said.stderr
+    transcript(snippet, said.stdout, volatile=[(r"\b\d+(\.\d+)?\b", "N")])
+    counted, _, hold = map(float, re.findall(r"\d+\.\d+", said.stdout)[:3])
+    assert 0.5 < counted / known < 2
+    assert 80 < hold < 300
+
+
+def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, printed, load, transcript) -> None:
+    """Two clients on one server connection: the script finds it busy, and the sum that it corrects counts two."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, stats_users="proven_admin")
+    console = f"postgresql://proven_admin:{bouncer.password}@127.0.0.1:{bouncer.port}/pgbouncer"
+
+    def total() -> float:
+        (row,) = [row for row in bouncer.show("stats") if row["database"] == database.name]
+        return float(row["total_xact_time"]) / 1e6
+
+    with holding(lambda: bouncer.connect(database), clients=2):
+        before, began = total(), time.monotonic()
+        said = printed(load(IN_PGBOUNCER), PGBOUNCER_URL=console, SECONDS="1.5")
+        uncorrected = (total() - before) / (time.monotonic() - began)
+    transcript(load(IN_PGBOUNCER), said.replace(database.name, "upstream"), volatile=NUMBERS)
+    busy = float(re.findall(r": (\S+) busy", said)[0])
+    assert 0.5 < busy < 1.2
+    assert uncorrected > 1.4 * busy
+
+
+def test_pgbouncer_serves_in_the_order_of_arrival(database, pooler) -> None:
+    """Five clients wait for one server connection: they begin in the order in which they asked, as in the model."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    first = bouncer.connect(database)
+    first.execute("begin")
+    clients = [bouncer.connect(database) for _ in range(5)]
+    for number, client in enumerate(clients, start=1):
+        client.pgconn.send_query(b"select statement_timestamp()")
+        client.pgconn.flush()
+        until("it waits", functools.partial(waiting, bouncer, database, number))
+    first.execute("commit")
+    begun = []
+    for client in clients:
+        begun.append(client.pgconn.get_result().get_value(0, 0))
+        client.close()
+    first.close()
+    assert begun == sorted(begun)
+    assert len({*begun}) == len(clients)
+
+
+def waiting(bouncer, database, number: int) -> bool:
+    """Return whether so many clients of a database wait for a server connection."""
+    (row,) = [row for row in bouncer.show("pools") if row["database"] == database.name]
+    return row["cl_waiting"] == number
