@@ -123,10 +123,13 @@ async def open_loop(url: str, plan: list[tuple[float, float]]) -> list[Served]:
     return found
 
 
-def planned(service: str, used: float, seconds: float, servers: int = SERVERS) -> list[tuple[float, float]]:
-    """Return when transactions arrive, and how long each holds a server connection; the same at every call."""
+def planned(service: str, used: float, seconds: float, held: float) -> list[tuple[float, float]]:
+    """Return when transactions arrive, and how long each is to sleep; the same at every call.
+
+    held: for how long one was found to hold its server connection, mean, in seconds: a little longer than it sleeps
+    """
     random = Random(f"{service} {used}")
-    rate, after, plan = used * servers / SERVICE_TIME, 0.0, []
+    rate, after, plan = used * SERVERS / held, 0.0, []
     while (after := after + random.expovariate(rate)) < seconds:
         plan.append((after, SERVICE_TIME if service == "constant" else random.expovariate(1 / SERVICE_TIME)))
     return plan
@@ -218,22 +221,25 @@ def unsafe(service: str, run: dict[str, Any]) -> str:
     return ""
 
 
-def both(pooled: dict[str, PgBouncer], database: Database, used: float, seconds: float) -> dict[str, dict[str, Any]]:
-    """Run both kinds of service times at one utilisation, at the same time, each through a PgBouncer of its own."""
+def both(
+    pooled: dict[str, PgBouncer], database: Database, used: float, seconds: float, held: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Run both kinds of service times at one utilisation, at the same time, each through a PgBouncer of its own.
+
+    held: what planned() asks for, by service, of the run before; afterwards, of this one
+    """
 
     async def run() -> list[list[Served]]:
-        loops = [
-            open_loop(bouncer.url(database), planned(service, used, seconds)) for service, bouncer in pooled.items()
-        ]
-        return await asyncio.gather(*loops)
+        plans = {service: planned(service, used, seconds, held[service]) for service in pooled}
+        return await asyncio.gather(*(open_loop(pooled[each].url(database), plan) for each, plan in plans.items()))
 
     before = {service: busy(bouncer, database) for service, bouncer in pooled.items()}
     with asyncio.Runner(loop_factory=punctual) as runner:
         found = dict(zip(pooled, runner.run(run()), strict=True))
     results = {}
     for service, bouncer in pooled.items():
-        held = (busy(bouncer, database) - before[service]) / len(found[service])
-        results[service] = result(used, found[service], service, held)
+        held[service] = (busy(bouncer, database) - before[service]) / len(found[service])
+        results[service] = result(used, found[service], service, held[service])
     return results
 
 
@@ -281,9 +287,10 @@ def measure(shorter: int = 1) -> dict[str, Any]:
                 pooled[service].connect(database).close()  # whoever is first waits for a login to PostgreSQL
             ran_on, left = environment(database), sum(RUNS.values()) / shorter
             runs: dict[str, dict[str, dict[str, Any]]] = {service: {} for service in MODELS}
+            held = dict.fromkeys(MODELS, SERVICE_TIME)
             for used, seconds in RUNS.items():
                 print(f"utilisation {used:.0%}, {left / 60:.0f} min left", file=sys.stderr)
-                for service, run in both(pooled, database, used, seconds / shorter).items():
+                for service, run in both(pooled, database, used, seconds / shorter, held).items():
                     runs[service][f"at{used * 100:.0f}"] = run
                 left -= seconds / shorter
             return {
