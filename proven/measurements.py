@@ -47,7 +47,10 @@ def label(root: Path, path: str, key: str) -> str:
 
 
 def shown(found: Any, interval: bool = True) -> str:
-    """Return a number, a text or a quantity as prose has it: "9.4 × (8.9 to 10.1)", on one line."""
+    """Return a number, a text or a quantity as prose has it: "9.4 × (8.9 to 10.1)", on one line.
+
+    A ratio that may as well be 1 has a "≈" before it.
+    """
     if isinstance(found, str):
         return found
     if isinstance(found, bool) or not isinstance(found, dict | int | float):
@@ -59,6 +62,8 @@ def shown(found: Any, interval: bool = True) -> str:
     text = f"{charts.number(found['value'])}{NO_BREAK}{found.get('unit', '')}".strip()
     if interval and "low" in found:
         text += f"{NO_BREAK}({charts.number(found['low'])}{NO_BREAK}to{NO_BREAK}{charts.number(found['high'])})"
+        if found.get("unit") == "×" and not differs(found, 1.0):
+            text = f"≈{NO_BREAK}{text}"
     return text
 
 
@@ -78,9 +83,10 @@ def rows(root: Path, path: str, columns: tuple[str, ...]) -> list[dict[str, str]
     for key, parts in _parts(root, path).items():
         row = {" ": label(root, path, key)}
         for column in columns:
-            quantity = dict(_part(parts, column, f"{path}.{key}"))
-            unit = quantity.pop("unit", "")
-            row[label(root, path, column) + (f", {unit}" if unit else "")] = shown(quantity)
+            quantity = _part(parts, column, f"{path}.{key}")
+            unit = quantity["unit"]
+            text = shown(quantity).replace(f"{NO_BREAK}{unit}", "", 1) if unit else shown(quantity)
+            row[label(root, path, column) + (f", {unit}" if unit else "")] = text
         found.append(row)
     return found
 
@@ -89,8 +95,9 @@ def bars(root: Path, paths: tuple[str, ...], metric: str) -> tuple[dict[str, lis
     """Return a bar for each part of what each name leads to, grouped by name, and their unit."""
     groups: dict[str, list[charts.Bar]] = {}
     unit = ""
+    shared = set(paths[0].split(".")).intersection(*(path.split(".") for path in paths))
     for path in paths:
-        heading = label(root, path, path.rpartition(".")[2]) if len(paths) > 1 else ""
+        heading = ", ".join(label(root, path, key) for key in path.split(".") if key not in shared)
         groups[heading] = []
         for key, parts in _parts(root, path).items():
             quantity = _part(parts, metric, f"{path}.{key}")

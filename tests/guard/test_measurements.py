@@ -64,6 +64,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     [
         ("speed.results.none.p50", "12.2 ms (11.4 to 13.1)"),
         ("speed.ratios.none", "9.4 × (8.9 to 10.1)"),
+        ("speed.ratios.checked", "≈ 1.01 × (0.97 to 1.05)"),
         ("speed.kernel", "6.1"),
     ],
 )
