@@ -128,7 +128,7 @@ def planned(service: str, used: float, seconds: float, held: float) -> list[tupl
 
     held: for how long one was found to hold its server connection, mean, in seconds: a little longer than it sleeps
     """
-    random = Random(f"{service} {used}")
+    random = Random(f"{service} {used}")  # noqa: S311
     rate, after, plan = used * SERVERS / held, 0.0, []
     while (after := after + random.expovariate(rate)) < seconds:
         plan.append((after, SERVICE_TIME if service == "constant" else random.expovariate(1 / SERVICE_TIME)))
@@ -154,7 +154,7 @@ def interval(waits: list[float], percent: float) -> list[float]:
     """Return the 95 % interval of a percentile, by a bootstrap of blocks: drawn again 500 times, in whole blocks."""
     size = len(waits) // BLOCKS
     blocks = [sorted(waits[number * size : (number + 1) * size]) for number in range(BLOCKS)]
-    random, found = Random(1), []
+    random, found = Random(1), []  # noqa: S311
     highest = max(waits)
     for _ in range(500):
         drawn = random.choices(blocks, k=BLOCKS)
