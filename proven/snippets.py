@@ -33,6 +33,7 @@ LIKE_A_MARKER = re.compile(
 LANGUAGES = {
     ".env": "bash",
     ".env.example": "bash",
+    "odyssey.conf": "nginx",
     ".out": "text",
     ".sql": "postgresql",
     "requirements.txt": "text",
