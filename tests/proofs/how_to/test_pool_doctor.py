@@ -80,7 +80,7 @@ def connected(database: Database) -> int:
 
 
 def seen_by(who: Existing, load) -> dict[str, tuple[str, str]]:
-    """Return what the query tells a role in psql: the level and the finding of each item, the first where it has more."""
+    """Return what the query tells a role in psql: of each item the first level and finding."""
     rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
     found = [row for row in rows if len(row) == 5]
     return {item: (level, finding) for level, item, _, _, finding in reversed(found)}
@@ -105,7 +105,7 @@ def age(database: Database) -> float:
 
 
 def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, watcher, load) -> None:
-    """A transaction, a silence and a wait are fine at first, a warning after the limit, critical after ten times that."""
+    """A transaction, a silence and a wait: fine at first, a warning after the limit, critical after ten times that."""
 
     def levels() -> set[str]:
         seen = seen_by(watcher, load)
@@ -224,7 +224,8 @@ def doctor(project, who: Database, *options: str, url: str | None = None) -> tup
     return project.run("manage.py", "pool_doctor", *options, database_url=url or who.url)
 
 
-def test_the_command_prints_one_screen(busy, watcher, project, load, transcript) -> None:
+@pytest.mark.usefixtures("busy")
+def test_the_command_prints_one_screen(watcher, project, load, transcript) -> None:
     """The same findings, a line each."""
     _, output = doctor(project, watcher)
     transcript(load("upstream/orders/management/commands/pool_doctor.py"), output, [PIDS, LINES], case="from-Django")
@@ -277,7 +278,8 @@ def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp
     until("20 new sessions are counted", counted)
 
 
-def test_json_has_the_worst_level_and_every_finding(busy, watcher, project) -> None:
+@pytest.mark.usefixtures("busy")
+def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
     """One line of JSON: the level that makes the exit status, and the findings, each with the same five names."""
     status, output = doctor(project, watcher, "--json", "--patience", "1 hour")
     found = json.loads(output)
@@ -287,7 +289,7 @@ def test_json_has_the_worst_level_and_every_finding(busy, watcher, project) -> N
     assert items == ["slots", "transaction", "silence", "wait", "churn", *["sessions"] * 2]
 
 
-def test_what_it_cannot_tell_is_three(busy, project, tmp_path) -> None:
+def test_what_it_cannot_tell_is_three(busy, project) -> None:
     """No server, one that never answers, a wrong password, no such alias, a role that sees too little: all are 3."""
     silent = socket.create_server(("127.0.0.1", 0))
     closed = socket.create_server(("127.0.0.1", 0))
