@@ -14,14 +14,16 @@ settings.configure(DATABASES={"default": {**named, "OPTIONS": {"pool": pool}}})
 django.setup()
 
 from django.db import OperationalError, connection, connections  # noqa: E402
+from django.db.backends.postgresql.base import DatabaseWrapper  # noqa: E402
 
 
 # region: fix
 def close_pools() -> None:
     """Close every pool, so that whoever is forked opens one of its own."""
     for each in connections.all():
-        each.close()
-        each.close_pool()
+        if isinstance(each, DatabaseWrapper):
+            each.close()
+            each.close_pool()
 
 
 if "--fixed" in sys.argv:
@@ -43,7 +45,9 @@ def second_thread() -> None:
         print(f"child: a second thread: {error}")
 
 
-connection.pool.open(wait=True)
+default = connections["default"]
+assert isinstance(default, DatabaseWrapper)
+default.pool.open(wait=True)
 parents = backend()
 connection.close()  # it goes back into the pool
 child = os.fork()

@@ -10,6 +10,6 @@ import psutil
 
 port = int(sys.argv[1])
 for connection in psutil.net_connections("tcp"):
-    if connection.laddr.port == port and connection.raddr and connection.pid:
+    if port in connection.laddr and connection.raddr and connection.pid:
         process = psutil.Process(connection.pid)
         print(f"{process.pid}: {' '.join(process.cmdline())[:60]}")

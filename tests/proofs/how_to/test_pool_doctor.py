@@ -79,7 +79,7 @@ def connected(database: Database) -> int:
         return connection.execute(query).fetchone()[0]
 
 
-def seen_by(who: Existing, load) -> dict[str, tuple[str, str]]:
+def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
     """Return what the query tells a role in psql: of each item the first level and finding."""
     rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
     found = [row for row in rows if len(row) == 5]
@@ -310,3 +310,9 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
     for text, (status, output) in said.items():
         assert (status, text in output) == (3, True), output
         assert "Traceback" not in output
+
+
+def test_a_mistake_before_it_begins_is_django_s_own_exit_status(project, database) -> None:
+    """Settings that cannot be read end with 1, and an option that does not exist with 2, as any command does."""
+    assert project.run("manage.py", "pool_doctor", database_url="nonsense")[0] == 1
+    assert doctor(project, database, "--nonsense")[0] == 2
