@@ -38,9 +38,10 @@ MACROS: dict[str, Callable[..., None]] = {
     "evidence": lambda: None,
     "left_out": lambda: None,
     "catalogue": lambda: None,
+    "calculator": lambda: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs", "left_out", "matrix", "catalogue", "ask", "symptoms", "section")
+BLOCKS = ("snippet", "project", "proofs", "left_out", "matrix", "catalogue", "calculator", "ask", "symptoms", "section")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
