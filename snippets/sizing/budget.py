@@ -299,13 +299,11 @@ def worked_plans() -> list[dict[str, str | int]]:
         rows.append(
             {
                 "Deployment": name,
-                "Opened": str(found["opened"]),
-                "without PgBouncer": str(found["everyone"]),
-                "max_connections, at least": str(found["least"]),
-                "default_pool_size": str(found["size"]) if pooled else "none",
-                "max_client_conn": (
-                    str(found["max_client_conn"]) if pooled else "none"
-                ),
+                "Open": str(found["opened"]),
+                "Direct": str(found["everyone"]),
+                "max_connections": str(found["least"]),
+                "Pool": str(found["size"]) if pooled else "none",
+                "Clients": str(found["max_client_conn"]) if pooled else "none",
                 "p95 wait": f"{found['wait']:.1f} ms",
             }
         )

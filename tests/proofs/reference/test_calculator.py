@@ -6,11 +6,12 @@ That the page computes the same in a browser is for tests/site/test_calculator.p
 import random
 import re
 from contextlib import ExitStack
+from functools import cache
 
 import psycopg
 import pytest
 
-from proven import evidence, guide
+from proven import evidence, snippets
 from proven.macros import calculated_files
 from proven.snippets import parse
 from tests.lint import test_env, test_pgbouncer
@@ -41,19 +42,14 @@ def setup(cluster):
         yield made
 
 
-@pytest.fixture(scope="module")
-def postgresql(setup, cluster):
-    """The server itself, which is restarted with other settings."""
-    return cluster(cluster_name="reference-calculator")
-
-
 @pytest.fixture
-def restarted(postgresql, setup):
+def restarted(setup, cluster):
     """Restart PostgreSQL as a postgresql.conf says, and compare what it then has."""
+    setup.database.leave()
+    postgresql = cluster(cluster_name="reference-calculator")
     before = dict(postgresql.settings)
 
     def start(text) -> None:
-        setup.database.leave()
         postgresql.settings.update(settings_of(text))
         postgresql.restart()
         evidence.ran(evidence.load(CONF), "started")
@@ -61,9 +57,9 @@ def restarted(postgresql, setup):
             assert setup.database.admin.execute(f"show {name}").fetchone() == (value,)  # type: ignore[arg-type]
 
     yield start
+    setup.database.leave()
     postgresql.settings.clear()
     postgresql.settings.update(before)
-    setup.database.leave()
     postgresql.restart()
 
 
@@ -87,10 +83,15 @@ def pooled(setup):
         yield start
 
 
+@cache
+def texts() -> dict[str, str]:
+    """Return the files into which the calculator writes."""
+    return calculated_files({path: snippets.read(path) for path in snippets.paths()})
+
+
 def written(budget, given) -> dict[str, str]:
     """Return the files as the calculator writes them."""
-    texts = calculated_files(guide.read().snippets)
-    return {name: budget["fill"](texts[name], values) for name, values in budget["settings"](given).items()}
+    return {name: budget["fill"](texts()[name], values) for name, values in budget["settings"](given).items()}
 
 
 def some(budget, seed=5, count=300):
@@ -128,7 +129,7 @@ def typed(given) -> dict[str, str]:
 # ---- formulas ------------------------------------------------------------------------------------------------
 
 
-def test_the_functions_give_what_their_comments_say(run_script, load, budget) -> None:
+def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
     """The script prints what stands behind each of its prints, and its table has a row for each worked deployment."""
     names = run_script(load(BUDGET))
     assert len(budget["worked_plans"]()) == len(names["WORKED"]) == WORKED
@@ -145,7 +146,7 @@ def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
 
 
 def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> None:
-    """Among hundreds of deployments: the recommended pool waits no longer than what is accepted, the next smaller does."""
+    """Among hundreds of deployments: nobody waits longer than is accepted; with one connection less, they do."""
     for given in some(budget):
         if given["replicas"]:
             found = budget["plan"](given)
@@ -221,7 +222,7 @@ def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, s
 
 
 def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restarted, pooled) -> None:
-    """With the pool and its reserve taken and all others there, as many sessions are open; the slots that are left, too."""
+    """With pool and reserve taken and all others there, so many are open, and only the rest of the slots is left."""
     given = budget["defaults"](pool_size=2, reserve_pool=1, max_connections=1, superuser_reserved=0)
     least = budget["plan"](given)["least"]
     given |= {"max_connections": least}
@@ -245,7 +246,7 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
 
 
 @pytest.mark.parametrize("changed", [{}, {"replicas": 0, "processes": 3}, {"pool": 10, "replicas": 0}])
-def test_django_takes_the_variables_that_it_gets(changed, budget, database, project) -> None:
+def test_django_takes_the_variables_that_it_gets(changed, budget, project) -> None:
     """Django has the ages, addresses and settings that .env names, and Gunicorn the processes and threads."""
     values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, budget["defaults"](**changed))[".env"], re.MULTILINE))
     url = values.pop("DATABASE_URL")
@@ -265,9 +266,7 @@ def test_django_takes_the_variables_that_it_gets(changed, budget, database, proj
 
 def test_django_refuses_a_pool_together_with_an_age(database, project) -> None:
     """Its error says that pooling supports no persistent connections."""
-    code = (
-        "from django.db import connection as it; it.settings_dict['OPTIONS']['pool'] = True; it.ensure_connection()"
-    )
+    code = "from django.db import connection as it; it.settings_dict['OPTIONS']['pool'] = True; it.ensure_connection()"
     status, said = project.run("manage.py", "shell", "-c", code, database_url=database.url, DB_CONN_MAX_AGE="60")
     assert status
     assert "Pooling doesn't support persistent connections" in said
