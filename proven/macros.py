@@ -12,6 +12,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
     {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
+    {{ calculator() }}                                      sizing/budget.py as a form, which calculator.js answers
     {{ evidence() }}                                        in one line, how much ran, on what and when
     {{ symptom("query_wait_timeout") }}                     an error's text, by which a reader finds this runbook
     {{ sign("Requests are slow.") }}                        the same where no error is raised
@@ -165,12 +166,7 @@ class Macros:
 
     def compute(self, path: str, function: str, *args: Any, **kwargs: Any) -> str:
         """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
-        snippet = self.guide.snippets[path]
-        if path not in self.modules:
-            module = types.ModuleType(Path(path).stem)
-            exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)  # noqa: S102
-            self.modules[path] = module
-        value = getattr(self.modules[path], function)(*args, **kwargs)
+        value = getattr(self._module(path), function)(*args, **kwargs)
         return self._block(table(value)) if isinstance(value, list) else str(value)
 
     def picture(self, name: str) -> str:
@@ -327,8 +323,18 @@ class Macros:
             manifest=catalogue.MANIFEST,
             schema=catalogue.SCHEMA,
         )
-        # An empty line would end the block for Markdown.
-        return self._block([line for line in html.splitlines() if line.strip()])
+        return self._html(html)
+
+    def calculator(self) -> str:
+        """Show the calculator: a field for each number of its formulas, and the files into which it puts what it finds.
+
+        All of it waits in a <template>, so that there is none without JavaScript.
+        """
+        fields = self._module("sizing/budget.py").FIELDS
+        html = HTML.get_template("calculator.html").render(
+            up=self._up(), fields=fields, files=calculated_files(self.guide.snippets)
+        )
+        return self._html(html)
 
     # ---- what mistakes give instead ----------------------------------------------------------------------
 
@@ -424,6 +430,20 @@ class Macros:
         first, *rest = lines
         return "\n".join([first, *(indent + row if row else "" for row in rest)])
 
+    def _html(self, html: str) -> str:
+        """Return HTML for the place of the call. An empty line would end the block for Markdown."""
+        return self._block([line for line in html.splitlines() if line.strip()])
+
+    def _module(self, path: str) -> Any:
+        """Return a Python snippet's names. It is run once a build."""
+        if path not in self.modules:
+            snippet = self.guide.snippets[path]
+            module = types.ModuleType(Path(path).stem)
+            with snippets.beside(path, self.guide.root):
+                exec(compile(snippet.text, snippet.place, "exec"), module.__dict__)  # noqa: S102
+            self.modules[path] = module
+        return self.modules[path]
+
     def _page(self) -> str:
         """Return the path of the page being rendered, from docs/."""
         page = self.env.page
@@ -460,6 +480,16 @@ def _figure(svg: str, title: str) -> str:
     """Return a chart with its title, which is the same as that of the drawing."""
     caption = f"<figcaption>{escape(title)}</figcaption>"
     return f'<figure class="picture" {UNSEARCHED}>{svg}{caption}</figure>'
+
+
+def calculated_files(known: dict[str, Snippet]) -> dict[str, str]:
+    """Return the files into which the calculator puts its numbers, as they were proven."""
+    ini, env = known["pgbouncer/pgbouncer.ini"], known["upstream/.env.example"]
+    return {
+        "pgbouncer.ini": ini.text.replace(ini.show("session"), ""),  # its pool has a size of its own
+        ".env": "\n".join([env.show("database"), env.show("direct"), known["sizing/process.env"].text]),
+        "postgresql.conf": known["sizing/postgresql.conf"].text,
+    }
 
 
 def in_words(proof: str) -> str:

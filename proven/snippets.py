@@ -11,6 +11,9 @@ The comment lines are never shown, downloaded, run or counted in the digest.
 
 import hashlib
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +37,7 @@ LANGUAGES = {
     ".env": "bash",
     ".env.example": "bash",
     "odyssey.conf": "nginx",
+    "postgresql.conf": "ini",
     ".out": "text",
     ".sql": "postgresql",
     "requirements.txt": "text",
@@ -162,6 +166,20 @@ def paths(root: Path = ROOT) -> list[str]:
 def read(path: str, root: Path = ROOT) -> Snippet:
     """Return one snippet. Raises ProblemError for a broken region, FileNotFoundError where there is no such file."""
     return parse(path, (root / FOLDER / path).read_text(encoding="utf-8"))
+
+
+@contextmanager
+def beside(path: str, root: Path = ROOT) -> Iterator[None]:
+    """Let a Python snippet import those of its folder, as where a reader keeps them. They are forgotten afterwards."""
+    folder = str((root / FOLDER / path).parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name, module in [*sys.modules.items()]:
+            if Path(getattr(module, "__file__", None) or "").parent == Path(folder):
+                del sys.modules[name]
 
 
 def export(target: Path, below: str = "", root: Path = ROOT) -> list[Snippet]:

@@ -1,6 +1,7 @@
 """How many connections a deployment opens at its worst moment."""
 
 import math
+from fractions import Fraction
 
 
 # region: formula
@@ -19,7 +20,7 @@ def web_connections(
 def peak_connections(
     web: int,
     *,
-    surge: float = 1.0,
+    surge: float | Fraction = 1.0,
     celery: int = 0,
     cron: int = 0,
     migrations: int = 1,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, evidence
+from proven import ROOT, evidence, snippets
 from proven.problems import ProblemError
 from proven.snippets import Snippet
 
@@ -34,7 +34,8 @@ def run_script(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[Snip
         main = sys.modules["__main__"]  # pytest-examples puts the script in its place
         try:
             runner.lint_ruff(example)  # not its black: that one wants a single blank line between functions
-            return runner.run_print_check(example)
+            with snippets.beside(snippet.path):
+                return runner.run_print_check(example)
         except Exception as error:
             # Its rebuilt traceback crashes pytest on Python 3.11, so only the line is taken from it.
             line = _line(error, example.path)
@@ -67,7 +68,8 @@ def execute(snippet: Snippet, name: str = "snippet") -> dict[str, Any]:
     evidence.on(Python=sys.version.split()[0])
     names: dict[str, Any] = {"__name__": name}
     try:
-        exec(compile(snippet.text, snippet.place, "exec"), names)
+        with snippets.beside(snippet.path):
+            exec(compile(snippet.text, snippet.place, "exec"), names)
     except Exception as error:
         line = snippet.source_line(_line(error, Path(snippet.place)))
         raise ProblemError(snippet.place, line, f"{type(error).__name__}: {error}") from error

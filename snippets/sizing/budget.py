@@ -1,0 +1,320 @@
+"""A deployment's connections, pools and waits in one plan: the calculator.
+
+Keep connections.py and queueing.py beside it.
+"""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+from connections import (
+    max_connections_for,
+    peak_connections,
+    usable_slots,
+    web_connections,
+)
+from queueing import mmc_wait_percentile, offered_load, servers_needed
+
+
+# region: fields
+class Field(NamedTuple):
+    """A number that somebody types: its default, and its limits."""
+
+    default: float
+    lowest: float
+    highest: float
+    whole: bool = True
+
+    def wants(self) -> str:
+        """Return what to type."""
+        kind = "a whole number" if self.whole else "a number"
+        return f"Give {kind} from {self.lowest} to {self.highest}."
+
+
+# The defaults are the example project's, and PostgreSQL's own.
+FIELDS = {
+    # The web tier: how many instances there are, and may be at most where
+    # they scale (0: no more); in each its processes; in each of these its
+    # threads, or the max_size of Django's own pool (0: there is none).
+    "instances": Field(1, 1, 10_000),
+    "max_instances": Field(0, 0, 10_000),
+    "processes": Field(2, 1, 1_000),
+    "threads": Field(4, 1, 1_000),
+    "pool": Field(0, 0, 1_000),
+    "aliases": Field(1, 1, 20),
+    "surge": Field(100, 0, 300),  # percent of it that runs twice in a deploy
+    # What else connects: the first two as the web tier does, the others
+    # always straight to PostgreSQL.
+    "celery": Field(0, 0, 10_000),
+    "cron": Field(0, 0, 10_000),
+    "migrations": Field(1, 0, 1_000),
+    "other": Field(2, 0, 1_000),
+    # PgBouncer: its processes (0: there is none), and what each of them has:
+    # a pool for each pair of a user and a database (0: as recommended).
+    "replicas": Field(1, 0, 1_000),
+    "pairs": Field(1, 1, 1_000),
+    "pool_size": Field(0, 0, 10_000),
+    "reserve_pool": Field(0, 0, 10_000),
+    # PostgreSQL: its settings of these names.
+    "max_connections": Field(100, 1, 262_143),  # the most that it takes
+    "superuser_reserved": Field(3, 0, 262_143),
+    "reserved": Field(0, 0, 262_143),
+    # The load: requests a second, for how long each holds a connection, and
+    # how long 95 of 100 may wait for one at most; in milliseconds.
+    "rate": Field(50, 0, 100_000, whole=False),
+    "db_ms": Field(10, 0, 60_000, whole=False),
+    "wait_ms": Field(5, 0, 60_000, whole=False),
+}
+MOST_BUSY = 1_000  # connections: beyond what one PostgreSQL server can do
+NUMBER = re.compile(r" *([0-9]{1,9}(\.[0-9]{1,9})?) *")
+
+
+def refusals(typed: Mapping[str, str]) -> dict[str, str]:
+    """Return what is wrong with what was typed, by the field's name."""
+    found = {}
+    for name, field in FIELDS.items():
+        number = NUMBER.fullmatch(typed[name])
+        whole = number is not None and number[2] is None
+        if (
+            number is None
+            or (field.whole and not whole)
+            or not field.lowest <= float(number[1]) <= field.highest
+        ):
+            found[name] = field.wants()
+    if found:
+        return found
+    given = numbers(typed)
+    kept = given["superuser_reserved"] + given["reserved"]
+    if given["max_connections"] <= kept:
+        found["max_connections"] = f"Give more than the {kept} reserved ones."
+    if given["rate"] * given["db_ms"] / 1000 > MOST_BUSY:
+        found["rate"] = (
+            f"Give less: more than {MOST_BUSY} connections would be busy."
+        )
+    return found
+
+
+def numbers(typed: Mapping[str, str]) -> dict[str, float]:
+    """Return what was typed as numbers, where none of it is refused."""
+    return {
+        name: int(typed[name]) if field.whole else float(typed[name])
+        for name, field in FIELDS.items()
+    }
+
+
+# endregion: fields
+# region: plan
+def plan(given: Mapping[str, float]) -> dict[str, float | str | None]:
+    """Return what a deployment opens, what it should have and what it may.
+
+    given: a number for each of FIELDS. Waits are in milliseconds.
+    """
+    whole = {name: int(given[name]) for name in FIELDS}
+    processes, surge = whole["processes"], whole["surge"]
+    replicas, pairs = whole["replicas"], whole["pairs"]
+    max_connections = whole["max_connections"]
+    superusers, reserved = whole["superuser_reserved"], whole["reserved"]
+
+    # Who connects, at the worst moment of a deploy.
+    in_each = whole["pool"] or whole["threads"]
+    most_instances = max(whole["instances"], whole["max_instances"])
+    web = web_connections(processes, in_each, most_instances, whole["aliases"])
+    everyone = peak_connections(
+        web,
+        surge=Fraction(surge, 100),  # of which no decimal gets lost
+        celery=whole["celery"],
+        cron=whole["cron"],
+        migrations=whole["migrations"],
+        other=whole["other"],
+    )
+    straight = whole["migrations"] + whole["other"]
+    clients = everyone - straight  # of PgBouncer, where there is one
+    usable = usable_slots(max_connections, superusers, reserved)
+
+    # Each pool is a queue of its own, and gets its share of the requests.
+    pools = replicas * pairs
+    if not pools and whole["pool"]:
+        pools = processes * whole["instances"]  # each process has its own
+    rate = given["rate"] / max(pools, 1)
+    hold = given["db_ms"] / 1000
+    needed = servers_needed(rate, hold, given["wait_ms"] / 1000)
+    size = whole["pool_size"] or needed
+    servers = size if replicas else whole["pool"]
+    # Without a pool nobody waits: each thread keeps its own connection.
+    wait = mmc_wait_percentile(rate, hold, servers) if pools else 0.0
+
+    # What is open on PostgreSQL then, and the least that leaves a fifth free.
+    behind = replicas * pairs * (size + whole["reserve_pool"])
+    opened = behind + straight if replicas else everyone
+    least = max_connections_for(ceil_div(opened * 5, 4), superusers, reserved)
+
+    # The other way round: what these max_connections allow.
+    free = usable - straight
+    kept = whole["celery"] + whole["cron"]
+    fits = max(0, (free - kept) * 100 // (100 + surge))  # of the web tier
+    share = max(0, free) // max(replicas * pairs, 1)
+    return {
+        "web": web,
+        "clients": clients,
+        "everyone": everyone,
+        "straight": straight,
+        "behind": behind,
+        "opened": opened,
+        "usable": usable,
+        "band": band(opened, usable),
+        "busy": offered_load(given["rate"], hold),
+        "needed": needed,
+        "size": size,
+        "wait": wait * 1000,
+        "max_client_conn": ceil_div(clients * 5, 4),  # a quarter more
+        "max_db_connections": pairs * (size + whole["reserve_pool"]),
+        "least": least if least <= FIELDS["max_connections"].highest else None,
+        "most_instances": fits // (processes * in_each * whole["aliases"]),
+        "most_threads": fits // (processes * most_instances * whole["aliases"]),
+        "largest_pool": max(0, share - whole["reserve_pool"]),
+    }
+
+
+def band(opened: int, usable: int) -> str:
+    """Return how well so many connections fit."""
+    if opened > usable:
+        return "too many"
+    return "tight" if opened * 5 > usable * 4 else "fits"
+
+
+def ceil_div(number: int, by: int) -> int:
+    """Divide and round up."""
+    return -(-number // by)
+
+
+# endregion: plan
+# region: files
+def settings(given: Mapping[str, float]) -> dict[str, dict[str, object]]:
+    """Return what goes into each file, by the setting's name."""
+    found = plan(given)
+    pooled, reserve = given["replicas"] > 0, given["reserve_pool"]
+    files: dict[str, dict[str, object]] = {
+        ".env": {
+            "DATABASE_URL": address(6432 if pooled else 5432),
+            "DATABASE_DIRECT_URL": address(5432),
+            # Django's own pool keeps connections, and takes no age.
+            "DB_CONN_MAX_AGE": 0 if given["pool"] else 60,
+            "DJANGO_SETTINGS_MODULE": (
+                "settings.pgbouncer" if pooled else "settings.prod"
+            ),
+            "GUNICORN_WORKERS": given["processes"],
+            "GUNICORN_THREADS": given["threads"],
+        }
+    }
+    if pooled:
+        files["pgbouncer.ini"] = {
+            "default_pool_size": found["size"],
+            "reserve_pool_size": reserve,
+            "max_db_connections": found["max_db_connections"],
+            "max_client_conn": found["max_client_conn"],
+        }
+    if found["least"] is not None:
+        files["postgresql.conf"] = {
+            "max_connections": max(found["least"], given["max_connections"]),
+            "superuser_reserved_connections": given["superuser_reserved"],
+            "reserved_connections": given["reserved"],
+        }
+    return files
+
+
+def address(port: int) -> str:
+    """Return the example's database at this port."""
+    return f"postgresql://upstream:change-me@127.0.0.1:{port}/upstream"
+
+
+def fill(text: str, values: Mapping[str, object]) -> str:
+    """Return a file's text with these values behind their names.
+
+    A setting that the text does not have is added behind the one before it,
+    unless it is 0, the default of those. Older servers may not know it.
+    """
+    before = ""
+    for name, value in values.items():
+        line = re.compile(rf"^{name}( ?= ?).*$", re.MULTILINE)
+        if line.search(text):
+            text = line.sub(rf"{name}\g<1>{value}", text)
+        elif value:
+            after = re.compile(rf"^{before}( ?= ?).*$", re.MULTILINE)
+            text = after.sub(rf"\g<0>\n{name}\g<1>{value}", text)
+        before = name
+    return text
+
+
+# endregion: files
+# The rest of each is the default.
+WORKED: dict[str, dict[str, float]] = {
+    "The example project, 2 × 4": {},
+    "The same, straight to PostgreSQL": {"replicas": 0},
+    "Two servers, 4 × 4, 8 Celery processes, 2 cron jobs": {
+        "instances": 2,
+        "processes": 4,
+        "celery": 8,
+        "cron": 2,
+        "rate": 200,
+    },
+    "20 pods, 2 × 4, a quarter at a time, two PgBouncers": {
+        "instances": 20,
+        "surge": 25,
+        "celery": 16,
+        "replicas": 2,
+        "reserve_pool": 2,
+        "reserved": 2,
+        "rate": 800,
+    },
+    "Cloud Run, 5 to 50 instances, 1 × 8, two PgBouncers": {
+        "instances": 5,
+        "max_instances": 50,
+        "processes": 1,
+        "threads": 8,
+        "replicas": 2,
+        "rate": 1000,
+    },
+    "ASGI, 4 instances × 2, a pool of 10 in each": {
+        "instances": 4,
+        "pool": 10,
+        "replicas": 0,
+        "rate": 400,
+    },
+}
+
+
+def defaults(**changed: float) -> dict[str, float]:
+    """Return the defaults, but for what is changed."""
+    return {name: field.default for name, field in FIELDS.items()} | changed
+
+
+def worked_plans() -> list[dict[str, str | int]]:
+    """Return a few deployments, each with its numbers."""
+    rows: list[dict[str, str | int]] = []
+    for name, changed in WORKED.items():
+        given = defaults(**changed)
+        found = plan(given)
+        pooled = given["replicas"] > 0
+        rows.append(
+            {
+                "Deployment": name,
+                "Open": str(found["opened"]),
+                "Direct": str(found["everyone"]),
+                "max_connections": str(found["least"]),
+                "Pool": str(found["size"]) if pooled else "none",
+                "Clients": str(found["max_client_conn"]) if pooled else "none",
+                "p95 wait": f"{found['wait']:.1f} ms",
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    found = plan(defaults(instances=20, surge=25, rate=800))
+    print(found["everyone"], found["opened"], found["band"])
+    #> 203 15 fits
+    print(found["size"], found["max_client_conn"])
+    #> 12 250
+    print(plan(defaults(max_connections=100))["most_instances"])
+    #> 5

@@ -1,0 +1,272 @@
+"""Proves docs/reference/calculator.md: its formulas, and the files that it writes, on real servers.
+
+That the page computes the same in a browser is for tests/site/test_calculator.py to show.
+"""
+
+import random
+import re
+from contextlib import ExitStack
+from functools import cache
+
+import psycopg
+import pytest
+
+from proven import evidence, snippets
+from proven.macros import calculated_files
+from proven.snippets import parse
+from tests.lint import test_env, test_pgbouncer
+from tests.proofs.pooled import reader, settings_of
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import own_major
+from tests.stack.scripts import execute
+
+BUDGET = "sizing/budget.py"
+IMPORTED = ("sizing/connections.py", "sizing/queueing.py")
+CONF = "sizing/postgresql.conf"
+INI = "pgbouncer/pgbouncer.ini"
+WORKED = 6  # deployments
+
+
+@pytest.fixture
+def budget(load):
+    """The names of the script."""
+    for path in IMPORTED:
+        evidence.ran(load(path))
+    return execute(load(BUDGET))
+
+
+@pytest.fixture(scope="module")
+def setup(cluster):
+    """PostgreSQL with the reader's roles and database."""
+    with reader(cluster, "reference-calculator") as made:
+        yield made
+
+
+@pytest.fixture
+def restarted(setup, cluster):
+    """Restart PostgreSQL as a postgresql.conf says, and compare what it then has."""
+    setup.database.leave()
+    postgresql = cluster(cluster_name="reference-calculator")
+    before = dict(postgresql.settings)
+
+    def start(text) -> None:
+        postgresql.settings.update(settings_of(text))
+        postgresql.restart()
+        evidence.ran(evidence.load(CONF), "started")
+        for name, value in settings_of(text).items():
+            assert setup.database.admin.execute(f"show {name}").fetchone() == (value,)  # type: ignore[arg-type]
+
+    yield start
+    setup.database.leave()
+    postgresql.settings.clear()
+    postgresql.settings.update(before)
+    postgresql.restart()
+
+
+@pytest.fixture
+def pooled(setup):
+    """Start PgBouncer with an ini that the calculator wrote, and compare what it then has."""
+    with ExitStack() as started:
+
+        def start(text) -> PgBouncer:
+            ini = parse(INI, text)
+            bouncer = PgBouncer(named={"upstream": setup.database}, ini=ini, users=setup.users)
+            started.callback(bouncer.stop)
+            setup.note()
+            evidence.ran(evidence.load(INI), "started")  # its text, but for the numbers
+            effective = {row["key"]: row["value"] for row in bouncer.show("config")}
+            for name, value in settings_of(text.partition("[pgbouncer]")[2]).items():
+                if name not in ("listen_addr", "listen_port", "auth_file", "admin_users"):
+                    assert effective[name] == value, name
+            return bouncer
+
+        yield start
+
+
+@cache
+def texts() -> dict[str, str]:
+    """Return the files into which the calculator writes."""
+    return calculated_files({path: snippets.read(path) for path in snippets.paths()})
+
+
+def written(budget, given) -> dict[str, str]:
+    """Return the files as the calculator writes them."""
+    return {name: budget["fill"](texts()[name], values) for name, values in budget["settings"](given).items()}
+
+
+def some(budget, seed=5, count=300):
+    """Return deployments of every size, none of which is refused."""
+    chance = random.Random(seed)
+    found = []
+    while len(found) < count:
+        changed = {
+            "instances": chance.choice((1, 2, 5, 20, 200)),
+            "max_instances": chance.choice((0, 0, 50)),
+            "processes": chance.randint(1, 8),
+            "threads": chance.randint(1, 16),
+            "pool": chance.choice((0, 0, 10)),
+            "aliases": chance.randint(1, 3),
+            "surge": chance.choice((0, 25, 33, 100)),
+            "celery": chance.randint(0, 50),
+            "replicas": chance.randint(0, 4),
+            "pairs": chance.randint(1, 4),
+            "reserve_pool": chance.choice((0, 5)),
+            "max_connections": chance.randint(10, 2000),
+            "reserved": chance.choice((0, 2)),
+            "rate": chance.choice((0, 10, 300, 4000)),
+            "db_ms": chance.choice((0, 1.5, 10, 120)),
+            "wait_ms": chance.choice((0, 1, 20)),
+        }
+        found.append(budget["defaults"](**changed))
+    return found
+
+
+def typed(given) -> dict[str, str]:
+    """Return numbers as somebody types them."""
+    return {name: str(value) for name, value in given.items()}
+
+
+# ---- formulas ------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
+    """The script prints what stands behind each of its prints, and its table has a row for each worked deployment."""
+    names = run_script(load(BUDGET))
+    assert len(budget["worked_plans"]()) == len(names["WORKED"]) == WORKED
+
+
+def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
+    """Among hundreds of deployments: with the recommended max_connections four fifths are enough, with one less not."""
+    for given in some(budget):
+        found = budget["plan"](given)
+        enough = budget["plan"]({**given, "max_connections": found["least"]})
+        short = budget["plan"]({**given, "max_connections": found["least"] - 1})
+        assert (enough["band"], enough["opened"]) == ("fits", found["opened"])
+        assert short["band"] != "fits"
+
+
+def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> None:
+    """Among hundreds of deployments: nobody waits longer than is accepted; with one connection less, they do."""
+    for given in some(budget):
+        if given["replicas"]:
+            found = budget["plan"](given)
+            assert found["wait"] <= given["wait_ms"]
+            if found["needed"] > 1:
+                smaller = budget["plan"]({**given, "pool_size": found["needed"] - 1})
+                assert smaller["wait"] > given["wait_ms"]
+
+
+def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
+    """As many instances, threads and server connections have slots as it says, and one more has none."""
+    plan, reached = budget["plan"], set()
+    for one in some(budget):
+        usable = plan(one)["usable"]
+        direct = {**one, "replicas": 0, "max_instances": 0}
+        in_each = "pool" if one["pool"] else "threads"
+        for name, found, given in (
+            ("instances", "most_instances", direct),
+            (in_each, "most_threads", direct),
+            ("pool_size", "largest_pool", {**one, "replicas": max(1, one["replicas"])}),
+        ):
+            most = plan(given)[found]
+            opened = {more: plan({**given, name: most + more})["opened"] for more in (0, 1) if most + more > 0}
+            assert opened[1] > usable
+            if 0 in opened:
+                assert opened[0] <= usable
+                reached.add(found)
+    assert reached == {"most_instances", "most_threads", "largest_pool"}
+
+
+def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
+    """Nothing, a text, a negative or a huge number in any field has one message there, and numbers that contradict."""
+    fine = typed(budget["defaults"]())
+    assert budget["refusals"](fine) == {}
+    for name, field in budget["FIELDS"].items():
+        for wrong in ("", " ", "-1", "1e3", "12,5", "many", "NaN", "Infinity", "9" * 30, "٣", str(field.highest + 1)):
+            refused = budget["refusals"]({**fine, name: wrong})
+            assert refused == {name: field.wants()}, wrong
+            assert str(field.highest) in refused[name]
+        if field.whole:
+            assert budget["refusals"]({**fine, name: "1.5"}) == {name: field.wants()}
+    assert "3 reserved" in budget["refusals"]({**fine, "max_connections": "3"})["max_connections"]
+    assert "busy" in budget["refusals"]({**fine, "rate": "90000", "db_ms": "5000"})["rate"]
+
+
+# ---- files ---------------------------------------------------------------------------------------------------
+
+
+def test_every_file_reads_as_it_is_meant(budget) -> None:
+    """Hundreds of pgbouncer.ini and .env pass the same linters as this guide's own."""
+    for given in [*some(budget), *(budget["defaults"](**changed) for changed in budget["WORKED"].values())]:
+        files = written(budget, given)
+        assert ("pgbouncer.ini" in files) == (given["replicas"] > 0)
+        assert test_env.problems(".env", files[".env"]) == []
+        assert test_pgbouncer.problems("pgbouncer.ini", files.get("pgbouncer.ini", "")) == []
+
+
+@pytest.mark.parametrize("number", range(WORKED))
+def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, setup, restarted, pooled) -> None:
+    """PostgreSQL and PgBouncer start with the files, have every value that is in them, and serve the application."""
+    given = budget["defaults"](**[*budget["WORKED"].values()][number])
+    if given["reserved"] and own_major() < 16:
+        pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
+    files = written(budget, given)
+    setup.note()
+    restarted(files["postgresql.conf"])
+    if given["replicas"]:
+        bouncer = pooled(files["pgbouncer.ini"])
+        with bouncer.connect(setup.database) as client:
+            assert client.execute("select current_user").fetchone() == ("upstream",)
+    with setup.database.connect() as client:
+        assert client.execute("select current_user").fetchone() == ("upstream",)
+
+
+def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restarted, pooled) -> None:
+    """With pool and reserve taken and all others there, so many are open, and only the rest of the slots is left."""
+    given = budget["defaults"](pool_size=2, reserve_pool=1, max_connections=1, superuser_reserved=0)
+    least = budget["plan"](given)["least"]
+    given |= {"max_connections": least}
+    found, files = budget["plan"](given), written(budget, given)
+    setup.note()
+    restarted(files["postgresql.conf"])
+    bouncer = pooled(files["pgbouncer.ini"])
+    bouncer.reload(reserve_pool_timeout=0.01)
+    with ExitStack() as opened:
+        for _ in range(found["straight"]):
+            opened.enter_context(setup.database.connect())
+        for _ in range(found["behind"]):
+            client = opened.enter_context(bouncer.connect(setup.database, autocommit=False))
+            client.execute("select 1")
+        assert len(setup.database.backends()) == found["opened"]
+        left = found["usable"] - found["opened"] - 1  # the proof's own session as the superuser
+        for _ in range(left):
+            opened.enter_context(setup.database.connect())
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            setup.database.connect()
+
+
+@pytest.mark.parametrize("changed", [{}, {"replicas": 0, "processes": 3}, {"pool": 10, "replicas": 0}])
+def test_django_takes_the_variables_that_it_gets(changed, budget, project) -> None:
+    """Django has the ages, addresses and settings that .env names, and Gunicorn the processes and threads."""
+    values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, budget["defaults"](**changed))[".env"], re.MULTILINE))
+    url = values.pop("DATABASE_URL")
+    asked = (
+        "from django.db import connections as of; "
+        "print(*(f'{n} {of[n].settings_dict[\"PORT\"]} {of[n].settings_dict[\"CONN_MAX_AGE\"]}' for n in of), sep=', ')"
+    )
+    status, said = project.run("manage.py", "shell", "--verbosity=0", "-c", asked, database_url=url, **values)
+    assert status == 0, said
+    pooler = "default 6432 60, direct 5432 0"
+    assert said.strip() == (f"default 5432 {values['DB_CONN_MAX_AGE']}" if changed else pooler)
+    status, said = project.run("-m", "gunicorn", "--print-config", database_url=url, **values)
+    effective = dict(re.findall(r"^(\w+) += (.*)$", said, re.MULTILINE))
+    assert (effective["workers"], effective["threads"]) == (values["GUNICORN_WORKERS"], values["GUNICORN_THREADS"])
+    evidence.ran(evidence.load("sizing/process.env"))
+
+
+def test_django_refuses_a_pool_together_with_an_age(database, project) -> None:
+    """Its error says that pooling supports no persistent connections."""
+    code = "from django.db import connection as it; it.settings_dict['OPTIONS']['pool'] = True; it.ensure_connection()"
+    status, said = project.run("manage.py", "shell", "-c", code, database_url=database.url, DB_CONN_MAX_AGE="60")
+    assert status
+    assert "Pooling doesn't support persistent connections" in said
