@@ -1,6 +1,8 @@
 """Gunicorn reads this file by itself: run `gunicorn` in this folder."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 wsgi_app = "wsgi:application"
 bind = os.environ.get("GUNICORN_BIND", "127.0.0.1:8000")
@@ -14,3 +16,27 @@ threads = int(os.environ.get("GUNICORN_THREADS", "4"))
 
 # A worker that is told to stop finishes the requests it has begun.
 graceful_timeout = 30
+
+# region: metrics
+# With settings.metered any worker answers for all of them: each counts in files
+# of its own in this folder.
+counts = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
+def on_starting(server: Any) -> None:
+    """Begin at nothing: what an earlier run counted would be added."""
+    if counts:
+        Path(counts).mkdir(parents=True, exist_ok=True)
+        for file in Path(counts).glob("*.db"):
+            file.unlink()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget what a worker that has ended had open, not what it counted."""
+    if counts:
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)
+
+
+# endregion: metrics

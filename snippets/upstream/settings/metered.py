@@ -1,0 +1,7 @@
+"""Production, with a count of what becomes of connections, at /metrics."""
+
+from settings.prod import *  # noqa: F403
+from settings.prod import DATABASES
+
+DATABASES["default"]["ENGINE"] = "metered"
+ROOT_URLCONF = "metered.urls"

@@ -1,0 +1,299 @@
+"""Proves docs/how-to/django-metrics.md: the example project under Gunicorn with two workers, scraped over HTTP."""
+
+import http.client
+import os
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import pytest
+
+from proven import evidence
+from tests.stack.database import fresh
+from tests.stack.upstream import Gunicorn, driver, serving
+from tests.stack.wait import until
+
+SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
+NAMED = re.compile(r"^    (django_\w+)  ", re.MULTILINE)
+# One process with Django's own pool of two: two threads hold both, a third is refused, and then one is lost.
+POOLED = """
+import threading
+from django.conf import settings
+
+default = settings.DATABASES["default"]
+default["CONN_MAX_AGE"] = 0
+default["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2, "timeout": 0.3}
+
+import django
+from django.db import OperationalError, connection
+
+django.setup()
+taken, back = threading.Event(), threading.Event()
+pids = []
+
+def holder():
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        pids.extend(cursor.fetchone())
+    taken.set()
+    back.wait()
+    connection.close()
+
+def refused():
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        print(error)
+
+connection.ensure_connection()
+first, second = threading.Thread(target=holder), threading.Thread(target=refused)
+first.start()
+taken.wait()
+second.start()
+second.join()
+back.set()
+first.join()
+with connection.cursor() as cursor:
+    cursor.execute("select pg_terminate_backend(%s, 5000)", pids)
+connection.close()
+connection.ensure_connection()
+
+from django.test import RequestFactory
+from metered.urls import metrics
+
+print(metrics(RequestFactory().get("/metrics")).content.decode())
+"""
+# The same pool under the backend that django-prometheus brings.
+PACKAGED = """
+from django.conf import settings
+
+default = settings.DATABASES["default"]
+default["ENGINE"] = "django_prometheus.db.backends.postgresql"
+default["CONN_MAX_AGE"] = 0
+default["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1}
+
+import django
+from django.db import connection
+from prometheus_client import REGISTRY
+
+django.setup()
+backends = set()
+for _ in range(3):
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        backends.update(cursor.fetchone())
+    connection.close()
+labels = {"alias": "default", "vendor": "postgresql"}
+print(REGISTRY.get_sample_value("django_db_new_connections_total", labels), len(backends))
+print(*(sample.name for metric in REGISTRY.collect() for sample in metric.samples if sample.name.startswith("django_")))
+"""
+
+
+def samples(text: str) -> dict[str, float]:
+    """Return the samples of the default alias."""
+    return {name: float(value) for name, value in SAMPLE.findall(text)}
+
+
+def scrape(gunicorn: Gunicorn) -> dict[str, float]:
+    """Return what /metrics says of the default alias."""
+    connection = http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=30)
+    try:
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        text = response.read().decode()
+    finally:
+        connection.close()
+    assert response.status == 200, gunicorn.said()
+    return samples(text)
+
+
+def since(before: dict[str, float], now: dict[str, float]) -> dict[str, int]:
+    """Return what has been added, by the name without its ends."""
+    return {
+        name.removeprefix("django_").removesuffix("_total"): int(now[name] - before[name])
+        for name in now
+        if now[name] != before[name]
+    }
+
+
+@pytest.fixture(scope="module")
+def metered(project, server, migrated, tmp_path_factory) -> Iterator[Gunicorn]:
+    """Two workers with four threads each, which count."""
+    counting = counting_in(tmp_path_factory.mktemp("counts"))
+    with fresh(server, template=migrated) as database, serving(project, database, **counting) as gunicorn:
+        yield gunicorn
+
+
+def counting_in(folder: Path) -> dict[str, str]:
+    """Return what makes the project count, in a folder that it makes itself."""
+    return {"DJANGO_SETTINGS_MODULE": "settings.metered", "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
+
+
+@pytest.fixture(autouse=True)
+def noted(request, server_version) -> None:
+    """Tell the ledger what the proof ran on."""
+    evidence.on(PostgreSQL=server_version, **{"prometheus-client": version("prometheus-client")})
+    if "metered" in request.fixturenames:
+        request.getfixturevalue("metered").note()
+
+
+def busy(gunicorn: Gunicorn) -> None:
+    """Keep every thread busy until each has a connection."""
+    with ThreadPoolExecutor(max_workers=16) as clients:
+        for _ in range(64):
+            clients.submit(gunicorn.request, "/orders/report/?seconds=0.05")
+        until("every thread has a connection", lambda: len(gunicorn.database.backends()) == 2 * 4)
+
+
+def test_any_worker_answers_for_all(metered) -> None:
+    """Two processes open connections, every scrape gives the sum, and that is PostgreSQL's count of sessions."""
+    busy(metered)
+    answers = [scrape(metered) for _ in range(12)]
+    assert len({frozenset(answer.items()) for answer in answers}) == 1
+    opened = answers[0]["django_connections_opened_total"]
+    assert opened >= 2 * 4
+    # A session that has only just begun may not have told the statistics yet: it does with a later request.
+    until("each is counted", lambda: metered.backend() and metered.database.sessions() >= opened, seconds=20)
+    assert metered.database.sessions() == opened
+
+
+def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
+    """Ten more requests are ten reuses and no opening; asking for the metrics is none."""
+    busy(metered)
+    before = scrape(metered)
+    for _ in range(10):
+        assert metered.request("/orders/")[0] == 200
+    assert since(before, scrape(metered)) == {"connections_reused": 10}
+
+
+def test_health_checks_that_find_a_lost_connection_are_counted(metered) -> None:
+    """Each connection that was ended behind Django's back is one failed check and one opening."""
+    busy(metered)
+    before = scrape(metered)
+    for pid in metered.database.backends():
+        metered.database.terminate(pid)
+    backends = {metered.backend() for _ in range(12)}
+    new = since(before, scrape(metered))
+    assert new["health_check_failures"] == new["connections_opened"] == len(backends)
+    assert new["connections_reused"] == 12 - len(backends)
+
+
+def test_attempts_that_fail_are_counted(metered) -> None:
+    """While the database takes nobody, each request is an error and none an opening."""
+    busy(metered)
+    database = metered.database
+    before = scrape(metered)
+    database.admin.execute(f'alter database "{database.name}" allow_connections false')
+    try:
+        for pid in database.backends():
+            database.terminate(pid)
+        for _ in range(5):
+            assert metered.request("/orders/")[0] == 500
+    finally:
+        database.admin.execute(f'alter database "{database.name}" allow_connections true')
+    new = since(before, scrape(metered))
+    assert new["connection_errors"] == 5
+    assert "connections_opened" not in new
+
+
+def test_what_a_worker_counted_outlives_it(metered) -> None:
+    """A worker is killed: what it counted stays in the sum, and the one that takes its place adds to it."""
+    busy(metered)
+    before = scrape(metered)
+    (killed, *_) = workers(metered)
+    os.kill(killed, signal.SIGKILL)
+    until("another has taken its place", lambda: killed not in workers(metered) and len(workers(metered)) == 2)
+    busy(metered)
+    new = since(before, scrape(metered))
+    assert new["connections_opened"] == 4
+    assert set(new) == {"connections_opened", "connections_reused"}
+
+
+def workers(gunicorn: Gunicorn) -> list[int]:
+    """Return the worker processes that serve."""
+    return [child.pid for child in psutil.Process(gunicorn.process.pid).children()]
+
+
+def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path) -> None:
+    """What a run before has left in the folder is not added to what this one counts."""
+    with fresh(server, template=migrated) as database:
+        for _ in range(2):
+            with serving(project, database, GUNICORN_WORKERS="1", **counting_in(tmp_path)) as gunicorn:
+                gunicorn.backend()
+                assert scrape(gunicorn)["django_connections_opened_total"] == 1
+        gunicorn.note()
+
+
+def needs_a_pool() -> None:
+    """Leave a proof out where the driver has no pool."""
+    if "psycopg2" in driver():
+        pytest.skip("needs psycopg 3")
+
+
+@pytest.fixture(scope="module")
+def pooled(project, server, tmp_path_factory) -> str:
+    """What a process with Django's own pool has printed: an error, and its metrics."""
+    needs_a_pool()
+    counting = counting_in(tmp_path_factory.mktemp("counts"))
+    Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
+    with fresh(server) as database:
+        status, output = project.run("-c", POOLED, database_url=database.url, **counting)
+    assert status == 0, output
+    return output
+
+
+def test_the_pool_of_django_is_counted(project, pooled) -> None:
+    """Its size, how many asked, waited and were refused, what it opened and what its check found lost."""
+    project.note()
+    assert "couldn't get a connection after 0.30 sec" in pooled
+    found = samples(pooled)
+    wanted = {
+        "connections_opened_total": 0,
+        "connection_errors_total": 1,
+        "connection_waiters": 0,
+        "pool_max_size": 2,
+        "pool_size": 2,
+        "pool_requests_total": 4,
+        "pool_requests_errors_total": 1,
+        "pool_lost_total": 1,
+    }
+    assert {name: found[f"django_{name}"] for name in wanted} == wanted
+    assert found["django_pool_wait_seconds_total"] >= 0.3
+    assert found["django_pool_requests_queued_total"] >= 1
+    assert found["django_pool_opened_total"] >= 2
+
+
+def test_every_metric_is_in_the_list_and_no_other(load, pooled) -> None:
+    """The list at the head of the module names what /metrics has, to the letter."""
+    listed = load("upstream/metered/base.py")
+    assert set(NAMED.findall(listed.text)) == set(samples(pooled))
+    evidence.ran(listed)
+
+
+def test_without_a_folder_the_view_says_so(project, database) -> None:
+    """Where PROMETHEUS_MULTIPROC_DIR is not set, one error names it."""
+    ask = "import django; django.setup(); from metered.urls import metrics; metrics(None)"
+    counting = {"DJANGO_SETTINGS_MODULE": "settings.metered"}
+    status, output = project.run("-c", ask, database_url=database.url, **counting)
+    assert status == 1
+    assert output.splitlines()[-1] == "ValueError: env PROMETHEUS_MULTIPROC_DIR is not set or not a directory"
+
+
+# ---- what a package gives ------------------------------------------------------------------------------------
+
+
+def test_django_prometheus_counts_what_a_pool_lends_as_new(project, database) -> None:
+    """Three times the same connection from Django's pool are three new ones to it; of reuse and checks it has none."""
+    needs_a_pool()
+    production = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+    status, output = project.run("-c", PACKAGED, database_url=database.url, **production)
+    assert status == 0, output
+    evidence.on(**{"django-prometheus": version("django-prometheus")})
+    lent, backends, *names = output.split()
+    assert (float(lent), backends) == (3, "1")
+    assert "django_db_new_connections_total" in names
+    assert not [name for name in names if re.search("reuse|health|pool|wait", name)]
