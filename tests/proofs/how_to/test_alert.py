@@ -1,0 +1,254 @@
+"""Proves docs/how-to/alert.md: every alert is made to fire and to resolve, on real servers, by the real Prometheus."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+
+from proven import ROOT, evidence, pages, snippets
+from proven.problems import ProblemError
+from tests.proofs.watched import CONFIG, POOL, RESERVED, RULES, Watched, watching
+from tests.stack import monitoring
+from tests.stack.monitoring import Prometheus
+from tests.stack.postgres import own_major
+from tests.stack.wait import until
+
+GUIDE = "https://guide.example"
+ALERT = re.compile(r"^\*\*Alerts?:\*\* (.+)$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def watched(cluster):
+    """All of it, started as the page tells."""
+    with watching(cluster, "how-to-alert") as made:
+        until("all three are scraped", lambda: len(made.prometheus.query("up == 1")) == 3)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def noted(request) -> None:
+    """Tell the ledger what the proof ran on."""
+    if "watched" in request.fixturenames:
+        request.getfixturevalue("watched").note()
+
+
+@contextmanager
+def raised(prometheus: Prometheus, *names: str, **labels: str) -> Iterator[Callable[[], None]]:
+    """Nothing fires before; within the block the alerts may be waited for; after it they resolve."""
+    for name in names:
+        until(f"{name} does not fire", lambda name=name: not prometheus.alerts(name))
+
+    def fire() -> None:
+        for name in names:
+            (alert, *_) = until(f"{name} fires", lambda name=name: prometheus.alerts(name))
+            assert labels.items() <= alert["labels"].items()
+            assert alert["annotations"]["runbook_url"] == GUIDE + "/" + runbook_of(name)
+            assert "{{" not in alert["annotations"]["summary"]
+
+    yield fire
+    for name in names:
+        until(f"{name} resolves", lambda name=name: not prometheus.alerts(name))
+
+
+def rules() -> dict[str, dict]:
+    """Return the alerts of the rules by their names."""
+    groups = yaml.safe_load(snippets.read(RULES).text)["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def runbook_of(name: str) -> str:
+    """Return the address of an alert's runbook, from the guide's."""
+    return rules()[name]["annotations"]["runbook_url"].partition("/")[2]
+
+
+@contextmanager
+def fill(watched: Watched) -> Iterator[list[psycopg.Connection]]:
+    """Take every slot that the application can have."""
+    held: list[psycopg.Connection] = []
+    try:
+        with suppress(psycopg.OperationalError):
+            while True:
+                held.append(watched.database.connect())
+        yield held
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
+    """Both alerts on slots fire while the application is locked out, and resolve when it has let go."""
+    with raised(watched.prometheus, "SlotsNearlyFull", "SlotsFull") as fire, fill(watched):
+        fire()
+
+
+def test_a_forgotten_transaction_is_named(watched) -> None:
+    """The alert says which application has it, and resolves with the transaction."""
+    with raised(watched.prometheus, "IdleInTransaction", application_name="worker", datname="upstream") as fire:
+        with watched.database.connect(application_name="worker", autocommit=False) as connection:
+            connection.execute("select 1")
+            fire()
+
+
+def test_connections_that_are_not_kept_are_noticed(watched) -> None:
+    """One session after another, each for one query."""
+    with raised(watched.prometheus, "ConnectionChurn", datname="upstream"):
+        until("ConnectionChurn fires", lambda: connect_often(watched) or watched.prometheus.alerts("ConnectionChurn"))
+
+
+def connect_often(watched: Watched) -> None:
+    """Open and close a few sessions, as Django does without CONN_MAX_AGE."""
+    for _ in range(3):
+        watched.database.connect().close()
+
+
+def test_waiting_clients_and_their_full_pool_are_alarmed(watched) -> None:
+    """The pool has two server connections, in transactions, and a third client waits."""
+    with raised(watched.prometheus, "ClientsWait", "PoolSaturated", database="upstream", user="upstream") as fire:
+        clients = [watched.pgbouncer.connect(watched.database, autocommit=False) for _ in range(POOL)]
+        for client in clients:
+            client.execute("select 1")
+        waiting = watched.pgbouncer.connect(watched.database)
+        waiting.pgconn.send_query(b"select 1")
+        fire()
+        for client in [*clients, waiting]:
+            client.close()
+
+
+def test_client_connections_that_run_out_are_announced(watched) -> None:
+    """Most of max_client_conn is used, by clients that do nothing."""
+    with raised(watched.prometheus, "ClientsNearlyFull") as fire:
+        clients = [watched.pgbouncer.connect(watched.database) for _ in range(27)]
+        fire()
+        for client in clients:
+            client.close()
+
+
+def test_a_pause_that_nobody_ends_is_alarmed(watched) -> None:
+    """PAUSE, and after a while RESUME."""
+    with raised(watched.prometheus, "PgBouncerPaused", name="upstream") as fire, watched.pgbouncer.admin() as console:
+        console.execute("pause upstream")
+        fire()
+        console.execute("resume upstream")
+
+
+def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
+    """Its exporter goes on answering, and says so."""
+    with raised(watched.prometheus, "PgBouncerDown") as fire:
+        watched.pgbouncer.leash.halt()
+        fire()
+        watched.pgbouncer.restart()
+
+
+def test_failed_logins_are_counted_from_the_logs(watched) -> None:
+    """Clients with a wrong password, at PgBouncer and at PostgreSQL; and PgBouncer, after the role's was changed."""
+    admin = watched.setup.everything.admin
+    with raised(watched.prometheus, "ClientLoginsFail", "ServerLoginsFail") as fire:
+        for connect in 3 * (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
+            with pytest.raises(psycopg.OperationalError):
+                connect(watched.database, password="wrong")
+        admin.execute("alter role upstream password 'another'")
+        with watched.pgbouncer.admin() as console:
+            console.execute("reconnect")
+        with pytest.raises(psycopg.OperationalError):
+            watched.pgbouncer.connect(watched.database).execute("select 1")
+        admin.execute(sql.SQL("alter role upstream password {}").format(sql.Literal(watched.setup.users["upstream"])))
+        fire()
+
+
+@pytest.fixture
+def patient(watched):
+    """Prometheus that gives postgres_exporter the second for which it tries before it says that it has failed."""
+    with ExitStack() as stop:
+        exporter = watched.postgres_exporter()
+        stop.callback(exporter.stop)
+        config, rules = snippets.read(CONFIG), snippets.read(RULES)
+        prometheus = Prometheus(config, rules, {"postgres": exporter.port}, interval="90s")
+        stop.callback(prometheus.stop)
+        until("it scrapes", lambda: prometheus.query("pg_up == 1"))
+        yield prometheus
+
+
+def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
+    """The exporter may not log in any more; it goes on answering, and says so."""
+    admin = watched.setup.everything.admin
+    with raised(patient, "PostgreSQLUnseen") as fire:
+        admin.execute("alter role upstream_monitor nologin")
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'upstream_monitor'")
+        try:
+            fire()
+        finally:
+            admin.execute("alter role upstream_monitor login")
+
+
+def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
+    """Nothing answers where Prometheus asks."""
+    exporter = watched.exporters["logs"]
+    with raised(watched.prometheus, "ExporterDown", job="logs") as fire:
+        exporter.leash.halt()
+        fire()
+        port = exporter.port
+        exporter.start(port)
+        assert exporter.port == port
+
+
+def test_every_alert_was_made_to_fire() -> None:
+    """No rule is left without a proof in this module that provokes what it is about."""
+    provoked = re.findall(r"raised\([\w.]+, ((?:\"\w+\"(?:, )?)+)", Path(__file__).read_text(encoding="utf-8"))
+    names = {name for found in provoked for name in re.findall(r"\w+", found)}
+    for name in rules():
+        if name not in names:
+            raise ProblemError(f"{snippets.FOLDER}/{RULES}", line_of(name), f"no proof makes {name} fire")
+    assert names <= {*rules()}
+
+
+def test_promtool_understands_the_rules_and_tries_each(load) -> None:
+    """Each alert is quiet before, fires with its summary and its runbook, and ends: on made-up series, minute by minute."""
+    config, rules_yml, tests = load(CONFIG), load(RULES), load("monitoring/rules_test.yml")
+    monitoring.check(config, rules_yml)
+    monitoring.promtool("test", "rules", "rules_test.yml", files={"rules.yml": rules_yml, "rules_test.yml": tests})
+    tried = {group["name"]: group["alert_rule_test"] for group in yaml.safe_load(tests.text)["tests"]}
+    assert {*tried} == {*rules()}
+    for name, looks in tried.items():
+        fires = [bool(look.get("exp_alerts")) for look in looks]
+        assert fires == [False, True, False], f"{tests.place}: {name} is tried before, during and after"
+
+
+def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
+    """promtool names the expression; a test of it fails where a limit was changed."""
+    config, good, tests = load(CONFIG), load(RULES), load("monitoring/rules_test.yml")
+    monitoring.check(config, good)
+    broken = dataclasses.replace(good, text=good.text.replace("pgbouncer_up == 0", "pgbouncer_up === 0"))
+    with pytest.raises(ProblemError, match=r"snippets/monitoring/rules\.yml:\d+: (?s:.*)unexpected"):
+        monitoring.check(config, broken)
+    lax = dataclasses.replace(good, text=good.text.replace("expr: 0.95", "expr: 1.5"))
+    with pytest.raises(ProblemError, match="(?s)FAILED.*SlotsFull"):
+        monitoring.promtool("test", "rules", "rules_test.yml", files={"rules.yml": lax, "rules_test.yml": tests})
+    evidence.ran(tests)
+
+
+def test_every_alert_leads_to_a_runbook_that_names_it() -> None:
+    """And each alert that a runbook names is in the rules, and leads there."""
+    named = {}
+    for path in sorted((ROOT / "docs/runbooks").glob("*.md")):
+        for found in ALERT.findall(path.read_text(encoding="utf-8")):
+            named.update({name: path for name in re.findall(r"`(\w+)`", found)})
+    for name in rules():
+        place = f"{snippets.FOLDER}/{RULES}"
+        runbook = ROOT / "docs" / (runbook_of(name).rstrip("/") + ".md")
+        if not runbook.exists():
+            raise ProblemError(place, line_of(name), f"{name} leads to {runbook_of(name)}, which is no runbook")
+        if named.pop(name, None) != runbook:
+            raise ProblemError(place, line_of(name), f"{runbook.name} does not say **Alert:** `{name}`")
+    assert not named, f"no alert in {RULES} is called {', '.join(named)}"
+
+
+def line_of(name: str) -> int:
+    """Return the rule file's line on which an alert is named."""
+    lines = (ROOT / snippets.FOLDER / RULES).read_text(encoding="utf-8").splitlines()
+    return next(n for n, line in enumerate(lines, start=1) if line.endswith(f"alert: {name}"))

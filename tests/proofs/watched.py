@@ -1,0 +1,105 @@
+"""The folder snippets/monitoring/ put to use as the pages tell: exporters and Prometheus around PgBouncer's setup."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from proven import evidence
+from proven.snippets import Snippet
+from tests.proofs.pooled import Setup, reader, section
+from tests.stack import monitoring
+from tests.stack.monitoring import Exporter, Prometheus, environment
+from tests.stack.postgres import Cluster, own_major
+
+CONFIG = "monitoring/prometheus.yml"
+RULES = "monitoring/rules.yml"
+MAX_CONNECTIONS = 20
+RESERVED = 2
+POOL = 2  # server connections
+
+
+class Watched:
+    """A reader's PostgreSQL and PgBouncer, their exporters, and Prometheus, which scrapes them."""
+
+    def __init__(self, setup: Setup, stop: ExitStack) -> None:
+        self.setup = setup
+        self.database = setup.database
+        self._ran: dict[str, Snippet] = {}
+        needed = section(self._load("monitoring/exporter.ini"), "pgbouncer")
+        self.pgbouncer = setup.start(default_pool_size=POOL, max_client_conn=30, **needed)
+        stop.callback(self.pgbouncer.stop)
+        self.exporters: dict[str, Exporter] = {}
+        for name, start in (("postgres", self.postgres_exporter), ("pgbouncer", self._pgbouncer), ("logs", self._logs)):
+            self.exporters[name] = start()
+            stop.callback(self.exporters[name].stop)
+        targets = {name: started.port for name, started in self.exporters.items()}
+        self.prometheus = Prometheus(self._load(CONFIG), self._load(RULES), targets)
+        stop.callback(self.prometheus.stop)
+
+    def note(self) -> None:
+        """Tell the running proof what this stack ran, and on what."""
+        self.setup.note()
+        for path, snippet in self._ran.items():
+            evidence.ran(snippet, "started" if path == CONFIG else "ran")
+        evidence.on(
+            Prometheus=monitoring.version("prometheus"),
+            postgres_exporter=monitoring.version("postgres_exporter"),
+            pgbouncer_exporter=monitoring.version("pgbouncer_exporter"),
+            mtail=monitoring.version("mtail"),
+        )
+
+    def _load(self, path: str) -> Snippet:
+        self._ran[path] = evidence.load(path)
+        return self._ran[path]
+
+    def postgres_exporter(self) -> Exporter:
+        """Start an exporter as the page tells."""
+        server, role = self.setup.server, self.setup.roles["upstream_monitor"]
+        variables = self._environment(
+            "monitoring/postgres_exporter.env",
+            DATA_SOURCE_URI=f"{server.host}:{server.port}/upstream?sslmode=disable",
+            DATA_SOURCE_PASS_FILE="{folder}/password",
+            PG_EXPORTER_EXTEND_QUERY_PATH="{folder}/queries.yml",
+        )
+        files = {"password": role.password, "queries.yml": self._load("monitoring/queries.yml").text}
+        return Exporter("postgres_exporter", *_arguments(variables), env=variables, files=files)
+
+    def _pgbouncer(self) -> Exporter:
+        port, role = self.pgbouncer.port, self.setup.roles["pgbouncer_stats"]
+        variables = self._environment(
+            "monitoring/pgbouncer_exporter.env",
+            PGPORT=str(port),
+            PGPASSFILE="{folder}/pgpass",
+        )
+        files = {"pgpass": f"127.0.0.1:{port}:pgbouncer:{role.name}:{role.password}\n"}
+        return Exporter("pgbouncer_exporter", *_arguments(variables), env=variables, files=files)
+
+    def _logs(self) -> Exporter:
+        logs = f"{self.pgbouncer.leash.log},{self.setup.cluster.leash.log}"
+        variables = self._environment("monitoring/mtail.env", LOGS=logs, PORT="{port}")
+        options = {"progs": "{folder}", "address": variables["HOST"], "port": variables["PORT"], "logs": logs}
+        files = {"logins.mtail": self._load("monitoring/logins.mtail").text}
+        return Exporter("mtail", *(f"--{name}={value}" for name, value in options.items()), files=files)
+
+    def _environment(self, path: str, **instead: str) -> dict[str, str]:
+        return environment(self._load(path), **instead)
+
+
+def _arguments(variables: dict[str, str]) -> list[str]:
+    """Return the options that Debian's service gives an exporter, with a port of its own."""
+    return re.sub(r":\d+\b", ":{port}", variables.pop("ARGS")).split()
+
+
+@contextmanager
+def watching(cluster: Callable[..., Cluster], name: str) -> Iterator[Watched]:
+    """Set all up, PostgreSQL called `name`, for as long as the block lasts."""
+    try:
+        monitoring.find("prometheus")
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    # The exporters' driver refuses fewer iterations than the standard's 4096.
+    since_16 = {"scram_iterations": 4096, "reserved_connections": RESERVED} if own_major() >= 16 else {}
+    with reader(cluster, name, max_connections=MAX_CONNECTIONS, **since_16) as setup, ExitStack() as stop:
+        yield Watched(setup, stop)
