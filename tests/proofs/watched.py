@@ -1,29 +1,32 @@
 """The folder snippets/monitoring/ put to use as the pages tell: exporters and Prometheus around PgBouncer's setup."""
 
+import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
 from proven import evidence
 from proven.snippets import Snippet
-from tests.proofs.pooled import Setup, reader, section
+from tests.proofs.pooled import Pooled, Setup, reader, section
 from tests.stack import monitoring
 from tests.stack.monitoring import Exporter, Prometheus, environment
 from tests.stack.postgres import Cluster, own_major
+from tests.stack.upstream import Gunicorn
 
 CONFIG = "monitoring/prometheus.yml"
 RULES = "monitoring/rules.yml"
 MAX_CONNECTIONS = 20
 RESERVED = 2
 POOL = 2  # server connections
+Serve = Callable[[Pooled, Setup], AbstractContextManager[Gunicorn]]
 
 
 class Watched:
     """A reader's PostgreSQL and PgBouncer, their exporters, and Prometheus, which scrapes them."""
 
-    def __init__(self, setup: Setup, stop: ExitStack) -> None:
+    def __init__(self, setup: Setup, stop: ExitStack, serve: Serve | None) -> None:
         self.setup = setup
         self.database = setup.database
         self._ran: dict[str, Snippet] = {}
@@ -35,14 +38,27 @@ class Watched:
             self.exporters[name] = start()
             stop.callback(self.exporters[name].stop)
         targets = {name: started.port for name, started in self.exporters.items()}
-        self.prometheus = Prometheus(self._load(CONFIG), self._load(RULES), targets)
-        stop.callback(self.prometheus.stop)
+        if serve:
+            self.gunicorn = stop.enter_context(serve(Pooled(self.database, self.pgbouncer), setup))
+            targets["django"] = self.gunicorn.port
+        self._targets = targets
+        self._stop = stop
+
+    @functools.cached_property
+    def prometheus(self) -> Prometheus:
+        """Prometheus, which scrapes them all. It takes five seconds before it scrapes for the first time."""
+        started = Prometheus(evidence.load(CONFIG), evidence.load(RULES), self._targets)
+        self._stop.callback(started.stop)
+        return started
 
     def note(self) -> None:
         """Tell the running proof what this stack ran, and on what."""
         self.setup.note()
-        for path, snippet in self._ran.items():
-            evidence.ran(snippet, "started" if path == CONFIG else "ran")
+        for snippet in self._ran.values():
+            evidence.ran(snippet)
+        if "prometheus" in self.__dict__:
+            evidence.ran(self.prometheus.config, "started")
+            evidence.ran(self.prometheus.rules)
         evidence.on(
             Prometheus=monitoring.version("prometheus"),
             postgres_exporter=monitoring.version("postgres_exporter"),
@@ -92,14 +108,19 @@ def _arguments(variables: dict[str, str]) -> list[str]:
     return re.sub(r":\d+\b", ":{port}", variables.pop("ARGS")).split()
 
 
-@contextmanager
-def watching(cluster: Callable[..., Cluster], name: str) -> Iterator[Watched]:
-    """Set all up, PostgreSQL called `name`, for as long as the block lasts."""
+def needs_monitoring() -> None:
+    """Skip the running proof where Prometheus and its exporters are not to be had."""
     try:
         monitoring.find("prometheus")
     except RuntimeError as error:
         pytest.skip(str(error))
+
+
+@contextmanager
+def watching(cluster: Callable[..., Cluster], name: str, serve: Serve | None = None) -> Iterator[Watched]:
+    """Set all up, PostgreSQL called `name`, for as long as the block lasts; `serve` runs Django behind PgBouncer."""
+    needs_monitoring()
     # The exporters' driver refuses fewer iterations than the standard's 4096.
     since_16 = {"scram_iterations": 4096, "reserved_connections": RESERVED} if own_major() >= 16 else {}
     with reader(cluster, name, max_connections=MAX_CONNECTIONS, **since_16) as setup, ExitStack() as stop:
-        yield Watched(setup, stop)
+        yield Watched(setup, stop, serve)

@@ -122,8 +122,12 @@ class Prometheus:
 
     def history(self, expression: str, seconds: float, step: float) -> list[dict[str, Any]]:
         """Return what an expression gave in the last seconds, every `step` of them."""
-        now = float(self.query("time()")[1])  # type: ignore[arg-type]
+        now = self.now()
         return self._api("query_range", query=expression, start=now - seconds, end=now, step=step)["result"]
+
+    def now(self) -> float:
+        """Return Prometheus' time, in seconds since 1970."""
+        return float(self._api("query", query="time()")["result"][1])
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
         """Return the alerts of that name that fire, each with labels, annotations and value."""
@@ -198,15 +202,17 @@ def promtool(*arguments: str, files: Mapping[str, Snippet]) -> None:
     leash = Leash("promtool")
     try:
         for name, snippet in files.items():
+            (leash.folder / name).parent.mkdir(exist_ok=True)
             (leash.folder / name).write_text(snippet.text)
         done = subprocess.run([*find("promtool"), *arguments], cwd=leash.folder, capture_output=True, text=True)
     finally:
         leash.stop()
     if done.returncode:
         said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
-        at = re.search(r"([\w.]+): (\d+):\d+: ", said)
+        at = re.search(r"([\w./]+): (\d+):\d+: ", said)
         snippet = files.get(at[1] if at else "", next(iter(files.values())))
         raise ProblemError(snippet.place, snippet.source_line(int(at[2])) if at else 1, said)
+    evidence.on(promtool=version("promtool"))
     for snippet in files.values():
         evidence.ran(snippet)
 

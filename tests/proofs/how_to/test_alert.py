@@ -13,12 +13,13 @@ from psycopg import sql
 
 from proven import ROOT, evidence, pages, snippets
 from proven.problems import ProblemError
-from tests.proofs.watched import CONFIG, POOL, RESERVED, RULES, Watched, watching
+from tests.proofs.watched import CONFIG, POOL, RESERVED, RULES, Watched, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import Prometheus
 from tests.stack.postgres import own_major
 from tests.stack.wait import until
 
+TESTS = "monitoring/tests/rules_test.yml"
 GUIDE = "https://guide.example"
 ALERT = re.compile(r"^\*\*Alerts?:\*\* (.+)$", re.MULTILINE)
 
@@ -34,6 +35,7 @@ def watched(cluster):
 @pytest.fixture(autouse=True)
 def noted(request) -> None:
     """Tell the ledger what the proof ran on."""
+    needs_monitoring()
     if "watched" in request.fixturenames:
         request.getfixturevalue("watched").note()
 
@@ -209,9 +211,11 @@ def test_every_alert_was_made_to_fire() -> None:
 
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
     """Each alert is quiet before, fires with its summary and its runbook, and ends: on made-up series, minute by minute."""
-    config, rules_yml, tests = load(CONFIG), load(RULES), load("monitoring/rules_test.yml")
+    config, rules_yml, tests = load(CONFIG), load(RULES), load(TESTS)
     monitoring.check(config, rules_yml)
-    monitoring.promtool("test", "rules", "rules_test.yml", files={"rules.yml": rules_yml, "rules_test.yml": tests})
+    monitoring.promtool(
+        "test", "rules", "tests/rules_test.yml", files={"rules.yml": rules_yml, "tests/rules_test.yml": tests}
+    )
     tried = {group["name"]: group["alert_rule_test"] for group in yaml.safe_load(tests.text)["tests"]}
     assert {*tried} == {*rules()}
     for name, looks in tried.items():
@@ -221,14 +225,16 @@ def test_promtool_understands_the_rules_and_tries_each(load) -> None:
 
 def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
     """promtool names the expression; a test of it fails where a limit was changed."""
-    config, good, tests = load(CONFIG), load(RULES), load("monitoring/rules_test.yml")
+    config, good, tests = load(CONFIG), load(RULES), load(TESTS)
     monitoring.check(config, good)
     broken = dataclasses.replace(good, text=good.text.replace("pgbouncer_up == 0", "pgbouncer_up === 0"))
     with pytest.raises(ProblemError, match=r"snippets/monitoring/rules\.yml:\d+: (?s:.*)unexpected"):
         monitoring.check(config, broken)
     lax = dataclasses.replace(good, text=good.text.replace("expr: 0.95", "expr: 1.5"))
     with pytest.raises(ProblemError, match="(?s)FAILED.*SlotsFull"):
-        monitoring.promtool("test", "rules", "rules_test.yml", files={"rules.yml": lax, "rules_test.yml": tests})
+        monitoring.promtool(
+            "test", "rules", "tests/rules_test.yml", files={"rules.yml": lax, "tests/rules_test.yml": tests}
+        )
     evidence.ran(tests)
 
 
