@@ -3,9 +3,7 @@
 # region: recorded
 # Written by `make record` from each exporter that the proofs met.
 RECORDED: dict[str, str] = {
-    "mtail 3.2": (
-        "client_login_failures_total server_login_failures_total"
-    ),
+    "mtail 3.2": "client_login_failures_total server_login_failures_total",
     "pgbouncer_exporter 0.12": (
         "pgbouncer_cached_dns_names pgbouncer_cached_dns_zones "
         "pgbouncer_client_connections "
@@ -154,9 +152,41 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
 }
 
-# What hosted monitoring calls the nearest thing; "" where it has nothing.
-# From the vendors' lists, which the page names.
-ELSEWHERE: list[dict[str, str]] = []
+# What hosted monitoring calls the nearest thing, from the vendors' lists.
+# Google's names stand below cloudsql.googleapis.com/; those of its pools are
+# for Managed Connection Pooling.
+G = "database/postgresql/"
+P = "per_database/conn_pool/"
+D = "postgresql."
+B = "pgbouncer.pools."
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    "pg_slots_taken": (G + "num_backends", D + "connections"),
+    "pg_settings_max_connections": ("", D + "max_connections"),
+    "pg_stat_activity_count": (G + "num_backends_by_state", D + "connections"),
+    "pg_stat_activity_max_tx_duration": ("", D + "activity.xact_start_age"),
+    "pg_stat_database_sessions_total": (G + "new_connection_count", ""),
+    "pgbouncer_pools_client_active_connections": (
+        P + "client_connections",
+        B + "cl_active",
+    ),
+    "pgbouncer_pools_client_waiting_connections": (
+        P + "client_connections",
+        B + "cl_waiting",
+    ),
+    "pgbouncer_pools_client_maxwait_seconds": (
+        P + "client_connections_avg_wait_time",
+        B + "maxwait",
+    ),
+    "pgbouncer_pools_server_active_connections": (
+        P + "server_connections",
+        B + "sv_active",
+    ),
+    "pg_up": ("database/up", ""),
+    "client_login_failures_total": (
+        P + "client_connections_error_count",
+        "",
+    ),
+}
 
 
 def metrics(program: str) -> list[dict[str, str]]:
@@ -177,5 +207,12 @@ def all_metrics(program: str) -> str:
 
 
 def elsewhere() -> list[dict[str, str]]:
-    """Return a row for each thing to watch, with its names elsewhere."""
-    return ELSEWHERE
+    """Return a row for each metric that others have under another name."""
+    return [
+        {
+            "Metric": f"`{name}`",
+            "Cloud Monitoring": f"`{google}`" if google else "",
+            "Datadog": f"`{datadog}`" if datadog else "",
+        }
+        for name, (google, datadog) in ELSEWHERE.items()
+    ]

@@ -3,14 +3,17 @@
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any
 
+import psycopg
 import pytest
 
 from proven import evidence
 from proven.snippets import Snippet
 from tests.proofs.pooled import Pooled, Setup, reader, section
 from tests.stack import monitoring
+from tests.stack.database import Database
 from tests.stack.monitoring import Exporter, Prometheus, environment
 from tests.stack.postgres import Cluster, own_major
 from tests.stack.upstream import Gunicorn
@@ -34,7 +37,11 @@ class Watched:
         self.pgbouncer = setup.start(default_pool_size=POOL, max_client_conn=30, **needed)
         stop.callback(self.pgbouncer.stop)
         self.exporters: dict[str, Exporter] = {}
-        for name, start in (("postgres", self.postgres_exporter), ("pgbouncer", self._pgbouncer), ("logs", self._logs)):
+        for name, start in (
+            ("postgres", self.postgres_exporter),
+            ("pgbouncer", self.pgbouncer_exporter),
+            ("logs", self._logs),
+        ):
             self.exporters[name] = start()
             stop.callback(self.exporters[name].stop)
         targets = {name: started.port for name, started in self.exporters.items()}
@@ -82,7 +89,8 @@ class Watched:
         files = {"password": role.password, "queries.yml": self._load("monitoring/queries.yml").text}
         return Exporter("postgres_exporter", *_arguments(variables), env=variables, files=files)
 
-    def _pgbouncer(self) -> Exporter:
+    def pgbouncer_exporter(self) -> Exporter:
+        """Start an exporter as the page tells."""
         port, role = self.pgbouncer.port, self.setup.roles["pgbouncer_stats"]
         variables = self._environment(
             "monitoring/pgbouncer_exporter.env",
@@ -124,3 +132,17 @@ def watching(cluster: Callable[..., Cluster], name: str, serve: Serve | None = N
     since_16 = {"scram_iterations": 4096, "reserved_connections": RESERVED} if own_major() >= 16 else {}
     with reader(cluster, name, max_connections=MAX_CONNECTIONS, **since_16) as setup, ExitStack() as stop:
         yield Watched(setup, stop, serve)
+
+
+@contextmanager
+def fill(database: Database, **options: Any) -> Iterator[None]:
+    """Take every slot that the application can have, for as long as the block lasts."""
+    held: list[psycopg.Connection[tuple]] = []
+    try:
+        with suppress(psycopg.OperationalError):
+            while True:
+                held.append(database.connect(**options))
+        yield
+    finally:
+        for connection in held:
+            connection.close()

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -11,11 +11,11 @@ import pytest
 import yaml
 from psycopg import sql
 
-from proven import ROOT, evidence, pages, snippets
+from proven import ROOT, evidence, snippets
 from proven.problems import ProblemError
-from tests.proofs.watched import CONFIG, POOL, RESERVED, RULES, Watched, needs_monitoring, watching
+from tests.proofs.watched import CONFIG, POOL, RULES, Watched, fill, needs_monitoring, watching
 from tests.stack import monitoring
-from tests.stack.monitoring import Prometheus
+from tests.stack.monitoring import Exporter, Prometheus
 from tests.stack.postgres import own_major
 from tests.stack.wait import until
 
@@ -69,32 +69,19 @@ def runbook_of(name: str) -> str:
     return rules()[name]["annotations"]["runbook_url"].partition("/")[2]
 
 
-@contextmanager
-def fill(watched: Watched) -> Iterator[list[psycopg.Connection]]:
-    """Take every slot that the application can have."""
-    held: list[psycopg.Connection] = []
-    try:
-        with suppress(psycopg.OperationalError):
-            while True:
-                held.append(watched.database.connect())
-        yield held
-    finally:
-        for connection in held:
-            connection.close()
-
-
 def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
     """Both alerts on slots fire while the application is locked out, and resolve when it has let go."""
-    with raised(watched.prometheus, "SlotsNearlyFull", "SlotsFull") as fire, fill(watched):
+    with raised(watched.prometheus, "SlotsNearlyFull", "SlotsFull") as fire, fill(watched.database):
         fire()
 
 
 def test_a_forgotten_transaction_is_named(watched) -> None:
     """The alert says which application has it, and resolves with the transaction."""
     with raised(watched.prometheus, "IdleInTransaction", application_name="worker", datname="upstream") as fire:
-        with watched.database.connect(application_name="worker", autocommit=False) as connection:
-            connection.execute("select 1")
-            fire()
+        connection = watched.database.connect(application_name="worker")
+        connection.execute("begin")
+        fire()
+        connection.close()
 
 
 def test_connections_that_are_not_kept_are_noticed(watched) -> None:
@@ -199,6 +186,76 @@ def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
         assert exporter.port == port
 
 
+def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> None:
+    """One is a member of pg_monitor and no superuser, the other may look at the console and not command it."""
+    admin = watched.setup.everything.admin
+    query = """
+        select rolsuper, array(select roleid::regrole::text from pg_auth_members where member = pg_roles.oid)
+        from pg_roles where rolname = 'upstream_monitor' and oid in (select usesysid from pg_stat_activity)
+    """
+    until("the exporter is there", lambda: admin.execute(query).fetchall() == [(False, ["pg_monitor"])])
+    assert "login attempt: db=pgbouncer user=pgbouncer_stats" in watched.pgbouncer.leash.log.read_text()
+    console = watched.setup.console(watched.pgbouncer, "pgbouncer_stats")
+    with pytest.raises(psycopg.Error, match="admin access needed"):
+        console.execute("pause")
+    console.close()
+
+
+def test_pgbouncer_must_ignore_what_the_exporters_driver_sends(watched) -> None:
+    """Without the line in pgbouncer.ini the exporter runs and sees nothing; with it, it does."""
+    needed = watched.pgbouncer.settings["ignore_startup_parameters"]
+    watched.pgbouncer.reload(ignore_startup_parameters="")
+    exporter = watched.pgbouncer_exporter()
+    try:
+        assert value(exporter, "pgbouncer_up") == 0
+        assert "unsupported startup parameter: extra_float_digits" in exporter.leash.said()
+        watched.pgbouncer.reload(ignore_startup_parameters=needed)
+        until("it sees PgBouncer", lambda: value(exporter, "pgbouncer_up") == 1)
+    finally:
+        watched.pgbouncer.reload(ignore_startup_parameters=needed)
+        exporter.stop()
+
+
+def value(exporter: Exporter, name: str) -> float | None:
+    """Return the value of a metric that has one, or None where the exporter does not show it."""
+    return next((value for metric, _, value in exporter.metrics() if metric == name), None)
+
+
+def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
+    """When nobody gets in any more, clients over max_connections are below 80 %, and over the usable slots at 100 %."""
+    if own_major() < 16:
+        pytest.skip("needs PostgreSQL 16")  # before it fewer slots were reserved: this server is locked out above 80 %
+    prometheus = watched.prometheus
+    with fill(watched.database):
+        until("it is seen", lambda: prometheus.query("pg_slots_taken / pg_slots_usable >= 1"))
+        usual = 'sum(pg_stat_activity_count{backend_type="client backend"}) / max(pg_settings_max_connections)'
+        of_all = prometheus.value(usual)
+        assert of_all
+        assert of_all < 0.8
+        with pytest.raises(psycopg.OperationalError, match="remaining connection slots are reserved"):
+            watched.database.connect()
+
+
+def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> None:
+    """Started while the server is full, it shows pg_up 0 and no slots; with its own way in, both."""
+    if own_major() < 16:
+        pytest.skip("needs PostgreSQL 16")
+    everything, before = watched.setup.everything, watched.exporters["postgres"]
+    before.leash.halt()
+    try:
+        with fill(watched.database), ExitStack() as stop:
+            late = watched.postgres_exporter()
+            stop.callback(late.stop)
+            assert value(late, "pg_up") == 0
+            assert value(late, "pg_slots_taken") is None
+            everything.psql(load("monitoring/reserved.sql"))
+            until("it gets in", lambda: value(late, "pg_up") == 1)
+            assert value(late, "pg_slots_taken") >= value(late, "pg_slots_usable")
+    finally:
+        everything.admin.execute("revoke pg_use_reserved_connections from upstream_monitor")
+        before.start(before.port)
+
+
 def test_every_alert_was_made_to_fire() -> None:
     """No rule is left without a proof in this module that provokes what it is about."""
     provoked = re.findall(r"raised\([\w.]+, ((?:\"\w+\"(?:, )?)+)", Path(__file__).read_text(encoding="utf-8"))
@@ -210,7 +267,7 @@ def test_every_alert_was_made_to_fire() -> None:
 
 
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
-    """Each alert is quiet before, fires with its summary and its runbook, and ends: on made-up series, minute by minute."""
+    """Each alert is quiet before, fires with its summary and its runbook, and ends, on made-up series."""
     config, rules_yml, tests = load(CONFIG), load(RULES), load(TESTS)
     monitoring.check(config, rules_yml)
     monitoring.promtool(
@@ -231,7 +288,7 @@ def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
     with pytest.raises(ProblemError, match=r"snippets/monitoring/rules\.yml:\d+: (?s:.*)unexpected"):
         monitoring.check(config, broken)
     lax = dataclasses.replace(good, text=good.text.replace("expr: 0.95", "expr: 1.5"))
-    with pytest.raises(ProblemError, match="(?s)FAILED.*SlotsFull"):
+    with pytest.raises(ProblemError, match=r"(?s)FAILED.*SlotsFull"):
         monitoring.promtool(
             "test", "rules", "tests/rules_test.yml", files={"rules.yml": lax, "tests/rules_test.yml": tests}
         )
@@ -243,7 +300,7 @@ def test_every_alert_leads_to_a_runbook_that_names_it() -> None:
     named = {}
     for path in sorted((ROOT / "docs/runbooks").glob("*.md")):
         for found in ALERT.findall(path.read_text(encoding="utf-8")):
-            named.update({name: path for name in re.findall(r"`(\w+)`", found)})
+            named.update(dict.fromkeys(re.findall(r"`(\w+)`", found), path))
     for name in rules():
         place = f"{snippets.FOLDER}/{RULES}"
         runbook = ROOT / "docs" / (runbook_of(name).rstrip("/") + ".md")

@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from proven import ROOT, evidence, snippets
 from proven.measurements import FOLDER
 from proven.problems import ProblemError
-from tests.proofs.watched import POOL, needs_monitoring, watching
+from tests.proofs.watched import POOL, fill, needs_monitoring, watching
 from tests.stack.monitoring import faster
 from tests.stack.upstream import serving
 from tests.stack.wait import until
@@ -89,12 +89,8 @@ def happen(watched) -> None:
     until("somebody waits", lambda: prometheus.query("max(pgbouncer_pools_client_maxwait_seconds) >= 2"))
     for client in held:
         client.close()
-    with pytest.raises(psycopg.OperationalError):
-        while True:
-            held.append(watched.database.connect(application_name="shell"))
-    until("it is seen full", lambda: prometheus.alerts("SlotsFull"))
-    for connection in held:
-        connection.close()
+    with fill(watched.database, application_name="shell"):
+        until("it is seen full", lambda: prometheus.alerts("SlotsFull"))
     for connect in 3 * (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
         with pytest.raises(psycopg.OperationalError):
             connect(watched.database, password="wrong")
@@ -165,7 +161,7 @@ def charted(panel: dict, drawn: dict[str, list], labels: dict[str, str]) -> dict
 
 
 def test_grafana_s_own_model_knows_every_field(load) -> None:
-    """Read and written again by Grafana's Foundation SDK it is the same; a field that it does not know would be lost."""
+    """Read and written again by Grafana's Foundation SDK it is the same; a field unknown to that would be lost."""
     register_default_plugins()
     snippet = load(DASHBOARD)
     ours = json.loads(snippet.text)
