@@ -8,6 +8,8 @@ PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadfil
 BIN = .venv/bin
 # Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
 PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true
+# On the reviewed list of what a job may leave out: not every distribution has them all.
+MONITORING = $(BIN)/python -m tests.stack.monitoring || true
 CHROMIUM = $(BIN)/python -m tests.site.chromium || test "$$CI" != true
 
 export NO_MKDOCS_2_WARNING = 1
@@ -25,6 +27,7 @@ serve: ## show the site at http://127.0.0.1:8000, and again after every edit; ne
 
 test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
 	@$(PGBOUNCER)
+	@$(MONITORING)
 	@$(CHROMIUM)
 	$(BIN)/pytest $(PARALLEL)
 
@@ -34,6 +37,7 @@ prove: environment ## run the proofs of one snippet, page or proof: make prove O
 
 record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	@$(PGBOUNCER)
+	@$(MONITORING)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
 

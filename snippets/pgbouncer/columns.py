@@ -392,6 +392,60 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
 }
 
 
+# What pgbouncer_exporter calls it, from version 0.12 on.
+POOL = "pgbouncer_pools_"
+TOTAL = "pgbouncer_stats_totals_"
+METRICS: dict[str, dict[str, str]] = {
+    "pools": {
+        "cl_active": POOL + "client_active_connections",
+        "cl_waiting": POOL + "client_waiting_connections",
+        "cl_active_cancel_req": POOL + "client_active_cancel_connections",
+        "cl_waiting_cancel_req": POOL + "client_waiting_cancel_connections",
+        "sv_active": POOL + "server_active_connections",
+        "sv_active_cancel": POOL + "server_active_cancel_connections",
+        "sv_being_canceled": POOL + "server_being_canceled_connections",
+        "sv_idle": POOL + "server_idle_connections",
+        "sv_used": POOL + "server_used_connections",
+        "sv_tested": POOL + "server_testing_connections",
+        "sv_login": POOL + "server_login_connections",
+        "maxwait": POOL + "client_maxwait_seconds",
+    },
+    "stats": {
+        "total_server_assignment_count": TOTAL + "server_assignments_total",
+        "total_xact_count": TOTAL + "sql_transactions_pooled_total",
+        "total_query_count": TOTAL + "queries_pooled_total",
+        "total_received": TOTAL + "received_bytes_total",
+        "total_sent": TOTAL + "sent_bytes_total",
+        "total_xact_time": TOTAL + "server_in_transaction_seconds_total",
+        "total_query_time": TOTAL + "queries_duration_seconds_total",
+        "total_wait_time": TOTAL + "client_wait_seconds_total",
+        "total_client_parse_count": TOTAL + "client_parses_total",
+        "total_server_parse_count": TOTAL + "server_parses_total",
+        "total_bind_count": TOTAL + "binds_total",
+    },
+    "databases": {
+        "pool_size": "pgbouncer_databases_pool_size",
+        "max_connections": "pgbouncer_databases_max_connections",
+        "current_connections": "pgbouncer_databases_current_connections",
+        "paused": "pgbouncer_databases_paused",
+        "disabled": "pgbouncer_databases_disabled",
+    },
+    "lists": {
+        "databases": "pgbouncer_databases",
+        "users": "pgbouncer_users",
+        "pools": "pgbouncer_pools",
+        "free_clients": "pgbouncer_free_clients",
+        "used_clients": "pgbouncer_used_clients",
+        "login_clients": "pgbouncer_login_clients",
+        "free_servers": "pgbouncer_free_servers",
+        "used_servers": "pgbouncer_used_servers",
+        "dns_names": "pgbouncer_cached_dns_names",
+        "dns_zones": "pgbouncer_cached_dns_zones",
+        "dns_queries": "pgbouncer_in_flight_dns_queries",
+    },
+}
+
+
 def version(text: str) -> list[int]:
     """Return a version as numbers, which sort as versions do."""
     return [int(part) for part in text.split(".")]
@@ -409,6 +463,22 @@ def columns(view: str) -> list[dict[str, str]]:
             {
                 "Column": f"`{name}`{note}",
                 "Meaning": meaning,
+                "Bad": bad,
+                "What to do": action,
+            }
+        )
+    return rows
+
+
+def exported(view: str) -> list[dict[str, str]]:
+    """Return a row for each column of a view that the exporter exports."""
+    rows = []
+    for name, metric in METRICS[view].items():
+        bad, action = (*MEANINGS[view][name][1:], "", "")[:2]
+        rows.append(
+            {
+                "Column": f"`{name}`",
+                "Metric": f"`{metric}`",
                 "Bad": bad,
                 "What to do": action,
             }

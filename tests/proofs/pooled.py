@@ -68,6 +68,7 @@ class Setup:
     """A reader's PostgreSQL, and what a reader starts in front of it."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self.server = cluster.server
         self.roles = {name: Named(name, secrets.token_hex(16)) for name in PASSWORDS.values()}
         self.everything = Existing(self.server, "postgres", self.roles["upstream"])
@@ -112,17 +113,18 @@ class Setup:
 
 
 @contextmanager
-def reader(cluster: Callable[..., Cluster], name: str) -> Iterator[Setup]:
-    """Set up a server of its own, called `name`, for as long as the block lasts."""
+def reader(cluster: Callable[..., Cluster], name: str, **settings: object) -> Iterator[Setup]:
+    """Set up a server of its own, called `name`, for as long as the block lasts; `settings` are PostgreSQL's."""
     known = note_pgbouncer()
     if tuple(map(int, known.split("."))) < pgbouncer.OLDEST:
         pytest.skip("needs PgBouncer 1.21")
-    started = cluster(cluster_name=name)
+    started = cluster(cluster_name=name, **settings)
     made = Setup(started)
     try:
         yield made
     finally:
         made.database.leave()
+        made.everything.leave()
         started.stop()
 
 

@@ -1,0 +1,220 @@
+"""Proves docs/how-to/dashboard.md: the real Prometheus evaluates every expression on what the real exporters show."""
+
+import json
+import math
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from proven import ROOT, evidence, snippets
+from proven.measurements import FOLDER
+from proven.problems import ProblemError
+from tests.proofs.watched import POOL, fill, needs_monitoring, watching
+from tests.stack.monitoring import faster
+from tests.stack.upstream import serving
+from tests.stack.wait import until
+
+DASHBOARD = "monitoring/grafana/dashboard.json"
+RECORDED = ROOT / FOLDER / "dashboard.json"
+ACROSS = 24  # columns of Grafana's grid
+# What of each panel is drawn: a key, and the names of its series, of which a chart has three.
+DRAWN = {
+    "slots": "Slots taken",
+    "wait": "Longest wait for a server connection",
+    "clients": "Clients at PgBouncer",
+    "servers": "Server connections at work",
+    "silent": "Oldest silent transaction",
+    "sessions": "New sessions",
+    "logins": "Failed logins",
+    "django": "Django: connections opened and reused",
+}
+
+
+def panels() -> list[dict]:
+    """Return the panels of the dashboard."""
+    return json.loads(snippets.read(DASHBOARD).text)["panels"]
+
+
+@pytest.fixture(scope="module")
+def incident(cluster, project, tmp_path_factory):
+    """All of it, with Django behind PgBouncer, and everything that the panels show has happened."""
+    counts = str(tmp_path_factory.mktemp("counts") / "metrics")
+
+    @contextmanager
+    def serve(pooled, setup):
+        migrate = ("manage.py", "migrate", "--verbosity=0")
+        status, said = project.run(*migrate, database_url=setup.as_owner.url)
+        assert status == 0, said
+        metered = {"DJANGO_SETTINGS_MODULE": "settings.metered", "PROMETHEUS_MULTIPROC_DIR": counts}
+        with serving(project, pooled, GUNICORN_WORKERS="1", GUNICORN_THREADS="4", **metered) as gunicorn:
+            yield gunicorn
+
+    with watching(cluster, "how-to-dashboard", serve) as watched:
+        prometheus = watched.prometheus
+        until("all four are scraped", lambda: len(prometheus.query("up == 1")) == 4)
+        begun = prometheus.now()
+        with ThreadPoolExecutor(max_workers=1) as visitors:
+            stopped: list[bool] = []
+            visits = visitors.submit(visit, watched.gunicorn, stopped)
+            try:
+                happen(watched)
+            finally:
+                stopped.append(True)
+            visits.result()
+        watched.begun = begun
+        yield watched
+
+
+def visit(gunicorn, stopped: list[bool]) -> None:
+    """Ask for pages, one after another, until told to stop."""
+    while not stopped:
+        gunicorn.request("/orders/")
+
+
+def happen(watched) -> None:
+    """A pool that forgotten transactions fill, a server that fills up, short sessions, and wrong passwords."""
+    prometheus = watched.prometheus
+    until("rates are known", lambda: prometheus.query(faster("rate(django_connections_reused_total[1m]) > 0")))
+    held = [
+        watched.pgbouncer.connect(watched.database, application_name="worker", autocommit=False) for _ in range(POOL)
+    ]
+    for client in held:
+        client.execute("select 1")
+    until("somebody waits", lambda: prometheus.query("max(pgbouncer_pools_client_maxwait_seconds) >= 2"))
+    for client in held:
+        client.close()
+    with fill(watched.database, application_name="shell"):
+        until("it is seen full", lambda: prometheus.alerts("SlotsFull"))
+    for connect in 3 * (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
+        with pytest.raises(psycopg.OperationalError):
+            connect(watched.database, password="wrong")
+    until("the failures are seen", lambda: prometheus.query("client_login_failures_total >= 6"))
+    until(
+        "the rush of sessions is over",
+        lambda: not prometheus.query("sum(rate(pg_stat_database_sessions_total[2s])) > 9"),
+    )
+
+
+@pytest.fixture(autouse=True)
+def noted(request) -> None:
+    """Tell the ledger what the proof ran on."""
+    needs_monitoring()
+    if "incident" in request.fixturenames:
+        request.getfixturevalue("incident").note()
+
+
+def at(text: str) -> int:
+    """Return the snippet's line that holds a text."""
+    lines = (ROOT / snippets.FOLDER / DASHBOARD).read_text(encoding="utf-8").splitlines()
+    return next((n for n, line in enumerate(lines, start=1) if text in line), 1)
+
+
+def here(expression: str) -> str:
+    """Return an expression with what Grafana puts for its variables, in the time of the proofs.
+
+    $__rate_interval is four scrapes here, from Grafana's documentation of its Prometheus data source.
+    """
+    return faster(expression.replace("$__rate_interval", "1m"))
+
+
+def test_every_expression_has_data_from_the_real_exporters(incident, load, request) -> None:
+    """A query for a metric that nobody exports, or with a label that it has not, gives nothing and fails here."""
+    snippet = load(DASHBOARD)
+    seconds = incident.prometheus.now() - incident.begun
+    recorded = {"labels": {}}
+    for panel in json.loads(snippet.text)["panels"]:
+        drawn = {}
+        for target in panel["targets"]:
+            series = incident.prometheus.history(here(target["expr"]), seconds, 0.25)
+            if not any(math.isfinite(float(value)) for one in series for _, value in one["values"]):
+                message = f"{panel['title']}: {target['expr']} has no data"
+                raise ProblemError(snippet.place, at(json.dumps(target["expr"])), message)
+            for one in series:
+                name = re.sub(
+                    r"\{\{(\w+)\}\}", lambda found, one=one: one["metric"].get(found[1], ""), target["legendFormat"]
+                )
+                drawn[name] = [[round(float(t) - incident.begun, 2), round(float(v), 3)] for t, v in one["values"]]
+        recorded |= charted(panel, drawn, recorded["labels"])
+    evidence.ran(snippet, "checked")
+    if request.config.getoption("record"):
+        RECORDED.parent.mkdir(exist_ok=True)
+        RECORDED.write_text(json.dumps(recorded, indent=1).replace("\n   ", " ") + "\n", encoding="utf-8")
+
+
+def charted(panel: dict, drawn: dict[str, list], labels: dict[str, str]) -> dict:
+    """Return what a page draws of a panel: of its series those that say something, with their names in `labels`."""
+    key = next((key for key, title in DRAWN.items() if title == panel["title"]), None)
+    if key is None:
+        return {}
+    found = {}
+    kept = [name for name in drawn if name not in ("pgbouncer", "postgres")][:3]
+    for number, name in enumerate(kept):
+        labels[f"{key}-{number}"] = name or "no name"
+        found[f"{key}-{number}"] = {"drawn": "line", "points": [p for p in drawn[name] if math.isfinite(p[1])]}
+    return {key: found}
+
+
+def test_grafana_s_own_model_knows_every_field(load) -> None:
+    """Read and written again by Grafana's Foundation SDK it is the same; a field unknown to that would be lost."""
+    register_default_plugins()
+    snippet = load(DASHBOARD)
+    ours = json.loads(snippet.text)
+    theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
+    for path, text in lost(json.loads(snippet.text), theirs):
+        raise ProblemError(snippet.place, at(f'"{text}"'), f"Grafana knows no {path}")
+    evidence.ran(snippet, "checked")
+
+
+def lost(ours, theirs, path: str = "the dashboard"):
+    """Find what is in ours and not, or not the same, in theirs: its path and its name."""
+    if isinstance(ours, dict):
+        for key, value in ours.items():
+            if not isinstance(theirs, dict) or key not in theirs:
+                yield f"{path}.{key}", key
+            else:
+                yield from lost(value, theirs[key], f"{path}.{key}")
+    elif isinstance(ours, list):
+        if not isinstance(theirs, list) or len(ours) != len(theirs):
+            yield path, path.rpartition(".")[2]
+            return
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from lost(one, other, f"{path}[{number}]")
+    elif ours != theirs:
+        yield f"{path} {ours!r}", path.rpartition(".")[2]
+
+
+def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
+    """A title, a description and a unit, a data source that the reader chooses, and a place that no other panel has."""
+    snippet = load(DASHBOARD)
+    board = json.loads(snippet.text)
+    (chosen,) = [variable["name"] for variable in board["templating"]["list"] if variable["type"] == "datasource"]
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        where = panel["title"]
+        assert panel["description"].endswith("."), where
+        assert panel["fieldConfig"]["defaults"]["unit"], where
+        for asks in (panel, *panel["targets"]):
+            assert asks["datasource"] == {"type": "prometheus", "uid": f"${{{chosen}}}"}, where
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(refs) == len({*refs}), where
+        for target in panel["targets"]:
+            windows = re.findall(r"\[([^]]+)\]", target["expr"])
+            assert {*windows} <= {"$__rate_interval"}, f"{where}: a window of its own"
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < ACROSS, where
+        assert not cells & taken, f"{where} lies over another panel"
+        taken |= cells
+    numbers = [panel["id"] for panel in board["panels"]]
+    assert len(numbers) == len({*numbers})
+    evidence.ran(snippet, "checked")

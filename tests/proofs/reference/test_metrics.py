@@ -1,0 +1,155 @@
+"""Proves docs/reference/metrics.md: every metric that is named anywhere is in a real scrape of the real exporters."""
+
+import json
+import pprint
+import re
+
+import pytest
+
+from proven import ROOT, guide, snippets
+from proven.problems import Problem, ProblemError, nearest
+from tests.proofs.watched import RULES, watching
+from tests.stack import monitoring
+from tests.stack.scripts import execute
+
+METRICS = "monitoring/metrics.py"
+COLUMNS = "pgbouncer/columns.py"
+DASHBOARD = "monitoring/grafana/dashboard.json"
+RECORDED = re.compile(r"^RECORDED: .*?^(?=# endregion: recorded)", re.MULTILINE | re.DOTALL)
+# What every program in Go shows of itself, and PostgreSQL's three hundred settings but for the few that matter here.
+OWN = re.compile(
+    r"go_|process_|promhttp_|mtail_|.*_build_info$|pg_settings_(?!(?:max|superuser_reserved|reserved)_connections)"
+)
+SETTINGS = ROOT / "tests/lint/pgbouncer.json"
+SECONDS = 1_000_000  # columns of times are in microseconds
+NAME = re.compile(r"(?<![\w.$/])((?:pg|pgbouncer|django|client_login|server_login)_\w+)(?![\w*]|\.\w)")
+
+
+@pytest.fixture(scope="module")
+def watched(cluster):
+    """The exporters, and a client in a transaction."""
+    with watching(cluster, "reference-metrics") as made, made.pgbouncer.connect(made.database) as client:
+        client.execute("begin")
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def noted(watched) -> None:
+    """Tell the ledger what the proof ran on."""
+    watched.note()
+
+
+def scraped(watched) -> dict[str, str]:
+    """Return the names that each exporter shows, less those about itself."""
+    found = {}
+    for exporter in watched.exporters.values():
+        names = sorted({name for name, _, _ in exporter.metrics() if not OWN.match(name)})
+        short = ".".join(monitoring.version(exporter.name).split(".")[:2])
+        found[f"{exporter.name} {short}"] = " ".join(names)
+    return found
+
+
+def test_every_metric_of_the_exporters_is_recorded_and_no_other(watched, load, request) -> None:
+    """Where one appears or disappears, this fails and names it."""
+    snippet = load(METRICS)
+    names = execute(snippet)
+    now = scraped(watched)
+    if request.config.getoption("record") and not now.items() <= names["RECORDED"].items():
+        file = ROOT / snippets.FOLDER / METRICS
+        file.write_text(RECORDED.sub(lambda _: text_of(names["RECORDED"] | now), file.read_text()))
+        names = execute(load(METRICS))
+    for program, listed in now.items():
+        recorded = names["RECORDED"].get(program, "").split()
+        for name in sorted({*listed.split()} ^ {*recorded}):
+            there = "is there" if name in listed.split() else "is gone"
+            message = f"{name} {there} in {program}{nearest(name, recorded)}: make record ONLY={snippet.place}"
+            raise ProblemError(snippet.place, 1, message)
+
+
+def text_of(recorded: dict[str, str]) -> str:
+    """Return the recorded names as the snippet has them."""
+    text = "RECORDED: dict[str, str] = {\n"
+    for program, names in sorted(recorded.items()):
+        lines = pprint.pformat(names, width=64).strip("()").replace("'", '"').splitlines()
+        inner = "(\n" + "".join(f"        {line.strip()}\n" for line in lines) + "    )"
+        text += f'    "{program}": {inner if len(lines) > 1 else lines[0]},\n'
+    return text + "}\n"
+
+
+def test_each_metric_has_the_value_of_its_column(watched, load) -> None:
+    """One by one, for the pool of a client in a transaction; and pgbouncer_exporter has no other."""
+    names = execute(load(COLUMNS))["METRICS"]
+    pgbouncer = watched.exporters["pgbouncer"]
+    where = {
+        "pools": {"user": "upstream", "database": "upstream"},
+        "stats": {"database": "upstream"},
+        "databases": {"name": "upstream"},
+    }
+
+    watched.pgbouncer.show("pools")  # so that the console is one of the clients, from here on
+
+    def differ() -> list[str]:
+        values = {(name, frozenset(labels.items())): value for name, labels, value in pgbouncer.metrics()}
+        wrong = []
+        for view, of_view in names.items():
+            rows = watched.pgbouncer.show(view)
+            if view == "lists":
+                row, wanted = {r["list"]: r["items"] for r in rows}, set()
+                row["used_clients"] += 1  # the exporter itself, while it looks
+                row["free_clients"] -= 1
+            else:
+                wanted = set(where[view].items())
+                (row,) = [r for r in rows if where[view].items() <= r.items()]
+            for column, metric in of_view.items():
+                (shown, *_) = [v for (name, labels), v in values.items() if name == metric and wanted <= labels] or [
+                    None
+                ]
+                scale = SECONDS if metric.endswith("_seconds_total") else 1
+                if shown is None or abs(shown * scale - float(row[column])) > 0.5:
+                    wrong.append(f"{view}.{column} is {row[column]}, {metric} is {shown}")
+        return wrong
+
+    wrong = differ()
+    assert not wrong, "; ".join(wrong)
+    known = {metric for of_view in names.values() for metric in of_view.values()}
+    others = {name for name, _, _ in pgbouncer.metrics() if not OWN.match(name)} - known
+    # About itself, about settings, and clients by application, which SHOW CLIENTS has in rows.
+    assert others == {
+        "pgbouncer_up",
+        "pgbouncer_version_info",
+        "pgbouncer_client_connections",
+        "pgbouncer_config_max_client_connections",
+        "pgbouncer_config_max_user_connections",
+    }
+
+
+def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
+    """In the rules, the dashboard and on pages: a name is in a scrape, or it is one of PostgreSQL's or PgBouncer's."""
+    names = execute(load(METRICS))
+    exported = {name for listed in names["RECORDED"].values() for name in listed.split()}
+    metered = re.findall(r"^    (django_\w+)  ", snippets.read("upstream/metered/base.py").text, re.MULTILINE)
+    limits = re.findall(r"record: (\S+)", snippets.read(RULES).text)
+    known = {*exported, *metered, *limits, "up"}
+    for program, meanings in names["MEANINGS"].items():
+        for name in meanings:
+            assert name in known, f"{METRICS}: no {program} shows {name}{nearest(name, known)}"
+    assert {*names["ELSEWHERE"]} <= known
+    used = {name for path in (RULES, DASHBOARD) for name in NAME.findall(snippets.read(path).text)}
+    explained = {name for meanings in names["MEANINGS"].values() for name in meanings}
+    assert used <= explained, f"{METRICS} does not say what {', '.join(sorted(used - explained))} tells"
+    query = """
+        select relname from pg_class union select proname from pg_proc union select rolname from pg_roles
+        union select name from pg_settings union select attname from pg_attribute union select typname from pg_type
+    """
+    known |= json.loads(SETTINGS.read_text())["settings"].keys()
+    known |= {name for (name,) in watched.setup.everything.admin.execute(query)}
+    problems = []
+    for page in guide.read().pages:
+        for number, line in enumerate(page.text.splitlines(), start=1):
+            code = " ".join(re.findall(r"`([^`]+)`", line))
+            problems += [
+                Problem(page.path, number, f"{n} is no metric{nearest(n, known)}")
+                for n in NAME.findall(code)
+                if n not in known
+            ]
+    assert not problems, "\n".join(map(str, problems))
