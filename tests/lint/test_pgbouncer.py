@@ -32,6 +32,7 @@ ENTRIES = {
     | {"client_idle_timeout", "idle_transaction_timeout", "max_user_client_connections", "max_user_connections"}
     | {"query_timeout", "transaction_timeout"},
 }
+EMPTY = ("unix_socket_dir",)  # no value is one: no socket
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 FRACTIONS = ("_delay", "_lifetime", "_period", "_retry", "_timeout", "_ttl")  # seconds, of which there may be parts
 LARGEST = 2**31 - 1
@@ -61,11 +62,11 @@ def problems(path: str, text: str) -> list[Problem]:
                 hint = nearest(section, {"pgbouncer", *ENTRIES})
                 found.append(Problem(path, number, f"no section is called [{section}]{hint}"))
             continue
-        setting = re.fullmatch(r"([\w*]+) = (.*)", line)
+        setting = re.fullmatch(r"([\w*]+) =(?: (.*))?", line)
         if setting is None:
             found.append(Problem(path, number, "not a setting: write name = value, and comments on lines of their own"))
             continue
-        name, value = setting[1], setting[2]
+        name, value = setting[1], setting[2] or ""
         if (section, name) in seen:
             found.append(Problem(path, number, f"{name} has a value already, which this one would replace"))
         seen.add((section, name))
@@ -83,7 +84,7 @@ def setting_of(name: str, value: str) -> list[str]:
         return [f"{name} is one of {', '.join(words)}"]
     default = SETTINGS[name]
     if default is None or not NUMBER.fullmatch(default) or name == "unix_socket_mode":
-        return [] if value else [f"{name} has no value"]
+        return [] if value or name in EMPTY else [f"{name} has no value"]
     return number(name, value)
 
 

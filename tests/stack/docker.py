@@ -7,6 +7,7 @@ import secrets
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from proven import catalogue, evidence, guide
 from proven.problems import ProblemError
@@ -89,16 +90,16 @@ class Lab:
         """Run docker compose in the project's folder. Raises RuntimeError where it fails."""
         return docker("compose", "--project-directory", str(self.folder), *arguments, **self.environment)
 
-    def inspect(self, service: str) -> dict:
-        """Return what the engine knows of a service's container, also of one that has ended."""
-        (found,) = json.loads(docker("inspect", *self.compose("ps", "--all", "--quiet", service).split()))
-        return found
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Return what the engine knows of each service's container, also of one that has ended."""
+        found = json.loads(docker("inspect", *self.compose("ps", "--all", "--quiet").split()))
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
 
     def check(self, service: str) -> int:
         """Run a service's health check once, and return its exit status."""
-        command = self.inspect(service)["Config"]["Healthcheck"]["Test"][1:]
+        container = self.containers()[service]
         try:
-            self.compose("exec", "-T", service, *command)
+            docker("exec", container["Id"], *container["Config"]["Healthcheck"]["Test"][1:])
         except RuntimeError:
             return 1
         return 0

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proven import evidence
+from proven import ROOT, evidence
 from proven.snippets import FOLDER, Snippet, read
 from tests.lint import compose
 from tests.lint.findings import refuse
@@ -39,10 +38,13 @@ PROJECT = (
 CROWD = 120
 POOL_SIZE = 20
 REQUESTS = 8  # at a time, as many as Gunicorn has threads
-FOLDERS = Path(FOLDER)
 # What differs each time in what docker compose prints.
 UP = [(r"Up .* \(healthy\)", "Up N seconds (healthy)")]
-THROUGH = [(r"\d+(\.\d+){3}", "ADDRESS"), (r'"(process|thread|backend)": \d+', r'"\1": N'), (r"backend \d+", "backend N")]
+THROUGH = [
+    (r"\d+(\.\d+){3}", "ADDRESS"),
+    (r'"(process|thread|backend)": \d+', r'"\1": N'),
+    (r"backend \d+", "backend N"),
+]
 COUNTS = [(r"^ *\d+ ×", "N ×")]
 POOL = [(r"\|\d+", "|N")]
 
@@ -79,8 +81,7 @@ def walked(lab: Lab) -> Walk:
         return walk.said[case or name]
 
     run("up")
-    walk.seen["health"] = {name: health(lab, name) for name in ("postgres", "pgbouncer", "web")}
-    walk.seen["containers"] = {name: lab.inspect(name) for name in ("postgres", "pgbouncer", "web", "migrate")}
+    walk.seen["containers"] = lab.containers()
     walk.seen["migrate"] = lab.compose("logs", "--no-log-prefix", "migrate")
     walk.seen["methods"] = superuser(lab, "select distinct auth_method from pg_hba_file_rules")
     walk.seen["passwords"] = superuser(lab, "select distinct left(rolpassword, 14) from pg_authid").split()
@@ -92,7 +93,7 @@ def walked(lab: Lab) -> Walk:
     run("through")
     run("pools")
     walk.seen["config"] = run("console", "show config")
-    crowded(lab, run, walk)
+    crowded(run)
     frozen(lab, walk)
     rolled(lab, run, walk)
     run("down")
@@ -101,7 +102,7 @@ def walked(lab: Lab) -> Walk:
     return walk
 
 
-def crowded(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
+def crowded(run: Callable[..., str]) -> None:
     """Send the crowd past PgBouncer and through it, with a look at the pool meanwhile."""
     run("crowd", "DATABASE_DIRECT_URL", case="past")
     with ThreadPoolExecutor(1) as aside:
@@ -148,9 +149,9 @@ def rolled(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
             thread.join()
     walk.seen["rolled"] = run("console", "show config", case="rolled")
     # Whoever brings it up again finds what is there, and nothing to replace.
-    before = lab.inspect("pgbouncer")["Id"]
+    before = lab.containers()["pgbouncer"]["Id"]
     run("up", case="again")
-    walk.seen["same"] = lab.inspect("pgbouncer")["Id"] == before
+    walk.seen["same"] = lab.containers()["pgbouncer"]["Id"] == before
 
 
 def get(lab: Lab, path: str) -> int | str:
@@ -184,11 +185,6 @@ def versions(lab: Lab) -> dict[str, str]:
     }
 
 
-def health(lab: Lab, service: str) -> str:
-    """Return what the engine says of a service's health."""
-    return lab.inspect(service)["State"]["Health"]["Status"]
-
-
 def column(pools: str, name: str, user: str = "upstream") -> int:
     """Return a number from what pools.sh prints of the application's pool."""
     head, *rows = [line.split("|") for line in pools.splitlines()]
@@ -206,12 +202,12 @@ def heard(crowd: str) -> dict[str, int]:
 
 
 @pytest.fixture
-def lab(walk, load) -> Iterator[Walk]:
+def lab(walk, load) -> Walk:
     """What the walk saw, for a proof that looks at the whole project."""
     for path in PROJECT:
         evidence.ran(load(path), "ran" if path.endswith((".sh", ".sql")) else "started")
     evidence.on(**walk.seen["versions"])
-    yield walk
+    return walk
 
 
 def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
@@ -228,7 +224,7 @@ def test_the_files_of_the_project_agree_with_each_other(load) -> None:
     """Each host, port, user, database, secret and limit that one file names is what another one defines."""
     for path in PROJECT:
         evidence.ran(load(path), "checked")
-    refuse(compose.problems(FOLDERS))
+    refuse(compose.problems(ROOT / FOLDER / "upstream" / "compose.yaml", ROOT))
 
 
 # ---- bring it up -----------------------------------------------------------------------------------------------
@@ -236,7 +232,9 @@ def test_the_files_of_the_project_agree_with_each_other(load) -> None:
 
 def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
     """`docker compose up --wait` comes back when PostgreSQL, PgBouncer and the application are healthy."""
-    assert lab.seen["health"] == {"postgres": "healthy", "pgbouncer": "healthy", "web": "healthy"}
+    states = {name: container["State"] for name, container in lab.seen["containers"].items()}
+    healthy = {name for name, state in states.items() if state.get("Health", {}).get("Status") == "healthy"}
+    assert healthy == {"postgres", "pgbouncer", "web"}
     assert (lab.seen["live"], lab.seen["ready"]) == (200, 200)
     ran(load, "upstream/compose/secrets.sh")
     transcript(ran(load, "upstream/compose/up.sh"), lab.said["up"], UP)
