@@ -1,5 +1,6 @@
 """Files of the Compose project that contradict each other are refused, with the line and the reason."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from tests.lint import compose
 # What is changed: the file, a text in it, what stands there instead; then what is said, at that line of that file.
 COMPOSE = "upstream/compose.yaml"
 INI = "pgbouncer/container.ini"
+# The images at whatever version they are.
+POSTGRES, PYTHON = (
+    re.findall(rf"{name}:\S+", (ROOT / snippets.FOLDER / file).read_text())[0]
+    for name, file in (("postgres", COMPOSE), ("python", "upstream/Dockerfile"))
+)
 MUTATIONS = {
     "a wrong port in a URL": (
         COMPOSE,
@@ -82,18 +88,18 @@ MUTATIONS = {
         "is given no /etc/userlist",
     ),
     "a password in a URL": (COMPOSE, "//upstream@pgb", "//upstream:secret@pgb", "no place for a password"),
-    "latest": (COMPOSE, "postgres:18.6", "postgres:latest", "postgres:latest: name an exact version"),
-    "no tag": (COMPOSE, "postgres:18.6", "postgres", "postgres: name an exact version"),
+    "latest": (COMPOSE, POSTGRES, "postgres:latest", "postgres:latest: name an exact version"),
+    "no tag": (COMPOSE, POSTGRES, "postgres", "postgres: name an exact version"),
     "latest in a Dockerfile": (
         "upstream/Dockerfile",
-        "python:3.13.15-slim-trixie",
+        PYTHON,
         "python:latest",
         "python:latest: name an exact version",
     ),
     "an image of somebody's": (
         COMPOSE,
-        "postgres:18.6",
-        "someone/postgres:18.6",
+        POSTGRES,
+        f"someone/{POSTGRES}",
         "someone/postgres: not an official image",
     ),
     "no health check to wait for": (

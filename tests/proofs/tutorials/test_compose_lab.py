@@ -227,6 +227,34 @@ def test_the_files_of_the_project_agree_with_each_other(load) -> None:
     refuse(compose.problems(ROOT / FOLDER / "upstream" / "compose.yaml", ROOT))
 
 
+def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -> None:
+    """Where [pgbouncer] begins, PgBouncer sets every default: what an earlier section of this name said is lost."""
+    bouncer = pooler(database)
+    sizes = []
+    for again in ("", "[pgbouncer]\n"):
+        text = f"[pgbouncer]\ndefault_pool_size = 3\n{again}%include {bouncer.leash.folder}/settings.ini\n"
+        bouncer.leash.write("pgbouncer.ini", text)
+        bouncer.reload()
+        sizes.append({row["key"]: row["value"] for row in bouncer.show("config")}["default_pool_size"])
+    assert sizes == ["3", "20"]
+
+
+def test_a_password_may_be_in_a_file(project, tmp_path) -> None:
+    """Of either address, and the secret key as well: each has a variable of its own that names the file."""
+    names = ("DJANGO_SECRET_KEY", "DATABASE_PASSWORD", "DATABASE_DIRECT_PASSWORD")
+    for name in names:
+        (tmp_path / name).write_text(f"{name} in a file\n")
+    files = {f"{name}_FILE": str(tmp_path / name) for name in names}
+    code = """
+from django.conf import settings
+print(settings.SECRET_KEY.strip(), *(each["PASSWORD"] for each in settings.DATABASES.values()), sep="|")
+"""
+    url = "postgresql://upstream@127.0.0.1:6432/upstream"
+    urls = {"DATABASE_DIRECT_URL": url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    said = project.run("-c", code, database_url=url, **urls, **files)
+    assert said == (0, "|".join(f"{name} in a file" for name in names) + "\n")
+
+
 # ---- bring it up -----------------------------------------------------------------------------------------------
 
 
