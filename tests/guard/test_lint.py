@@ -34,7 +34,19 @@ REFUSED = {
     "yamllint": ("a.yml", "a: 1\na: 2\n", 2, 'duplication of key "a"'),
     "actionlint": (".github/workflows/a.yml", WORKFLOW, 8, "potentially untrusted"),
     "zizmor": (".github/workflows/a.yml", WORKFLOW, 7, "unpinned action reference"),
-    "check-jsonschema": (".github/dependabot.yml", "version: 2\nupdates: none\n", 1, "'none' is not of type 'array'"),
+    "check-jsonschema --builtin-schema=vendor.compose-spec": (
+        "compose.yaml",
+        "services:\n  web:\n    helthcheck: {}\n",
+        1,
+        "'helthcheck'",
+    ),
+    "hadolint": ("Dockerfile", "FROM debian:13.2-slim\n\nRUN cd /srv\n", 3, "DL3003"),
+    "check-jsonschema --builtin-schema=vendor.dependabot": (
+        ".github/dependabot.yml",
+        "version: 2\nupdates: none\n",
+        1,
+        "'none' is not of type 'array'",
+    ),
     "typos": ("a.md", "# Title\n\nTo recieve is to be told.\n", 3, "`recieve` should be `receive`"),
 }
 DEAD_ANCHORS = "# Title\n\n[there](b.md#there) and [nowhere](b.md#nowhere)\n\n[nor here](#nowhere)\n"

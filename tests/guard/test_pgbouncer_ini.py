@@ -43,6 +43,7 @@ def test_what_is_right_is_accepted() -> None:
 ; a comment
 %include other.ini
 query_wait_timeout = 1.5
+unix_socket_dir =
 [databases]
 * = host=10.0.0.1 connect_query='select 1'
 [users]

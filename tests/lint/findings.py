@@ -11,7 +11,7 @@ from proven.problems import Problem, report
 
 # The ways in which tools name a place: as compilers do, as GitHub Actions reads it, and within a file by its keys.
 PLACES = (
-    re.compile(r"^(?:ERROR )?(?P<path>[^\s:]+):(?P<line>\d+)(?::[\d-]+)*:? *(?P<message>.+)$"),
+    re.compile(r"^(?:ERROR |hadolint:)?(?P<path>[^\s:]+):(?P<line>\d+)(?::[\d-]+)*:? *(?P<message>.+)$"),
     re.compile(r"^::(?:error|warning|notice) .*?file=(?P<path>[^,:]+),line=(?P<line>\d+).*?::(?P<message>.+)$"),
     re.compile(r"^ *(?P<path>[^\s:]+)::(?P<message>\$.+)$"),
 )

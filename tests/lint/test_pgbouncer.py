@@ -67,7 +67,7 @@ def problems(path: str, text: str) -> list[Problem]:
         if setting is None:
             found.append(Problem(path, number, "not a setting: write name = value, and comments on lines of their own"))
             continue
-        name, value = setting[1], setting[2]
+        name, value = setting[1], setting[2] or ""
         if (section, name) in seen:
             found.append(Problem(path, number, f"{name} has a value already, which this one would replace"))
         seen.add((section, name))

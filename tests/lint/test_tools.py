@@ -33,6 +33,8 @@ TOOLS = {
     "yamllint --strict --format=parsable": partial(files.matching, "*.yml", "*.yaml"),
     "actionlint -oneline": WORKFLOWS,
     "check-jsonschema --builtin-schema=vendor.dependabot": partial(files.matching, ".github/dependabot.yml"),
+    "check-jsonschema --builtin-schema=vendor.compose-spec": partial(files.matching, "snippets/*compose.yaml"),
+    "hadolint --format=gnu": partial(files.matching, "snippets/*Dockerfile"),
     "zizmor --offline --no-progress --format=github": partial(files.matching, ".github/*.yml"),
     # Left out: what a machine writes for a machine, and mistakes made on purpose.
     "typos --format=brief": partial(

@@ -144,7 +144,7 @@ def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
 
 def settings_of(text: str) -> dict[str, str]:
     """Return what lines of an ini say, as PgBouncer reads them: name = value."""
-    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
+    return dict(re.findall(r"^(\w+)[^\S\n]*=[^\S\n]*(.*?)[^\S\n]*$", text, re.MULTILINE))
 
 
 def section(snippet: Snippet, name: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ handover.py    one address for several servers, which may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
 timeline.py    who holds a server connection when, traced and drawn
 matrix.py      the proofs of the version matrix, on every stack that can be had
+docker.py      the example project in containers, where a Docker engine answers
 upstream.py    the example project: exported, migrated, served by Gunicorn
 warm.py        a keeper that starts Python programs faster
 scripts.py     snippets that are Python scripts

@@ -1,6 +1,7 @@
 """Settings that every environment shares.
 
-What differs comes from the environment, or from .env beside manage.py.
+What differs comes from the environment, or from .env beside manage.py. A secret
+may be in a file instead, which DJANGO_SECRET_KEY_FILE names.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ import environ
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = environ.FileAwareEnv()
 env.read_env(BASE_DIR / ".env")
 
 SECRET_KEY = env.str("DJANGO_SECRET_KEY")

@@ -1,6 +1,7 @@
 """Read a setting from the environment, or stop with one clear error."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +14,7 @@ FALSE = ("false", "0", "no", "off")
 def database(name: str) -> dict[str, Any]:
     """Return the PostgreSQL database that a URL names.
 
+    The password of DATABASE_URL may be in a file: DATABASE_PASSWORD_FILE.
     The error does not repeat the URL: it may hold a password.
     """
     url = os.environ.get(name, "")
@@ -24,6 +26,8 @@ def database(name: str) -> dict[str, Any]:
     if not found.get("NAME"):
         wanted = "postgresql://user:password@host:port/database"
         raise ImproperlyConfigured(f"{name}: give {wanted}")
+    if secret := os.environ.get(name.replace("_URL", "_PASSWORD_FILE")):
+        found["PASSWORD"] = Path(secret).read_text().strip()
     return found
 
 

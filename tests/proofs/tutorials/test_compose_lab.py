@@ -1,0 +1,385 @@
+"""Proves docs/tutorials/compose-lab.md: its commands, in its order, on a Docker engine.
+
+One walk through the lab serves all proofs of this module: each looks at what the walk saw.
+"""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+
+from proven import ROOT, evidence
+from proven.snippets import FOLDER, Snippet, read
+from tests.lint import compose
+from tests.lint.findings import refuse
+from tests.proofs.pooled import settings_of
+from tests.stack.docker import Lab, engine
+from tests.stack.wait import until
+
+# What the engine reads, and what the servers in the containers do.
+PROJECT = (
+    "upstream/compose.yaml",
+    "upstream/Dockerfile",
+    "upstream/.dockerignore",
+    "pgbouncer/Dockerfile",
+    "pgbouncer/.dockerignore",
+    "pgbouncer/pgbouncer.ini",
+    "pgbouncer/container.ini",
+    "pgbouncer/roles.sql",
+    "upstream/compose/roles.sh",
+    "upstream/compose/secrets.sh",
+)
+CROWD = 120
+POOL_SIZE = 20
+REQUESTS = 8  # at a time, as many as Gunicorn has threads
+# What differs each time in what docker compose prints.
+UP = [(r"Up .* \(healthy\)", "Up N seconds (healthy)")]
+THROUGH = [
+    (r"\d+(\.\d+){3}", "ADDRESS"),
+    (r'"(process|thread|backend)": \d+', r'"\1": N'),
+    (r"backend \d+", "backend N"),
+]
+COUNTS = [(r"^ *\d+ ×", "N ×")]
+POOL = [(r"\|\d+", "|N")]
+
+
+@dataclass
+class Walk:
+    """What was seen on the way through the lab: what each script printed, and what was asked of the engine."""
+
+    said: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+    heard: Counter[str] = field(default_factory=Counter)  # by the requests during the rolling restart
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """Go through the lab once, in the order of the page."""
+    try:
+        engine()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    lab = Lab(tmp_path_factory.mktemp("compose"))
+    try:
+        yield walked(lab)
+    finally:
+        lab.stop()
+
+
+def walked(lab: Lab) -> Walk:
+    """Bring the lab up, look at it, break it, repair it, restart its pooler and take it down."""
+    walk = Walk()
+
+    def run(name: str, *arguments: str, case: str = "") -> str:
+        walk.said[case or name] = lab.run(read(f"upstream/compose/{name}.sh"), *arguments)
+        return walk.said[case or name]
+
+    run("up")
+    walk.seen["containers"] = lab.containers()
+    walk.seen["migrate"] = lab.compose("logs", "--no-log-prefix", "migrate")
+    walk.seen["methods"] = superuser(lab, "select distinct auth_method from pg_hba_file_rules")
+    walk.seen["passwords"] = superuser(lab, "select distinct left(rolpassword, 14) from pg_authid").split()
+    walk.seen["versions"] = versions(lab)
+    walk.seen["secrets"] = [
+        file.read_text() for file in (lab.folder / "secrets").iterdir() if not file.name.endswith(".txt")
+    ]
+    walk.seen["live"], walk.seen["ready"] = (get(lab, f"/health/{name}/") for name in ("live", "ready"))
+    run("through")
+    run("pools")
+    walk.seen["config"] = run("console", "show config")
+    crowded(run)
+    frozen(lab, walk)
+    rolled(lab, run, walk)
+    run("down")
+    walk.seen["left"] = lab.left()
+    walk.seen["folder"] = {file.name for file in lab.folder.iterdir()}
+    return walk
+
+
+def crowded(run: Callable[..., str]) -> None:
+    """Send the crowd past PgBouncer and through it, with a look at the pool meanwhile."""
+    run("crowd", "DATABASE_DIRECT_URL", case="past")
+    with ThreadPoolExecutor(1) as aside:
+        crowd = aside.submit(run, "crowd", "DATABASE_URL", case="pooled")
+
+        def full() -> bool:
+            pools = run("pools", case="crowded")
+            return column(pools, "sv_active") == POOL_SIZE and column(pools, "cl_waiting") > 1
+
+        until("the crowd waits", lambda: full() or crowd.done(), seconds=60)
+
+
+def frozen(lab: Lab, walk: Walk) -> None:
+    """Stop PgBouncer in the middle of what it does, ask both health checks, and let it go on."""
+    lab.compose("kill", "--signal=STOP", "pgbouncer")
+    with ThreadPoolExecutor(2) as checks:
+        walk.seen["frozen"] = dict(zip(("pgbouncer", "web"), checks.map(lab.check, ("pgbouncer", "web")), strict=True))
+    lab.compose("kill", "--signal=CONT", "pgbouncer")
+    until("requests are answered", lambda: get(lab, "/health/ready/") == 200, seconds=30)
+    walk.seen["thawed"] = {name: lab.check(name) for name in ("pgbouncer", "web")}
+
+
+def rolled(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
+    """Change a setting, and replace PgBouncer while requests go on."""
+    ini = lab.folder.parent / "pgbouncer" / "pgbouncer.ini"
+    ini.write_text(ini.read_text().replace(f"default_pool_size = {POOL_SIZE}", "default_pool_size = 10"))
+    stopped = threading.Event()
+
+    def ask() -> None:
+        while not stopped.is_set():
+            walk.heard[str(get(lab, "/orders/report/?seconds=0.02"))] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(REQUESTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        until("requests are answered", lambda: walk.heard["200"] > 20, seconds=60)
+        run("roll")
+        after = walk.heard["200"]
+        until("requests go on", lambda: walk.heard["200"] > after + 20, seconds=60)
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    walk.seen["rolled"] = run("console", "show config", case="rolled")
+    # Whoever brings it up again finds what is there, and nothing to replace.
+    before = lab.containers()["pgbouncer"]["Id"]
+    run("up", case="again")
+    walk.seen["same"] = lab.containers()["pgbouncer"]["Id"] == before
+
+
+def get(lab: Lab, path: str) -> int | str:
+    """Return the status of a request to the published port, or the error that it ended with."""
+    connection = HTTPConnection("127.0.0.1", lab.port, timeout=60)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError as error:
+        return repr(error)
+    finally:
+        connection.close()
+
+
+def superuser(lab: Lab, query: str) -> str:
+    """Return what PostgreSQL answers its superuser in the container."""
+    psql = "PGPASSWORD=$(cat /run/secrets/postgres_password) psql --username=postgres --tuples-only --csv"
+    return lab.compose("exec", "-T", "postgres", "sh", "-c", f'{psql} --command="{query}"')
+
+
+def versions(lab: Lab) -> dict[str, str]:
+    """Return what runs in the containers."""
+    names = ("Django", "Gunicorn", "psycopg", "Python")
+    modules = "django.__version__, gunicorn.__version__, psycopg.__version__, platform.python_version()"
+    asked = f"import django, gunicorn, platform, psycopg; print({modules})"
+    return {
+        "PostgreSQL": superuser(lab, "show server_version").split()[0],
+        "PgBouncer": lab.compose("exec", "-T", "pgbouncer", "/usr/sbin/pgbouncer", "--version").split()[1],
+        **dict(zip(names, lab.compose("exec", "-T", "web", "python", "-c", asked).split(), strict=True)),
+        **engine(),
+    }
+
+
+def column(pools: str, name: str, user: str = "upstream") -> int:
+    """Return a number from what pools.sh prints of the application's pool."""
+    head, *rows = [line.split("|") for line in pools.splitlines()]
+    return next((int(row[head.index(name)]) for row in rows if row[1] == user), 0)
+
+
+def setting(config: str, name: str) -> str:
+    """Return a value from what the console prints of SHOW CONFIG."""
+    return {row[0]: row[1] for row in (line.split("|") for line in config.splitlines())}[name]
+
+
+def heard(crowd: str) -> dict[str, int]:
+    """Return how often the crowd heard what."""
+    return {text: int(times) for times, text in re.findall(r"(\d+) × (.+)", crowd)}
+
+
+@pytest.fixture
+def lab(walk, load) -> Walk:
+    """What the walk saw, for a proof that looks at the whole project."""
+    for path in PROJECT:
+        evidence.ran(load(path), "ran" if path.endswith((".sh", ".sql")) else "started")
+    evidence.on(**walk.seen["versions"])
+    return walk
+
+
+def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
+    """Return a script that the walk has run, and note that."""
+    snippet = load(path)
+    evidence.ran(snippet)
+    return snippet
+
+
+# ---- without an engine -----------------------------------------------------------------------------------------
+
+
+def test_the_files_of_the_project_agree_with_each_other(load) -> None:
+    """Each host, port, user, database, secret and limit that one file names is what another one defines."""
+    for path in PROJECT:
+        evidence.ran(load(path), "checked")
+    refuse(compose.problems(ROOT / FOLDER / "upstream" / "compose.yaml", ROOT))
+
+
+def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -> None:
+    """Where [pgbouncer] begins, PgBouncer sets every default: what an earlier section of this name said is lost."""
+    bouncer = pooler(database)
+    sizes = []
+    for again in ("", "[pgbouncer]\n"):
+        text = f"[pgbouncer]\ndefault_pool_size = 3\n{again}%include {bouncer.leash.folder}/settings.ini\n"
+        bouncer.leash.write("pgbouncer.ini", text)
+        bouncer.reload()
+        sizes.append({row["key"]: row["value"] for row in bouncer.show("config")}["default_pool_size"])
+    assert sizes == ["3", "20"]
+
+
+def test_a_password_may_be_in_a_file(project, tmp_path) -> None:
+    """Of either address, and the secret key as well: each has a variable of its own that names the file."""
+    names = ("DJANGO_SECRET_KEY", "DATABASE_PASSWORD", "DATABASE_DIRECT_PASSWORD")
+    for name in names:
+        (tmp_path / name).write_text(f"{name} in a file\n")
+    files = {f"{name}_FILE": str(tmp_path / name) for name in names}
+    code = """
+from django.conf import settings
+print(settings.SECRET_KEY.strip(), *(each["PASSWORD"] for each in settings.DATABASES.values()), sep="|")
+"""
+    url = "postgresql://upstream@127.0.0.1:6432/upstream"
+    urls = {"DATABASE_DIRECT_URL": url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    said = project.run("-c", code, database_url=url, **urls, **files)
+    assert said == (0, "|".join(f"{name} in a file" for name in names) + "\n")
+
+
+# ---- bring it up -----------------------------------------------------------------------------------------------
+
+
+def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
+    """`docker compose up --wait` comes back when PostgreSQL, PgBouncer and the application are healthy."""
+    states = {name: container["State"] for name, container in lab.seen["containers"].items()}
+    healthy = {name for name, state in states.items() if state.get("Health", {}).get("Status") == "healthy"}
+    assert healthy == {"postgres", "pgbouncer", "web"}
+    assert (lab.seen["live"], lab.seen["ready"]) == (200, 200)
+    ran(load, "upstream/compose/secrets.sh")
+    transcript(ran(load, "upstream/compose/up.sh"), lab.said["up"], UP)
+
+
+def test_the_tables_are_made_before_the_application_starts(lab) -> None:
+    """By a container that ends, whose direct connection is the owner's, while the application's is not."""
+    migrate, web = (lab.seen["containers"][name] for name in ("migrate", "web"))
+    assert "Applying orders.0001_initial... OK" in lab.seen["migrate"]
+    assert migrate["State"]["Status"] == "exited"
+    assert migrate["State"]["FinishedAt"] < web["State"]["StartedAt"]
+
+
+def test_every_login_is_scram(lab) -> None:
+    """Whoever connects to PostgreSQL, also in its container, and whoever connects to PgBouncer."""
+    assert lab.seen["methods"] == "scram-sha-256"
+    assert lab.seen["passwords"] == ["SCRAM-SHA-256$"]
+    assert setting(lab.seen["config"], "auth_type") == "scram-sha-256"
+
+
+def test_no_password_is_in_what_the_engine_knows(lab) -> None:
+    """A secret is a file that is mounted: neither the environment nor the command of any container holds one."""
+    for name, container in lab.seen["containers"].items():
+        told = str(container["Config"])
+        assert not [secret for secret in lab.seen["secrets"] if secret in told], name
+    assert {len(secret) for secret in lab.seen["secrets"]} == {48}
+
+
+def test_no_container_has_a_root_or_writes_to_its_image(lab) -> None:
+    """Each has a user without privileges, a read-only file system, and limits of memory, processor and processes."""
+    for name, container in lab.seen["containers"].items():
+        host = container["HostConfig"]
+        assert container["Config"]["User"] in ("postgres", "10001:10001"), name
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], name
+        assert all((host["Memory"], host["NanoCpus"], host["PidsLimit"])), name
+
+
+def test_the_pooler_has_the_settings_of_both_files(lab, load) -> None:
+    """Those of container.ini, and of pgbouncer.ini every other one."""
+    ini, container = (settings_of(load(path).text) for path in ("pgbouncer/pgbouncer.ini", "pgbouncer/container.ini"))
+    ran(load, "upstream/compose/console.sh")
+    expected = {name: value for name, value in (ini | container).items() if not name.startswith("upstream")}
+    assert len(expected) > 10
+    assert {name: setting(lab.seen["config"], name) for name in expected} == expected
+
+
+# ---- a request, and what the pool does ---------------------------------------------------------------------------
+
+
+def test_a_request_goes_through_pgbouncer(lab, load, transcript) -> None:
+    """The backend that served it has a connection to PgBouncer's address, and not to the application's."""
+    said = lab.said["through"]
+    backend, address = re.search(r"backend (\d+) serves (\S+)", said).groups()
+    assert f'"backend": {backend}' in said
+    assert f"{address} is pgbouncer" in said
+    assert f"{address} is web" not in said
+    transcript(ran(load, "upstream/compose/through.sh"), said, THROUGH)
+
+
+def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
+    """Nobody, while a few requests come in."""
+    assert column(lab.said["pools"], "cl_waiting") == 0
+    transcript(ran(load, "upstream/compose/pools.sh"), lab.said["pools"], POOL)
+
+
+# ---- break it, and repair it -------------------------------------------------------------------------------------
+
+
+def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> None:
+    """As many are answered as there are slots for, and the others are told that there is none."""
+    counts = heard(lab.said["past"])
+    assert counts["answered"] < CROWD
+    assert counts["sorry, too many clients already"] > 0
+    assert sum(counts.values()) == CROWD
+    ran(load, "upstream/compose/crowd.py")
+    transcript(ran(load, "upstream/compose/crowd.sh"), lab.said["past"], COUNTS, case="past-PgBouncer")
+
+
+def test_the_same_crowd_is_answered_through_pgbouncer(lab, load, transcript) -> None:
+    """All of it waits its turn for the connections of the pool, of which there are never more than its size."""
+    assert heard(lab.said["pooled"]) == {"answered": CROWD}
+    assert setting(lab.seen["config"], "default_pool_size") == str(POOL_SIZE)
+    assert column(lab.said["crowded"], "sv_active") == POOL_SIZE
+    assert column(lab.said["crowded"], "cl_waiting") > 1
+    ran(load, "upstream/compose/crowd.py")
+    transcript(ran(load, "upstream/compose/crowd.sh"), lab.said["pooled"], COUNTS, case="through-PgBouncer")
+    transcript(ran(load, "upstream/compose/pools.sh"), lab.said["crowded"], POOL, case="meanwhile")
+
+
+def test_both_health_checks_fail_while_pgbouncer_does_not_answer(lab) -> None:
+    """Its own and the application's, though its port is open and takes connections; and both pass afterwards."""
+    assert lab.seen["frozen"] == {"pgbouncer": 1, "web": 1}
+    assert lab.seen["thawed"] == {"pgbouncer": 0, "web": 0}
+
+
+# ---- replace the pooler, and take everything down ----------------------------------------------------------------
+
+
+def test_pgbouncer_is_replaced_without_a_failed_request(lab, load, transcript) -> None:
+    """Eight requests at a time go on meanwhile. The old one ends by itself, with status 0, when all have left it."""
+    assert set(lab.heard) == {"200"}
+    assert "it ended with status 0" in lab.said["roll"]
+    transcript(ran(load, "upstream/compose/roll.sh"), lab.said["roll"])
+
+
+def test_the_new_pgbouncer_has_what_was_changed(lab) -> None:
+    """The edited setting is in effect, and the next `up` leaves the new one alone."""
+    before, after = (setting(lab.seen[name], "default_pool_size") for name in ("config", "rolled"))
+    assert (before, after) == (str(POOL_SIZE), "10")
+    assert lab.seen["same"]
+
+
+def test_nothing_is_left_of_the_project(lab, load) -> None:
+    """No container, volume, network or image, and no folder with secrets."""
+    ran(load, "upstream/compose/down.sh")
+    assert lab.seen["left"] == {}
+    assert "secrets" not in lab.seen["folder"]
+    assert "compose.yaml" in lab.seen["folder"]
