@@ -1,10 +1,13 @@
 """The guide as it is on disk now: snippets, pages, proofs and the ledger, read together."""
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from proven import ROOT, ledger, pages, proofs, snippets
+import yaml
+
+from proven import ROOT, configuration, ledger, pages, proofs, snippets
 from proven.ledger import Ledger
 from proven.pages import Call, Page
 from proven.problems import Problem, ProblemError
@@ -23,7 +26,8 @@ class Guide:
     proofs: dict[str, Proof]
     ledger: Ledger  # only runs at the present digests
     history: Ledger  # all runs, for saying what was proven before an edit
-    navigation: tuple[str, ...] = ()  # the pages that mkdocs.yml names, from docs/, in its order
+    # The pages that mkdocs.yml names, from docs/, in its order, each with the headings that it stands under.
+    navigation: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def where_shown(self, path: str) -> list[tuple[Page, Call]]:
         """Return the pages that show a snippet, each with the call that does."""
@@ -31,7 +35,8 @@ class Guide:
 
     def place(self, page: Page) -> int:
         """Return where a page stands in the navigation; past its end for one that does not."""
-        return self.navigation.index(page.name) if page.name in self.navigation else len(self.navigation)
+        names = list(self.navigation)
+        return names.index(page.name) if page.name in names else len(names)
 
     def where_claimed(self, proof: str) -> list[tuple[Page, Call]]:
         """Return the pages whose claims name a proof, each with the call that does."""
@@ -79,10 +84,22 @@ def read(root: Path = ROOT) -> Guide:
         tests,
         history.current(tests, found),
         history,
-        _navigation(root / "mkdocs.yml"),
+        _navigation(root / configuration.FILE),
     )
 
 
-def _navigation(configuration: Path) -> tuple[str, ...]:
-    text = configuration.read_text(encoding="utf-8") if configuration.exists() else ""
-    return tuple(re.findall(r"[\w/-]+\.md\b", text.partition("\nnav:")[2]))
+def _navigation(file: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        settings = configuration.parse(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):  # MkDocs says what is wrong with it
+        settings = {}
+    return dict(_entries(settings.get("nav") or [], ()))
+
+
+def _entries(nav: list[Any], above: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for entry in nav:
+        for name, inside in entry.items() if isinstance(entry, dict) else [("", entry)]:
+            if isinstance(inside, list):
+                yield from _entries(inside, (*above, name))
+            else:
+                yield inside, above

@@ -246,12 +246,17 @@ class Macros:
         return self._block(_unsearched("texts", table(rows)))
 
     def section(self) -> str:
-        """Show the pages beside this one, in the order of the navigation, each with what it answers."""
+        """Show the pages beside this one, in the order and under the headings of the navigation, with their answers."""
         here = Path(pages.FOLDER, self._page())
+        above = self.guide.navigation.get(self._page(), ())
         lines: list[str] = []
         for page in sorted(self.guide.pages, key=self.guide.place):
             path = Path(page.path)
             if path.parent == here.parent and path != here:
+                headings = self.guide.navigation.get(page.name, ())
+                if headings != above:
+                    lines += [f"## {headings[-1]}", ""]
+                    above = headings
                 lines += [f"[{page.title}]({path.name})", f":   {page.description}", ""]
         return self._block(lines)
 

@@ -55,9 +55,10 @@ def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iter
     base = settings.get("site_url") or ""
     descriptions = {page.path: page.description for page in of.pages}
     section = ""
-    for heading, path in _entries(settings.get("nav") or sorted(rendered)):
+    for path, headings in (of.navigation or dict.fromkeys(sorted(rendered), ())).items():
         if path not in rendered:
             continue  # a link out of the site
+        heading = headings[0] if headings else "Pages"
         if heading != section:
             section = heading
             yield f"\n## {heading}\n"
@@ -68,16 +69,6 @@ def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iter
 def _title(path: str, text: str) -> str:
     heading = re.search(r"^# (.+)$", text, re.MULTILINE)
     return plain.bare(heading[1] if heading else path)
-
-
-def _entries(nav: list[Any], section: str = "Pages") -> Iterator[tuple[str, str]]:
-    """Return each page of the navigation with the name of the uppermost section that it is in."""
-    for entry in nav:
-        for name, inside in entry.items() if isinstance(entry, dict) else [("", entry)]:
-            if isinstance(inside, list):
-                yield from ((name if section == "Pages" else section, path) for _, path in _entries(inside))
-            else:
-                yield section, inside
 
 
 def _robots(settings: dict[str, Any]) -> Iterator[str]:
