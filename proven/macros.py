@@ -414,7 +414,9 @@ class Macros:
         if runs:
             times = [run.seconds for run in runs]
             took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
-            ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {_day(runs)}"
+            on = [summary.in_full(runs)] if summary.in_full(runs) else []
+            on += [_linked(text) for text in summary.compared(summary.words_of(runs))]
+            ran = " · ".join([*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)])
         shown = _files({path for run in runs for path in run.snippets})
         return [
             f"**{in_words(proof.name)}**{{ #{proof.name} }}",

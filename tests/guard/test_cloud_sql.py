@@ -44,7 +44,7 @@ def test_the_files_as_they_are_have_nothing_wrong() -> None:
         ("pooling.json", '"connectionPoolConfig"', '"connectionPool"', "3: settings has no field connectionPool"),
         ("pooling.json", "true", '"yes"', "4: settings.connectionPoolConfig.connectionPoolingEnabled: 'yes' is not of"),
         ("pooling.json", "true", "false", "2: this turns no pooling on: connectionPoolingEnabled"),
-        ("pooling.json", '"20"', "20", "6: settings.connectionPoolConfig.flags.value: 20 is not of type 'string'"),
+        ("pooling.json", '"20"', "20", "7: settings.connectionPoolConfig.flags.value: 20 is not of type 'string'"),
         (
             "pooling.json",
             '"flags"',
@@ -64,7 +64,12 @@ def test_the_files_as_they_are_have_nothing_wrong() -> None:
             "17: gcloud beta sql instances patch has no flag --pool",
         ),
         ("pooling.sh", "settings.edition", "settings.version", "10: an instance has no field settings.version"),
-        ("pooling.sh", "max_pool_size=20", "max_pool_size=50", "17: flags of the pooler: {'max_pool_size': '50'}, and"),
+        (
+            "pooling.sh",
+            "max_pool_size=20",
+            "max_pool_size=50",
+            "17: flags of the pooler: {'pool_mode': 'transaction', 'max_pool_size': '50'}, and",
+        ),
         ("pooling_api.sh", "PATCH", "POST", "7: the method is PATCH"),
         ("pooling_api.sh", "/v1/", "/sql/", "7: the address is https://sqladmin.googleapis.com/v1/projects/$project/"),
         (
@@ -82,7 +87,12 @@ def test_the_files_as_they_are_have_nothing_wrong() -> None:
         ),
         ("pooling.tf", '"POSTGRES_18"', '"POSTGRES18"', "5: databaseVersion: 'POSTGRES18' is not one of"),
         ("pooling.tf", "= true\n\n      flags", "=\n\n      flags", "13: not HCL: Unexpected token"),
-        ("pooling.tf", '"20"', '"50"', "16: flags of the pooler: {'max_pool_size': '50'}, and {'max_pool_size': '20'}"),
+        (
+            "pooling.tf",
+            '"20"',
+            '"50"',
+            "16: flags of the pooler: {'pool_mode': 'transaction', 'max_pool_size': '50'}, and",
+        ),
     ],
 )
 def test_a_mistake_is_refused_at_its_line(name: str, old: str, new: str, says: str) -> None:

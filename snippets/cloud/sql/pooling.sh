@@ -14,5 +14,5 @@ gcloud sql instances describe "$instance" \
 # The size counts for each user in each database, and again in each pooler.
 gcloud sql instances patch "$instance" \
   --enable-connection-pooling \
-  --connection-pool-flags=max_pool_size=20
+  --connection-pool-flags=pool_mode=transaction,max_pool_size=20
 # endregion: enable

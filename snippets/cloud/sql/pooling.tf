@@ -13,6 +13,11 @@ resource "google_sql_database_instance" "upstream" {
       connection_pooling_enabled = true
 
       flags {
+        name  = "pool_mode"
+        value = "transaction"
+      }
+
+      flags {
         name  = "max_pool_size"
         value = "20"
       }

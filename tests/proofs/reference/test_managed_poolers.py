@@ -2,11 +2,14 @@
 
 import json
 from datetime import date
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from proven import ROOT, check
+from proven import ROOT, check, guide
+from proven.macros import Macros
 
 FILE = ROOT / check.FACTS / "managed-poolers.json"
 SCHEMA = FILE.with_name("managed-poolers.schema.json")
@@ -49,6 +52,19 @@ def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: st
     facts = json.loads(FILE.read_text(encoding="utf-8"))
     del facts["rows"][0]["cells"]["mode"]
     assert wrong(facts) == ["Cloud SQL, Managed Connection Pooling: has no cell for mode"]
+
+
+def test_every_source_is_a_link_of_the_table() -> None:
+    """So whoever asks all links of the site asks these, and a reader has one beside each answer."""
+    page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
+    shown = Macros(page, guide.read()).facts(FILE.name)
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+    for row in rows:
+        (line,) = (line for line in shown.splitlines() if line.startswith(f"| **{row['name']}**"))
+        for cell in row["cells"].values():
+            assert f"]({cell['source']} " in line
+            assert (cell["says"] or "*not confirmed*") in line
+        assert line.count(f"<time>{row['cells']['mode']['date']}</time>") == len(row["cells"])
 
 
 def wrong(facts: dict) -> list[str]:
