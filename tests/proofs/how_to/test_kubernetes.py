@@ -32,7 +32,9 @@ FOLDER = "kubernetes"
 APP, PATCH, SECRETS = (f"{FOLDER}/{name}" for name in ("app.yaml", "sidecar.yaml", "secrets.sh"))
 CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
-SCHEMAS = f"Kubernetes' own schemas in kubernetes-validate, {version('kubernetes-validate')}"
+SCHEMAS = (
+    f"Kubernetes' schemas of {' and '.join(kubernetes.VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
+)
 INI = ("data", "pgbouncer.ini")
 
 
@@ -297,7 +299,7 @@ def test_the_probes_of_the_application_name_a_host_that_django_knows(start, serv
 
 
 def test_threads_that_wait_for_a_server_connection_are_not_restarted(load) -> None:
-    """The application's liveness probe gives up later than PgBouncer's query_wait_timeout and a request's timeout."""
+    """The application's liveness probe gives up after more than twice PgBouncer's query_wait_timeout."""
     probe = deploy(load).get(*container("containers"), "livenessProbe")
     (config,) = documents(load(f"{FOLDER}/config.yaml"))
     checked(CENTRAL, load)
