@@ -10,6 +10,7 @@ database.py    one proof's own database, its roles, and psql
 janitor.py     drops what a run made on a server that is not ours
 pgbouncer.py   PgBouncer: on PATH, else from the distribution
 handover.py    one address for several servers, which may change
+rollout.py     who is served by which PgBouncer while one takes over, traced and drawn
 timeline.py    who holds a server connection when, traced and drawn
 matrix.py      the proofs of the version matrix, on every stack that can be had
 upstream.py    the example project: exported, migrated, served by Gunicorn

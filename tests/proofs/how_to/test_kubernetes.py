@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import yaml
 
-from proven import evidence, snippets
+from proven import ROOT, evidence, snippets
 from proven.problems import Problem
 from proven.snippets import Snippet
 from tests.lint import kubernetes, manifests
@@ -23,6 +23,7 @@ from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import asking, connects, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
+from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
 from tests.stack.upstream import serving
@@ -36,6 +37,7 @@ SCHEMAS = (
     f"Kubernetes' schemas of {' and '.join(kubernetes.VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
 )
 INI = ("data", "pgbouncer.ini")
+PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
 
 
 @pytest.fixture(scope="module")
@@ -330,6 +332,17 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     service.stop()
     assert set(heard) == {200}, heard
     checked(CENTRAL, load)
+
+
+def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, request) -> None:
+    """Four clients go through the same steps, and the drawing is what SHOW CLIENTS said after each."""
+    old, new = start("config.yaml"), start("config.yaml")
+    traced = rollout.trace(old, new, setup.database)
+    if request.config.getoption("record"):
+        PICTURE.write_text(rollout.draw(traced), encoding="utf-8")
+    assert PICTURE.read_text(encoding="utf-8") == rollout.draw(traced), "make record draws it again"
+    assert {states[-1] for states in traced.values()} == {"new"}
+    assert [name for name, states in traced.items() if "" in states[2:]] == ["C"]
 
 
 def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -> None:
