@@ -19,6 +19,7 @@ from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
 
 PICTURES = "docs/assets"
+FACTS = "docs/data"
 
 
 def problems(of: Guide) -> list[Problem]:
@@ -32,7 +33,8 @@ def problems(of: Guide) -> list[Problem]:
         for name, call in page.claims():
             if name not in of.proofs:
                 found.append(Problem(page.path, call.line, f"no proof is called {name!r}{nearest(name, of.proofs)}"))
-        found += _pictures(of, page)
+        found += _files(of, page, "picture", PICTURES, "*.svg")
+        found += _files(of, page, "facts", FACTS, "*.json")
         found += _matrices(of, page)
     found += symptoms.problems(of)
     found += glossary.problems(of)
@@ -127,13 +129,12 @@ def _shown(of: Guide, page: Page, path: str, call: Call) -> Iterator[Problem]:
         yield Problem(page.path, call.line, f"{snippet.place} has no transcript called {named!r}{hint}")
 
 
-def _pictures(of: Guide, page: Page) -> Iterator[Problem]:
-    """Check that each picture(…) is there."""
+def _files(of: Guide, page: Page, macro: str, folder: str, pattern: str) -> Iterator[Problem]:
+    """Check that each picture(…), or each file of facts(…), is there."""
     for call in page.calls:
-        if call.name == "picture" and not (of.root / PICTURES / call.given["name"]).is_file():
-            known = [file.name for file in (of.root / PICTURES).glob("*.svg")]
-            hint = nearest(call.given["name"], known)
-            yield Problem(page.path, call.line, f"no picture in {PICTURES}/ is called {call.given['name']!r}{hint}")
+        if call.name == macro and not (of.root / folder / call.given["name"]).is_file():
+            hint = nearest(call.given["name"], [file.name for file in (of.root / folder).glob(pattern)])
+            yield Problem(page.path, call.line, f"no {macro} in {folder}/ is called {call.given['name']!r}{hint}")
 
 
 def _matrices(of: Guide, page: Page) -> Iterator[Problem]:

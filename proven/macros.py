@@ -8,6 +8,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ proven("test_function_name") }}                      the mark behind a sentence that claims behaviour
     {{ compute("sizing/sizing.py", "usable_slots", 100) }}  what a function in a snippet returns
     {{ picture("life-of-a-connection.svg") }}               a drawing from docs/assets/, in the page's own colours
+    {{ facts("managed-poolers.json") }}                     what was read elsewhere, each cell with its source and day
     {{ proofs() }}                                          every proof, with what it ran on
     {{ matrix("tests/proofs/a.py", "One", "Other") }}       its proofs, and on which versions of these each has passed
     {{ catalogue() }}                                       every snippet, to be filtered, copied and downloaded
@@ -21,6 +22,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
 """
 
 import inspect
+import json
 import logging
 import posixpath
 import re
@@ -29,6 +31,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 
@@ -168,6 +171,15 @@ class Macros:
         line = re.sub(r">\s+<", "><", svg).strip()
         return f'<figure class="picture" {UNSEARCHED}>{line}</figure>'
 
+    def facts(self, name: str) -> str:
+        """Show a file of docs/data/ as a table: in each cell what was read, where, and on which day."""
+        facts = json.loads((self.guide.root / check.FACTS / name).read_text(encoding="utf-8"))
+        rows = []
+        for each in facts["rows"]:
+            cells = {heading: _fact(each["cells"][key]) for key, heading in facts["columns"].items()}
+            rows.append({"": f"**{each['name']}**", **cells})
+        return self._block(_unsearched("facts", table(rows)))
+
     def proofs(self) -> str:
         """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
         by_page: dict[str, list[Proof]] = {}
@@ -183,7 +195,7 @@ class Macros:
         return self._block(lines)
 
     def left_out(self) -> str:
-        """Show which proofs were not run on some stack, and why."""
+        """Show which proofs were not run on some stack, and why, folded up by the reason."""
         runs: dict[str, list[Run]] = {}
         for run in self.guide.ledger.not_run():
             runs.setdefault(run.reason, []).append(run)
@@ -193,8 +205,8 @@ class Macros:
         lines: list[str] = []
         for reason, found in sorted(runs.items()):
             names = sorted({run.proof for run in found})
-            proofs = ", ".join(f"[{in_words(name)}]({link}#{name})" for name in names)
-            lines += [f"**{reason[:1].upper()}{reason[1:]}**", f":   On {summary.in_short(found)}: {proofs}.", ""]
+            said = f"{reason[:1].upper()}{reason[1:]}: {counted(len(names), 'proof')} on {summary.in_short(found)}"
+            lines += [f'??? note "{said}"', "", *(f"    - [{in_words(name)}]({link}#{name})" for name in names), ""]
         return self._block(lines)
 
     def evidence(self) -> str:
@@ -362,7 +374,8 @@ class Macros:
         if runs:
             times = [run.seconds for run in runs]
             took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
-            ran = f"{summary.in_full(runs)} · {counted(len(runs), 'run')}, {took} · {_day(runs)}"
+            on = [summary.in_full(runs), *map(_linked, summary.compared(summary.words_of(runs)))]
+            ran = " · ".join(filter(None, [*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)]))
         shown = _files({path for run in runs for path in run.snippets})
         return [
             f"**{in_words(proof.name)}**{{ #{proof.name} }}",
@@ -483,6 +496,14 @@ def _linked(text: str) -> str:
 def _unsearched(name: str, lines: list[str]) -> list[str]:
     """Return lines as a block of this class that the site's search leaves out."""
     return [f'<div class="{name}" {UNSEARCHED} markdown>', "", *lines, "", "</div>"]
+
+
+def _fact(cell: dict[str, str | None]) -> str:
+    """Return a cell of what was read elsewhere; what could not be confirmed says so."""
+    source = str(cell["source"])
+    gist = str(cell["gist"]).replace('"', "”")
+    link = f'[{urlsplit(source).hostname}]({source} "{gist}")'
+    return f"{cell['says'] or '*not confirmed*'}<br><small>{link}, <time>{cell['date']}</time></small>"
 
 
 def _files(paths: set[str]) -> str:

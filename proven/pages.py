@@ -27,6 +27,7 @@ MACROS: dict[str, Callable[..., None]] = {
     "proven": lambda name, *names: None,
     "compute": lambda path, function, *args, **kwargs: None,
     "picture": lambda name: None,
+    "facts": lambda name: None,
     "proofs": lambda: None,
     "matrix": lambda tests, *components: None,
     "symptom": lambda text, also=False: None,
@@ -40,7 +41,7 @@ MACROS: dict[str, Callable[..., None]] = {
     "catalogue": lambda: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs", "left_out", "matrix", "catalogue", "ask", "symptoms", "section")
+BLOCKS = ("snippet", "project", "facts", "proofs", "left_out", "matrix", "catalogue", "ask", "symptoms", "section")
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")

@@ -302,14 +302,15 @@ def made_untrue(
     else:
         crash = getattr(report.longrepr, "reprcrash", None)
         what = crash.message.splitlines()[0] if crash else str(report.longrepr).strip().splitlines()[-1]
-    told = False
+    told: dict[tuple[str, int], list[str]] = {}  # what it makes untrue, by the place: claims first
+    for page, call in of.where_claimed(proof.name):
+        told.setdefault((page.path, call.line), []).append("this claim")
     for path in seen["snippets"]:
         for page, call in of.where_shown(path):
-            told = True
-            yield Problem(page.path, call.line, f"{FOLDER}/{path}: {what}"), where
-    for page, call in of.where_claimed(proof.name):
-        told = True
-        yield Problem(page.path, call.line, f"this claim: {what}"), where
+            told.setdefault((page.path, call.line), []).append(f"{FOLDER}/{path}")
+    for (page_path, call_line), (first, *others) in told.items():
+        more = f" and {len(others)} more" if others else ""
+        yield Problem(page_path, call_line, f"{first}{more}: {what}"), where
     if not told:
         yield Problem(proof.path, proof.line, what), where
 

@@ -52,10 +52,15 @@ def how_far(runs: Iterable[Run], path: str) -> list[str]:
 
 def of_proof(runs: list[Run]) -> str:
     """Return what a proof ran on; of one that ran no snippet and compared some, with what."""
-    words = {word for run in runs for path in run.snippets for word in run.words(path)}
+    words = words_of(runs)
     if words and words.isdisjoint(RUNS):
         return " · ".join(compared(words))
     return " on ".join(filter(None, [SAYS["ran"], in_short(runs)]))
+
+
+def words_of(runs: Iterable[Run]) -> set[str]:
+    """Return how far runs prove whatever snippets they have, in the ledger's words."""
+    return {word for run in runs for path in run.snippets for word in run.words(path)}
 
 
 def compared(words: Iterable[str]) -> list[str]:

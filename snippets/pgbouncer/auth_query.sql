@@ -1,7 +1,14 @@
 -- Let PgBouncer look up one secret at a time, and nothing else. As a superuser:
 -- psql --dbname=upstream --file=auth_query.sql
+\set ON_ERROR_STOP on
 -- The password comes from the environment, which psql reads here.
 \set password `printf %s "$POOLER_PASSWORD"`
+select '' = :'password' as missing
+\gset
+\if :missing
+\warn 'a password is missing: export POOLER_PASSWORD first'
+\quit
+\endif
 set password_encryption = 'scram-sha-256';
 create role pgbouncer login password :'password' connection limit 5;
 grant connect on database upstream to pgbouncer;

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser
 
 from tests.site import chromium
 from tests.site.server import Server
-from tests.site.test_desktop import too_heavy
-from tests.site.test_use import CLIPBOARD, shown, uncopied, walk
+from tests.site.test_pages import CLIPBOARD, shown, too_heavy, uncopied
+from tests.site.test_use import walk
 from tests.site.visit import PHONE, Reader, visit
 
 PAGE = "runbooks/too-many-clients/"  # it has code, in which a prompt is planted, and a table
@@ -19,6 +19,7 @@ MISTAKES = """
 <img src="https://elsewhere.invalid/planted.png" alt="Planted">
 <img src="planted.png" alt="Planted">
 <p style="color: #999; background: #fff">Planted in grey</p>
+<p>Planted <a href="#planted" style="color: inherit; text-decoration: none">without a mark</a> in a text</p>
 <p style="width: 2000px">Planted and wide</p>
 <style>@font-face { font-family: planted; src: url(planted.woff2) }</style>
 <p style="font-family: planted">Planted in a font</p>
@@ -43,6 +44,7 @@ FOUND = (
     "scrolls sideways: ",
     'p "Planted and wide"',
     "axe, light: color-contrast",
+    "axe, light: link-in-text-block",
     'no keyboard reaches div.md-main__inner > div.md-content > article.md-content__inner > a "Planted out of reach"',
     "content moves by ",
     "the largest paint waits for JavaScript: ",
@@ -70,7 +72,7 @@ def planted(site: Path, host: Server, browser: Browser, tmp_path_factory: pytest
 def found(planted: Reader) -> list[str]:
     """What is found wrong with it."""
     with planted(viewport=PHONE) as visit:
-        return visit.problems()
+        return [*visit.moved(), *visit.problems()]
 
 
 @pytest.mark.parametrize("sentence", FOUND)

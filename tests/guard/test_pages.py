@@ -145,6 +145,7 @@ CALLS = {
         "no snippet is called 'answers/'; did you mean answer.py?",
     ),
     "unknown function": ('{{ compute("answer.py", "ask") }}\n', 1, "snippets/answer.py has no function 'ask'"),
+    "unknown facts": ('{{ facts("x.json") }}\n', 1, "no facts in docs/data/ is called 'x.json'"),
     "unknown picture": ('{{ picture("x.svg") }}\n', 1, "no picture in docs/assets/ is called 'x.svg'"),
     "matrix of no proofs": (
         '{{ matrix("tests/proofs/test_indx.py", "Python") }}\n',

@@ -17,6 +17,8 @@ from proven.problems import Problem, nearest
 
 FILE = Path(__file__).with_suffix(".json")
 COMMANDS = (
+    "auth print-access-token",
+    "beta sql instances patch",
     "run deploy",
     "run services replace",
     "run services update",

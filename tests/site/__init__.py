@@ -1,6 +1,6 @@
 """The site as it is published: its files, and its pages in a real browser.
 
-chromium.py        the browser: on PATH, else Debian's
+chromium.py        the browser: Debian's, else the one on PATH
 fonts.conf         the fonts that go with Debian's
 server.py          serves the built site as a host of static files would, and counts
 visit.py           one page as one reader sees it, and everything that is wrong with it
@@ -8,10 +8,9 @@ checks.js          what is found out in the page itself
 fixtures.py        these, as tests ask for them, and the report of what pages weigh
 
 test_build.py      the files
-test_desktop.py    every page on a first visit with a wide window, in the light look
-test_phone.py      every page on a first visit with a narrow one, in the dark look
+test_pages.py      every page on a first visit, narrow and wide, dark and light, and what its copy buttons give
 test_plain.py      every page without JavaScript, and on paper
-test_use.py        what a reader does: copies, searches, opens, switches, goes about by keyboard
+test_use.py        what a reader does: searches, opens, switches, goes about by keyboard
 test_journeys.py   what a newcomer comes for, in three clicks
 test_ask.py        the box for errors
 test_symptoms.py   what it finds: every error that was ever captured, in whatever stands around it

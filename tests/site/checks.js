@@ -81,16 +81,22 @@ globalThis.checks = (() => {
   }
 
   // Mark one element of each kind of text. What is of one colour and size, on the same grounds, has one contrast, and
-  // axe would spend most of its time on finding it a thousand times.
+  // links that look alike in text that looks alike are told from it alike: axe would spend most of its time on finding
+  // that a thousand times.
   const markKinds = () => {
+    const look = (element) => {
+      const { color, fontSize, fontWeight, textDecoration } = getComputedStyle(element)
+      return `${element.localName === "a"} ${color} ${fontSize} ${fontWeight} ${textDecoration}`
+    }
     const seen = new Set()
     const grounds = new Map([[null, ""]])
     for (const element of all("html, html *")) {
-      const { color, fontSize, fontWeight, backgroundColor, backgroundImage, opacity } = getComputedStyle(element)
+      const { backgroundColor, backgroundImage, opacity } = getComputedStyle(element)
       const ground = `${grounds.get(element.parentElement)}|${backgroundColor} ${backgroundImage} ${opacity}`
       grounds.set(element, ground.replaceAll("|rgba(0, 0, 0, 0) none 1", ""))
       const says = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())
-      const kind = `${color} ${fontSize} ${fontWeight} ${grounds.get(element)}`
+      const around = element.localName === "a" ? look(element.parentElement) : ""
+      const kind = `${look(element)} ${grounds.get(element)} ${around}`
       const marked = element.matches("input, select, textarea") || (says && visible(element) && !seen.has(kind))
       if (marked) seen.add(kind)
       element.toggleAttribute("data-kind", marked)

@@ -1,7 +1,7 @@
-"""Chromium: the one that PROVEN_CHROMIUM names, else the one on PATH, else Debian's.
+"""Chromium without windows, Debian's: it loads a page at half of what the whole one takes.
 
-What comes from Debian is unpacked into the cache without root, with fonts. `python -m tests.site.chromium` makes sure
-that there is one.
+It is unpacked into the cache without root, with fonts. `python -m tests.site.chromium` makes sure that there is one.
+What PROVEN_CHROMIUM names comes before it; where there is no Debian, so does a browser on PATH.
 """
 
 import os
@@ -11,9 +11,10 @@ from pathlib import Path
 
 from setup import debian
 
-NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
-# The smallest there is; the second holds its data, the third what it writes with.
-PACKAGES = ("chromium-headless-shell", "chromium-common", "fonts-dejavu-core")
+WINDOWLESS = "chromium-headless-shell"
+OTHERS = ("chromium", "google-chrome")
+# What it does not depend on and needs all the same: its data, and what it writes with.
+BESIDE = ("chromium-common", "fonts-dejavu-core")
 
 
 def find() -> tuple[str, dict[str, str]]:
@@ -24,20 +25,20 @@ def find() -> tuple[str, dict[str, str]]:
     named = os.environ.get("PROVEN_CHROMIUM")
     if named and not shutil.which(named):
         raise RuntimeError(f"PROVEN_CHROMIUM names no program: {named}")
-    for name in (named,) if named else NAMES:
-        if found := shutil.which(name):
-            return found, {**os.environ}
-    first, *beside = PACKAGES
+    if found := shutil.which(named or WINDOWLESS):
+        return found, {**os.environ}
     try:
-        folder = debian.fetch(first, beside=tuple(beside))
+        folder = debian.fetch(WINDOWLESS, beside=BESIDE)
     except RuntimeError as error:
+        if found := next(filter(None, map(shutil.which, OTHERS)), None):
+            return found, {**os.environ}
         raise RuntimeError(f"no browser for the pages: install chromium or google-chrome ({error})") from error
     environment = {
         "LD_LIBRARY_PATH": debian.library_path(folder),
         "FONTCONFIG_FILE": str(Path(__file__).with_name("fonts.conf")),
         "XDG_DATA_HOME": str(folder / "usr/share"),  # where that file finds the fonts
     }
-    return str(folder / "usr/lib/chromium" / first), {**os.environ, **environment}
+    return str(folder / "usr/lib/chromium" / WINDOWLESS), {**os.environ, **environment}
 
 
 if __name__ == "__main__":

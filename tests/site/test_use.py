@@ -1,4 +1,4 @@
-"""What a reader does: copies, searches, opens, switches, and goes about by keyboard."""
+"""What a reader does: searches, opens, switches, and goes about by keyboard."""
 
 import html
 import re
@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import TimeoutError as NotInTime
 
-from proven import ROOT, guide, snippets
+from proven import ROOT
 from tests.site.visit import DESKTOP, PHONE, Reader, Visit, pages, refuse
 
-CLIPBOARD = ["clipboard-read", "clipboard-write"]
 # Between them they have all that can be operated: code, tabs, what unfolds, tables and the navigation.
 WALKED = ("", "explanation/transaction-mode/")
 
@@ -21,18 +20,6 @@ ALONE = """(id) => {
     const blocks = [...set.querySelector(".tabbed-content").children]
     return blocks.every((block, at) => checks.visible(block) === (at === number))
 }"""
-
-
-def uncopied(visit: Visit, known: set[str]) -> list[str]:
-    """Press the copy button of each block, by keyboard, and return what then is in the clipboard and in no snippet."""
-    visit.page.evaluate("checks.unfold()")
-    found = []
-    for button in visit.page.locator("pre .md-code__nav [data-md-type=copy]").all():
-        button.press("Enter")
-        text = visit.page.evaluate("navigator.clipboard.readText()")
-        if text not in known:
-            found.append(f"copies what is in no snippet: {text[:80]!r}")
-    return found
 
 
 def walk(visit: Visit, steps: int = 1000) -> list[str]:
@@ -46,25 +33,6 @@ def walk(visit: Visit, steps: int = 1000) -> list[str]:
             break
         unseen += [f"the focus is not seen: {stop['unseen']}"] if stop["unseen"] else []
     return [*unseen, *(f"the Tab key passes by {name}" for name in visit.check("unvisited"))]
-
-
-def shown() -> set[str]:
-    """Return every text that a block may give: snippets, their regions and their transcripts."""
-    known = guide.read().snippets.values()
-    texts = {file.read_text(encoding="utf-8") for file in (ROOT / snippets.FOLDER).rglob("*.out")}
-    texts |= {snippet.show(region) for snippet in known for region in (None, *snippet.regions)}
-    return {text.rstrip("\n") + "\n" for text in texts}  # a region may end in blank lines, which no page shows
-
-
-@pytest.mark.parametrize("page", pages())
-def test_the_copy_button_gives_exactly_what_the_file_holds(page: str, reader: Reader, site: Path) -> None:
-    """To the byte: no prompt, no annotation, no marker, and the end of the last line."""
-    file = site / page if page.endswith(".html") else site / page / "index.html"
-    blocks = file.read_text(encoding="utf-8").count("<pre")
-    if blocks:
-        with reader(page, permissions=CLIPBOARD) as visit:
-            assert visit.page.locator("pre .md-code__nav [data-md-type=copy]").count() == blocks
-            refuse(visit, uncopied(visit, shown()))
 
 
 def test_the_search_finds_each_page_by_its_title(reader: Reader, site: Path) -> None:

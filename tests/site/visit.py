@@ -9,7 +9,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from proven import ROOT
 from tests.site.server import Server
@@ -18,7 +18,7 @@ from tests.stack.wait import until
 Look = Literal["light", "dark"]
 CHECKS = Path(__file__).with_name("checks.js")
 SCREENSHOTS = ROOT / "build" / "screenshots"
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+DESKTOP, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
 # Those that are pictured for a reviewer: one of each kind.
 PICTURED = ("", "404.html", "how-to/pgbouncer/", "runbooks/too-many-clients/", "reference/proofs/")
 # Without JavaScript, no page would call back.
@@ -26,13 +26,12 @@ IDLE = """() => document.documentElement.matches(".no-js")
     || new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))"""
 FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
 AXE = "axe"  # where the server has it
-COLOURS = ("color-contrast", "link-in-text-block")  # axe's rules for what the looks differ in
-RUN_AXE = """(rules) => {
+RUN_AXE = """() => {
     checks.markKinds()
-    axe.configure({ rules: [{ id: "color-contrast", selector: "[data-kind]" }] })
+    const once = ["color-contrast", "link-in-text-block"].map((id) => ({ id, selector: "[data-kind]" }))
+    axe.configure({ rules: once })
     const brief = ({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.target.join(" ")) })
-    const options = { resultTypes: ["violations"], ...(rules.length && { runOnly: rules }) }
-    return axe.run(options).then((results) => results.violations.map(brief))
+    return axe.run({ resultTypes: ["violations"] }).then((results) => results.violations.map(brief))
 }"""
 
 
@@ -76,11 +75,11 @@ class Visit:
         elsewhere = [f"asks another host: {url}" for url in self.asked if urlsplit(url).netloc not in ("", own)]
         return [*elsewhere, *(f"asks for a font: {url}" for url in self.asked if FONT.search(url))]
 
-    def axe(self, *rules: str) -> list[str]:
-        """Return each element that breaks a rule of axe: of all its rules, or of some."""
+    def axe(self) -> list[str]:
+        """Return each element that breaks a rule of axe."""
         if not self.page.evaluate("Boolean(globalThis.axe)"):
             self.page.add_script_tag(url=self.server.address + AXE)
-        broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE, list(rules))
+        broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE)
         return [
             f"axe, {self.look}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
             for rule in broken
@@ -93,11 +92,6 @@ class Visit:
             self.page.evaluate("(url) => fetch(url)", icon)
         return sum(dict(self.server.sent[self.since :]).values())
 
-    def switch(self) -> None:
-        """Switch to the other look, as the button at the top does."""
-        self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
-        self.look = "dark" if self.look == "light" else "light"
-
     def picture(self, media: str = "") -> None:
         """Write a screenshot of what is in the window, where the page is one of those that are pictured."""
         if self.path in PICTURED:
@@ -105,18 +99,21 @@ class Visit:
             width = (self.page.viewport_size or {})["width"]
             self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{media or self.look}.png")
 
+    def turn(self, window: ViewportSize) -> None:
+        """Look at the page through another window, and in the other look, as the button at the top switches it."""
+        self.page.set_viewport_size(window)
+        self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
+        self.look = "dark" if self.look == "light" else "light"
+
+    def moved(self) -> list[str]:
+        """Return what moved while the page loaded, and what the largest paint waited for beside HTML and style."""
+        return [*self.check("layoutShift"), *self.check("largestPaint")]
+
     def problems(self) -> list[str]:
-        """Return everything that is wrong with the page on a first visit, and with whatever can be unfolded on it."""
-        found = [*self.check("layoutShift"), *self.check("largestPaint")]
+        """Return everything that is wrong with the page as it stands, and with whatever can be unfolded on it."""
         self.picture()
         self.page.evaluate("checks.unfold()")
-        found += [*self.check("missingImages"), *self.check("tooWide"), *self.check("unreachable"), *self.axe()]
-        # A page's own colours are the same in either width, so each look is seen once. What stands around every page is
-        # seen in both looks and widths on a few.
-        if self.path in PICTURED:
-            self.switch()
-            found += self.axe(*COLOURS)
-            self.picture()
+        found = [*self.check("missingImages"), *self.check("tooWide"), *self.check("unreachable"), *self.axe()]
         return [*found, *self.needless(), *self.console, *self.failed]
 
 

@@ -12,9 +12,11 @@ from proven import ROOT
 from tests.stack.leash import Leash
 from tests.stack.wait import until
 
+# A shell that runs the tests in the background has its children ignore Ctrl-C.
 OWNER = """
 import os, signal
 from tests.stack.leash import Leash
+signal.signal(signal.SIGINT, signal.default_int_handler)
 leash = Leash("owned")
 leash.run(["sleep", "60"])
 print(leash.pid, leash.folder, flush=True)

@@ -667,7 +667,7 @@ def test_idle_clients_hold_no_server_connection(django, shared, database) -> Non
 
 def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database, client) -> None:
     """With three server connections the fourth client waits, and is turned away, though all others are idle."""
-    bouncer = pooler(database, pool_mode="session", default_pool_size=3, query_wait_timeout=0.1)
+    bouncer = pooler(database, pool_mode="session", default_pool_size=3, query_wait_timeout=0.5)
     kept = [client(bouncer) for _ in range(3)]
     for connection in kept:
         connection.execute("select 1")
@@ -680,7 +680,7 @@ def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database,
 
 def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, database, client) -> None:
     """With three in transactions the fourth client waits; in autocommit it would have been let in between."""
-    bouncer = pooler(database, **{**POOL, "default_pool_size": 3, "query_wait_timeout": 0.1})
+    bouncer = pooler(database, **{**POOL, "default_pool_size": 3, "query_wait_timeout": 0.5})
     busy = [client(bouncer) for _ in range(3)]
     for connection in busy:
         connection.execute("begin")

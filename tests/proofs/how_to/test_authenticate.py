@@ -6,8 +6,9 @@ import re
 import psycopg
 import pytest
 
+from proven import evidence
 from tests.proofs.pooled import USER, reader, settings_of, starting
-from tests.stack.database import Role, fresh
+from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
 
 LOOKED_UP = "pgbouncer/auth_query.ini"
@@ -68,6 +69,17 @@ def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) 
     assert all(secret.startswith("SCRAM-SHA-256$") for secret in users.values())
     assert who(start(users=users), setup.database) == "upstream"
     assert printed.count("\n") == len(users)  # and nothing else
+
+
+def test_the_poolers_role_is_made_with_a_password_or_not_at_all(setup, load, monkeypatch) -> None:
+    """Without one the script says so and ends. With one it goes on, and here meets the role that it has made."""
+    script = load("pgbouncer/auth_query.sql")
+    evidence.ran(script)
+    with setup.passwords():
+        assert 'role "pgbouncer" already exists' in run_psql(setup.server.superuser, script.text).stderr
+        monkeypatch.delenv("POOLER_PASSWORD")
+        said = run_psql(setup.server.superuser, script.text).stderr
+    assert said == "a password is missing: export POOLER_PASSWORD first\n"
 
 
 def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:

@@ -220,7 +220,7 @@ def session_entry(setup):
     entry = section(setup.ran[INI], "databases")["upstream_session"]
     options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
     named = {"upstream_session": setup.database}
-    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options, query_wait_timeout=0.1)
+    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options, query_wait_timeout=0.5)
     yield started
     started.stop()
 

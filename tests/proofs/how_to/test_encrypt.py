@@ -141,7 +141,7 @@ LOST = "SSL connection has been closed unexpectedly"
 )
 def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, killed) -> None:
     """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died."""
-    bouncer = setup.start(**tls(setup, "client"), default_pool_size=1, query_wait_timeout=0.1)
+    bouncer = setup.start(**tls(setup, "client"), default_pool_size=1, query_wait_timeout=0.5)
 
     def client():
         """Open one whose connection has carried a query."""
@@ -179,7 +179,7 @@ def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
     """With verify-full no query reaches a server that does not encrypt."""
     if setup.database.admin.execute("show ssl").fetchone() != ("off",):
         pytest.skip("needs PostgreSQL without TLS")
-    bouncer = setup.start(**tls(setup, "server"), query_wait_timeout=0.1)
+    bouncer = setup.start(**tls(setup, "server"), query_wait_timeout=0.5)
     try:
         with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
             bouncer.connect(setup.database)
@@ -220,7 +220,7 @@ def test_pgbouncer_refuses_a_server_that_nobody_vouches_for(setup, with_tls) -> 
     """With another authority's ca.crt it does not log in."""
     strangers = {**tls(setup, "server"), "server_tls_ca_file": setup.strangers / "ca.crt"}
     with fresh(with_tls.server) as database:
-        bouncer = PgBouncer(database, query_wait_timeout=0.1, **strangers)
+        bouncer = PgBouncer(database, query_wait_timeout=0.5, **strangers)
         try:
             with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
                 bouncer.connect(database)

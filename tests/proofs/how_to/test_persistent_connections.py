@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
@@ -50,15 +51,25 @@ def noted(request, server_version) -> None:
 def fill(gunicorn: Gunicorn) -> list[int]:
     """Keep every thread busy until each has a connection; return how many connections there were at each look."""
     seen: list[int] = []
+    full = Event()
 
     def all_open() -> bool:
         seen.append(len(gunicorn.database.backends()))
         return seen[-1] >= 2 * 4
 
+    def ask() -> None:
+        # Until then, not a number of times: which thread of which worker takes a request is the machine's choice.
+        while not full.is_set():
+            gunicorn.request("/orders/report/?seconds=0.05")
+
     with ThreadPoolExecutor(max_workers=16) as clients:
-        for _ in range(64):
-            clients.submit(gunicorn.request, "/orders/report/?seconds=0.05")
-        until("every thread has a connection", all_open)
+        asking = [clients.submit(ask) for _ in range(16)]
+        try:
+            until("every thread has a connection", all_open, seconds=30)
+        finally:
+            full.set()
+        for client in asking:
+            client.result()
     return [*seen, len(gunicorn.database.backends())]
 
 

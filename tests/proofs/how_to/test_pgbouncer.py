@@ -265,7 +265,7 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
     bouncer = start(default_pool_size=1, users=users)
     with begin(bouncer, setup.database), begin(bouncer, setup.database, **owner):
         assert pool(bouncer)["sv_active"] == pool(bouncer, "upstream_owner")["sv_active"] == 1
-    bouncer = start(default_pool_size=1, max_db_connections=1, query_wait_timeout=0.1, users=users)
+    bouncer = start(default_pool_size=1, max_db_connections=1, query_wait_timeout=0.5, users=users)
     with begin(bouncer, setup.database), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
         bouncer.connect(setup.database, **owner)
 
@@ -282,7 +282,7 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
 
 def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
     """psycopg 3 raises ProtocolViolation with the words query_wait_timeout."""
-    bouncer = start(default_pool_size=1, query_wait_timeout=0.1)
+    bouncer = start(default_pool_size=1, query_wait_timeout=0.5)
     with (
         begin(bouncer, setup.database),
         bouncer.connect(setup.database) as waiting,
@@ -418,7 +418,7 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
-    bouncer = start(query_wait_timeout=0.1)
+    bouncer = start(query_wait_timeout=0.5)
     client = begin(bouncer, setup.database)
     console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
     with pytest.raises(psycopg.OperationalError):

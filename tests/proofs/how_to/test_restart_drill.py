@@ -88,14 +88,14 @@ def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) ->
         until("queries fail", lambda: errors(heard) > 0)
         meanwhile = errors(heard)
         more(heard)
-    assert errors(heard) - meanwhile > 10 * CLIENTS, heard
+    assert errors(heard) - meanwhile > CLIENTS, heard
     transcript(load(LOAD), report(load(LOAD), heard), [ERRORS, COUNT], case="without-PAUSE")
 
 
 def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
     """PgBouncer goes on refusing clients when it is back, while another one, which may try at once, serves them."""
     started, database = own
-    settings = {"pool_mode": "transaction", "query_wait_timeout": 0.1}
+    settings = {"pool_mode": "transaction", "query_wait_timeout": 0.5}
     patient, eager = (pooler(database, **settings, server_login_retry=seconds) for seconds in (3600, 0))
     for bouncer in (patient, eager):
         assert not refuses(bouncer, database)
@@ -166,7 +166,7 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
 
 def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
     """A pause is no protection from it."""
-    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.1)
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5)
     with bouncer.connect(database) as client:
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
         with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
@@ -175,7 +175,7 @@ def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(datab
 
 def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, load) -> None:
     """KILL pauses what it kills, and RESUME without a name refuses to end that: only RESUME with the name does."""
-    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.1, server_login_retry=0)
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5, server_login_retry=0)
     bouncer.connect(database).close()
     try:
         console(bouncer, load("pgbouncer/console/kill.sql"), database="")
@@ -192,7 +192,7 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
 
 def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load) -> None:
     """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits."""
-    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.1, server_login_retry=3600)
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5, server_login_retry=3600)
     served = []
     for comes in (False, True):
         console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)

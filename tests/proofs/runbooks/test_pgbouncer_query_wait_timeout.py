@@ -38,7 +38,7 @@ def answered(connection: psycopg.Connection) -> bool:
 
 def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pooler, load, printed, transcript) -> None:
     """psycopg 3 passes PgBouncer's text on, with SQLSTATE 08P01; psycopg2 says that the server closed it."""
-    bouncer = pooler(database, **ONE, query_wait_timeout=0.1)
+    bouncer = pooler(database, **ONE, query_wait_timeout=0.5)
     snippet = load("provoke/query_wait_timeout.py")
     transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
     with bouncer.connect(database, autocommit=False) as holder, bouncer.connect(database) as waiting:
@@ -53,7 +53,7 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
     other = Role(database.server)
     query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
     users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
-    bouncer = pooler(database, **ONE, max_db_connections=1, query_wait_timeout=0.1, users=users)
+    bouncer = pooler(database, **ONE, max_db_connections=1, query_wait_timeout=0.5, users=users)
     try:
         with bouncer.connect(database, autocommit=False) as holder:
             holder.execute("select 1")
@@ -68,7 +68,7 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
 def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> None:
     """They hear nothing of it: only PgBouncer's log says that the lookup failed."""
     elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
-    bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.1, users=pgbouncer.scram(database))
+    bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.5, users=pgbouncer.scram(database))
     with pytest.raises(psycopg.OperationalError, match="FATAL:  query_wait_timeout"):
         bouncer.connect(elsewhere)
     assert "server DNS lookup failed" in bouncer.leash.said()

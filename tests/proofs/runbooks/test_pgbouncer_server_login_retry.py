@@ -7,7 +7,7 @@ from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.wait import until
 
-RETRY = {"pool_mode": "transaction", "query_wait_timeout": 0.1}
+RETRY = {"pool_mode": "transaction", "query_wait_timeout": 0.5}
 
 
 @pytest.fixture

@@ -1,0 +1,235 @@
+"""Proves docs/how-to/cloud-sql.md: what Google describes is compared, and what a pooler and a proxy do is run here.
+
+No service of Google's was asked. Behind the same settings, Django cannot tell this PgBouncer from a managed one.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.snippets import Snippet
+from tests.lint import cloud_sql, gcloud, google
+from tests.lint.findings import refuse
+from tests.stack import pgbouncer
+from tests.stack.database import fresh
+from tests.stack.fixtures import note_postgres
+from tests.stack.wait import until
+
+FOLDER = "cloud/sql"
+GUIDE = "https://cloud.google.com/sql/docs/postgres/configure-mcp, 2026-11-22"
+# What Google's text shows there to turn it on and off, and to set its flags.
+SHOWN = {"--enable-connection-pooling", "--no-enable-connection-pooling", "--connection-pool-flags"}
+# The defaults of a managed pooler, where vendors name them: one that follows no prepared statements.
+MANAGED = {"pool_mode": "transaction", "default_pool_size": 50, "max_client_conn": 5000}
+
+# Another client begins a transaction after the first row: it gets the server connection that the loop has just used.
+WORK = """
+import django; django.setup()
+from django.db import connection, transaction
+from orders.models import Order
+for _ in range(20):
+    Order.objects.filter(customer="Ada").count()
+with transaction.atomic():
+    for number in range(3):
+        Order.objects.create(customer="Ada")
+other = connection.copy()
+other.set_autocommit(False)
+rows = 0
+for order in Order.objects.filter(customer="Ada").iterator(chunk_size=1):
+    rows += 1
+    if rows == 1:
+        other.cursor().execute("select 1")
+print(rows)
+with connection.cursor() as cursor:
+    cursor.execute("select count(*) from pg_prepared_statements")
+    print(cursor.fetchone()[0])
+"""
+ADDRESSES = """
+import json
+from django.conf import settings
+named = ("HOST", "PORT", "DISABLE_SERVER_SIDE_CURSORS")
+print(json.dumps({alias: [entry[name] for name in named] for alias, entry in settings.DATABASES.items()}))
+"""
+
+
+def api() -> str:
+    """Name Google's description of the API, with its revision."""
+    return google.api(cloud_sql.API).name
+
+
+def read(snippet: Snippet) -> tuple[str, str]:
+    """Return where a snippet is, and what stands there."""
+    return snippet.place, snippet.text
+
+
+# ---- what Google describes -----------------------------------------------------------------------------------
+
+
+def test_the_request_is_one_that_google_describes(load) -> None:
+    """Every field of the body is one of an instance's, with a value of its type, at the method's own address."""
+    body, sender = load(f"{FOLDER}/pooling.json"), load(f"{FOLDER}/pooling_api.sh")
+    refuse(cloud_sql.body_problems(*read(body)) + cloud_sql.sender_problems(*read(sender)))
+    evidence.ran(body, "checked", against=api())
+    evidence.ran(sender, "checked", against=api())
+
+
+def test_gcloud_has_the_flags(load) -> None:
+    """In gcloud beta of that version, and in Google's text; an instance has the fields that are asked for."""
+    script = load(f"{FOLDER}/pooling.sh")
+    refuse(cloud_sql.script_problems(*read(script)))
+    used = {word.partition("=")[0] for _, words in gcloud.commands(script.text) for word in words if "pool" in word}
+    assert used
+    assert used <= SHOWN
+    evidence.ran(script, "checked", against=f"the flags of gcloud beta, {gcloud.KNOWN['version']}")
+    evidence.ran(script, "read", against=GUIDE)
+
+
+def test_gcloud_itself_takes_the_command(load, tmp_path) -> None:
+    """It gets as far as asking who you are. A flag that it does not have ends it before, with 2."""
+    if shutil.which("gcloud") is None:
+        pytest.skip("needs gcloud")
+    script = load(f"{FOLDER}/pooling.sh")
+    (words,) = [words[1:] for _, words in gcloud.commands(script.text) if "patch" in words]
+    status, said = ask(tmp_path, "beta", *words)
+    assert (status, "active account" in said) == (1, True), said
+    status, said = ask(tmp_path, "beta", *words, "--enable-pooling")
+    assert status == 2
+    assert "unrecognized arguments: --enable-pooling" in said
+    evidence.ran(script, "checked", against=f"the flags of gcloud beta, {gcloud.KNOWN['version']}")
+
+
+def ask(folder: Path, *words: str) -> tuple[int, str]:
+    """Run gcloud as nobody, who has no configuration and no account; return its exit status and its errors."""
+    nobody = {"CLOUDSDK_CONFIG": str(folder), "CLOUDSDK_CORE_CHECK_GCE_METADATA": "0"}
+    environment = {**os.environ, **nobody, "CLOUDSDK_CORE_PROJECT": "upstream"}
+    ended = subprocess.run(["gcloud", *words, "--quiet"], env=environment, capture_output=True, text=True)
+    return ended.returncode, ended.stderr
+
+
+def test_terraforms_names_are_the_apis(load) -> None:
+    """Written with capitals in place of underscores, the resource is an instance as Google describes one."""
+    resource = load(f"{FOLDER}/pooling.tf")
+    refuse(cloud_sql.terraform_problems(*read(resource)))
+    evidence.ran(resource, "checked", against=api())
+
+
+def test_all_three_ways_turn_the_same_pooling_on(load) -> None:
+    """The script, the request and the resource give the pooler the same flags."""
+    names = ("pooling.json", "pooling.sh", "pooling_api.sh", "pooling.tf")
+    files = [load(f"{FOLDER}/{name}") for name in names]
+    refuse(cloud_sql.problems(dict(read(file) for file in files)))
+    for file in files:
+        evidence.ran(file, "checked", against=api())
+
+
+def test_the_number_of_poolers_multiplies_the_size(run_script) -> None:
+    """One for every four vCPUs and at least one, as Google says: 2 and 4 have one, 8 two, 16 four."""
+    snippet = evidence.load(f"{FOLDER}/pools.py")
+    function = run_script(snippet)["server_connections"]
+    assert [function(1, vcpus=vcpus) for vcpus in (1, 2, 4, 8, 16)] == [1, 1, 1, 2, 4]
+    assert function(20, vcpus=16, pairs=2) == 2 * function(20, vcpus=16)
+
+
+# ---- what Django sees ----------------------------------------------------------------------------------------
+
+
+def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
+    """Pooled on 6432 without server-side cursors, direct on 5432 with them."""
+    snippet = load(f"{FOLDER}/pooling.env")
+    variables = dict(line.split("=", 1) for line in snippet.text.splitlines() if "=" in line and line[0] != "#")
+    url = variables.pop("DATABASE_URL")
+    status, said = project.run(
+        "-c", ADDRESSES, database_url=url, DJANGO_SETTINGS_MODULE="settings.pgbouncer", **variables
+    )
+    assert status == 0, said
+    host = "10.20.0.5"
+    assert json.loads(said) == {"default": [host, 6432, True], "direct": [host, 5432, False]}
+    evidence.ran(snippet, "started")
+
+
+def test_django_works_behind_a_pooler_that_follows_no_statements(
+    server, server_version, migrated, project, pooler
+) -> None:
+    """Queries, transactions and iterator() with settings.pgbouncer; Django prepares nothing that could be missing."""
+    note_postgres(server_version)
+    follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
+    with fresh(server, template=migrated) as database:
+        bouncer = pooler(database, **MANAGED, **follow_none)
+        settings = {"DATABASE_DIRECT_URL": database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+        status, said = project.run("-c", WORK, database_url=bouncer.url(database), **settings)
+    assert (status, said.split()) == (0, ["3", "0"]), said
+
+
+def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
+    """Two poolers of one connection each hold two between them, for one user in one database."""
+    with ExitStack() as clients:
+        for _ in range(2):
+            bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+            client = clients.enter_context(bouncer.connect(database, autocommit=False))
+            client.execute("select 1")
+        assert len(database.backends()) == 2
+
+
+def test_a_proxy_that_forwards_connections_pools_nothing(database) -> None:
+    """Eight clients of a proxy that passes on what it gets are eight connections to PostgreSQL, idle as they are."""
+    with forwarding(database.server.host, database.server.port) as port, ExitStack() as clients:
+        address = f"host=127.0.0.1 port={port} dbname={database.name} user={database.role.name}"
+        for _ in range(8):
+            client = psycopg.connect(f"{address} password={database.role.password}", autocommit=True)
+            clients.enter_context(client)
+            client.execute("select 1")
+        assert len(database.backends()) == 8
+    until("all have left", lambda: not database.backends())
+
+
+def release() -> tuple[int, ...]:
+    """Return the first two parts of PgBouncer's version."""
+    return tuple(int(part) for part in pgbouncer.version().split(".")[:2])
+
+
+@contextmanager
+def forwarding(host: str, port: int) -> Iterator[int]:
+    """Pass each connection on to an address by one of its own, and yield the port to connect to.
+
+    It speaks no PostgreSQL, so it could not tell where a transaction ends.
+    """
+
+    def pump(one: socket.socket, other: socket.socket) -> None:
+        while some := _received(one):
+            other.sendall(some)
+        other.close()
+
+    def accept() -> None:
+        while (client := _accepted(listener)) is not None:
+            onward = socket.create_connection((host, port))
+            for pair in ((client, onward), (onward, client)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _received(one: socket.socket) -> bytes:
+    try:
+        return one.recv(65536)
+    except OSError:
+        return b""
+
+
+def _accepted(listener: socket.socket) -> socket.socket | None:
+    try:
+        return listener.accept()[0]
+    except OSError:
+        return None

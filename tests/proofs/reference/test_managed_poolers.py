@@ -1,0 +1,83 @@
+"""Proves docs/reference/managed-poolers.md: what was read elsewhere says where and when, in every cell."""
+
+import json
+from datetime import date
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from proven import ROOT, check, guide
+from proven.macros import Macros
+
+FILE = ROOT / check.FACTS / "managed-poolers.json"
+SCHEMA = FILE.with_name("managed-poolers.schema.json")
+# Whose own words count: how the addresses of their pages begin.
+VENDORS = {
+    "Cloud SQL": ("cloud.google.com/sql/",),
+    "AlloyDB": ("cloud.google.com/alloydb/",),
+    "Amazon": ("docs.aws.amazon.com/", "github.com/aws/"),
+    "Azure": ("learn.microsoft.com/", "techcommunity.microsoft.com/"),
+    "Neon": ("neon.com/",),
+    "Supabase": ("supabase.com/",),
+    "Heroku": ("devcenter.heroku.com/",),
+    "DigitalOcean": ("docs.digitalocean.com/",),
+}
+
+
+def test_every_cell_has_a_source_and_a_day() -> None:
+    """The vendor's own page, and a day that has been; where nothing was confirmed, too."""
+    facts = json.loads(FILE.read_text(encoding="utf-8"))
+    assert wrong(facts) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("source", "", "'' does not match"),
+        ("source", "https://example.org/a-blog", "https://example.org/a-blog is not the vendor's"),
+        ("date", "last week", "'last week' does not match"),
+        ("date", "2999-01-01", "2999-01-01 has not been yet"),
+        ("gist", "", "'' is too short"),
+        ("says", "", "'' should be non-empty"),
+        ("unheard", "of", "Additional properties are not allowed"),
+    ],
+)
+def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: str) -> None:
+    """Each of its parts is missed, or found wanting."""
+    facts = json.loads(FILE.read_text(encoding="utf-8"))
+    facts["rows"][0]["cells"]["mode"][field] = value
+    assert any(says in line for line in wrong(facts)), wrong(facts)
+    facts = json.loads(FILE.read_text(encoding="utf-8"))
+    del facts["rows"][0]["cells"]["mode"]
+    assert wrong(facts) == ["Cloud SQL, Managed Connection Pooling: has no cell for mode"]
+
+
+def test_every_source_is_a_link_of_the_table() -> None:
+    """So whoever asks all links of the site asks these, and a reader has one beside each answer."""
+    page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
+    shown = Macros(page, guide.read()).facts(FILE.name)
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+    for row in rows:
+        (line,) = (line for line in shown.splitlines() if line.startswith(f"| **{row['name']}**"))
+        for cell in row["cells"].values():
+            assert f"]({cell['source']} " in line
+            assert (cell["says"] or "*not confirmed*") in line
+        assert line.count(f"<time>{row['cells']['mode']['date']}</time>") == len(row["cells"])
+
+
+def wrong(facts: dict) -> list[str]:
+    """Return what is wrong with the table."""
+    schema = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    found = [f"{error.json_path}: {error.message}" for error in schema.iter_errors(facts)]
+    for row in facts["rows"]:
+        name = row["name"]
+        found += [f"{name}: has no cell for {key}" for key in facts["columns"] if key not in row["cells"]]
+        own = next(pages for vendor, pages in VENDORS.items() if name.startswith(vendor))
+        for key, cell in row["cells"].items():
+            if not cell["source"].removeprefix("https://").startswith(own):
+                found.append(f"{name}, {key}: {cell['source']} is not the vendor's")
+            if cell["date"] > date.today().isoformat() and cell["date"][:1] == "2":
+                found.append(f"{name}, {key}: {cell['date']} has not been yet")
+    return found

@@ -1,0 +1,79 @@
+"""Every page on a first visit: on a phone in the dark look, then in a wide window in the light one, and copied from."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from proven import ROOT, guide, snippets
+from tests.site.visit import DESKTOP, PHONE, PICTURED, Reader, Visit, pages, refuse
+
+KB = 1000
+HOME, ANY = 120 * KB, 180 * KB
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
+COPY = "pre .md-code__nav [data-md-type=copy]"
+# What is in the clipboard after each press. A script fills it some moments later, if at all.
+COPIES = """async (buttons) => {
+    const copies = []
+    for (const button of document.querySelectorAll(buttons)) {
+        await navigator.clipboard.writeText("")
+        button.click()
+        let text = ""
+        for (let left = 100; !text && left; left--) {
+            text = await navigator.clipboard.readText() || await new Promise((done) => setTimeout(done, 10, ""))
+        }
+        copies.push(text)
+    }
+    return copies
+}"""
+
+
+@pytest.mark.parametrize("page", pages())
+def test_nothing_is_wrong_with_a_page(page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]) -> None:
+    """No error, no other host, nothing too wide, missing, moving, unreachable or inaccessible; light; copied whole."""
+    with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
+        weight = visit.weight()
+        weigh(page, weight)
+        problems = [*too_heavy(page, weight), *visit.moved(), *visit.problems()]
+        visit.turn(DESKTOP)
+        problems += [*visit.problems(), *unoffered(visit, site / page), *uncopied(visit, shown())]
+    refuse(visit, list(dict.fromkeys(problems)))
+
+
+@pytest.mark.parametrize("page", PICTURED)
+def test_nothing_is_wrong_the_other_way_round(page: str, reader: Reader) -> None:
+    """A page's own colours are the same in either width. What stands around every page is seen all four ways here."""
+    with reader(page, "dark", viewport=DESKTOP) as visit:
+        problems = [*visit.moved(), *visit.problems()]
+        visit.turn(PHONE)
+        problems += visit.problems()
+    refuse(visit, list(dict.fromkeys(problems)))
+
+
+def too_heavy(page: str, weight: int) -> list[str]:
+    """Say so where a page weighs more than it may, in bytes."""
+    bar = ANY if page else HOME
+    return [f"weighs {weight / KB:.0f} KB, more than {bar / KB:.0f}"] if weight > bar else []
+
+
+@cache
+def shown() -> set[str]:
+    """Return every text that a block may give: snippets, their regions and their transcripts."""
+    files = guide.read().snippets.values()
+    texts = {file.read_text(encoding="utf-8") for file in (ROOT / snippets.FOLDER).rglob("*.out")}
+    texts |= {snippet.show(region) for snippet in files for region in (None, *snippet.regions)}
+    return {text.rstrip("\n") + "\n" for text in texts}  # a region may end in blank lines, which no page shows
+
+
+def unoffered(visit: Visit, address: Path) -> list[str]:
+    """Say so where a block of the page's file has no button that copies it."""
+    file = address if address.suffix else address / "index.html"
+    blocks, buttons = file.read_text(encoding="utf-8").count("<pre"), visit.page.locator(COPY).count()
+    return [] if blocks == buttons else [f"{blocks} blocks and {buttons} buttons that copy"]
+
+
+def uncopied(visit: Visit, known: set[str]) -> list[str]:
+    """Press the copy button of each block, and return what then is in the clipboard and in no snippet."""
+    copies = visit.page.evaluate(COPIES, COPY)
+    return [f"copies what is in no snippet: {text[:80]!r}" for text in copies if text not in known]
