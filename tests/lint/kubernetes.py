@@ -15,7 +15,7 @@ from proven.problems import Problem
 from tests.lint import manifests
 from tests.lint.manifests import Document, Keys, entry, setting
 
-VERSIONS = ("1.34", "1.37")  # the oldest that Kubernetes' maintainers still mend, and the newest known here
+VERSIONS = ("1.34", "1.37")  # an older one that many run, and the newest known here
 SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z][a-z-]*)", re.MULTILINE)
 POD = ("spec", "template", "spec")
 

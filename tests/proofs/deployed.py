@@ -144,9 +144,9 @@ class Request(threading.Thread):
     def __init__(self, gunicorn: Gunicorn, setup: Setup, seconds: float) -> None:
         super().__init__()
         self.gunicorn, self.path, self.status = gunicorn, f"/orders/report/?seconds={seconds}", 0
+        others = sleeping(setup)
         self.start()
-        query = "select 1 from pg_stat_activity where query like %s and state = 'active' and pid <> pg_backend_pid()"
-        until("it runs its query", lambda: setup.database.admin.execute(query, ["select pg_sleep%"]).fetchone())
+        until("it runs its query", lambda: sleeping(setup) - others)
 
     def run(self) -> None:
         """Send it, and keep the status of the answer."""
@@ -156,6 +156,12 @@ class Request(threading.Thread):
         """Wait for the answer; return its status."""
         self.join(30)
         return self.status
+
+
+def sleeping(setup: Setup) -> set[int]:
+    """Return the backends that are in the middle of such a request."""
+    query = "select pid from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
+    return {pid for (pid,) in setup.database.admin.execute(query)}
 
 
 def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":

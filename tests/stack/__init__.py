@@ -11,6 +11,7 @@ janitor.py     drops what a run made on a server that is not ours
 pgbouncer.py   PgBouncer: on PATH, else from the distribution
 handover.py    one address for several servers, which may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
+rollout.py     who is served by which PgBouncer while one takes over, traced and drawn
 timeline.py    who holds a server connection when, traced and drawn
 matrix.py      the proofs of the version matrix, on every stack that can be had
 docker.py      the example project in containers, where a Docker engine answers

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import yaml
 
-from proven import evidence, snippets
+from proven import ROOT, evidence, snippets
 from proven.problems import Problem
 from proven.snippets import Snippet
 from tests.lint import kubernetes, manifests
@@ -23,6 +23,7 @@ from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import asking, connects, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
+from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
 from tests.stack.upstream import serving
@@ -32,8 +33,11 @@ FOLDER = "kubernetes"
 APP, PATCH, SECRETS = (f"{FOLDER}/{name}" for name in ("app.yaml", "sidecar.yaml", "secrets.sh"))
 CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
-SCHEMAS = f"Kubernetes' own schemas in kubernetes-validate, {version('kubernetes-validate')}"
+SCHEMAS = (
+    f"Kubernetes' schemas of {' and '.join(kubernetes.VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
+)
 INI = ("data", "pgbouncer.ini")
+PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +301,7 @@ def test_the_probes_of_the_application_name_a_host_that_django_knows(start, serv
 
 
 def test_threads_that_wait_for_a_server_connection_are_not_restarted(load) -> None:
-    """The application's liveness probe gives up later than PgBouncer's query_wait_timeout and a request's timeout."""
+    """The application's liveness probe gives up after more than twice PgBouncer's query_wait_timeout."""
     probe = deploy(load).get(*container("containers"), "livenessProbe")
     (config,) = documents(load(f"{FOLDER}/config.yaml"))
     checked(CENTRAL, load)
@@ -328,6 +332,17 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     service.stop()
     assert set(heard) == {200}, heard
     checked(CENTRAL, load)
+
+
+def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, request) -> None:
+    """Four clients go through the same steps, and the drawing is what SHOW CLIENTS said after each."""
+    old, new = start("config.yaml"), start("config.yaml")
+    traced = rollout.trace(old, new, setup.database)
+    if request.config.getoption("record"):
+        PICTURE.write_text(rollout.draw(traced), encoding="utf-8")
+    assert PICTURE.read_text(encoding="utf-8") == rollout.draw(traced), "make record draws it again"
+    assert {states[-1] for states in traced.values()} == {"new"}
+    assert [name for name, states in traced.items() if "" in states[2:]] == ["C"]
 
 
 def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -> None:
