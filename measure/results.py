@@ -66,7 +66,6 @@ WIDEST = 2.0  # from one end of an interval to the other, for what the page is a
 BEHIND = 0.9  # of the open load: what answers fewer has requests pile up, and their times mean nothing
 # What the page concludes before all else.
 HEADLINES = ("open.trivial.plain", "open.trivial.tls")
-
 HEADER = f"  {'':26}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'sessions':>10}{'backends':>10}{'cpu ms':>9}"
 
 Quantity = dict[str, Any]
@@ -182,11 +181,7 @@ def told(tree: Tree) -> str:
     """Return the main numbers as text, for a terminal."""
     lines = []
     for path, setups in _leaves(tree["results"]):
-        lines += [
-            "",
-            path,
-            f"  {'':26}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'sessions':>10}{'backends':>10}{'cpu ms':>9}",
-        ]
+        lines += ["", path, HEADER]
         for name, found in setups.items():
             values = [found[metric]["value"] for metric in ("p50", "p95", "throughput", "sessions", "backends", "cpu")]
             p50, p95, rate, sessions, backends, cpu = values

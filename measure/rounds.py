@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from measure import clocks, load
 from measure.lane import Lane
-from measure.plan import QUERIES, Block, Plan
+from measure.plan import QUERIES, SETUPS, Block, Plan
 from proven import ROOT
 
 FOLDER = ROOT / "build" / "measure"
@@ -27,7 +27,12 @@ class Journal:
     def __init__(self, plan: Plan, environment: dict[str, Any], folder: Path = FOLDER) -> None:
         """Read what there is. Rounds of another plan or environment, whose numbers are others, do not count."""
         self.file = folder / f"{plan.name}.jsonl"
-        self.head: dict[str, Any] = {"plan": asdict(plan), "environment": environment}
+        self.head: dict[str, Any] = {
+            "plan": asdict(plan),
+            "setups": {name: asdict(setup) for name, setup in SETUPS.items()},
+            "queries": {name: asdict(query) for name, query in QUERIES.items()},
+            "environment": environment,
+        }
         self.rounds: list[list[Cell]] = []
         self.orders: dict[str, int] = {}
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
