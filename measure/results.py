@@ -41,12 +41,11 @@ LABELS = {
     "cpu": "CPU",
     "open": "open load",
     "closed": "closed load",
-    "sessions": "Sessions per request",
+    "sessions": "Sessions",
     "backends": "Most backends",
 }
 # What is compared with what: one/other.
 PAIRS = (
-    ("kept", "none"),
     ("none", "kept"),
     ("none", "checked"),
     ("none", "pool"),
@@ -91,6 +90,7 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]], take
         "noise": _noise(rounds),
         "results": {},
         "ratios": {},
+        "gains": {},
         "savings": {},
         "differences": {},
     }
@@ -103,8 +103,10 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]], take
                 for metric, unit in UNITS.items():
                     pair = [cell[metric] for cell in cells[one]], [cell[metric] for cell in cells[other]]
                     times, low, high = statistics.ratio(*pair)
+                    gained = 1 / times, 1 / high, 1 / low
                     saved = 100 * (1 - 1 / times), 100 * (1 - 1 / low), 100 * (1 - 1 / high)
                     _at(tree["ratios"], f"{path}.{one}/{other}")[metric] = _quantity((times, low, high), "×")
+                    _at(tree["gains"], f"{path}.{one}/{other}")[metric] = _quantity(gained, "×")
                     _at(tree["savings"], f"{path}.{one}/{other}")[metric] = _quantity(saved, "%")
                     less = _at(tree["differences"], f"{path}.{one}-{other}")
                     less[metric] = _quantity(statistics.difference(*pair), unit)

@@ -16,6 +16,7 @@ from measure.plan import QUERIES, SETUPS, Block, Plan
 from proven import ROOT
 
 FOLDER = ROOT / "build" / "measure"
+SLACK = 3.0  # seconds that a measurement may take longer than its load: k6 has to start
 Cell = dict[str, Any]
 Lanes = dict[tuple[str, bool], Lane]
 PARTS = ("postgresql", "pgbouncer", "app")
@@ -79,7 +80,7 @@ def measure(plan: Plan, lanes: Lanes, orders: dict[str, int], bar: "tqdm[Any]") 
 
 def _cell(plan: Plan, block: Block, setup: str, lane: Lane, orders: int) -> Cell:
     """Measure one setup under one load."""
-    lane.warm()
+    lane.warm(plan.seconds[block.load] + SLACK)
     rate = QUERIES[block.query].rate if block.load == "open" else None
     before, busy, stolen, own, begun = lane.read(), *clocks.machine(), clocks.own(), time.monotonic()
     with lane.watched() as peak:
