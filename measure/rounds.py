@@ -82,11 +82,11 @@ def _cell(plan: Plan, block: Block, setup: str, lane: Lane, orders: int) -> Cell
     """Measure one setup under one load."""
     lane.warm(plan.seconds[block.load] + SLACK)
     rate = QUERIES[block.query].rate if block.load == "open" else None
-    before, busy, stolen, own, begun = lane.read(), *clocks.machine(), clocks.own(), time.monotonic()
+    before, machine, own, begun = lane.read(), clocks.machine(), clocks.own(), time.monotonic()
     with lane.watched() as peak:
         found = load.send(lane.url(orders), plan.seconds[block.load], rate, plan.clients)
-    took, busy, stolen = time.monotonic() - begun, clocks.machine()[0] - busy, clocks.machine()[1] - stolen
-    own = clocks.own() - own
+    busy, stolen = (now - then for now, then in zip(clocks.machine(), machine, strict=True))
+    own, took = clocks.own() - own, time.monotonic() - begun
     lane.settle()
     after = lane.read()
     spent = {part: getattr(after, part) - getattr(before, part) for part in PARTS}
