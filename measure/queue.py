@@ -199,15 +199,19 @@ def quantity(value: float, unit: str, low: float | None = None, high: float | No
 
 
 def chart(runs: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return the model's curve and the measured points of both kinds, by utilisation."""
+    """Return the model's curve and the measured points of both kinds, by utilisation.
+
+    Up to 90 %: what is beyond is so much larger that nothing could be seen of the rest.
+    """
     drawn = {}
     for service, measured in runs.items():
         held = sum(run["held"]["value"] for run in measured.values()) / len(measured) / 1000
-        curve = [[used, MODELS[service](used / 100 * SERVERS / held, held, SERVERS)] for used in range(40, 97)]
+        curve = [[used, MODELS[service](used / 100 * SERVERS / held, held, SERVERS)] for used in range(40, 91)]
         drawn[f"{service}_model"] = {"drawn": "line", "points": [[used, round(1000 * p95, 2)] for used, p95 in curve]}
         points = [
             [run["utilisation"]["value"], *(run["measured"][which] for which in ("value", "low", "high"))]
             for run in measured.values()
+            if run["utilisation"]["value"] <= 90
         ]
         drawn[service] = {"drawn": "points", "points": points}
     return drawn
