@@ -38,7 +38,7 @@ LABELS = {
     "cpu_postgresql": "PostgreSQL",
     "cpu_pgbouncer": "PgBouncer",
     "cpu_app": "Django",
-    "cpu": "All three",
+    "cpu": "CPU",
     "open": "open load",
     "closed": "closed load",
     "sessions": "Sessions per request",
@@ -46,6 +46,7 @@ LABELS = {
 }
 # What is compared with what: one/other.
 PAIRS = (
+    ("kept", "none"),
     ("none", "kept"),
     ("none", "checked"),
     ("none", "pool"),
@@ -72,12 +73,15 @@ Quantity = dict[str, Any]
 Tree = dict[str, Any]
 
 
-def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> Tree:
-    """Return what the rounds say, with the interval of every ratio, and the rounds themselves."""
+def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]], taken: str = "") -> Tree:
+    """Return what the rounds say, with the interval of every ratio, and the rounds themselves.
+
+    `head` has the plan and the environment, `orders` what each query reads, `taken` the day, which else is today.
+    """
     tree: Tree = {
         "$schema": f"../../{SCHEMA.name}",
         "version": VERSION,
-        "taken": datetime.now(UTC).date().isoformat(),
+        "taken": taken or datetime.now(UTC).date().isoformat(),
         "plan": {**head["plan"], "rounds": len(rounds), "confidence": statistics.CONFIDENCE},
         "environment": head["environment"],
         "queries": {
@@ -107,6 +111,13 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> T
                     less[metric] = _quantity(statistics.difference(*pair), unit)
     tree["rounds"] = rounds
     return tree
+
+
+def again(file: Path = FILE) -> Tree:
+    """Return what the published rounds say now, after this module was edited."""
+    tree = json.loads(file.read_text(encoding="utf-8"))
+    orders = {name: query["orders"] for name, query in tree["queries"].items()}
+    return summarize(tree, orders, tree["rounds"], tree["taken"])
 
 
 def unsafe(tree: Tree) -> Iterator[str]:

@@ -60,7 +60,7 @@ def shown(found: Any, interval: bool = True) -> str:
     if "value" not in found:
         raise UnknownError(f"this holds {', '.join(found)}: name one of them")
     text = f"{charts.number(found['value'])}{NO_BREAK}{found.get('unit', '')}".strip()
-    if interval and "low" in found:
+    if interval and found.get("low") != found.get("high"):
         text += f"{NO_BREAK}({charts.number(found['low'])}{NO_BREAK}to{NO_BREAK}{charts.number(found['high'])})"
         if found.get("unit") == "×" and not differs(found, 1.0):
             text = f"≈{NO_BREAK}{text}"

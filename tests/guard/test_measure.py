@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from measure import results, statistics
+from measure import clocks, results, statistics
 from measure.lane import Lane, orders_for
 from measure.load import program, send
 from measure.plan import FULL, QUERIES, QUICK
@@ -219,6 +219,7 @@ def test_k6_that_gets_no_answer_says_so() -> None:
     assert program().endswith("k6")
 
 
+@pytest.mark.skipif(not clocks.here(), reason="needs Linux, which tells what processor time each process has used")
 def test_what_one_setup_costs_is_counted(project: Project) -> None:
     """A second of load without reuse: a session for each request, and time of PostgreSQL's and of Django's."""
     lane = Lane(project, "none", None)

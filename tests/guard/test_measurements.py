@@ -112,3 +112,4 @@ def test_an_axis_has_round_numbers_that_cover_what_is_drawn() -> None:
     assert charts.ticks(0.2, 0.9) == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert charts.ticks(3.0, 3.0)[0] <= 3.0 <= charts.ticks(3.0, 3.0)[-1]
     assert [charts.number(value) for value in (0.0, 0.00234, 12.25, 1148.2)] == ["0", "0.00234", "12.2", "1,148"]
+    assert charts.number(-0.25) == "\N{MINUS SIGN}0.25"
