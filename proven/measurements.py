@@ -78,10 +78,11 @@ def nothing(found: dict[str, Any]) -> float:
 
 
 def rows(root: Path, path: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return one row for each part of what a name leads to, with these quantities of it."""
+    """Return one row for each part of what a name leads to, with these quantities of it. The name's end heads them."""
     found: list[dict[str, str]] = []
+    heading = label(root, path, path.rpartition(".")[2])
     for key, parts in _parts(root, path).items():
-        row = {" ": label(root, path, key)}
+        row = {heading: label(root, path, key)}
         for column in columns:
             quantity = _part(parts, column, f"{path}.{key}")
             unit = quantity["unit"]
