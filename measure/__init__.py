@@ -12,5 +12,9 @@ Read it in this order; each module imports only the ones above it:
     results.py      from rounds to the published file; what noise makes unsafe is not published
     __main__.py     the command
 
+And, apart from these, how long transactions wait:
+
+    queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py says of them
+
 The servers are those of tests/stack/, with PostgreSQL's own login costs and with TLS.
 """

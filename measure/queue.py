@@ -40,7 +40,7 @@ from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
 
 FILE = ROOT / "docs/data/measurements/queue.json"
-SCHEMA = ROOT / "measure/queue.schema.json"
+SCHEMA = ROOT / "docs/queue.schema.json"
 SERVERS = 4
 SERVICE_TIME = 0.020  # a sleep is rounded up to a whole millisecond: of 20 ms that is little
 # Utilisation, and for how many seconds: the fuller a queue is, the longer a chance crowd lasts.
@@ -53,9 +53,11 @@ LABELS = {
     "model": "the model says",
     "ideal": "the same arrivals, ideal queue",
     "error": "the model's error",
-    "exponential": "measured, exponential",
+    "exponential": "aimed at",
+    "exponential_measured": "measured, times vary",
     "exponential_model": "M/M/c",
-    "constant": "measured, constant",
+    "constant": "aimed at",
+    "constant_measured": "measured, times alike",
     "constant_model": "M/D/c",
 }
 BLOCKS = 30  # in which waits are drawn again for an interval: what is near in time is alike
@@ -199,17 +201,21 @@ def quantity(value: float, unit: str, low: float | None = None, high: float | No
 
 
 def chart(runs: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Return the model's curve and the measured points of both kinds, by utilisation."""
+    """Return the model's curve and the measured points of both kinds, by utilisation.
+
+    Up to 90 %: what is beyond is so much larger that nothing could be seen of the rest.
+    """
     drawn = {}
     for service, measured in runs.items():
         held = sum(run["held"]["value"] for run in measured.values()) / len(measured) / 1000
-        curve = [[used, MODELS[service](used / 100 * SERVERS / held, held, SERVERS)] for used in range(40, 97)]
+        curve = [[used, MODELS[service](used / 100 * SERVERS / held, held, SERVERS)] for used in range(40, 91)]
         drawn[f"{service}_model"] = {"drawn": "line", "points": [[used, round(1000 * p95, 2)] for used, p95 in curve]}
         points = [
             [run["utilisation"]["value"], *(run["measured"][which] for which in ("value", "low", "high"))]
             for run in measured.values()
+            if run["utilisation"]["value"] <= 90
         ]
-        drawn[service] = {"drawn": "points", "points": points}
+        drawn[f"{service}_measured"] = {"drawn": "points", "points": points}
     return drawn
 
 
@@ -294,6 +300,7 @@ def measure(shorter: int = 1) -> dict[str, Any]:
                     runs[service][f"at{used * 100:.0f}"] = run
                 left -= seconds / shorter
             return {
+                "$schema": f"../../{SCHEMA.name}",
                 "measured": datetime.now(UTC).date().isoformat(),
                 "environment": ran_on,
                 "labels": LABELS,

@@ -175,9 +175,9 @@ def worked_utilisations() -> list[dict[str, str]]:
         ]
         rows.append(
             {
-                "Utilisation": f"{used:.0%}",
+                "Utilisation": f"{100 * used:.0f} %",
                 "Transactions a second": f"{rate:.0f}",
-                "Wait at all": f"{erlang_c(servers, load):.0%}",
+                "Wait at all": f"{100 * erlang_c(servers, load):.0f} %",
                 "p50 wait": in_ms(waits[0]),
                 "p95 wait": in_ms(waits[1]),
                 "p99 wait": in_ms(waits[2]),
@@ -198,7 +198,7 @@ def worked_sizes() -> list[dict[str, str | int]]:
                 "Transactions a second": rate,
                 "Busy on average": f"{load:g}",
                 "Server connections": servers,
-                "Utilisation": f"{load / servers:.0%}",
+                "Utilisation": f"{100 * load / servers:.0f} %",
             }
         )
     return rows

@@ -16,8 +16,9 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from hypothesis.configuration import set_hypothesis_home_dir
 
-from proven import evidence
+from proven import ROOT, evidence
 from tests.stack.database import run_psql
 from tests.stack.scripts import execute
 from tests.stack.wait import until
@@ -25,7 +26,8 @@ from tests.stack.wait import until
 QUEUEING = "sizing/queueing.py"
 IN_SQL, IN_PGBOUNCER = "postgres/offered_load.sql", "pgbouncer/offered_load.py"
 NUMBERS = [(r"\d+\.\d+", "N")]
-# The same examples in every run, and no folder that remembers them.
+# The same examples in every run, which nothing has to remember; what it reads in our modules it may.
+set_hypothesis_home_dir(ROOT / "build/hypothesis")
 tried = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 SERVERS = some.integers(1, 60)
 USED = some.floats(0.01, 0.999)  # the share of the servers that is busy
@@ -37,15 +39,25 @@ def model(load) -> SimpleNamespace:
     return SimpleNamespace(**execute(load(QUEUEING)))
 
 
-def waits(servers: int, used: float, service: str, customers: int = 400_000) -> list[float]:
-    """Return the sorted waits of customers that were simulated one by one; a service takes 1 on average."""
+# How long a service takes: 1 on average. Of the mixed ones, two of a hundred take eighty times as long as the others.
+SERVICES: dict[str, Callable[[Random], float]] = {
+    "exponential": lambda random: random.expovariate(1),
+    "constant": lambda _: 1.0,
+    "mixed": lambda random: (31.0 if random.random() < 0.02 else 0.3878) * random.expovariate(1),
+}
+
+
+def waits(servers: int, used: float, service: str, customers: int = 400_000, crowd: int = 1) -> list[float]:
+    """Return the sorted waits of customers that were simulated one by one; `crowd` of them arrive at a time."""
     random = Random(f"{servers} {used} {service}")
+    takes = SERVICES[service]
     arrives, found = 0.0, []
     free = [0.0] * servers  # when each server is
-    for _ in range(customers):
-        arrives += random.expovariate(used * servers)
+    for number in range(customers):
+        if number % crowd == 0:
+            arrives += random.expovariate(used * servers / crowd)
         begins = max(arrives, free[0])
-        heapq.heapreplace(free, begins + (1.0 if service == "constant" else random.expovariate(1)))
+        heapq.heapreplace(free, begins + takes(random))
         found.append(begins - arrives)
     return sorted(found[customers // 10 :])  # without the ones that found it empty, at the beginning
 
@@ -117,6 +129,14 @@ def test_constant_service_times_are_approximated_within_a_tenth(model, servers: 
     rate = used * servers
     assert sum(found) / len(found) == pytest.approx(model.mdc_mean_wait(rate, 1, servers), rel=0.05)
     assert percentile(found, 95) == pytest.approx(model.mdc_wait_percentile(rate, 1, servers), rel=0.11)
+
+
+@pytest.mark.parametrize(("service", "crowd"), [("mixed", 1), ("exponential", 10)])
+def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: str, crowd: int) -> None:
+    """Simulated arrivals in crowds of ten, or service times of which two in a hundred are long, wait twice as long."""
+    found = waits(10, 0.7, service, customers=100_000, crowd=crowd)
+    assert sum(found) / len(found) > 2 * model.mmc_mean_wait(7, 1, 10)
+    assert percentile(found, 95) > 2 * model.mmc_wait_percentile(7, 1, 10)
 
 
 def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
@@ -228,10 +248,10 @@ def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
 
 
 @contextmanager
-def holding(connect: Callable[[], psycopg.Connection], clients: int, seconds: float = 0.1) -> Iterator[list[float]]:
-    """Have so many clients hold a connection one transaction after the other; each notes when one of them ended.
+def holding(connect: Callable[[], psycopg.Connection], clients: int, idle: float = 0) -> Iterator[list[float]]:
+    """Have so many clients hold a connection for 0.1 s again and again, and note when each transaction ended.
 
-    Each transaction has a connection of its own, whose counters arrive when it ends.
+    Each transaction has a session of its own, whose counters arrive when it ends; it is `idle` for so long before.
     """
     ended: list[float] = []
     stopped = threading.Event()
@@ -239,7 +259,8 @@ def holding(connect: Callable[[], psycopg.Connection], clients: int, seconds: fl
     def work() -> None:
         while not stopped.is_set():
             with connect() as connection:
-                connection.execute("select pg_sleep(%s)", [seconds])
+                connection.execute("select pg_sleep(0.1)")
+                stopped.wait(idle)
             ended.append(time.monotonic())
 
     threads = [threading.Thread(target=work) for _ in range(clients)]
@@ -255,10 +276,10 @@ def holding(connect: Callable[[], psycopg.Connection], clients: int, seconds: fl
 
 
 def test_postgresql_counts_the_busy_connections(database, load, transcript) -> None:
-    """Clients that sleep in the server for a known time are counted as that many busy connections, give or take."""
+    """Sessions that work for a known time, and are idle for twice as long, are counted as that many busy ones."""
     snippet = load(IN_SQL)
     evidence.ran(snippet)
-    with holding(database.connect, clients=3) as ended:
+    with holding(database.connect, clients=3, idle=0.2) as ended:
         began = time.monotonic()
         said = run_psql(database.server.superuser, snippet.text, database=database.name, seconds="2")
         seconds = time.monotonic() - began
