@@ -1,4 +1,4 @@
-"""Name the process at the other end of a connection: process_of.py PORT.
+"""Name the processes that have a connection: process_of.py PORT.
 
 Run it where the application runs, with PostgreSQL's client_port. It takes
 psutil, and root to see processes of other users.
@@ -9,7 +9,12 @@ import sys
 import psutil
 
 port = int(sys.argv[1])
-for connection in psutil.net_connections("tcp"):
-    if port in connection.laddr and connection.raddr and connection.pid:
-        process = psutil.Process(connection.pid)
-        print(f"{process.pid}: {' '.join(process.cmdline())[:60]}")
+for process in psutil.process_iter():
+    try:
+        connections = process.net_connections("tcp")
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        continue  # it has just ended, or is somebody else's
+    for connection in connections:
+        if port in connection.laddr and connection.raddr:
+            print(f"{process.pid}: {command[:60]}")

@@ -27,6 +27,18 @@ list(background.pool.map(lambda _: (background.count_and_keep(), time.sleep(0.2)
 print("done", flush=True)
 time.sleep(60)
 """
+# A connection that a child has as well, which ends with its parent.
+SHARED = """
+import os, socket, time, psycopg
+connection = psycopg.connect(os.environ["DATABASE_URL"])
+ends, end = os.pipe()
+if os.fork() == 0:
+    os.close(end)
+    os.read(ends, 1)
+    os._exit(0)
+print(socket.socket(fileno=os.dup(connection.fileno())).getsockname()[1], flush=True)
+time.sleep(60)
+"""
 # One thread after another does a piece of work, and ends. When it is told to, Python collects, and there is a fourth.
 THREADS = """
 import gc, sys, threading
@@ -101,6 +113,16 @@ def test_a_suspect_leads_to_the_process_that_holds_it(
     assert found.startswith(f"{process.pid}: ")
     process.stop()
     project.note()
+
+
+def test_two_processes_on_one_socket_are_both_named(database, project, load, printed, monkeypatch) -> None:
+    """A connection that was open before a fork is in the parent's hands and in the child's."""
+    process = project.start("-c", SHARED, database_url=database.url)
+    port = until("it has forked", process.said).strip()
+    monkeypatch.setattr(sys, "argv", ["process_of.py", port])
+    script = load("leak/process_of.py")
+    until("the child has it as well", lambda: len(printed(script).splitlines()) == 2)
+    process.stop()
 
 
 # ---- threads ---------------------------------------------------------------------------------------------------
@@ -239,4 +261,5 @@ def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript,
     status, output = project.run("-c", code, database_url=database.url)
     assert status == 0, output
     evidence.ran(script)
+    project.note()
     transcript(script, output, case=option.strip("-") or None)

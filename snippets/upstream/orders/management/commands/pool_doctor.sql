@@ -203,6 +203,7 @@ findings as (
     )
 )
 
+-- region: verdict
 select
     case
         when item = 'hidden' then 'unknown'
@@ -216,3 +217,4 @@ select
     finding
 from findings
 order by part, amount desc, finding;
+-- endregion: verdict
