@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 ADDRESS ?= 127.0.0.1:8000
-GROUPS = setup site upstream proofs browser lint
+GROUPS = setup site upstream proofs measure browser lint
 # Twice as many as there are processors: servers and the browser let each of them wait.
 PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadfile
 BIN = .venv/bin
@@ -14,7 +14,7 @@ export NO_MKDOCS_2_WARNING = 1
 # Without the bytecode of the packages in .venv, each run would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test prove record matrix site links lock clean environment
+.PHONY: help serve test prove record measure matrix site links lock clean environment
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ record: environment ## record transcripts and the ledger again, of all proofs or
 	@$(PGBOUNCER)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
+
+measure: environment ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
+	@$(PGBOUNCER)
+	$(BIN)/python -m measure $(if $(QUICK),--quick)
+	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 
 matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")

@@ -14,6 +14,8 @@ Read it in this order; each module imports only the ones above it:
     digests.py        every digest that a snippet has had
     symptoms.py       what a reader sees when something is broken, and the runbook for it
     glossary.py       each term, explained once
+    charts.py         bars and curves as SVG
+    measurements.py   what was measured, as pages draw on it
     summary.py        what proofs ran on, in a few words or in full
     badge.py          the README's badge
     catalogue.py      the manifest of all snippets, the raw files and archives that are published with it

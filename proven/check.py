@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from proven import ROOT, glossary, guide, handmade, pages, proofs, snippets, symptoms, transcripts
+from proven import ROOT, glossary, guide, handmade, measurements, pages, proofs, snippets, symptoms, transcripts
 from proven.guide import Guide
 from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
@@ -35,6 +35,7 @@ def problems(of: Guide) -> list[Problem]:
         found += _matrices(of, page)
     found += symptoms.problems(of)
     found += glossary.problems(of)
+    found += measurements.problems(of)
     found += _orphans(of)
     found += _proofs(of)
     return sorted(set(found))

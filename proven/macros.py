@@ -19,6 +19,11 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ symptoms() }}                                        every such text, with its runbook
     {{ section() }}                                         the pages beside this one, each with what it answers
     {{ term("server connection") }}                         a term, with its explanation from the glossary
+    {{ measured("reuse.ratios.p50") }}                      a measured number with its interval
+    {{ verdict("reuse.ratios.p50", "more", "less", "as much") }}  the text that its interval allows
+    {{ measurements("reuse.open", "p50", "p95") }}          a table of measured numbers
+    {{ bars("reuse.open", metric="p50", title="Latency") }} the same as a chart, of one name or several
+    {{ lines("sizing.wait", title="Wait", x="…", y="…") }}  measured curves and points
 """
 
 import inspect
@@ -28,6 +33,7 @@ import re
 import traceback
 import types
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +42,11 @@ import jinja2
 from proven import (
     ROOT,
     catalogue,
+    charts,
     check,
     glossary,
     guide,
+    measurements,
     mistakes,
     pages,
     plain,
@@ -241,6 +249,27 @@ class Macros:
         quoted = text.replace('"', "”")
         return f'[{shown or name}]({self._link(glossary.PAGE)}#{anchor} "{quoted}"){{ .term }}'
 
+    def measured(self, path: str, interval: bool = True) -> str:
+        """Return a measured number, with its interval or without."""
+        return measurements.shown(measurements.find(self.guide.root, path), interval)
+
+    def verdict(self, path: str, more: str, less: str, same: str) -> str:
+        """Return what to say where a whole interval is above "no difference", where below, and where neither."""
+        return (same, more, less)[measurements.verdict(self.guide.root, path)]
+
+    def measurements(self, path: str, *columns: str) -> str:
+        """Show a table: a row for each part of what was measured, a column for each of these quantities."""
+        return self._block(_unsearched("measurements", table(measurements.rows(self.guide.root, path, columns))))
+
+    def bars(self, path: str, *paths: str, metric: str, title: str) -> str:
+        """Show one quantity of each part of what was measured as bars, grouped where there are several names."""
+        groups, unit = measurements.bars(self.guide.root, (path, *paths), metric)
+        return _figure(charts.bars(groups, title=title, unit=unit), title)
+
+    def lines(self, path: str, title: str, x: str, y: str) -> str:
+        """Show measured curves and points over one pair of axes."""
+        return _figure(charts.lines(measurements.lines(self.guide.root, path), title=title, x=x, y=y), title)
+
     def matrix(self, tests: str, *components: str) -> str:
         """Show which proofs of a module or folder passed on which versions of these parts of a stack.
 
@@ -442,6 +471,12 @@ def calculated_files(known: dict[str, Snippet]) -> dict[str, str]:
         ".env": "\n".join([env.show("database"), env.show("direct"), known["sizing/process.env"].text]),
         "postgresql.conf": known["sizing/postgresql.conf"].text,
     }
+
+
+def _figure(svg: str, title: str) -> str:
+    """Return a chart with its title, which is the same as that of the drawing."""
+    caption = f"<figcaption>{escape(title)}</figcaption>"
+    return f'<figure class="picture" {UNSEARCHED}>{svg}{caption}</figure>'
 
 
 def in_words(proof: str) -> str:

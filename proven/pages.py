@@ -39,9 +39,26 @@ MACROS: dict[str, Callable[..., None]] = {
     "left_out": lambda: None,
     "catalogue": lambda: None,
     "calculator": lambda: None,
+    "measured": lambda path, interval=True: None,
+    "verdict": lambda path, more, less, same: None,
+    "measurements": lambda path, *columns: None,
+    "bars": lambda path, *paths, metric, title: None,
+    "lines": lambda path, title, x, y: None,
 }
 # The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = ("snippet", "project", "proofs", "left_out", "matrix", "catalogue", "calculator", "ask", "symptoms", "section")
+BLOCKS = (
+    "snippet",
+    "project",
+    "proofs",
+    "left_out",
+    "matrix",
+    "catalogue",
+    "calculator",
+    "ask",
+    "symptoms",
+    "section",
+    "measurements",
+)
 SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")

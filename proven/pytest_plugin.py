@@ -29,6 +29,7 @@ ALLOWED_NOT_RUN = (
     "needs PgBouncer 1.22",
     "needs PostgreSQL with TLS",  # the embedded server has none; the matrix's other servers do
     "needs PostgreSQL without TLS",  # and those have it
+    "needs Odyssey",  # a machine that is no Debian
     "needs openssl",  # a machine with Python, git and make, and nothing else
 )
 

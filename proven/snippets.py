@@ -36,6 +36,7 @@ LIKE_A_MARKER = re.compile(
 LANGUAGES = {
     ".env": "bash",
     ".env.example": "bash",
+    "odyssey.conf": "nginx",
     "postgresql.conf": "ini",
     ".out": "text",
     ".sql": "postgresql",

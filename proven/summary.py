@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from proven.ledger import Run
 
 # In the order in which readers ask; whatever else is in a stack follows.
-COMPONENTS = ("PostgreSQL", "PgBouncer", "Django", "psycopg", "psycopg2", "Gunicorn", "Python")
+COMPONENTS = ("PostgreSQL", "PgBouncer", "Odyssey", "Django", "psycopg", "psycopg2", "Gunicorn", "Python")
 # What a line under a snippet names, if the proof met it: the rest makes no difference to most readers.
-NAMED = COMPONENTS[:3]
+NAMED = COMPONENTS[:4]
 MANY = 3
 
 

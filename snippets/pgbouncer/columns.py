@@ -269,11 +269,15 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "total_received": ("Bytes from clients and servers",),
         "total_sent": ("Bytes to clients and servers",),
         "total_xact_time": (
-            "Microseconds in transactions, idle ones included",
+            "Microseconds in transactions, idle ones and the wait for a server"
+            " connection included",
             "far above `total_query_time`",
             "transactions wait for something outside of the database",
         ),
-        "total_query_time": ("Microseconds in which servers ran statements",),
+        "total_query_time": (
+            "Microseconds from a statement to its answer, the wait for a server"
+            " connection included",
+        ),
         "total_wait_time": (
             "Microseconds that clients waited for a server connection, noted"
             " once each has got one",
@@ -298,13 +302,13 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "avg_recv": ("Bytes received a second",),
         "avg_sent": ("Bytes sent a second",),
         "avg_xact_time": (
-            "Microseconds that a transaction takes",
+            "Microseconds that a transaction takes, the wait included",
             "far above `avg_query_time` times the statements in it",
             "as for `total_xact_time`",
         ),
         "avg_query_time": (
-            "Microseconds that a statement takes",
-            "it rises",
+            "Microseconds that a statement takes, the wait included",
+            "it rises, and `avg_wait_time` does not",
             "the database is slower: look there",
         ),
         "avg_wait_time": (

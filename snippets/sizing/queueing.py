@@ -162,3 +162,79 @@ def servers_needed(
 
 
 # endregion: needed
+def worked_utilisations() -> list[dict[str, str]]:
+    """Return what ten server connections do at several utilisations."""
+    service_time, servers = 0.010, 10
+    rows = []
+    for used in (0.5, 0.7, 0.85, 0.95, 0.99):
+        rate = used * servers / service_time
+        load = offered_load(rate, service_time)
+        waits = [
+            mmc_wait_percentile(rate, service_time, servers, percent)
+            for percent in (50, 95, 99)
+        ]
+        rows.append(
+            {
+                "Utilisation": f"{used:.0%}",
+                "Transactions a second": f"{rate:.0f}",
+                "Wait at all": f"{erlang_c(servers, load):.0%}",
+                "p50 wait": in_ms(waits[0]),
+                "p95 wait": in_ms(waits[1]),
+                "p99 wait": in_ms(waits[2]),
+            }
+        )
+    return rows
+
+
+def worked_sizes() -> list[dict[str, str | int]]:
+    """Return how many server connections keep the wait short."""
+    service_time, wait = 0.010, 0.005
+    rows: list[dict[str, str | int]] = []
+    for rate in (50, 200, 800, 3200):
+        load = offered_load(rate, service_time)
+        servers = servers_needed(rate, service_time, wait)
+        rows.append(
+            {
+                "Transactions a second": rate,
+                "Busy on average": f"{load:g}",
+                "Server connections": servers,
+                "Utilisation": f"{load / servers:.0%}",
+            }
+        )
+    return rows
+
+
+def worked_splits() -> list[dict[str, str | int]]:
+    """Return what becomes of forty server connections that are divided."""
+    rate, service_time, servers = 3200, 0.010, 40
+    rows: list[dict[str, str | int]] = []
+    for pools in (1, 2, 4, 8, 20):
+        wait = mmc_wait_percentile(rate / pools, service_time, servers // pools)
+        needed = pools * servers_needed(rate / pools, service_time, 0.005)
+        rows.append(
+            {
+                "Pools": pools,
+                "Server connections in each": servers // pools,
+                "p95 wait": in_ms(wait),
+                "To wait 5 ms or less": needed,
+            }
+        )
+    return rows
+
+
+def in_ms(seconds: float) -> str:
+    """Return a time for a table, as in "12 ms"."""
+    milliseconds = 1000 * seconds
+    digits = 0 if milliseconds >= 10 or milliseconds == 0 else 1
+    return f"{milliseconds:.{digits}f} ms"
+
+
+if __name__ == "__main__":
+    print(offered_load(rate=800, service_time=0.010))
+    #> 8.0
+    print(servers_needed(rate=800, service_time=0.010, wait=0.005))
+    #> 12
+    print(in_ms(mmc_wait_percentile(800, 0.010, servers=10)))
+    #> 11 ms
+    print(in_ms(mdc_wait_percentile(800, 0.010, servers=10)))
+    #> 5.7 ms

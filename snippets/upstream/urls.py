@@ -1,11 +1,12 @@
 """Every URL of the project."""
 
 from django.urls import path
-from orders import payments, views
+from orders import payments, reports, views
 
 urlpatterns = [
     path("orders/", views.orders),
     path("orders/report/", views.report),
+    path("orders/busiest/", reports.busiest),
     path("orders/pay/", payments.pay),
     path("orders/pay-and-hold/", payments.pay_and_hold),
     path("connection/", views.which_connection),

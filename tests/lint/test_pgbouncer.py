@@ -20,14 +20,15 @@ WORDS = {
     "pool_mode": ("session", "statement", "transaction"),
     "sslmode": ("allow", "disable", "prefer", "require", "verify-ca", "verify-full"),
 }
-# What may stand behind the name of a database and of a user, from "Section [databases]" and "Section [users]" of
-# PgBouncer's documentation.
+# What may stand behind the name of a database and of a user, from "Section [databases]", "Section [peers]" and "Section
+# [users]" of PgBouncer's documentation.
 SHARED = {"pool_size", "reserve_pool_size", "pool_mode"}
 ENTRIES = {
     "databases": SHARED
     | {"auth_dbname", "auth_query", "auth_user", "application_name", "client_encoding", "connect_query", "datestyle"}
     | {"dbname", "host", "load_balance_hosts", "max_db_client_connections", "max_db_connections", "min_pool_size"}
     | {"port", "server_lifetime", "timezone", "user"},
+    "peers": {"host", "pool_size", "port"},
     "users": SHARED
     | {"client_idle_timeout", "idle_transaction_timeout", "max_user_client_connections", "max_user_connections"}
     | {"query_timeout", "transaction_timeout"},

@@ -48,13 +48,16 @@ class PgBouncer:
         options: str = "",
         ini: Snippet | None = None,
         users: Mapping[str, str] | None = None,
+        peers: Mapping[str, str] | None = None,
+        port: int | None = None,
         **settings: object,
     ) -> None:
         """Start one: PgBouncer(database, pool_mode="transaction", default_pool_size=2).
 
         `named` databases go under other names, and `options` end the line of each, as in "pool_size=1". `ini` is a
         reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
-        names and secrets, where it should be another than each database's role with the server's own secret.
+        names and secrets, where it should be another than each database's role with the server's own secret. `peers`
+        are the entries of that section, and `port` is that of another one which shares it.
 
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
         """
@@ -81,9 +84,11 @@ class PgBouncer:
         }
         begin, end = self._halves()
         include = f"%include {self.leash.folder}/settings.ini\n"
-        self.leash.write("pgbouncer.ini", begin + include + end + "\n[databases]\n" + _lines("{} = {}", entries))
+        end += "\n[databases]\n" + _lines("{} = {}", entries)
+        end += "[peers]\n" + _lines("{} = {}", peers) if peers else ""
+        self.leash.write("pgbouncer.ini", begin + include + end)
         try:
-            self.port = self.leash.serve("PgBouncer", self._run, self._answers)
+            self.port = self.leash.serve("PgBouncer", self._run, self._answers, port)
         except RuntimeError as error:
             wrong = WRONG.search(str(error))
             if wrong is None or ini is None:

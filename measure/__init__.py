@@ -1,0 +1,16 @@
+"""What reuse is worth, measured: `make measure`.
+
+Read it in this order; each module imports only the ones above it:
+
+    plan.py         what is measured: setups, queries, loads, and how long
+    statistics.py   means over rounds, their ratios, and the intervals in which the truth lies
+    clocks.py       the processor time that processes have used, to the nanosecond
+    load.py         one load, sent by k6 (load.js)
+    lane.py         one setup, standing ready: PostgreSQL, PgBouncer, Gunicorn, and what it costs them to serve
+    environment.py  what it was measured on
+    rounds.py       the rounds, each written down as it ends, so that a later call goes on
+    results.py      from rounds to the published file; what noise makes unsafe is not published
+    __main__.py     the command
+
+The servers are those of tests/stack/, with PostgreSQL's own login costs and with TLS.
+"""

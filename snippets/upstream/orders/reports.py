@@ -1,0 +1,24 @@
+"""A report that costs as much as the orders it reads."""
+
+from django.db.models import Count
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_GET
+
+from orders.models import Order
+
+
+# region: busiest
+@require_GET
+def busiest(request: HttpRequest) -> JsonResponse:
+    """Name the customers with the most orders among the first so many."""
+    first = int(request.GET.get("first", "1"))
+    customers = (
+        Order.objects.filter(pk__lte=first)
+        .values("customer")
+        .annotate(orders=Count("pk"))
+        .order_by("-orders", "customer")[:5]
+    )
+    return JsonResponse({"customers": list(customers)})
+
+
+# endregion: busiest

@@ -1,0 +1,206 @@
+"""Proves docs/explanation/from-one-server-to-thousands.md: two PgBouncers on one port, with peers and without."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from proven import evidence
+from setup import debian
+from tests.proofs.pooled import section
+from tests.stack import pgbouncer
+from tests.stack.database import Database
+from tests.stack.leash import Leash, closed, give, server_user
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.scripts import execute
+from tests.stack.wait import free_port, until
+
+PEERS, FLEET, ODYSSEY = "pgbouncer/peers.ini", "sizing/fleet.py", "odyssey/odyssey.conf"
+TRIES = 40  # the kernel gives a client to either of them: that all go to one has a chance of 1 in 2 to the 39th
+LOST, PASSED_ON = "closing because: failed cancel request", ": peer-"
+
+
+@pytest.fixture
+def pair(database, pooler, load):
+    """Start two PgBouncers on one port: pair(peered=True). They have the snippet's settings, and end with the proof."""
+    if tuple(map(int, pgbouncer.version().split("."))) < pgbouncer.OLDEST:
+        pytest.skip("needs PgBouncer 1.21")
+    snippet = load(PEERS)
+    home = Leash("peers")
+
+    def start(peered: bool, **settings: object) -> list[PgBouncer]:
+        port = free_port()
+        peers = {
+            number: f"{entry.replace('/run/pgbouncer', str(home.folder))} port={port}"
+            for number, entry in section(snippet, "peers").items()
+        }
+        own = {"so_reuseport": section(snippet, "pgbouncer")["so_reuseport"], "pool_mode": "transaction", **settings}
+        both = []
+        for number in peers:
+            sockets = home.folder / number
+            sockets.mkdir()
+            give(sockets)
+            known = {"peers": peers, "peer_id": number} if peered else {}
+            both.append(pooler(database, port=port, unix_socket_dir=sockets, **own, **known))
+        evidence.ran(snippet, "started")
+        return both
+
+    yield start
+    home.stop()
+
+
+@pytest.fixture
+def odyssey(database, load) -> Iterator[str]:
+    """Odyssey with the reader's configuration, but for what ties it to a machine; how the application reaches it."""
+    snippet = load(ODYSSEY)
+    try:
+        unpacked = debian.fetch("odyssey", "sid", "trixie")
+    except RuntimeError:
+        pytest.skip("needs Odyssey")
+    leash = Leash("odyssey")
+    give(leash.folder)
+    # Only what the server's user can reach can it run.
+    program = shutil.copytree(unpacked, leash.folder / "program", symlinks=True) if closed(unpacked) else unpacked
+    command = debian.command(Path(program), "usr/bin/odyssey")
+    version = re.search(
+        r"odyssey (\S+)", subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    )
+    evidence.on(Odyssey=version[1])
+
+    def url(port: int) -> str:
+        return f"postgresql://{database.role.name}:{database.role.password}@127.0.0.1:{port}/{database.name}"
+
+    def run(port: int) -> None:
+        text = snippet.text
+        for ours, theirs in {
+            '"/run/odyssey"': f'"{leash.folder}"',
+            "port 6432": f"port {port}",
+            "port 5432": f"port {database.server.port}",
+            'database "upstream"': f'database "{database.name}"',
+            'user "upstream"': f'user "{database.role.name}"',
+            "the role's password": database.role.password,
+        }.items():
+            assert text.count(ours) == 1, ours
+            text = text.replace(ours, theirs)
+        leash.run([*command, str(leash.write("odyssey.conf", text))], user=server_user())
+
+    def answers(port: int) -> bool:
+        try:
+            psycopg.connect(url(port), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    port = leash.serve("Odyssey", run, answers)
+    evidence.ran(snippet, "started")
+    yield url(port)
+    leash.stop()
+
+
+def show(one: PgBouncer, what: str) -> list[dict]:
+    """Return what one of them shows. Their port leads to any, their sockets to each."""
+    address = {"host": str(one.settings["unix_socket_dir"]), "port": one.port, "dbname": "pgbouncer"}
+    login = {"user": pgbouncer.ADMIN, "password": one.password}
+    with closing(psycopg.connect(**address, **login, autocommit=True, row_factory=dict_row)) as console:
+        return psycopg.ClientCursor(console).execute(f"show {what}").fetchall()
+
+
+@contextmanager
+def asleep(url: str, database: Database) -> Iterator[psycopg.Connection]:
+    """Have a client's statement run on the server, through whichever process the kernel gives it to."""
+    client = psycopg.connect(url, autocommit=True)
+    client.pgconn.send_query(b"select pg_sleep(60)")
+    client.pgconn.flush()
+    until("the statement runs", lambda: active(database) == 1)
+    yield client
+    client.close()
+    for pid in database.backends():
+        database.terminate(pid)
+
+
+def active(database: Database) -> int:
+    """Return how many statements run in a database."""
+    query = "select count(*) from pg_stat_activity where datname = %s and state = 'active'"
+    return database.admin.execute(query, [database.name]).fetchone()[0]
+
+
+def said(both: list[PgBouncer], words: str) -> bool:
+    """Return whether one of them has logged these words."""
+    return any(words in one.leash.said() for one in both)
+
+
+def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, database, load) -> None:
+    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted."""
+    counted = execute(load(FLEET))["server_connections"](poolers=2, pool_size=1)
+    both = pair(peered=True, default_pool_size=1)
+    clients = []
+    for _ in range(TRIES):
+        clients.append(both[0].connect(database))
+        counts = [sum(row["database"] == database.name for row in show(one, "clients")) for one in both]
+        if all(counts):
+            break
+    assert all(counts), counts
+    assert sum(counts) == len(clients)
+    one, other = clients[0], clients[-1]  # the last is the first that came to the other
+    one.execute("begin")
+    other.execute("begin")
+    assert len(database.backends()) == counted
+    for client in clients:
+        client.close()
+
+
+def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
+    """It comes on a connection of its own, to the process that does not know of it, and the statement goes on."""
+    both = pair(peered=False)
+    for _ in range(TRIES):
+        with asleep(both[0].url(database), database) as client:
+            client.cancel()
+            until("the request has arrived", lambda: said(both, LOST) or not active(database))
+            if said(both, LOST):
+                assert active(database) == 1
+                return
+    pytest.fail(f"{TRIES} requests arrived at the right process")
+
+
+def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
+    """Whichever process it comes to, the statement is cancelled; some were passed on to the other."""
+    both = pair(peered=True)
+    for _ in range(TRIES):
+        with asleep(both[0].url(database), database) as client:
+            client.cancel()
+            until("the statement is cancelled", lambda: not active(database))
+            assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
+        if said(both, PASSED_ON):
+            return
+    pytest.fail(f"none of {TRIES} requests came to the process that had to pass it on")
+
+
+def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
+    """Two threads of one process: ten clients on one server connection, and each request to cancel arrives."""
+    clients = [psycopg.connect(odyssey, autocommit=True) for _ in range(10)]
+    for client in clients:
+        client.execute("select 1")
+    assert len(database.backends()) <= 2
+    for client in clients:
+        client.close()
+    for _ in range(4):
+        with asleep(odyssey, database) as client:
+            client.cancel()
+            until("the statement is cancelled", lambda: not active(database))
+            assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
+
+
+def test_the_worked_fleets_add_up(run_script, load) -> None:
+    """Each row is its poolers times its pool, and a sidecar in each of many instances needs the most by far."""
+    names = run_script(load(FLEET))
+    rows = names["worked_fleets"]()
+    for row in rows:
+        assert row["Server connections"] == row["Poolers"] * row["Pool of each"]
+    most = max(rows, key=lambda row: row["Server connections"])
+    assert "sidecar" in most["Fleet"]

@@ -1,0 +1,105 @@
+"""Proves docs/explanation/what-reuse-is-worth.md: what holds on every machine, however fast it is.
+
+How long anything takes is measured by measure/, and asserted nowhere.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from proven import evidence
+from tests.stack.database import Database, fresh
+from tests.stack.upstream import Gunicorn, Project, serving
+from tests.stack.wait import until
+
+THREADS = 2 * 4
+
+
+@pytest.fixture
+def serve(project: Project, server, server_version, migrated) -> Iterator:
+    """Serve the project with other settings, on a database of the proof's own."""
+    evidence.on(PostgreSQL=server_version)
+    with ExitStack() as stack:
+
+        def start(**settings: str) -> Gunicorn:
+            database = stack.enter_context(fresh(server, template=migrated))
+            gunicorn = stack.enter_context(serving(project, database, **settings))
+            stack.callback(gunicorn.note)
+            return gunicorn
+
+        yield start
+
+
+def crowd(gunicorn: Gunicorn, clients: int) -> int:
+    """Have many clients ask at the same time, and return the most backends that there were at a look."""
+    seen: list[int] = []
+
+    def done() -> bool:
+        seen.append(len(gunicorn.database.backends()))
+        return all(answer.done() for answer in answers)
+
+    with ThreadPoolExecutor(clients) as pool:
+        answers = [pool.submit(gunicorn.request, "/orders/report/?seconds=0.05") for _ in range(clients)]
+        until("all are answered", done, seconds=60)
+    assert {answer.result()[0] for answer in answers} == {200}
+    return max(seen)
+
+
+def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(serve) -> None:
+    """64 clients, nothing kept: a connection for each thread, beside those that are just being closed."""
+    gunicorn = serve(DB_CONN_MAX_AGE="0")
+    most = crowd(gunicorn, clients=64)
+    assert THREADS / 2 <= most <= 3 * THREADS
+    until("all of them close", lambda: gunicorn.database.backends() == [])
+
+
+def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(serve) -> None:
+    """Two processes with a pool of four: eight connections, whoever asks, and each is opened once."""
+    gunicorn = serve(DJANGO_SETTINGS_MODULE="settings.pool")
+    assert crowd(gunicorn, clients=32) <= THREADS
+    kept = until("both pools are full", lambda: full(gunicorn.database))
+    crowd(gunicorn, clients=32)
+    assert gunicorn.database.backends() == kept
+
+
+def full(database: Database) -> list[int] | None:
+    """Return the backends, where there are as many as the pools may have."""
+    found = database.backends()
+    return found if len(found) == THREADS else None
+
+
+@pytest.mark.parametrize(("checked", "transactions"), [("False", 1), ("True", 2)])
+def test_a_health_check_is_one_more_statement_in_each_request(serve, checked, transactions) -> None:
+    """For a request with one query PostgreSQL counts one transaction, and with the check two."""
+    gunicorn = serve(GUNICORN_WORKERS="1", GUNICORN_THREADS="1", DB_CONN_HEALTH_CHECKS=checked)
+    few, many = (transactions_of(gunicorn, requests) for requests in (5, 15))
+    assert many - few == 10 * transactions
+
+
+def transactions_of(gunicorn: Gunicorn, requests: int) -> int:
+    """Return how many transactions a session counts that is opened by a request, and serves so many more."""
+    query = "select xact_commit from pg_stat_database where datname = %s"
+
+    def counted() -> int:
+        row = gunicorn.database.admin.execute(query, [gunicorn.database.name]).fetchone()
+        return int(row[0])
+
+    before = counted()
+    until("a request opens a session", lambda: gunicorn.request("/connection/")[0] == 200)
+    backend = {gunicorn.backend() for _ in range(requests)}.pop()
+    gunicorn.database.terminate(backend)  # a session tells at its end, at the latest, what it has counted
+    return counted() - before
+
+
+def test_the_report_costs_what_it_reads(serve) -> None:
+    """It names the customers with the most orders among the first so many, and no others."""
+    gunicorn = serve(GUNICORN_WORKERS="1")
+    with gunicorn.database.connect() as connection:
+        connection.execute(
+            "insert into orders_order (customer, placed_at) values ('Ada', now()), ('Bea', now()), ('Bea', now())"
+        )
+    asked = {first: gunicorn.request(f"/orders/busiest/?first={first}")[1]["customers"] for first in (1, 3)}
+    assert asked[1] == [{"customer": "Ada", "orders": 1}]
+    assert asked[3] == [{"customer": "Bea", "orders": 2}, {"customer": "Ada", "orders": 1}]

@@ -1,0 +1,316 @@
+"""Proves docs/how-to/size-a-pool.md: the model against independent truth, and the queries against a known load."""
+
+import functools
+import heapq
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from random import Random
+from types import SimpleNamespace
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from proven import evidence
+from tests.stack.database import run_psql
+from tests.stack.scripts import execute
+from tests.stack.wait import until
+
+QUEUEING = "sizing/queueing.py"
+IN_SQL, IN_PGBOUNCER = "postgres/offered_load.sql", "pgbouncer/offered_load.py"
+NUMBERS = [(r"\d+\.\d+", "N")]
+# The same examples in every run, and no folder that remembers them.
+tried = settings(derandomize=True, database=None, deadline=None, max_examples=100)
+SERVERS = some.integers(1, 60)
+USED = some.floats(0.01, 0.999)  # the share of the servers that is busy
+
+
+@pytest.fixture
+def model(load) -> SimpleNamespace:
+    """The functions of the snippet."""
+    return SimpleNamespace(**execute(load(QUEUEING)))
+
+
+def waits(servers: int, used: float, service: str, customers: int = 400_000) -> list[float]:
+    """Return the sorted waits of customers that were simulated one by one; a service takes 1 on average."""
+    random = Random(f"{servers} {used} {service}")
+    arrives, found = 0.0, []
+    free = [0.0] * servers  # when each server is
+    for _ in range(customers):
+        arrives += random.expovariate(used * servers)
+        begins = max(arrives, free[0])
+        heapq.heapreplace(free, begins + (1.0 if service == "constant" else random.expovariate(1)))
+        found.append(begins - arrives)
+    return sorted(found[customers // 10 :])  # without the ones that found it empty, at the beginning
+
+
+def percentile(found: list[float], percent: float) -> float:
+    """Return the wait that this percentage of them stays within."""
+    return found[math.ceil(len(found) * percent / 100) - 1]
+
+
+def erlang_c_exactly(servers: int, load: Fraction) -> Fraction:
+    """Return the probability of waiting, by the sum of which textbooks make it, in whole numbers."""
+    term = load.numerator**servers  # each of the sum's terms times servers! and a power of the denominator
+    last = Fraction(term * servers) / (servers - load)
+    total = 0
+    for number in range(servers, 0, -1):
+        term = term * number * load.denominator // load.numerator
+        total += term
+    return last / (total + last)
+
+
+def test_the_script_prints_what_its_comments_say(run_script, load) -> None:
+    """The script prints what stands behind each of its prints."""
+    run_script(load(QUEUEING))
+
+
+def test_a_textbooks_example_comes_out(model) -> None:
+    """An eye clinic with three doctors, 6 patients an hour and 20 minutes for each: 4 of 9 wait, 8/9 stand in line."""
+    # Gross, Shortle, Thompson and Harris, Fundamentals of Queueing Theory, 4th edition, section 2.3.
+    rate, service_time = 6 / 3600, 20 * 60
+    assert model.erlang_c(3, 2) == pytest.approx(4 / 9)
+    assert model.mmc_mean_wait(rate, service_time, 3) == pytest.approx(8 / 9 / rate)
+
+
+def test_the_probability_of_waiting_is_the_textbooks_sum(model) -> None:
+    """For any number of servers up to 60 it agrees with the formula's sum, computed in exact fractions."""
+
+    @tried
+    @given(SERVERS, some.fractions(Fraction(1, 1000), Fraction(999, 1000), max_denominator=1000))
+    def agrees(servers: int, used: Fraction) -> None:
+        exactly = erlang_c_exactly(servers, used * servers)
+        assert model.erlang_c(servers, float(used * servers)) == pytest.approx(float(exactly), rel=1e-9)
+
+    agrees()
+
+
+def test_thousands_of_servers_are_computed_without_overflow(model) -> None:
+    """With 5000 servers, where the sum's terms are beyond any float, it agrees with the exact fraction."""
+    exactly = erlang_c_exactly(5000, Fraction(4900))
+    assert model.erlang_c(5000, 4900) == pytest.approx(float(exactly), rel=1e-9)
+    assert 0 < model.mmc_wait_percentile(4900 / 0.01, 0.01, 5000) < 0.01
+
+
+@pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (4, 0.8), (20, 0.7)])
+def test_a_simulated_queue_waits_as_the_model_says(model, servers: int, used: float) -> None:
+    """400,000 simulated arrivals: as many wait, and p50, p95, p99 and the mean are within 6 % of the model."""
+    found = waits(servers, used, "exponential")
+    rate = used * servers
+    assert sum(wait > 0 for wait in found) / len(found) == pytest.approx(model.erlang_c(servers, rate), rel=0.03)
+    assert sum(found) / len(found) == pytest.approx(model.mmc_mean_wait(rate, 1, servers), rel=0.06)
+    for percent in (50, 95, 99):
+        expected = model.mmc_wait_percentile(rate, 1, servers, percent)
+        assert percentile(found, percent) == pytest.approx(expected, rel=0.06, abs=0.01)
+
+
+@pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (1, 0.85), (4, 0.7), (10, 0.7), (10, 0.85), (20, 0.85)])
+def test_constant_service_times_are_approximated_within_a_tenth(model, servers: int, used: float) -> None:
+    """Against a simulation the mean is within 5 %, and the 95th percentile within 11 %."""
+    found = waits(servers, used, "constant")
+    rate = used * servers
+    assert sum(found) / len(found) == pytest.approx(model.mdc_mean_wait(rate, 1, servers), rel=0.05)
+    assert percentile(found, 95) == pytest.approx(model.mdc_wait_percentile(rate, 1, servers), rel=0.11)
+
+
+def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
+    """This the theory of one server says exactly; of more, half is what it comes to as they are used up."""
+    # Pollaczek and Khinchine: the mean wait is load / (2 (1 - load)) services.
+    assert model.mdc_mean_wait(0.8, 1, 1) == pytest.approx(0.8 / (2 * 0.2))
+    assert model.constant_factor(20, 20 * 0.9999) == pytest.approx(0.5, abs=0.001)
+
+
+def test_each_wait_is_the_distributions(model) -> None:
+    """The share that waits longer than the percentile is what is left of 100 %, by the formula of the other kind."""
+
+    @tried
+    @given(SERVERS, USED, some.floats(0, 99.9))
+    def agrees(servers: int, used: float, percent: float) -> None:
+        wait = model.mmc_wait_percentile(used * servers, 1, servers, percent)
+        longer = model.erlang_c(servers, used * servers) * math.exp(-(servers - used * servers) * wait)
+        if wait:
+            assert longer == pytest.approx(1 - percent / 100)
+        else:
+            assert longer <= 1 - percent / 100 + 1e-9
+
+    agrees()
+
+
+def test_waits_grow_with_the_load_and_shrink_with_servers(model) -> None:
+    """More transactions never wait less, one more server never makes them wait longer, and p99 is never below p50."""
+
+    @tried
+    @given(SERVERS, USED, USED)
+    def holds(servers: int, one: float, other: float) -> None:
+        low, high = sorted((one, other))
+        p95 = model.mmc_wait_percentile(high * servers, 1, servers)
+        assert model.mmc_wait_percentile(low * servers, 1, servers) <= p95
+        assert model.mmc_wait_percentile(high * servers, 1, servers + 1) <= p95
+        percentiles = [model.mmc_wait_percentile(high * servers, 1, servers, percent) for percent in (50, 95, 99)]
+        assert percentiles == sorted(percentiles)
+
+    holds()
+
+
+def test_the_wait_is_a_multiple_of_the_service_time(model) -> None:
+    """Half as long transactions at twice the rate wait half as long: only the utilisation counts."""
+
+    @tried
+    @given(SERVERS, USED, some.floats(1e-4, 10))
+    def holds(servers: int, used: float, service_time: float) -> None:
+        wait = model.mmc_wait_percentile(used * servers, 1, servers)
+        scaled = model.mmc_wait_percentile(used * servers / service_time, service_time, servers)
+        assert scaled == pytest.approx(wait * service_time, rel=1e-6, abs=1e-9)
+
+    holds()
+
+
+def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
+    """With the number that it returns the wait is kept, and with one server fewer it is not."""
+
+    @tried
+    @given(some.floats(0, 200), some.floats(0, 3), some.floats(50, 99.9))
+    def holds(load: float, wait: float, percent: float) -> None:
+        servers = model.servers_needed(load, 1, wait, percent)
+        assert model.mmc_wait_percentile(load, 1, servers, percent) <= wait
+        if servers > 1:
+            assert model.mmc_wait_percentile(load, 1, servers - 1, percent) > wait
+
+    holds()
+
+
+def test_a_pool_that_cannot_keep_up_waits_without_end(model) -> None:
+    """At a utilisation of 1 or more everybody waits, and no percentile is finite."""
+    for rate in (10, 11):
+        assert model.utilisation(rate, 1, 10) >= 1
+        assert model.erlang_c(10, rate) == 1
+        assert model.mmc_mean_wait(rate, 1, 10) == math.inf
+        assert model.mdc_wait_percentile(rate, 1, 10) == math.inf
+    assert model.mmc_wait_percentile(0, 1, 10) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda m: m.offered_load(-1, 0.01), "rate must be from 0"),
+        (lambda m: m.offered_load(math.nan, 0.01), "rate must be from 0"),
+        (lambda m: m.offered_load(10, math.inf), "service_time must be from 0 to 86400"),
+        (lambda m: m.offered_load(1e6, 1e3), "rate × service_time must be from 0 to 10000"),
+        (lambda m: m.erlang_c(0, 1), "servers must be from 1"),
+        (lambda m: m.erlang_c(2.5, 1), "servers must be a whole number"),
+        (lambda m: m.mmc_wait_percentile(1, 1, 2, 100), "percent must be from 0 to 99.999"),
+        (lambda m: m.servers_needed(1, 1, -0.1), "wait must be from 0"),
+    ],
+)
+def test_a_wrong_number_gets_one_clear_error(model, wrong, said: str) -> None:
+    """It names what is wrong, what it may be, and what it is."""
+    with pytest.raises(ValueError, match=said):
+        wrong(model)
+
+
+def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
+    """The same forty server connections wait longer the more pools they are in, and more are needed."""
+    rows = model.worked_splits()
+    needed = [row["To wait 5 ms or less"] for row in rows]
+    assert needed == sorted(needed)
+    assert needed[-1] > 2 * needed[0]
+    waited = [float(row["p95 wait"].removesuffix(" ms")) for row in rows]
+    assert waited == sorted(waited)
+    assert waited[-1] > 10 * waited[0]
+    for row in rows:
+        assert row["Pools"] * row["Server connections in each"] == 40
+
+
+@contextmanager
+def holding(connect: Callable[[], psycopg.Connection], clients: int, seconds: float = 0.1) -> Iterator[list[float]]:
+    """Have so many clients hold a connection one transaction after the other; each notes when one of them ended.
+
+    Each transaction has a connection of its own, whose counters arrive when it ends.
+    """
+    ended: list[float] = []
+    stopped = threading.Event()
+
+    def work() -> None:
+        while not stopped.is_set():
+            with connect() as connection:
+                connection.execute("select pg_sleep(%s)", [seconds])
+            ended.append(time.monotonic())
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    until("the load runs", lambda: len(ended) >= clients)
+    try:
+        yield ended
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_postgresql_counts_the_busy_connections(database, load, transcript) -> None:
+    """Clients that sleep in the server for a known time are counted as that many busy connections, give or take."""
+    snippet = load(IN_SQL)
+    evidence.ran(snippet)
+    with holding(database.connect, clients=3) as ended:
+        began = time.monotonic()
+        said = run_psql(database.server.superuser, snippet.text, database=database.name, seconds="2")
+        seconds = time.monotonic() - began
+        known = 0.1 * sum(moment > began for moment in ended) / seconds
+    assert said.returncode == 0, said.stderr
+    transcript(snippet, said.stdout, volatile=[(r"\b\d+(\.\d+)?\b", "N")])
+    counted, _, hold = map(float, re.findall(r"\d+\.\d+", said.stdout)[:3])
+    assert 0.5 < counted / known < 2
+    assert 80 < hold < 300
+
+
+def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, printed, load, transcript) -> None:
+    """Two clients on one server connection: the script finds it busy, and the sum that it corrects counts two."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, stats_users="proven_admin")
+    console = f"postgresql://proven_admin:{bouncer.password}@127.0.0.1:{bouncer.port}/pgbouncer"
+
+    def totals() -> list[float]:
+        (row,) = [row for row in bouncer.show("stats") if row["database"] == database.name]
+        return [float(row[name]) / 1e6 for name in ("total_xact_time", "total_query_time")]
+
+    with holding(lambda: bouncer.connect(database), clients=2):
+        before, began = totals(), time.monotonic()
+        said = printed(load(IN_PGBOUNCER), PGBOUNCER_URL=console, SECONDS="1.5")
+        seconds = time.monotonic() - began
+        uncorrected = [(now - then) / seconds for now, then in zip(totals(), before, strict=True)]
+    transcript(load(IN_PGBOUNCER), said.replace(database.name, "upstream"), volatile=NUMBERS)
+    busy = float(re.findall(r": (\S+) busy", said)[0])
+    assert 0.5 < busy < 1.2
+    assert min(uncorrected) > 1.4 * busy
+
+
+def test_pgbouncer_serves_in_the_order_of_arrival(database, pooler) -> None:
+    """Five clients wait for one server connection: they begin in the order in which they asked, as in the model."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    first = bouncer.connect(database)
+    first.execute("begin")
+    clients = [bouncer.connect(database) for _ in range(5)]
+    for number, client in enumerate(clients, start=1):
+        client.pgconn.send_query(b"select statement_timestamp()")
+        client.pgconn.flush()
+        until("it waits", functools.partial(waiting, bouncer, database, number))
+    first.execute("commit")
+    begun = []
+    for client in clients:
+        begun.append(client.pgconn.get_result().get_value(0, 0))
+        client.close()
+    first.close()
+    assert begun == sorted(begun)
+    assert len({*begun}) == len(clients)
+
+
+def waiting(bouncer, database, number: int) -> bool:
+    """Return whether so many clients of a database wait for a server connection."""
+    (row,) = [row for row in bouncer.show("pools") if row["database"] == database.name]
+    return row["cl_waiting"] == number
