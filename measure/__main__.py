@@ -24,18 +24,24 @@ def main(arguments: list[str]) -> int:
     """Measure, say what was found, and publish it where it is safe to. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="measure", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="four setups and the cheapest query; writes nothing")
-    plan = QUICK if parser.parse_args(arguments).quick else FULL
+    parser.add_argument("--again", action="store_true", help="measure nothing: write what the published rounds say now")
+    given = parser.parse_args(arguments)
+    plan = QUICK if given.quick else FULL
+    if given.again:
+        results.publish(results.again())
+        return 0
     try:
         if not clocks.here():
             raise RuntimeError("needs Linux, which tells what processor time each process has used")
+        environment.take_precedence()
         origin = environment.choose_postgresql()
         pgbouncer.find()
         return conclude(plan, run(plan, origin))
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         print(f"measure: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nmeasure: stopped; the same command goes on after the last whole round ({rounds.FOLDER})")
+        print("\nmeasure: stopped; the same command goes on after the last whole round")
         return 130
     finally:
         end_keepers()

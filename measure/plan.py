@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PROCESSES, THREADS = 2, 4  # Gunicorn's, as the example project is shipped
+AGE = 60  # seconds for which a connection is kept, where it is
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ def _kept(seconds: int, checked: bool = False) -> dict[str, str]:
 
 SETUPS = {
     "none": Setup("No reuse", _kept(0)),
-    "kept": Setup("CONN_MAX_AGE = 60", _kept(60)),
-    "checked": Setup("The same, checked", _kept(60, checked=True)),
+    "kept": Setup("Kept", _kept(AGE)),
+    "checked": Setup("Kept and checked", _kept(AGE, checked=True)),
     "pool": Setup("Django's pool", {**_kept(0), "DJANGO_SETTINGS_MODULE": "settings.pool"}),
     "pooler_none": Setup("PgBouncer, no reuse", _kept(0), pooler=True),
-    "pooler_kept": Setup("PgBouncer, 60", _kept(60), pooler=True),
+    "pooler_kept": Setup("PgBouncer, kept", _kept(AGE), pooler=True),
     # The control: what differs between two setups that do not differ is noise.
-    "again": Setup("CONN_MAX_AGE = 60 again", _kept(60)),
+    "again": Setup("Kept, once more", _kept(AGE)),
 }
 
 

@@ -38,10 +38,10 @@ LABELS = {
     "cpu_postgresql": "PostgreSQL",
     "cpu_pgbouncer": "PgBouncer",
     "cpu_app": "Django",
-    "cpu": "All three",
+    "cpu": "CPU",
     "open": "open load",
     "closed": "closed load",
-    "sessions": "Sessions per request",
+    "sessions": "Sessions",
     "backends": "Most backends",
 }
 # What is compared with what: one/other.
@@ -65,19 +65,21 @@ WIDEST = 2.0  # from one end of an interval to the other, for what the page is a
 BEHIND = 0.9  # of the open load: what answers fewer has requests pile up, and their times mean nothing
 # What the page concludes before all else.
 HEADLINES = ("open.trivial.plain", "open.trivial.tls")
-
 HEADER = f"  {'':26}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'sessions':>10}{'backends':>10}{'cpu ms':>9}"
 
 Quantity = dict[str, Any]
 Tree = dict[str, Any]
 
 
-def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> Tree:
-    """Return what the rounds say, with the interval of every ratio, and the rounds themselves."""
+def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]], taken: str = "") -> Tree:
+    """Return what the rounds say, with the interval of every ratio, and the rounds themselves.
+
+    `head` has the plan and the environment, `orders` what each query reads, `taken` the day, which else is today.
+    """
     tree: Tree = {
         "$schema": f"../../{SCHEMA.name}",
         "version": VERSION,
-        "taken": datetime.now(UTC).date().isoformat(),
+        "taken": taken or datetime.now(UTC).date().isoformat(),
         "plan": {**head["plan"], "rounds": len(rounds), "confidence": statistics.CONFIDENCE},
         "environment": head["environment"],
         "queries": {
@@ -88,6 +90,7 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> T
         "noise": _noise(rounds),
         "results": {},
         "ratios": {},
+        "gains": {},
         "savings": {},
         "differences": {},
     }
@@ -100,13 +103,22 @@ def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]]) -> T
                 for metric, unit in UNITS.items():
                     pair = [cell[metric] for cell in cells[one]], [cell[metric] for cell in cells[other]]
                     times, low, high = statistics.ratio(*pair)
+                    gained = 1 / times, 1 / high, 1 / low
                     saved = 100 * (1 - 1 / times), 100 * (1 - 1 / low), 100 * (1 - 1 / high)
                     _at(tree["ratios"], f"{path}.{one}/{other}")[metric] = _quantity((times, low, high), "×")
+                    _at(tree["gains"], f"{path}.{one}/{other}")[metric] = _quantity(gained, "×")
                     _at(tree["savings"], f"{path}.{one}/{other}")[metric] = _quantity(saved, "%")
                     less = _at(tree["differences"], f"{path}.{one}-{other}")
                     less[metric] = _quantity(statistics.difference(*pair), unit)
     tree["rounds"] = rounds
     return tree
+
+
+def again(file: Path = FILE) -> Tree:
+    """Return what the published rounds say now, after this module was edited."""
+    tree = json.loads(file.read_text(encoding="utf-8"))
+    orders = {name: query["orders"] for name, query in tree["queries"].items()}
+    return summarize(tree, orders, tree["rounds"], tree["taken"])
 
 
 def unsafe(tree: Tree) -> Iterator[str]:
@@ -171,11 +183,7 @@ def told(tree: Tree) -> str:
     """Return the main numbers as text, for a terminal."""
     lines = []
     for path, setups in _leaves(tree["results"]):
-        lines += [
-            "",
-            path,
-            f"  {'':26}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'sessions':>10}{'backends':>10}{'cpu ms':>9}",
-        ]
+        lines += ["", path, HEADER]
         for name, found in setups.items():
             values = [found[metric]["value"] for metric in ("p50", "p95", "throughput", "sessions", "backends", "cpu")]
             p50, p95, rate, sessions, backends, cpu = values

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from measure import clocks, load
 from measure.lane import Lane
-from measure.plan import QUERIES, Block, Plan
+from measure.plan import QUERIES, SETUPS, Block, Plan
 from proven import ROOT
 
 FOLDER = ROOT / "build" / "measure"
+SLACK = 3.0  # seconds that a measurement may take longer than its load: k6 has to start
 Cell = dict[str, Any]
 Lanes = dict[tuple[str, bool], Lane]
 PARTS = ("postgresql", "pgbouncer", "app")
@@ -27,7 +28,12 @@ class Journal:
     def __init__(self, plan: Plan, environment: dict[str, Any], folder: Path = FOLDER) -> None:
         """Read what there is. Rounds of another plan or environment, whose numbers are others, do not count."""
         self.file = folder / f"{plan.name}.jsonl"
-        self.head: dict[str, Any] = {"plan": asdict(plan), "environment": environment}
+        self.head: dict[str, Any] = {
+            "plan": asdict(plan),
+            "setups": {name: asdict(setup) for name, setup in SETUPS.items()},
+            "queries": {name: asdict(query) for name, query in QUERIES.items()},
+            "environment": environment,
+        }
         self.rounds: list[list[Cell]] = []
         self.orders: dict[str, int] = {}
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
@@ -74,7 +80,7 @@ def measure(plan: Plan, lanes: Lanes, orders: dict[str, int], bar: "tqdm[Any]") 
 
 def _cell(plan: Plan, block: Block, setup: str, lane: Lane, orders: int) -> Cell:
     """Measure one setup under one load."""
-    lane.warm()
+    lane.warm(plan.seconds[block.load] + SLACK)
     rate = QUERIES[block.query].rate if block.load == "open" else None
     before, busy, stolen, own, begun = lane.read(), *clocks.machine(), clocks.own(), time.monotonic()
     with lane.watched() as peak:

@@ -120,7 +120,7 @@ def number(value: float) -> str:
     if not value:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{digits}f}"
+    text = f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -60,7 +60,7 @@ def shown(found: Any, interval: bool = True) -> str:
     if "value" not in found:
         raise UnknownError(f"this holds {', '.join(found)}: name one of them")
     text = f"{charts.number(found['value'])}{NO_BREAK}{found.get('unit', '')}".strip()
-    if interval and "low" in found:
+    if interval and found.get("low") != found.get("high"):
         text += f"{NO_BREAK}({charts.number(found['low'])}{NO_BREAK}to{NO_BREAK}{charts.number(found['high'])})"
         if found.get("unit") == "×" and not differs(found, 1.0):
             text = f"≈{NO_BREAK}{text}"
@@ -78,10 +78,11 @@ def nothing(found: dict[str, Any]) -> float:
 
 
 def rows(root: Path, path: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return one row for each part of what a name leads to, with these quantities of it."""
+    """Return one row for each part of what a name leads to, with these quantities of it. The name's end heads them."""
     found: list[dict[str, str]] = []
+    heading = label(root, path, path.rpartition(".")[2])
     for key, parts in _parts(root, path).items():
-        row = {" ": label(root, path, key)}
+        row = {heading: label(root, path, key)}
         for column in columns:
             quantity = _part(parts, column, f"{path}.{key}")
             unit = quantity["unit"]

@@ -13,7 +13,7 @@ from proven import pages
 ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")
 LINK = re.compile(r"(?<=\]\()(?P<target>(?!\w+:|/|#)[^)\s#]+)")
 # A drawing that stands in the page itself: its <title> and <desc> say what it shows.
-DRAWING = re.compile(r"(?:<figure[^>]*>)?<svg\b.*?</svg>(?:</figure>)?")
+DRAWING = re.compile(r"(?:<figure[^>]*>)?<svg\b.*?</svg>(?:<figcaption>.*?</figcaption>)?(?:</figure>)?")
 SAID = re.compile(r"<(title|desc)\b[^>]*>(?P<text>.*?)</\1>")
 FENCE = re.compile(r"\s*(?P<ticks>`{3,})")
 
