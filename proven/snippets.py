@@ -172,13 +172,14 @@ def read(path: str, root: Path = ROOT) -> Snippet:
 def beside(path: str, root: Path = ROOT) -> Iterator[None]:
     """Let a Python snippet import those of its folder, as where a reader keeps them. They are forgotten afterwards."""
     folder = str((root / FOLDER / path).parent)
+    before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
-        for name, module in [*sys.modules.items()]:
-            if Path(getattr(module, "__file__", None) or "").parent == Path(folder):
+        for name in sys.modules.keys() - before:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
                 del sys.modules[name]
 
 

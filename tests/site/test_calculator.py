@@ -109,6 +109,19 @@ def deployments(budget: SimpleNamespace, count: int, seed: int) -> list[dict[str
     return found
 
 
+def edges(budget: SimpleNamespace, typed: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return each deployment with the max_connections between which the bands change, which chance seldom finds."""
+    found = []
+    for texts in typed:
+        given = {} if budget.refusals(texts) else budget.numbers(texts)
+        plan = budget.plan(given) if given else {"least": None}
+        if plan["least"] is not None:
+            full = plan["opened"] + given["max_connections"] - plan["usable"]
+            for slots in {plan["least"], plan["least"] - 1, full, full - 1}:
+                found.append({**texts, "max_connections": str(slots)})
+    return found
+
+
 def python(budget: SimpleNamespace, bases: dict[str, str], typed: dict[str, str]) -> dict[str, Any]:
     """Return what the Python functions make of what is typed."""
     refused = budget.refusals(typed)
@@ -148,12 +161,13 @@ def compare(visit: Visit, budget: SimpleNamespace, bases: dict[str, str], typed:
 
 
 def test_the_browser_computes_what_python_does(reader: Reader, budget: SimpleNamespace, bases: dict[str, str]) -> None:
-    """On thousands of deployments of every size: each number, and each file to the byte."""
+    """On thousands of deployments of every size, and on edges: each number, and each file to the byte."""
     with reader(PAGE) as visit:
         accepted = seed = 0
         while accepted < INPUTS:
             accepted += compare(visit, budget, bases, deployments(budget, 1000, seed))
             seed += 1
+        compare(visit, budget, bases, edges(budget, deployments(budget, 1000, seed)))
 
 
 def test_the_browser_refuses_what_python_does(reader: Reader, budget: SimpleNamespace, bases: dict[str, str]) -> None:
