@@ -57,7 +57,8 @@ class Lab:
         self.folder = folder / "upstream"
         self.port = free_port()
         self.name = f"proven-{secrets.token_hex(4)}"
-        self.environment = {"COMPOSE_PROJECT_NAME": self.name, "WEB_PORT": str(self.port), "COMPOSE_ANSI": "never"}
+        (self.folder / ".env").write_text(f"WEB_PORT={self.port}\n")
+        self.environment = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_ANSI": "never"}
         self._leash = Leash("compose")
         gone = "docker compose down --volumes --rmi local --remove-orphans --timeout 1"
         self._leash.run(

@@ -26,4 +26,4 @@ cat > userlist.txt << END
 "pgbouncer_stats" "$(cat console_stats_password)"
 END
 chmod a+r ./*
-echo "made: $(echo *)"
+echo "made: the folder secrets"
