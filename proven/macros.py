@@ -181,7 +181,7 @@ class Macros:
         rows = []
         for each in facts["rows"]:
             cells = {heading: _fact(each["cells"][key]) for key, heading in facts["columns"].items()}
-            rows.append({"": f"**{each['name']}**", **cells})
+            rows.append({facts["about"]: f"**{each['name']}**", **cells})
         return self._block(_unsearched("facts", table(rows)))
 
     def proofs(self) -> str:
