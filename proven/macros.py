@@ -177,7 +177,7 @@ class Macros:
         rows = []
         for each in facts["rows"]:
             cells = {heading: _fact(each["cells"][key]) for key, heading in facts["columns"].items()}
-            rows.append({"": f"**{each['name']}**", **cells})
+            rows.append({facts["about"]: f"**{each['name']}**", **cells})
         return self._block(_unsearched("facts", table(rows)))
 
     def proofs(self) -> str:
@@ -374,8 +374,9 @@ class Macros:
         if runs:
             times = [run.seconds for run in runs]
             took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
-            on = [summary.in_full(runs), *map(_linked, summary.compared(summary.words_of(runs)))]
-            ran = " · ".join(filter(None, [*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)]))
+            on = [summary.in_full(runs)] if summary.in_full(runs) else []
+            on += [_linked(text) for text in summary.compared(summary.words_of(runs))]
+            ran = " · ".join([*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)])
         shown = _files({path for run in runs for path in run.snippets})
         return [
             f"**{in_words(proof.name)}**{{ #{proof.name} }}",
