@@ -10,4 +10,9 @@ Each finding is one line that names its file and its line.
     test_env.py     environment files
     test_django.py  settings that Django would ignore without a word
     test_ci.py      what runs in continuous integration and before a commit
+    manifests.py    documents that describe something to a platform, judged by a schema
+    google.py       the schemas that Google has of its APIs
+    gcloud.py       which flags gcloud's commands take
+    kubernetes.py   manifests, by Kubernetes' schemas, and whether they agree
+    cloud_run.py    the files of a Cloud Run service, and whether they agree
 """
