@@ -24,6 +24,7 @@ BUDGET = "sizing/budget.py"
 IMPORTED = ("sizing/connections.py", "sizing/queueing.py")
 CONF = "sizing/postgresql.conf"
 INI = "pgbouncer/pgbouncer.ini"
+ADDED = {"reserve_pool_size", "reserved_connections"}  # where they are not 0
 WORKED = 6  # deployments
 
 
@@ -182,7 +183,19 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
     fine = typed(budget["defaults"]())
     assert budget["refusals"](fine) == {}
     for name, field in budget["FIELDS"].items():
-        for wrong in ("", " ", "-1", "1e3", "12,5", "many", "NaN", "Infinity", "9" * 30, "٣", str(field.highest + 1)):
+        for wrong in (
+            "",
+            " ",
+            "-1",
+            "1e3",
+            "12,5",
+            "many",
+            "NaN",
+            "Infinity",
+            "0000000005",
+            "٣",
+            str(field.highest + 1),
+        ):
             refused = budget["refusals"]({**fine, name: wrong})
             assert refused == {name: field.wants()}, wrong
             assert str(field.highest) in refused[name]
@@ -200,6 +213,11 @@ def test_every_file_reads_as_it_is_meant(budget) -> None:
     for given in [*some(budget), *(budget["defaults"](**changed) for changed in budget["WORKED"].values())]:
         files = written(budget, given)
         assert ("pgbouncer.ini" in files) == (given["replicas"] > 0)
+        for name, values in budget["settings"](given).items():
+            assert settings_of(files[name]) == settings_of(texts()[name]) | {
+                key: str(value) for key, value in values.items() if value or key not in ADDED
+            }
+            assert settings_of(files[name]).keys() - settings_of(texts()[name]).keys() <= ADDED
         assert test_env.problems(".env", files[".env"]) == []
         assert test_pgbouncer.problems("pgbouncer.ini", files.get("pgbouncer.ini", "")) == []
 
@@ -245,8 +263,16 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
             setup.database.connect()
 
 
-@pytest.mark.parametrize("changed", [{}, {"replicas": 0, "processes": 3}, {"pool": 10, "replicas": 0}])
-def test_django_takes_the_variables_that_it_gets(changed, budget, project) -> None:
+@pytest.mark.parametrize(
+    ("changed", "has"),
+    [
+        ({}, "default 6432 60, direct 5432 0"),
+        ({"replicas": 0, "processes": 3}, "default 5432 60"),
+        ({"replicas": 0, "pool": 10}, "default 5432 0"),
+    ],
+    ids=["pooled", "straight", "a pool of its own"],
+)
+def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) -> None:
     """Django has the ages, addresses and settings that .env names, and Gunicorn the processes and threads."""
     values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, budget["defaults"](**changed))[".env"], re.MULTILINE))
     url = values.pop("DATABASE_URL")
@@ -256,8 +282,7 @@ def test_django_takes_the_variables_that_it_gets(changed, budget, project) -> No
     )
     status, said = project.run("manage.py", "shell", "--verbosity=0", "-c", asked, database_url=url, **values)
     assert status == 0, said
-    pooler = "default 6432 60, direct 5432 0"
-    assert said.strip() == (f"default 5432 {values['DB_CONN_MAX_AGE']}" if changed else pooler)
+    assert said.strip() == has
     status, said = project.run("-m", "gunicorn", "--print-config", database_url=url, **values)
     effective = dict(re.findall(r"^(\w+) += (.*)$", said, re.MULTILINE))
     assert (effective["workers"], effective["threads"]) == (values["GUNICORN_WORKERS"], values["GUNICORN_THREADS"])
