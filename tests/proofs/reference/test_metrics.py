@@ -3,11 +3,12 @@
 import json
 import pprint
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from proven import ROOT, guide, snippets
-from proven.problems import Problem, ProblemError, nearest
+from proven.problems import ProblemError, nearest
 from tests.proofs.watched import RULES, watching
 from tests.stack import monitoring
 from tests.stack.pgbouncer import PgBouncer
@@ -106,7 +107,8 @@ def test_each_metric_has_the_value_of_its_column(watched, load) -> None:
                 len(found) != 1 or abs(found[0] * scale - float(row[column])) > apart
             ):
                 wrong.append(f"{view}.{column} is {row[column]}, {metric} is {found}")
-    assert not wrong, "; ".join(wrong)
+    if wrong:
+        raise ProblemError(f"{snippets.FOLDER}/{COLUMNS}", 1, "; ".join(wrong))
     # About itself, about settings, and clients by application, which SHOW CLIENTS has in rows.
     assert exported - known <= {
         "pgbouncer_up",
@@ -128,31 +130,35 @@ def row_of(bouncer: PgBouncer, view: str) -> dict:
 
 def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
     """In the rules, the dashboard and on pages: a name is in a scrape, or it is one of PostgreSQL's or PgBouncer's."""
-    names = execute(load(METRICS))
+    snippet = load(METRICS)
+    names = execute(snippet)
     exported = {name for listed in names["RECORDED"].values() for name in listed.split()}
     metered = re.findall(r"^    (django_\w+)  ", snippets.read("upstream/metered/base.py").text, re.MULTILINE)
     limits = re.findall(r"record: (\S+)", snippets.read(RULES).text)
     known = {*exported, *metered, *limits, "up"}
-    for program, meanings in names["MEANINGS"].items():
-        for name in meanings:
-            assert name in known, f"{METRICS}: no {program} shows {name}{nearest(name, known)}"
-    assert {*names["ELSEWHERE"]} <= known
-    used = {name for path in (RULES, DASHBOARD) for name in NAME.findall(snippets.read(path).text)}
     explained = {name for meanings in names["MEANINGS"].values() for name in meanings}
-    assert used <= explained, f"{METRICS} does not say what {', '.join(sorted(used - explained))} tells"
+    for name in sorted(explained | {*names["ELSEWHERE"]}):
+        if name not in known:
+            raise ProblemError(snippet.place, 1, f"nothing shows {name}{nearest(name, known)}")
+    for path in (RULES, DASHBOARD):
+        place = f"{snippets.FOLDER}/{path}"
+        for number, name in named((ROOT / place).read_text(encoding="utf-8")):
+            if name not in explained:
+                raise ProblemError(place, number, f"{METRICS} does not say what {name} is{nearest(name, explained)}")
     query = """
         select relname from pg_class union select proname from pg_proc union select rolname from pg_roles
         union select name from pg_settings union select attname from pg_attribute union select typname from pg_type
     """
-    known |= json.loads(SETTINGS.read_text())["settings"].keys()
     known |= {name for (name,) in watched.setup.everything.admin.execute(query)}
-    problems = []
+    known |= json.loads(SETTINGS.read_text())["settings"].keys()
     for page in guide.read().pages:
-        for number, line in enumerate(page.text.splitlines(), start=1):
-            code = " ".join(re.findall(r"`([^`]+)`", line))
-            problems += [
-                Problem(page.path, number, f"{n} is no metric{nearest(n, known)}")
-                for n in NAME.findall(code)
-                if n not in known
-            ]
-    assert not problems, "\n".join(map(str, problems))
+        for number, name in named(page.text, code=True):
+            if name not in known:
+                raise ProblemError(page.path, number, f"{name} is no metric{nearest(name, known)}")
+
+
+def named(text: str, code: bool = False) -> Iterator[tuple[int, str]]:
+    """Find what looks like the name of a metric, of a page only in its inline code: its line, and the name."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for name in NAME.findall(" ".join(re.findall(r"`([^`]+)`", line)) if code else line):
+            yield number, name
