@@ -47,32 +47,20 @@ WAITERS = gauge("connection_waiters", "Threads that wait for one now.")
 UNHEALTHY = counter("health_check_failures", "Kept connections found lost.")
 
 # region: pool
-# What psycopg's pool calls it, and what one of its units is of ours.
+# By what psycopg's pool calls them in its statistics.
 POOL_NOW = {
     "pool_max": gauge("pool_max_size", "Connections it may open."),
     "pool_size": gauge("pool_size", "Connections it has."),
     "pool_available": gauge("pool_available", "Those that nobody has taken."),
 }
 POOL_EVER = {
-    "requests_num": (counter("pool_requests", "Connections asked for."), 1),
-    "requests_queued": (
-        counter("pool_requests_queued", "Requests that had to wait."),
-        1,
-    ),
-    "requests_errors": (
-        counter("pool_requests_errors", "Requests that got none in time."),
-        1,
-    ),
-    "requests_wait_ms": (
-        counter("pool_wait_seconds", "For how long all of them waited."),
-        0.001,
-    ),
-    "connections_num": (counter("pool_opened", "Connections opened."), 1),
-    "connections_errors": (
-        counter("pool_open_errors", "Attempts to open one that failed."),
-        1,
-    ),
-    "connections_lost": (counter("pool_lost", "Connections found lost."), 1),
+    "requests_num": counter("pool_requests", "Connections asked for."),
+    "requests_queued": counter("pool_requests_queued", "Those that waited."),
+    "requests_errors": counter("pool_requests_errors", "Those refused."),
+    "requests_wait_ms": counter("pool_wait_seconds", "How long all waited."),
+    "connections_num": counter("pool_opened", "Connections opened."),
+    "connections_errors": counter("pool_open_errors", "Attempts that failed."),
+    "connections_lost": counter("pool_lost", "Connections found lost."),
 }
 told: dict[tuple[str, str], int] = {}
 lock = Lock()
@@ -83,10 +71,11 @@ def tell(alias: str, stats: dict[str, int]) -> None:
     with lock:
         for name, now in POOL_NOW.items():
             now.labels(alias).set(stats.get(name, 0))
-        for name, (ever, unit) in POOL_EVER.items():
+        for name, ever in POOL_EVER.items():
             count, before = stats.get(name, 0), told.get((alias, name), 0)
             # Where the pool is another one, it counts from nothing again.
             more = count - before if count >= before else count
+            unit = 0.001 if name.endswith("_ms") else 1
             ever.labels(alias).inc(more * unit)
             told[alias, name] = count
 

@@ -1,0 +1,24 @@
+"""Let each statement say which view sends it, for all who look at it later."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+
+Answer = Callable[[HttpRequest], HttpResponse]
+
+
+def name_the_view(get_response: Answer) -> Answer:
+    """Middleware that puts the view's name before each statement."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        def named(execute: Any, sql: str, *others: Any) -> Any:
+            match = request.resolver_match
+            name = match.view_name if match else "middleware"
+            return execute(f"/* {name} */ {sql}", *others)
+
+        with connection.execute_wrapper(named):
+            return get_response(request)
+
+    return answer

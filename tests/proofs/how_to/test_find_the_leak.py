@@ -1,0 +1,267 @@
+"""Proves docs/how-to/find-the-leak.md: connections that nobody gives back, made for real and traced to who has them."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from proven import evidence
+from tests.stack.database import Database, fresh
+from tests.stack.upstream import Gunicorn, Project, driver
+from tests.stack.wait import until
+
+PORT = (r"\| +\d{4,5} +\|", "| PORT |")
+PIDS = (r"^ *\d{2,} \|", "PID |")
+AGES = (r"\d+:\d{2}:\d{2}", "AGE")
+PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+# Four threads that live on, as a worker's do, each with a connection that it does not need any more.
+KEEP = """
+import time, django
+django.setup()
+from orders import background
+list(background.pool.map(lambda _: (background.count_and_keep(), time.sleep(0.2)), range(4)))
+print("done", flush=True)
+time.sleep(60)
+"""
+# A connection that a child has as well, which ends with its parent.
+SHARED = """
+import os, socket, time, psycopg
+connection = psycopg.connect(os.environ["DATABASE_URL"])
+ends, end = os.pipe()
+if os.fork() == 0:
+    os.close(end)
+    os.read(ends, 1)
+    os._exit(0)
+print(socket.socket(fileno=os.dup(connection.fileno())).getsockname()[1], flush=True)
+time.sleep(60)
+"""
+# One thread after another does a piece of work, and ends. When it is told to, Python collects, and there is a fourth.
+THREADS = """
+import gc, sys, threading
+from django.conf import settings
+
+if "pool" in sys.argv:
+    default = settings.DATABASES["default"]
+    default["CONN_MAX_AGE"] = 0
+    default["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2, "timeout": 0.3}
+
+import django
+django.setup()
+from django.db import OperationalError
+from orders import background
+
+def work():
+    try:
+        print(getattr(background, sys.argv[1])(), flush=True)
+    except OperationalError as error:
+        print(error, flush=True)
+
+def in_a_thread():
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+gc.disable()  # it would come when it likes
+for _ in range(3):
+    in_a_thread()
+print("done", flush=True)
+open(sys.argv[2]).read()
+gc.collect()
+in_a_thread()
+print("done", flush=True)
+gc.collect()
+open(sys.argv[2]).read()
+"""
+# uvicorn with Django's own pool.
+POOLED = """
+import sys
+from django.conf import settings
+
+settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
+settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def database(server, server_version, migrated) -> Iterator[Database]:
+    """A database of this proof's own with the project's tables."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as made:
+        yield made
+
+
+def test_a_suspect_leads_to_the_process_that_holds_it(
+    database, project, load, printed, transcript, monkeypatch
+) -> None:
+    """The longest idle session's client_port belongs to the process whose threads keep their connections."""
+    process = project.start("-c", KEEP, database_url=database.url, **PRODUCTION)
+    until("its threads have done their work", lambda: "done" in process.said())
+    suspects = load("postgres/suspects.sql")
+    output = database.psql(suspects)
+    transcript(suspects, output, [PIDS, PORT, AGES])
+    ports = [row.split("|")[3].strip() for row in output.splitlines() if "| upstream" in row]
+    assert len(ports) == 4
+    monkeypatch.setattr(sys, "argv", ["process_of.py", ports[0]])
+    script = load("leak/process_of.py")
+    found = printed(script)
+    assert found.startswith(f"{process.pid}: ")
+    process.stop()
+    project.note()
+
+
+def test_two_processes_on_one_socket_are_both_named(database, project, load, printed, monkeypatch) -> None:
+    """A connection that was open before a fork is in the parent's hands and in the child's."""
+    process = project.start("-c", SHARED, database_url=database.url)
+    port = until("it has forked", process.said).strip()
+    monkeypatch.setattr(sys, "argv", ["process_of.py", port])
+    script = load("leak/process_of.py")
+    until("the child has it as well", lambda: len(printed(script).splitlines()) == 2)
+    process.stop()
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------
+
+
+class Threads:
+    """A process in which three threads have worked and ended; go() lets Python collect, and a fourth work."""
+
+    def __init__(self, project: Project, database: Database, folder: Path, work: str, *pool: str) -> None:
+        self.fifo = folder / "go"
+        os.mkfifo(self.fifo)
+        code = f"import sys; sys.argv[1:] = {[work, str(self.fifo), *pool]!r}\n{THREADS}"
+        self.process = project.start("-c", code, database_url=database.url, **PRODUCTION)
+
+    def said(self, done: int) -> list[str]:
+        """Return what the threads have said once that many rounds are done."""
+        until("the threads have ended", lambda: self.process.said().count("done") == done)
+        return [line for line in self.process.said().splitlines() if line != "done"]
+
+    def go(self) -> None:
+        """Let it go on."""
+        with self.fifo.open("w"):
+            pass
+
+
+@pytest.fixture
+def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
+    """Start such a process: threads("count_and_keep", "pool"). It ends with the proof."""
+    with ExitStack() as started:
+
+        def start(work: str, *pool: str) -> Threads:
+            made = Threads(project, database, tmp_path, work, *pool)
+            started.callback(made.process.stop)
+            return made
+
+        yield start
+    project.note()
+
+
+def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
+    """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
+    needs_a_pool()
+    ended = threads("count_and_keep", "pool")
+    none = "couldn't get a connection after 0.30 sec"
+    assert ended.said(done=1) == ["0", "0", none]
+    ended.go()
+    assert ended.said(done=2)[3:] == [none]
+    until("PostgreSQL has fewer than two", lambda: len(database.backends()) < 2)
+
+
+def test_a_thread_that_closes_gives_it_back(threads) -> None:
+    """The same threads, closing when they are done, share what the pool has."""
+    needs_a_pool()
+    assert threads("count_and_close", "pool").said(done=1) == ["0", "0", "0"]
+
+
+def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(threads, database) -> None:
+    """Three threads have ended and three connections are left; a garbage collection closes them."""
+    ended = threads("count_and_keep")
+    assert ended.said(done=1) == ["0", "0", "0"]
+    assert len(database.backends()) == 3
+    ended.go()
+    until("Python has closed them", lambda: database.backends() == [])
+
+
+def needs_a_pool() -> None:
+    """Leave a proof out where the driver has no pool."""
+    if "psycopg2" in driver():
+        pytest.skip("needs psycopg 3")
+
+
+# ---- ASGI ------------------------------------------------------------------------------------------------------
+
+
+class Uvicorn(Gunicorn):
+    """The project served by uvicorn."""
+
+    def __init__(self, project: Project, database: Database, *command: str, **settings: str) -> None:
+        self.project = project
+        self.database = database
+
+        def start(port: int) -> None:
+            self.port = port
+            arguments = (*(command or ("-m", "uvicorn", "asgi:application", "--port")), str(port))
+            self.process = project.start(*arguments, database_url=database.url, **PRODUCTION, **settings)
+
+        self.serve("uvicorn", start, self._answers)
+
+    def note(self) -> None:
+        """Tell the running proof what it ran on."""
+        self.project.note()
+        evidence.on(uvicorn=version("uvicorn"))
+
+
+def served(project: Project, database: Database, *command: str, **settings: str) -> tuple[set[int], int]:
+    """Send 40 requests, one after another; return their backends, and how many there were at once."""
+    uvicorn = Uvicorn(project, database, *command, **settings)
+    backends, most = set(), 0
+    for _ in range(40):
+        backends.add(uvicorn.backend())
+        most = max(most, len(database.backends()))
+    uvicorn.note()
+    uvicorn.stop()
+    return backends, most
+
+
+def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -> None:
+    """With CONN_MAX_AGE 40 requests are 40 connections: none is used twice, and several are open at once."""
+    backends, most = served(project, database, DB_CONN_MAX_AGE="60")
+    assert len(backends) == 40
+    assert most >= 3
+
+
+def test_under_asgi_age_zero_leaves_none(project, database) -> None:
+    """With CONN_MAX_AGE = 0 each request closes its own; the next may begin before that is done."""
+    _, most = served(project, database, DB_CONN_MAX_AGE="0")
+    assert most <= 2
+
+
+def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
+    """With Django's pool of two, 40 requests share two connections."""
+    needs_a_pool()
+    backends, most = served(project, database, "-c", POOLED)
+    assert len(backends) <= 2 >= most
+
+
+# ---- fork ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
+def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
+    """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""
+    needs_a_pool()
+    script = load("leak/forked_pool.py")
+    code = f"import sys; sys.argv[1:] = {option.split()!r}\n{script.text}"
+    status, output = project.run("-c", code, database_url=database.url)
+    assert status == 0, output
+    evidence.ran(script)
+    project.note()
+    # Python 3.12 and later warn of a fork beside threads, and are right.
+    said = "".join(line for line in output.splitlines(keepends=True) if "DeprecationWarning" not in line)
+    transcript(script, said, case=option.strip("-") or None)

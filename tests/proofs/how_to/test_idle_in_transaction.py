@@ -1,0 +1,71 @@
+"""Proves docs/how-to/idle-in-transaction.md: a silent transaction, its view, and what ends it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.problems import ProblemError
+from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, states
+from tests.stack.database import fresh
+from tests.stack.upstream import serving
+from tests.stack.wait import until
+
+
+def test_the_last_statement_names_the_view(project, server, server_version, migrated, load, transcript) -> None:
+    """While a request waits for another service in its transaction, PostgreSQL shows which view it is in."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database, payments() as service:
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "settings.named",
+            "PAYMENTS_HOST": f"127.0.0.1:{service.server_address[1]}",
+            "GUNICORN_WORKERS": "1",
+        }
+        with serving(project, database, **settings) as gunicorn, ThreadPoolExecutor(1) as client:
+            service.answer.clear()
+            request = client.submit(gunicorn.request, "/orders/pay-and-hold/", "POST")
+            try:
+                until("it is silent", lambda: request.done() or "idle in transaction" in states(database))
+                assert not request.done(), gunicorn.said()
+                snippet = load("postgres/idle_in_transaction.sql")
+                output = database.psql(snippet)
+            finally:
+                service.answer.set()
+            assert request.result()[0] == 200
+            gunicorn.note()
+    assert "/* orders.payments.pay_and_hold */ INSERT INTO" in output
+    transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
+
+
+def test_a_statement_timeout_does_not_end_a_silent_transaction(database) -> None:
+    """It counts only while a statement runs: past it the silent session is still there, and goes on."""
+    with database.connect(options="-c statement_timeout=50ms", autocommit=False) as connection:
+        connection.execute("select 1")
+        until("it is silent for longer", lambda: silent_for(database) > 0.2)
+        assert connection.execute("select 2").fetchone() == (2,)
+
+
+def silent_for(database) -> float:
+    """Return for how many seconds the session of a database has been idle in a transaction."""
+    query = (
+        "select coalesce(max(extract(epoch from clock_timestamp() - state_change)), 0)::float"
+        " from pg_stat_activity where datname = %s and state = 'idle in transaction'"
+    )
+    return database.admin.execute(query, [database.name]).fetchone()[0]
+
+
+def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
+    """Since PostgreSQL 17 a transaction of short statements ends as well; before, the setting is not known."""
+    snippet = load("postgres/transaction_timeout.sql")
+    if int(server_version.partition(".")[0]) < 17:
+        with pytest.raises(ProblemError, match='unrecognized configuration parameter "transaction_timeout"'):
+            database.psql(snippet, role=database.role.name)
+        return
+    database.psql(snippet, role=database.role.name)
+    with database.connect() as connection:
+        assert connection.execute("show transaction_timeout").fetchone() == ("5min",)
+    never_silent = "-c transaction_timeout=200ms -c idle_in_transaction_session_timeout=10s -c statement_timeout=10s"
+    ended = pytest.raises(psycopg.errors.TransactionTimeout, match="due to transaction timeout")
+    with database.connect(options=never_silent, autocommit=False) as connection, ended:
+        until("the server ends it", lambda: connection.execute("select 1").fetchone() is None)

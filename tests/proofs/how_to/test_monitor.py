@@ -1,0 +1,76 @@
+"""Proves docs/how-to/monitor.md: what the usual numbers say while an application is locked out, and when it is not."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from tests.stack.console import pool
+from tests.stack.database import Database, fresh
+from tests.stack.wait import until
+
+SHARE = "select 100.0 * (select count(*) from pg_stat_activity) / current_setting('max_connections')::int"
+ACTIVE = "select count(*) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()"
+IN_STATES = "select count(*) from pg_stat_activity where datname = %s"
+
+
+@pytest.fixture
+def small(cluster) -> Iterator[Database]:
+    """A database on a server with ten slots, seven of them for all."""
+    with fresh(cluster(max_connections=10).server) as database:
+        yield database
+
+
+def locked_out(database: Database) -> bool:
+    """Return whether the server refuses the application."""
+    with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
+        database.connect()
+    return True
+
+
+def test_the_share_of_everything_is_high_when_empty_and_past_all_when_full(small, sessions) -> None:
+    """All rows over max_connections: 60 % or more before any application has come, over 100 % when it is locked out."""
+    with small.server.connect() as admin:
+        assert 60 <= admin.execute(SHARE).fetchone()[0] <= 100
+        for _ in range(6):
+            sessions(small)
+        assert locked_out(small)
+        assert admin.execute(SHARE).fetchone()[0] > 100
+
+
+def test_an_application_is_locked_out_while_nothing_is_active(small, sessions) -> None:
+    """Every slot is held by an idle session: the count of active ones is 0."""
+    for _ in range(7):
+        sessions(small)
+    with small.server.connect() as admin:
+        assert locked_out(small)
+        assert admin.execute(ACTIVE).fetchone() == (0,)
+
+
+def test_another_database_takes_the_slots_as_well(small, sessions) -> None:
+    """An application is locked out while its own database has no connection at all."""
+    with fresh(small.server) as other:
+        for _ in range(7):
+            sessions(other)
+        with small.server.connect() as admin:
+            assert locked_out(small)
+            assert admin.execute(IN_STATES, [small.name]).fetchone() == (0,)
+
+
+def test_who_waits_behind_pgbouncer_is_not_in_postgresql(database, pooler) -> None:
+    """Five clients wait for the only server connection: PgBouncer counts them, and PostgreSQL sees one session."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    with bouncer.connect(database) as holder, ThreadPoolExecutor(5) as clients:
+        holder.execute("begin")
+
+        def ask() -> None:
+            with bouncer.connect(database) as client:
+                client.execute("select 1")
+
+        waiting = [clients.submit(ask) for _ in range(5)]
+        until("five wait", lambda: pool(bouncer, database)["cl_waiting"] == 5)
+        until("and have done so for a second", lambda: pool(bouncer, database)["maxwait"] >= 1)
+        assert len(database.backends()) == 1
+        holder.execute("rollback")
+        assert [each.result() for each in waiting] == [None] * 5

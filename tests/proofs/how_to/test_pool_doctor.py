@@ -1,0 +1,318 @@
+"""Proves docs/how-to/pool-doctor.md: the query and the command, as a role that may look and no more."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from proven import evidence
+from tests.proofs.pooled import Existing
+from tests.stack.database import Database, Role, fresh
+from tests.stack.postgres import bin_dir, own_major
+from tests.stack.wait import until
+
+QUERY = "upstream/orders/management/commands/pool_doctor.sql"
+PIDS = (r"\bpid \d+", "pid PID")
+AGES = (r"\d+\.\d(?= \| s )", "AGE")
+LINES = (r"\b\d+\.?\d*(?= s  )", "AGE")
+SLOTS = {"max_connections": 23}  # 20 for all: 80 % are 16 and 95 % are 19
+
+
+@pytest.fixture
+def database(cluster) -> Iterator[Database]:
+    """A database on a server whose sessions are all this proof's."""
+    with fresh(cluster(**SLOTS).server) as made:
+        yield made
+
+
+@pytest.fixture
+def watcher(database, load) -> Iterator[Existing]:
+    """The same database as a monitoring role reaches it, which may not even write."""
+    role = Role(database.server)
+    database.psql(load("postgres/monitoring_role.sql"), role=role.name)
+    with database.server.connect() as connection:
+        connection.execute(f'alter role "{role.name}" set default_transaction_read_only = on')
+    seen = Existing(database.server, database.name, role)
+    yield seen
+    with database.server.connect() as connection:
+        role.drop(connection)
+
+
+@contextmanager
+def patience(role: Role, database: Database, limit: str) -> Iterator[None]:
+    """Have another limit for as long as the block lasts, where a setting of the role's is."""
+    with database.server.connect() as connection:
+        connection.execute(f"alter role \"{role.name}\" set pool_doctor.patience = '{limit}'")
+    yield
+    with database.server.connect() as connection:
+        connection.execute(f'alter role "{role.name}" reset pool_doctor.patience')
+
+
+@pytest.fixture
+def busy(database, sessions) -> Database:
+    """A database with sessions in every state, and one that waits for another."""
+    worker = sessions(database, application_name="worker", autocommit=False)
+    worker.execute("create table account (id int primary key, balance int)")
+    worker.execute("insert into account values (1, 100)")
+    worker.commit()
+    worker.execute("update account set balance = 90 where id = 1")
+    for _ in range(3):
+        sessions(database)
+    waits = sessions(database)
+    waits.pgconn.send_query(b"update account set balance = 80 where id = 1")
+    with database.server.connect() as connection:
+        locks = "select count(*) from pg_locks where not granted"
+        until("one waits for another", lambda: connection.execute(locks).fetchone() == (1,))
+    until("nobody else is connected", lambda: connected(database) == 5 + 1)
+    return database
+
+
+def connected(database: Database) -> int:
+    """Return how many sessions the server has, the one that asks among them."""
+    with database.server.connect() as connection:
+        query = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
+        return connection.execute(query).fetchone()[0]
+
+
+def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
+    """Return what the query tells a role in psql: of each item the first level and finding."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
+    found = [row for row in rows if len(row) == 5]
+    return {item: (level, finding) for level, item, _, _, finding in reversed(found)}
+
+
+# ---- what it sees ----------------------------------------------------------------------------------------------
+
+
+def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
+    """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14."""
+    until("the transaction is a second old", lambda: age(busy) > 1)
+    with patience(watcher.role, busy, "100 ms"):
+        snippet = load(QUERY)
+        transcript(snippet, watcher.psql(snippet, superuser=False), [PIDS, AGES], case="in-psql")
+
+
+def age(database: Database) -> float:
+    """Return for how many seconds the oldest transaction of a database has been open."""
+    query = "select extract(epoch from max(now() - xact_start))::float from pg_stat_activity where datname = %s"
+    with database.server.connect() as connection:
+        return connection.execute(query, [database.name]).fetchone()[0]
+
+
+def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, watcher, load) -> None:
+    """A transaction, a silence and a wait: fine at first, a warning after the limit, critical after ten times that."""
+
+    def levels() -> set[str]:
+        seen = seen_by(watcher, load)
+        return {seen[item][0] for item in ("transaction", "silence", "wait")}
+
+    assert levels() == {"ok"}
+    with patience(watcher.role, busy, "300 ms"):
+        until("all are warnings", lambda: levels() == {"warning"})
+        until("all are critical", lambda: levels() == {"critical"})
+
+
+def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
+    """The session that waits, and the one that is idle in a transaction and holds what it waits for."""
+    finding = seen_by(watcher, load)["wait"][1]
+    (waits, holder) = (int(part.split(",")[0]) for part in finding.split("pid ")[1:])
+    with busy.server.connect() as connection:
+        assert connection.execute("select pg_blocking_pids(%s)", [waits]).fetchone() == ([holder],)
+
+
+def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions, load) -> None:
+    """A prepared transaction keeps its locks when its session has left."""
+    with fresh(cluster(**SLOTS, max_prepared_transactions=1).server) as database:
+        with database.connect() as connection:
+            connection.execute("create table account (id int)")
+            connection.execute("begin; lock account; prepare transaction 'forgotten'")
+        sessions(database).pgconn.send_query(b"select * from account")
+        seen = until("one waits", lambda: seen_by(database, load).get("wait"))
+        with database.connect() as connection:
+            connection.execute("rollback prepared 'forgotten'")
+    assert "for what is no client's session" in seen[1]
+
+
+def test_an_ordinary_role_is_told_what_it_cannot_see(busy, load) -> None:
+    """Every session counts, but those of others are hidden, and the doctor says whom to grant what."""
+    stranger = Role(busy.server)
+    try:
+        seen = seen_by(Existing(busy.server, busy.name, stranger), load)
+    finally:
+        with busy.server.connect() as connection:
+            stranger.drop(connection)
+    assert seen["hidden"] == ("unknown", f"are other roles': grant pg_monitor to {stranger.name}")
+    assert seen["slots"][1] == "6 of 20 taken"
+    assert "transaction" not in seen
+
+
+def test_slots_for_roles_of_your_choice_are_not_for_all(cluster, load) -> None:
+    """Since PostgreSQL 16 reserved_connections are taken off as well."""
+    if own_major() < 16:
+        pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
+    with fresh(cluster(**SLOTS, reserved_connections=5).server) as database:
+        assert seen_by(database, load)["slots"][1] == "1 of 15 taken"
+
+
+# ---- churn -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("each", "level"), [(1, "warning"), (20, "ok")])
+def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load, tmp_path, each, level) -> None:
+    """In one session each look is compared with the one before: many sessions that do little are a warning."""
+    script = load("postgres/watch_doctor.sh")
+    (tmp_path / "pool_doctor.sql").write_text(load(QUERY).text)
+    output = tmp_path / "output"
+    environment = {"PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}", **connection_of(watcher)}
+    with output.open("w") as file:
+        watching = subprocess.Popen(
+            ["sh", "-c", script.text, "watch", "0.2"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=file,
+            start_new_session=True,
+        )
+    try:
+        until("it has looked twice", lambda: churn(output.read_text())[1:])
+        assert churn(output.read_text())[0] == ["ok", "is known from the second look on"]
+
+        def told() -> bool:
+            # What a session did is counted when it ends, or after a second.
+            with database.connect() as connection:
+                for _ in range(each):
+                    connection.execute("select 1")
+            return [level, True] in [[row[0], not row[1].startswith("0 ")] for row in churn(output.read_text())[2:]]
+
+        until(f"{each} transactions a session are seen", told)
+    finally:
+        os.killpg(watching.pid, signal.SIGTERM)
+        watching.wait(10)
+    if level == "ok":
+        assert "warning" not in [row[0] for row in churn(output.read_text())]
+    evidence.ran(script)
+    evidence.ran(load(QUERY))
+
+
+def churn(text: str) -> list[list[str]]:
+    """Return the level and the finding of each look at the churn."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "| churn" in line]
+    return [[level, finding] for level, _, _, _, finding in rows]
+
+
+def connection_of(who: Existing) -> dict[str, str]:
+    """Return what psql takes from its environment."""
+    role, server = who.role, who.server
+    return {
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "PGDATABASE": who.name,
+        "PGUSER": role.name,
+        "PGPASSWORD": role.password,
+    }
+
+
+# ---- the command -----------------------------------------------------------------------------------------------
+
+
+def doctor(project, who: Database, *options: str, url: str | None = None) -> tuple[int, str]:
+    """Run the command as a role, and return its exit status and what it printed."""
+    return project.run("manage.py", "pool_doctor", *options, database_url=url or who.url)
+
+
+@pytest.mark.usefixtures("busy")
+def test_the_command_prints_one_screen(watcher, project, load, transcript) -> None:
+    """The same findings, a line each."""
+    _, output = doctor(project, watcher)
+    transcript(load("upstream/orders/management/commands/pool_doctor.py"), output, [PIDS, LINES], case="from-Django")
+
+
+@pytest.mark.parametrize(
+    ("others", "status", "item"),
+    [(14, 0, "slots"), (15, 1, "slots"), (18, 2, "slots"), (20, 2, "connect")],
+    ids=["75 %", "80 %", "95 %", "locked out"],
+)
+def test_the_exit_status_tells_how_full_the_server_is(
+    database, watcher, project, sessions, others, status, item
+) -> None:
+    """Of 20 slots, itself included: 0 at 75 %, 1 at 80 %, 2 at 95 %, and 2 when it is not let in any more."""
+    for _ in range(others):
+        sessions(database)
+    until("all are there", lambda: connected(database) == others + 1)
+    ended, output = doctor(project, watcher, "--json")
+    assert ended == status, output
+    first = json.loads(output)["findings"][0]
+    assert first["item"] == item
+    assert f"{others + 1} of 20 taken" == first["finding"] or "slots are reserved" in first["finding"]
+
+
+def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> None:
+    """A transaction that is older than --patience is 1, and one that is ten times as old 2."""
+    until("the transaction is a second old", lambda: age(busy) > 1)
+    assert doctor(project, watcher)[0] == 0
+    assert doctor(project, watcher, "--patience", "900 ms")[0] == 1
+    assert doctor(project, watcher, "--patience", "20 ms")[0] == 2
+
+
+def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp_path) -> None:
+    """With a file to remember by, each run knows how many sessions have begun since the last one."""
+    memory = str(tmp_path / "doctor.last")
+
+    def churn_of(*options: str) -> dict:
+        status, output = doctor(project, watcher, "--json", *options)
+        assert status in (0, 1), output
+        return next(f for f in json.loads(output)["findings"] if f["item"] == "churn")
+
+    assert churn_of("--since", memory)["value"] is None
+    for _ in range(20):
+        database.connect().close()
+
+    def counted() -> bool:
+        finding = churn_of("--since", memory)
+        return int(finding["finding"].split()[0]) >= 20
+
+    until("20 new sessions are counted", counted)
+
+
+@pytest.mark.usefixtures("busy")
+def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
+    """One line of JSON: the level that makes the exit status, and the findings, each with the same five names."""
+    status, output = doctor(project, watcher, "--json", "--patience", "1 hour")
+    found = json.loads(output)
+    assert (status, found["level"]) == (0, "ok")
+    assert {tuple(finding) for finding in found["findings"]} == {("level", "item", "value", "unit", "finding")}
+    items = [finding["item"] for finding in found["findings"]]
+    assert items == ["slots", "transaction", "silence", "wait", "churn", *["sessions"] * 2]
+
+
+def test_what_it_cannot_tell_is_three(busy, project) -> None:
+    """No server, one that never answers, a wrong password, no such alias, a role that sees too little: all are 3."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    closed = socket.create_server(("127.0.0.1", 0))
+    ports = [server.getsockname()[1] for server in (closed, silent)]
+    closed.close()
+    with silent:
+        nobody, nothing = (f"postgresql://a:b@127.0.0.1:{port}/c?connect_timeout=2" for port in ports)
+        wrong = busy.url.replace(busy.role.password, "wrong")
+        said = {
+            "refused": doctor(project, busy, url=nobody),
+            "timeout": doctor(project, busy, url=nothing),
+            "password": doctor(project, busy, url=wrong),
+            "doesn't exist": doctor(project, busy, "--database", "elsewhere"),
+            "hidden": doctor(project, stranger := Existing(busy.server, busy.name, Role(busy.server))),
+        }
+    with busy.server.connect() as connection:
+        stranger.role.drop(connection)
+    for text, (status, output) in said.items():
+        assert (status, text in output) == (3, True), output
+        assert "Traceback" not in output
+
+
+def test_a_mistake_before_it_begins_is_django_s_own_exit_status(project, database) -> None:
+    """Settings that cannot be read end with 1, and an option that does not exist with 2, as any command does."""
+    assert project.run("manage.py", "pool_doctor", database_url="nonsense")[0] == 1
+    assert doctor(project, database, "--nonsense")[0] == 2
