@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -138,10 +138,13 @@ def watching(cluster: Callable[..., Cluster], name: str, serve: Serve | None = N
 def fill(database: Database, **options: Any) -> Iterator[None]:
     """Take every slot that the application can have, for as long as the block lasts."""
     held: list[psycopg.Connection[tuple]] = []
+    refused = 0
     try:
-        with suppress(psycopg.OperationalError):
-            while True:
+        while refused < 20:  # each scrape has a slot for a moment, which is free again after it
+            try:
                 held.append(database.connect(**options))
+            except psycopg.OperationalError:
+                refused += 1
         yield
     finally:
         for connection in held:

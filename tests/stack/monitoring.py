@@ -208,7 +208,9 @@ def promtool(*arguments: str, files: Mapping[str, Snippet]) -> None:
     finally:
         leash.stop()
     if done.returncode:
-        said = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip())
+        said = "\n".join(
+            line for line in (done.stdout + done.stderr).splitlines() if line.strip() not in ("", "FAILED:")
+        )
         at = re.search(r"([\w./]+): (\d+):\d+: ", said)
         snippet = files.get(at[1] if at else "", next(iter(files.values())))
         raise ProblemError(snippet.place, snippet.source_line(int(at[2])) if at else 1, said)

@@ -202,18 +202,22 @@ def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> Non
 
 
 def test_pgbouncer_must_ignore_what_the_exporters_driver_sends(watched) -> None:
-    """Without the line in pgbouncer.ini the exporter runs and sees nothing; with it, it does."""
+    """Without the line in pgbouncer.ini the exporter sees nothing, or ends; with it, it sees PgBouncer."""
     needed = watched.pgbouncer.settings["ignore_startup_parameters"]
     watched.pgbouncer.reload(ignore_startup_parameters="")
-    exporter = watched.pgbouncer_exporter()
     try:
+        exporter = watched.pgbouncer_exporter()
         assert value(exporter, "pgbouncer_up") == 0
-        assert "unsupported startup parameter: extra_float_digits" in exporter.leash.said()
-        watched.pgbouncer.reload(ignore_startup_parameters=needed)
-        until("it sees PgBouncer", lambda: value(exporter, "pgbouncer_up") == 1)
+        said = exporter.leash.said()
+        exporter.stop()
+    except RuntimeError as error:  # before 0.12 it ends instead
+        said = str(error)
     finally:
         watched.pgbouncer.reload(ignore_startup_parameters=needed)
-        exporter.stop()
+    assert "unsupported startup parameter: extra_float_digits" in said
+    exporter = watched.pgbouncer_exporter()
+    until("it sees PgBouncer", lambda: value(exporter, "pgbouncer_up") == 1)
+    exporter.stop()
 
 
 def value(exporter: Exporter, name: str) -> float | None:
@@ -288,7 +292,7 @@ def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
     with pytest.raises(ProblemError, match=r"snippets/monitoring/rules\.yml:\d+: (?s:.*)unexpected"):
         monitoring.check(config, broken)
     lax = dataclasses.replace(good, text=good.text.replace("expr: 0.95", "expr: 1.5"))
-    with pytest.raises(ProblemError, match=r"(?s)FAILED.*SlotsFull"):
+    with pytest.raises(ProblemError, match=r"name: SlotsFull"):
         monitoring.promtool(
             "test", "rules", "tests/rules_test.yml", files={"rules.yml": lax, "tests/rules_test.yml": tests}
         )

@@ -167,11 +167,11 @@ def test_grafana_s_own_model_knows_every_field(load) -> None:
     ours = json.loads(snippet.text)
     theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
     for path, text in lost(json.loads(snippet.text), theirs):
-        raise ProblemError(snippet.place, at(f'"{text}"'), f"Grafana knows no {path}")
+        raise ProblemError(snippet.place, at(f'"{text}"'), f"Grafana does not know {path.lstrip('.')}")
     evidence.ran(snippet, "checked")
 
 
-def lost(ours, theirs, path: str = "the dashboard"):
+def lost(ours, theirs, path: str = ""):
     """Find what is in ours and not, or not the same, in theirs: its path and its name."""
     if isinstance(ours, dict):
         for key, value in ours.items():
