@@ -19,7 +19,7 @@ from proven.snippets import FOLDER, Snippet, read
 from tests.lint import compose
 from tests.lint.findings import refuse
 from tests.proofs.pooled import settings_of
-from tests.stack.docker import Lab, engine
+from tests.stack.docker import Lab, engine, left
 from tests.stack.wait import until
 
 # What the engine reads, and what the servers in the containers do.
@@ -100,7 +100,7 @@ def walked(lab: Lab) -> Walk:
     frozen(lab, walk)
     rolled(lab, run, walk)
     run("down")
-    walk.seen["left"] = lab.left()
+    walk.seen["left"] = left(lab.name)
     walk.seen["folder"] = {file.name for file in lab.folder.iterdir()}
     return walk
 
