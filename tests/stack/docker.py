@@ -23,14 +23,17 @@ STAND_INS = "PROVEN_STAND_INS"
 
 @cache
 def engine() -> dict[str, str]:
-    """Return the versions of the engine and of Compose. Raises RuntimeError with the reason where none answers."""
+    """Return the versions of the engine and of Compose, and whose images it has.
+
+    Raises RuntimeError where none answers, in the same words everywhere: they are published as the reason.
+    """
     try:
         server = docker("version", "--format", "{{.Server.Version}}")
         compose = docker("compose", "version", "--short")
-    except (OSError, RuntimeError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise RuntimeError(f"needs a Docker engine with Compose: {said}") from None
-    return {"Docker": _plain(server), "Compose": _plain(compose)}
+    except (OSError, RuntimeError):
+        raise RuntimeError("needs a Docker engine with Compose") from None
+    images = "stand-ins" if os.environ.get(STAND_INS) else "official"
+    return {"Docker": _plain(server), "Compose": _plain(compose), "Images": images}
 
 
 def docker(*arguments: str, **environment: str) -> str:

@@ -339,7 +339,7 @@ def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
 
 
 def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> None:
-    """As many are answered as there are slots for, and the others are told that there is none."""
+    """Whoever finds a slot is answered, and the others are told that there is none."""
     counts = heard(lab.said["past"])
     full = {"sorry, too many clients already", f"remaining connection slots are reserved for {RESERVED}"}
     assert set(counts) - {"answered"} <= full
