@@ -23,14 +23,17 @@ STAND_INS = "PROVEN_STAND_INS"
 
 @cache
 def engine() -> dict[str, str]:
-    """Return the versions of the engine and of Compose. Raises RuntimeError with the reason where none answers."""
+    """Return the versions of the engine and of Compose, and whose images it has.
+
+    Raises RuntimeError where none answers, in the same words everywhere: they are published as the reason.
+    """
     try:
         server = docker("version", "--format", "{{.Server.Version}}")
         compose = docker("compose", "version", "--short")
-    except (OSError, RuntimeError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise RuntimeError(f"needs a Docker engine with Compose: {said}") from None
-    return {"Docker": _plain(server), "Compose": _plain(compose)}
+    except (OSError, RuntimeError):
+        raise RuntimeError("needs a Docker engine with Compose") from None
+    images = "stand-ins" if os.environ.get(STAND_INS) else "official"
+    return {"Docker": _plain(server), "Compose": _plain(compose), "Images": images}
 
 
 def docker(*arguments: str, **environment: str) -> str:
@@ -69,7 +72,9 @@ class Lab:
         if os.environ.get(STAND_INS):
             for file in (self.folder / "compose.yaml", *folder.glob("*/Dockerfile")):
                 for image in IMAGE.findall(file.read_text(encoding="utf-8")):
-                    _stand_in(image)
+                    name = image.partition(":")[0]
+                    local = docker("image", "ls", "--format", "{{.Tag}}", name).splitlines()
+                    docker("tag", f"{name}:{stand_in(image, local)}", image)
 
     def run(self, snippet: Snippet, *arguments: str) -> str:
         """Run one of the reader's scripts, and return what it printed. Raises ProblemError where it fails."""
@@ -105,32 +110,34 @@ class Lab:
             return 1
         return 0
 
-    def left(self) -> dict[str, str]:
-        """Return what the engine still has of this project."""
-        mine = f"label=com.docker.compose.project={self.name}"
-        listings = {
-            "containers": ("ps", "--all"),
-            "volumes": ("volume", "ls"),
-            "networks": ("network", "ls"),
-            "images": ("image", "ls", "--all"),
-        }
-        found = {kind: docker(*listing, "--quiet", "--filter", mine) for kind, listing in listings.items()}
-        return {kind: names for kind, names in found.items() if names}
-
     def stop(self) -> None:
         """Delete everything of this project."""
         self._leash.stop()
 
 
-def _stand_in(image: str) -> None:
-    """Give a pinned image's name to the stand-in of its series: postgres:18 becomes postgres:18.6 as well."""
-    name, _, tag = image.partition(":")
-    parts = re.split(r"[.-]", tag)
-    local = docker("image", "ls", "--format", "{{.Tag}}", name).splitlines()
-    fitting = [known for known in local if set(re.split(r"[.-]", known)) <= set(parts)]
+def left(project: str) -> dict[str, str]:
+    """Return what the engine still has of a project, by its name."""
+    listings = {
+        "containers": ("ps", "--all"),
+        "volumes": ("volume", "ls"),
+        "networks": ("network", "ls"),
+        "images": ("image", "ls", "--all"),
+    }
+    of_it = ("--quiet", "--filter", f"label=com.docker.compose.project={project}")
+    found = {kind: docker(*listing, *of_it) for kind, listing in listings.items()}
+    return {kind: names for kind, names in found.items() if names}
+
+
+def stand_in(image: str, local: list[str]) -> str:
+    """Return which of the local tags stands in for a pinned image: of those that it specifies further, the longest.
+
+    Raises RuntimeError where there is none.
+    """
+    parts = set(re.split(r"[.:-]", image))
+    fitting = [tag for tag in local if set(re.split(r"[.-]", tag)) <= parts]
     if not fitting:
         raise RuntimeError(f"no stand-in for {image}: there is {', '.join(local) or 'none'}")
-    docker("tag", f"{name}:{max(fitting, key=len)}", image)
+    return max(fitting, key=len)
 
 
 def _plain(version: str) -> str:

@@ -19,7 +19,7 @@ from proven.snippets import FOLDER, Snippet, read
 from tests.lint import compose
 from tests.lint.findings import refuse
 from tests.proofs.pooled import settings_of
-from tests.stack.docker import Lab, engine
+from tests.stack.docker import Lab, engine, left
 from tests.stack.wait import until
 
 # What the engine reads, and what the servers in the containers do.
@@ -100,7 +100,7 @@ def walked(lab: Lab) -> Walk:
     frozen(lab, walk)
     rolled(lab, run, walk)
     run("down")
-    walk.seen["left"] = lab.left()
+    walk.seen["left"] = left(lab.name)
     walk.seen["folder"] = {file.name for file in lab.folder.iterdir()}
     return walk
 
@@ -339,7 +339,7 @@ def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
 
 
 def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> None:
-    """As many are answered as there are slots for, and the others are told that there is none."""
+    """Whoever finds a slot is answered, and the others are told that there is none."""
     counts = heard(lab.said["past"])
     full = {"sorry, too many clients already", f"remaining connection slots are reserved for {RESERVED}"}
     assert set(counts) - {"answered"} <= full
