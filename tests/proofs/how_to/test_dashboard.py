@@ -5,6 +5,7 @@ import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from proven import ROOT, evidence, snippets
 from proven.measurements import FOLDER
 from proven.problems import ProblemError
 from tests.proofs.watched import POOL, fill, needs_monitoring, watching
+from tests.stack import monitoring
 from tests.stack.monitoring import faster
 from tests.stack.upstream import serving
 from tests.stack.wait import until
@@ -141,7 +143,7 @@ def test_every_expression_has_data_from_the_real_exporters(incident, load, reque
                 )
                 drawn[name] = [[round(float(t) - incident.begun, 2), round(float(v), 3)] for t, v in one["values"]]
         recorded |= charted(panel, drawn, recorded["labels"])
-    evidence.ran(snippet, "checked")
+    evidence.ran(snippet, "checked", against=f"what Prometheus answers, {monitoring.version('prometheus')}")
     if request.config.getoption("record"):
         RECORDED.parent.mkdir(exist_ok=True)
         RECORDED.write_text(json.dumps(recorded, indent=1).replace("\n   ", " ") + "\n", encoding="utf-8")
@@ -168,7 +170,8 @@ def test_grafana_s_own_model_knows_every_field(load) -> None:
     theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
     for path, text in lost(json.loads(snippet.text), theirs):
         raise ProblemError(snippet.place, at(f'"{text}"'), f"Grafana does not know {path.lstrip('.')}")
-    evidence.ran(snippet, "checked")
+    model = version("grafana-foundation-sdk").rpartition("!")[2]
+    evidence.ran(snippet, "checked", against=f"Grafana's Foundation SDK, {model}")
 
 
 def lost(ours, theirs, path: str = ""):
@@ -217,4 +220,4 @@ def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
         taken |= cells
     numbers = [panel["id"] for panel in board["panels"]]
     assert len(numbers) == len({*numbers})
-    evidence.ran(snippet, "checked")
+    evidence.ran(snippet, "checked", against=f"Grafana's JSON model, schema {board['schemaVersion']}")

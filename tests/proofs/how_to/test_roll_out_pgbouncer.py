@@ -51,6 +51,7 @@ def test_the_audit_finds_what_transaction_mode_breaks(load, tmp_path, line) -> N
         'cursor.execute("SET LOCAL statement_timeout = 5000")',
         'cursor.execute("update orders set customer = 1")',
         "orders = list(Order.objects.all())",
+        '"OPTIONS": {"prepare_threshold": None},',
     ],
 )
 def test_the_audit_leaves_alone_what_is_safe(load, tmp_path, line) -> None:

@@ -10,7 +10,7 @@ import pytest
 from proven import ROOT, guide, snippets
 from proven.problems import ProblemError, nearest
 from tests.proofs.watched import RULES, watching
-from tests.stack import monitoring
+from tests.stack import monitoring, postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.scripts import execute
 
@@ -151,6 +151,7 @@ def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
     """
     known |= {name for (name,) in watched.setup.everything.admin.execute(query)}
     known |= json.loads(SETTINGS.read_text())["settings"].keys()
+    known |= {program.name for program in postgres.bin_dir().iterdir()}
     for page in guide.read().pages:
         for number, name in named(page.text, code=True):
             if name not in known:
