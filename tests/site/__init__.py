@@ -15,6 +15,7 @@ test_journeys.py   what a newcomer comes for, in three clicks
 test_ask.py        the box for errors
 test_symptoms.py   what it finds: every error that was ever captured, in whatever stands around it
 test_catalogue.py  the list of snippets, and its manifest
+test_calculator.py the form, and that it reckons as its Python functions do
 test_publish.py    what machines read: Markdown, llms.txt, cards
 test_serve.py      the site while it is written
 test_zensical.py   the same site, built by Material's successor
