@@ -58,11 +58,11 @@ def pair(database, pooler, load):
 @pytest.fixture
 def odyssey(database, load) -> Iterator[str]:
     """Odyssey with the reader's configuration, but for what ties it to a machine; how the application reaches it."""
-    snippet = load(ODYSSEY)
     try:
         unpacked = debian.fetch("odyssey", "sid", "trixie")
     except RuntimeError:
         pytest.skip("needs Odyssey")
+    snippet = load(ODYSSEY)
     leash = Leash("odyssey")
     give(leash.folder)
     # Only what the server's user can reach can it run.
