@@ -40,14 +40,15 @@ def pair(database, pooler, load):
             number: f"{entry.replace('/run/pgbouncer', str(home.folder))} port={port}"
             for number, entry in section(snippet, "peers").items()
         }
-        own = {"so_reuseport": section(snippet, "pgbouncer")["so_reuseport"], "pool_mode": "transaction", **settings}
+        own = {**section(snippet, "pgbouncer"), "pool_mode": "transaction", **settings}
+        del own["peer_id"]
         both = []
         for number in peers:
             sockets = home.folder / number
             sockets.mkdir()
             give(sockets)
             known = {"peers": peers, "peer_id": number} if peered else {}
-            both.append(pooler(database, port=port, unix_socket_dir=sockets, **own, **known))
+            both.append(pooler(database, port=port, **{**own, "unix_socket_dir": sockets, **known}))
         evidence.ran(snippet, "started")
         return both
 
@@ -115,13 +116,15 @@ def show(one: PgBouncer, what: str) -> list[dict]:
 def asleep(url: str, database: Database) -> Iterator[psycopg.Connection]:
     """Have a client's statement run on the server, through whichever process the kernel gives it to."""
     client = psycopg.connect(url, autocommit=True)
-    client.pgconn.send_query(b"select pg_sleep(60)")
-    client.pgconn.flush()
-    until("the statement runs", lambda: active(database) == 1)
-    yield client
-    client.close()
-    for pid in database.backends():
-        database.terminate(pid)
+    try:
+        client.pgconn.send_query(b"select pg_sleep(60)")
+        client.pgconn.flush()
+        until("the statement runs", lambda: active(database) == 1)
+        yield client
+    finally:
+        client.close()
+        for pid in database.backends():
+            database.terminate(pid)
 
 
 def active(database: Database) -> int:
