@@ -1,6 +1,7 @@
 """From rounds to the published file; what noise makes unsafe is not published."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ BEHIND = 0.9  # of the open load: what answers fewer has requests pile up, and t
 # What the page concludes before all else.
 HEADLINES = ("open.trivial.plain", "open.trivial.tls")
 HEADER = f"  {'':26}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'sessions':>10}{'backends':>10}{'cpu ms':>9}"
+QUANTITY = re.compile(r'\{\s+"value":[^{}]*\}')
 
 Quantity = dict[str, Any]
 Tree = dict[str, Any]
@@ -169,14 +171,20 @@ def check(tree: Tree) -> None:
 
 
 def publish(tree: Tree, file: Path = FILE) -> None:
-    """Check a result and write it, whole or not at all. One round is a line, so that a difference can be read."""
+    """Check a result and write it, whole or not at all."""
     check(tree)
-    rounds = ",\n".join(f"  {json.dumps(cells, ensure_ascii=False)}" for cells in tree["rounds"])
-    body = json.dumps({name: value for name, value in tree.items() if name != "rounds"}, indent=1, ensure_ascii=False)
     part = file.with_suffix(".part")
     file.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(body.removesuffix("\n}") + f',\n "rounds": [\n{rounds}\n ]\n}}\n', encoding="utf-8")
+    part.write_text(_text(tree), encoding="utf-8")
     part.replace(file)
+
+
+def _text(tree: Tree) -> str:
+    """Return a result as JSON with a quantity on each line, and a round, so that a difference can be read."""
+    rounds = ",\n".join(f"  {json.dumps(cells, ensure_ascii=False)}" for cells in tree["rounds"])
+    body = json.dumps({name: value for name, value in tree.items() if name != "rounds"}, indent=1, ensure_ascii=False)
+    body = QUANTITY.sub(lambda found: " ".join(found[0].split()), body)
+    return body.removesuffix("\n}") + f',\n "rounds": [\n{rounds}\n ]\n}}\n'
 
 
 def told(tree: Tree) -> str:
