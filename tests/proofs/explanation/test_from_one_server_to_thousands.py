@@ -40,14 +40,15 @@ def pair(database, pooler, load):
             number: f"{entry.replace('/run/pgbouncer', str(home.folder))} port={port}"
             for number, entry in section(snippet, "peers").items()
         }
-        own = {"so_reuseport": section(snippet, "pgbouncer")["so_reuseport"], "pool_mode": "transaction", **settings}
+        own = {**section(snippet, "pgbouncer"), "pool_mode": "transaction", **settings}
+        del own["peer_id"]
         both = []
         for number in peers:
             sockets = home.folder / number
             sockets.mkdir()
             give(sockets)
             known = {"peers": peers, "peer_id": number} if peered else {}
-            both.append(pooler(database, port=port, unix_socket_dir=sockets, **own, **known))
+            both.append(pooler(database, port=port, **{**own, "unix_socket_dir": sockets, **known}))
         evidence.ran(snippet, "started")
         return both
 
@@ -57,12 +58,12 @@ def pair(database, pooler, load):
 
 @pytest.fixture
 def odyssey(database, load) -> Iterator[str]:
-    """Odyssey with the reader's configuration, but for what ties it to a machine; how the application reaches it."""
-    snippet = load(ODYSSEY)
+    """Odyssey with a pool of 1, and else the reader's configuration; how the application reaches it."""
     try:
         unpacked = debian.fetch("odyssey", "sid", "trixie")
     except RuntimeError:
         pytest.skip("needs Odyssey")
+    snippet = load(ODYSSEY)
     leash = Leash("odyssey")
     give(leash.folder)
     # Only what the server's user can reach can it run.
@@ -85,6 +86,7 @@ def odyssey(database, load) -> Iterator[str]:
             'database "upstream"': f'database "{database.name}"',
             'user "upstream"': f'user "{database.role.name}"',
             "the role's password": database.role.password,
+            "pool_size 20": "pool_size 1",
         }.items():
             assert text.count(ours) == 1, ours
             text = text.replace(ours, theirs)
@@ -115,13 +117,15 @@ def show(one: PgBouncer, what: str) -> list[dict]:
 def asleep(url: str, database: Database) -> Iterator[psycopg.Connection]:
     """Have a client's statement run on the server, through whichever process the kernel gives it to."""
     client = psycopg.connect(url, autocommit=True)
-    client.pgconn.send_query(b"select pg_sleep(60)")
-    client.pgconn.flush()
-    until("the statement runs", lambda: active(database) == 1)
-    yield client
-    client.close()
-    for pid in database.backends():
-        database.terminate(pid)
+    try:
+        client.pgconn.send_query(b"select pg_sleep(60)")
+        client.pgconn.flush()
+        until("the statement runs", lambda: active(database) == 1)
+        yield client
+    finally:
+        client.close()
+        for pid in database.backends():
+            database.terminate(pid)
 
 
 def active(database: Database) -> int:
@@ -182,11 +186,11 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
 
 
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
-    """Two threads of one process: ten clients on one server connection, and each request to cancel arrives."""
+    """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
     clients = [psycopg.connect(odyssey, autocommit=True) for _ in range(10)]
-    for client in clients:
-        client.execute("select 1")
-    assert len(database.backends()) <= 2
+    backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
+    assert len(backends) == 1
+    assert database.backends() == [*backends]
     for client in clients:
         client.close()
     for _ in range(4):

@@ -94,7 +94,7 @@ def test_a_textbooks_example_comes_out(model) -> None:
 def test_the_probability_of_waiting_is_the_textbooks_sum(model) -> None:
     """For any number of servers up to 60 it agrees with the formula's sum, computed in exact fractions."""
 
-    @tried
+    @settings(tried, max_examples=30)  # exact fractions take their time
     @given(SERVERS, some.fractions(Fraction(1, 1000), Fraction(999, 1000), max_denominator=1000))
     def agrees(servers: int, used: Fraction) -> None:
         exactly = erlang_c_exactly(servers, used * servers)
@@ -122,7 +122,7 @@ def test_a_simulated_queue_waits_as_the_model_says(model, servers: int, used: fl
         assert percentile(found, percent) == pytest.approx(expected, rel=0.06, abs=0.01)
 
 
-@pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (1, 0.85), (4, 0.7), (10, 0.7), (10, 0.85), (20, 0.85)])
+@pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (4, 0.7), (10, 0.7), (10, 0.85)])
 def test_constant_service_times_are_approximated_within_a_tenth(model, servers: int, used: float) -> None:
     """Against a simulation the mean is within 5 %, and the 95th percentile within 11 %."""
     found = waits(servers, used, "constant")
@@ -292,7 +292,7 @@ def test_postgresql_counts_the_busy_connections(database, load, transcript) -> N
 
 
 def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, printed, load, transcript) -> None:
-    """Two clients on one server connection: the script finds it busy, and the sum that it corrects counts two."""
+    """Four clients on one server connection: the script finds it busy, and the sums that it corrects count more."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, stats_users="proven_admin")
     console = f"postgresql://proven_admin:{bouncer.password}@127.0.0.1:{bouncer.port}/pgbouncer"
 
@@ -300,7 +300,7 @@ def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, pr
         (row,) = [row for row in bouncer.show("stats") if row["database"] == database.name]
         return [float(row[name]) / 1e6 for name in ("total_xact_time", "total_query_time")]
 
-    with holding(lambda: bouncer.connect(database), clients=2):
+    with holding(lambda: bouncer.connect(database), clients=4):
         before, began = totals(), time.monotonic()
         said = printed(load(IN_PGBOUNCER), PGBOUNCER_URL=console, SECONDS="1.5")
         seconds = time.monotonic() - began
@@ -308,7 +308,7 @@ def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, pr
     transcript(load(IN_PGBOUNCER), said.replace(database.name, "upstream"), volatile=NUMBERS)
     busy = float(re.findall(r": (\S+) busy", said)[0])
     assert 0.5 < busy < 1.2
-    assert min(uncorrected) > 1.4 * busy
+    assert min(uncorrected) > 1.5 * busy
 
 
 def test_pgbouncer_serves_in_the_order_of_arrival(database, pooler) -> None:
