@@ -1,7 +1,7 @@
 """Prometheus, promtool, and what it scrapes: postgres_exporter, pgbouncer_exporter, and mtail, which reads logs.
 
 Those that PROVEN_MONITORING names, a folder of programs or a suite of Debian as in "trixie". Else those on PATH, if all
-are there, else Debian's newest, unpacked into the cache without root: about 65 MB to fetch, once. `python -m
+are there, else Debian's newest, unpacked into the cache without root: 52 MB to fetch, once. `python -m
 tests.stack.monitoring` makes sure that they are there.
 
 All listen on the loopback address only.
@@ -31,7 +31,7 @@ PROGRAMS = {
     "prometheus": (("prometheus",), "prometheus, version"),
     "promtool": (("promtool",), "promtool, version"),
     "postgres_exporter": (("postgres_exporter", "prometheus-postgres-exporter"), "postgres_exporter, version"),
-    # Debian 12 and Ubuntu 24.04 have another program of that name, which current PgBouncers make crash.
+    # Debian 12 has another program under the package's name.
     "pgbouncer_exporter": (("pgbouncer_exporter", "prometheus-pgbouncer-exporter"), "pgbouncer_exporter, version"),
     "mtail": (("mtail",), "mtail version"),
 }
@@ -44,6 +44,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 # A sample as a program shows it at /metrics: name, labels, value.
 SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the machine has
 Sample = tuple[str, dict[str, str], float]
 
 
@@ -229,7 +230,7 @@ def samples(text: str) -> list[Sample]:
 
 def fetched(port: int, path: str) -> bytes:
     """Return what a program on this machine answers. Raises OSError where it does not."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with DIRECTLY.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
         return answer.read()
 
 

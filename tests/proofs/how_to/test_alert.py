@@ -86,8 +86,9 @@ def test_a_forgotten_transaction_is_named(watched) -> None:
 
 def test_connections_that_are_not_kept_are_noticed(watched) -> None:
     """One session after another, each for one query."""
-    with raised(watched.prometheus, "ConnectionChurn", datname="upstream"):
+    with raised(watched.prometheus, "ConnectionChurn", datname="upstream") as fire:
         until("ConnectionChurn fires", lambda: connect_often(watched) or watched.prometheus.alerts("ConnectionChurn"))
+        fire()
 
 
 def connect_often(watched: Watched) -> None:
