@@ -4,7 +4,7 @@ PYTHON ?= python3
 ADDRESS ?= 127.0.0.1:8000
 GROUPS = setup site upstream proofs measure browser lint
 # Twice as many as there are processors: servers and the browser let each of them wait.
-PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadfile
+PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
 # Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
 PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true

@@ -95,11 +95,16 @@ def on_pre_page_macros(env: Any) -> None:
     env.markdown = env.proven.with_mistakes(env.markdown)
 
 
+def on_post_page_macros(env: Any) -> None:
+    """Keep a page's Markdown as its macros completed it: mkdocs-macros calls this after it has rendered a page."""
+    env.proven.rendered[env.page.file.src_uri] = env.markdown
+
+
 def on_post_build(env: Any) -> None:
     """Complete the site with what no page shows: mkdocs-macros calls this after a build."""
     from proven import publish  # which calls these macros
 
-    publish.finish(Path(env.conf["site_dir"]), env.proven.guide)
+    publish.finish(Path(env.conf["site_dir"]), env.proven)
 
 
 class Macros:
@@ -110,6 +115,7 @@ class Macros:
         self.guide = of
         self.problems = check.problems(of)
         self.sources: dict[str, list[str]] = {}
+        self.rendered: dict[str, str] = {}  # of each page that was built
         self.modules: dict[str, types.ModuleType] = {}
 
     # ---- what pages call ---------------------------------------------------------------------------------

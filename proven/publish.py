@@ -24,14 +24,14 @@ test ran on real servers; the line below it says on which versions and when, and
 """
 
 
-def finish(site: Path, of: Guide) -> None:
+def finish(site: Path, calls: macros.Macros) -> None:
     """Write what belongs to a site beside its pages."""
+    of = calls.guide
     catalogue.write(site, of)
-    calls = macros.Macros(SimpleNamespace(), of)
     if calls.problems:
         return
     settings = configuration.parse((of.root / configuration.FILE).read_text(encoding="utf-8"))
-    rendered = {page.name: render(page, calls) for page in of.pages}
+    rendered = {page.name: calls.rendered.get(page.name) or render(page, calls) for page in of.pages}
     for path, text in rendered.items():
         file = site / pages.url(path) / "index.md"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def main() -> None:
     site = parser.parse_args().site
     if not (site / "index.html").is_file():
         parser.error(f"{site} holds no built site: run make site")
-    finish(site, guide.read())
+    finish(site, macros.Macros(SimpleNamespace(), guide.read()))
 
 
 if __name__ == "__main__":

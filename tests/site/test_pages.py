@@ -29,9 +29,33 @@ COPIES = """async (buttons) => {
 }"""
 
 
-@pytest.mark.parametrize("page", pages())
-def test_nothing_is_wrong_with_a_page(page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]) -> None:
-    """No error, no other host, nothing too wide, missing, moving, unreachable or inaccessible; light; copied whole."""
+TASKS = [page for page in pages() if page.startswith("how-to/")]
+
+
+class TestTasks:
+    """The how-tos. In a class of their own, which a worker of its own takes: --dist=loadscope."""
+
+    @pytest.mark.parametrize("page", TASKS)
+    def test_nothing_is_wrong_with_a_page(
+        self, page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]
+    ) -> None:
+        """No error, no other host, nothing too wide, missing, moving, unreachable or inaccessible; light; copied."""
+        visit_first(page, reader, site, weigh)
+
+
+class TestOthers:
+    """Every other page."""
+
+    @pytest.mark.parametrize("page", [page for page in pages() if page not in TASKS])
+    def test_nothing_is_wrong_with_a_page(
+        self, page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]
+    ) -> None:
+        """The same."""
+        visit_first(page, reader, site, weigh)
+
+
+def visit_first(page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]) -> None:
+    """Visit a page for the first time and look at it from every side. Fails with everything that is wrong."""
     with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
         weight = visit.weight()
         weigh(page, weight)

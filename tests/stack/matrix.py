@@ -21,7 +21,7 @@ from tests.stack.postgres import DEFAULT_MAJOR
 SUITES = ("bookworm", "trixie", "sid")
 MAJORS = ("14", "15", "16", "17", "18")
 DEBIAN_12 = "15"  # its PostgreSQL
-PARALLEL = ("--numprocesses=logical", "--dist=loadfile")
+PARALLEL = (f"--numprocesses={2 * (os.cpu_count() or 1)}", "--dist=loadscope", "--no-loadscope-reorder")
 Found = TypeVar("Found")
 
 
