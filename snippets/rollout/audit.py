@@ -21,7 +21,7 @@ PATTERNS = {
     r"[\"']\s*prepare\s+\w+": "SQL's PREPARE: leave it to the driver",
     r"-c\s*\w+\s*=": "a setting at startup: alter role … set",
     r"assume_role": "the role leaks to others: log in as that role",
-    r"prepare_threshold\W+(?!none\b)\w": "needs max_prepared_statements in PgBouncer",
+    r"prepare_threshold\W+(?!none\b)\w": "needs max_prepared_statements",
 }
 # endregion: patterns
 SKIPPED = {".git", ".venv", "venv", "node_modules", "site-packages"}

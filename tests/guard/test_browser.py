@@ -19,7 +19,7 @@ MISTAKES = """
 <img src="https://elsewhere.invalid/planted.png" alt="Planted">
 <img src="planted.png" alt="Planted">
 <p style="color: #999; background: #fff">Planted in grey</p>
-<p>Planted without a mark: <a href="#planted" style="color: inherit; text-decoration: none">a link</a> in a text.</p>
+<p>Planted without a mark: <a href="#planted" style="color: #334; text-decoration: none">a link</a> in a text.</p>
 <p style="width: 2000px">Planted and wide</p>
 <style>@font-face { font-family: planted; src: url(planted.woff2) }</style>
 <p style="font-family: planted">Planted in a font</p>
