@@ -117,6 +117,7 @@ def test_a_suspect_leads_to_the_process_that_holds_it(
 
 def test_two_processes_on_one_socket_are_both_named(database, project, load, printed, monkeypatch) -> None:
     """A connection that was open before a fork is in the parent's hands and in the child's."""
+    needs_psycopg_3()
     process = project.start("-c", SHARED, database_url=database.url)
     port = until("it has forked", process.said).strip()
     monkeypatch.setattr(sys, "argv", ["process_of.py", port])
@@ -164,7 +165,7 @@ def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
 
 def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
     """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
-    needs_a_pool()
+    needs_psycopg_3()
     ended = threads("count_and_keep", "pool")
     none = "couldn't get a connection after 0.30 sec"
     assert ended.said(done=1) == ["0", "0", none]
@@ -175,7 +176,7 @@ def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, data
 
 def test_a_thread_that_closes_gives_it_back(threads) -> None:
     """The same threads, closing when they are done, share what the pool has."""
-    needs_a_pool()
+    needs_psycopg_3()
     assert threads("count_and_close", "pool").said(done=1) == ["0", "0", "0"]
 
 
@@ -188,8 +189,8 @@ def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(
     until("Python has closed them", lambda: database.backends() == [])
 
 
-def needs_a_pool() -> None:
-    """Leave a proof out where the driver has no pool."""
+def needs_psycopg_3() -> None:
+    """Leave a proof out with the other driver: it has no pool, and psycopg 3 is not there."""
     if "psycopg2" in driver():
         pytest.skip("needs psycopg 3")
 
@@ -244,7 +245,7 @@ def test_under_asgi_age_zero_leaves_none(project, database) -> None:
 
 def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
     """With Django's pool of two, 40 requests share two connections."""
-    needs_a_pool()
+    needs_psycopg_3()
     backends, most = served(project, database, "-c", POOLED)
     assert len(backends) <= 2 >= most
 
@@ -255,7 +256,7 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
     """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""
-    needs_a_pool()
+    needs_psycopg_3()
     script = load("leak/forked_pool.py")
     code = f"import sys; sys.argv[1:] = {option.split()!r}\n{script.text}"
     status, output = project.run("-c", code, database_url=database.url)

@@ -92,7 +92,7 @@ def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
 def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
     """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14."""
     until("the transaction is a second old", lambda: age(busy) > 1)
-    with patience(watcher.role, busy, "100 ms"):
+    with patience(watcher.role, busy, "50 ms"):
         snippet = load(QUERY)
         transcript(snippet, watcher.psql(snippet, superuser=False), [PIDS, AGES], case="in-psql")
 
