@@ -10,5 +10,6 @@ Each mistake that must be refused is made on purpose, in a project of four small
     test_servers.py     snippets that a server or an interpreter refuses
     test_site.py        the strict build of the site
     test_browser.py     what a browser finds on a page
+    test_known.py       when a page that was in order is looked at again
     test_lint.py        every tool of tests/lint
 """

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,32 +15,55 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT
+from tests.lint.files import every
 from tests.site import chromium
+from tests.site.known import Known
 from tests.site.server import Server
-from tests.site.visit import AXE, SCREENSHOTS, Reader, visit
+from tests.site.visit import AXE, SCREENSHOTS, LookAt, Reader, Visit, visit
 
 # Where it says that it is: at the root of a host, so that it can be served and looked at from anywhere.
 URL = "https://guide.example/"
 REPORT = ROOT / "build" / "weight.txt"
-WEIGHT = "site-weight"
+LOOK = "site-look"
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site's folder. It is built once a run, by whichever worker asks first."""
-    own = tmp_path_factory.getbasetemp()
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's folder as a fresh clone has it: without what its proofs did here since."""
+    return once("clone", tmp_path_factory, copy)
+
+
+@pytest.fixture(scope="session")
+def site(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site's folder, of the clone: so its pages are the same in each run until somebody edits them."""
+    return once("site", tmp_path_factory, partial(build, clone))
+
+
+def once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
+    """Return a folder that is made once a run, by whichever worker asks first."""
+    own = factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    folder = shared / "site"
-    with (shared / "site.lock").open("w") as lock:
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            part = shared / "site.part"
-            command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(part)]
-            environment = {**os.environ, "SITE_URL": URL}
-            result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-            assert result.returncode == 0, result.stderr
-            part.rename(folder)
-    return folder
+        if not (shared / name).exists():
+            make(shared / f"{name}.part")
+            (shared / f"{name}.part").rename(shared / name)
+    return shared / name
+
+
+def copy(folder: Path) -> None:
+    """Copy every file that git has or would take."""
+    for path in every():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, folder / path)
+
+
+def build(clone: Path, folder: Path) -> None:
+    """Build the site. Fails with what MkDocs says."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "SITE_URL": URL}
+    result = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 # Of a module, not of the session: while Playwright is open, an event loop runs in this thread, and others mind.
@@ -75,31 +99,49 @@ def reader(browser: Browser, host: Server) -> Reader:
 
 
 @pytest.fixture
-def weigh(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
-    """Report what a page weighs: weigh("how-to/pgbouncer/", 86_000)."""
-    return lambda page, weight: request.node.user_properties.append((WEIGHT, (page, weight)))
+def look(request: pytest.FixtureRequest, site: Path) -> LookAt:
+    """Look at a page, unless it is known to be in order: look("how-to/pgbouncer/", visit_first)."""
+    known = Known(request.node.name, site)
+
+    def take(page: str, at: Callable[[str, Reader], Visit]) -> None:
+        weight, taken = known.recall(), False
+        if weight is None:
+            visit, taken = at(page, request.getfixturevalue("reader")), True
+            weight = visit.weighed
+            known.remember(visit.sent(), weight)
+        request.node.user_properties.append((LOOK, (page, weight, taken)))
+
+    return take
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with no page weighed."""
+    """Begin with no page looked at."""
     config.pluginmanager.register(Report(), "site-report")
 
 
 class Report:
-    """What pages weigh, gathered where the run is controlled."""
+    """What was looked at, and what pages weigh, gathered where the run is controlled."""
 
     def __init__(self) -> None:
         self.weights: dict[str, int] = {}
+        self.taken: list[bool] = []  # of each look, whether it was, or was known already
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note what a test has weighed."""
-        for key, value in report.user_properties:
-            if key == WEIGHT and isinstance(value, tuple | list):
-                page, weight = value
-                self.weights[page] = weight
+        """Note what a test has looked at."""
+        for key, value in report.user_properties if report.when == "call" else ():
+            if key == LOOK and isinstance(value, tuple | list):
+                page, weight, taken = value
+                self.taken.append(taken)
+                if weight:
+                    self.weights[page] = weight
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say it in a line, and write all of it into a file."""
+        """Say it in two lines, and write all weights into a file."""
+        if self.taken:
+            terminalreporter.write_line(
+                f"looks     {len(self.taken)} at pages, {sum(self.taken)} of them taken now: "
+                "where no byte has changed, what was in order still is"
+            )
         if not self.weights:
             return
         heaviest = sorted(self.weights.items(), key=lambda item: -item[1])

@@ -55,13 +55,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send a file, a folder's index, the way to it, or the site's page for what is not there."""
         path = unquote(urlsplit(self.path).path)
-        name = path.removeprefix(self.server.base)
-        file = self.server.beside.get(name, self.server.folder / name)
-        if file.is_dir() and not path.endswith("/"):
-            return self._send("301 Moved Permanently", b"", "text/html", f"Location: {path}/\r\n")
+        file = self.server.beside.get(path.removeprefix(self.server.base), leads_to(path, self.server.folder))
         if file.is_dir():
-            file /= "index.html"
-        status = "200 OK" if path.startswith(self.server.base) and file.is_file() else "404 Not Found"
+            return self._send("301 Moved Permanently", b"", "text/html", f"Location: {path}/\r\n")
+        status = "200 OK" if file.is_file() else "404 Not Found"
         if status != "200 OK":
             file = self.server.folder / "404.html"
         if path.endswith(".js") and "/workers/" not in path:
@@ -81,12 +78,19 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def leads_to(path: str, folder: Path) -> Path:
+    """Return the file of a site that a path leads to, or where it would be; a folder without the last slash."""
+    name = path.removeprefix(base(folder)) if path.startswith(base(folder)) else "nowhere"
+    return folder / name / "index.html" if path.endswith("/") else folder / name
+
+
 @cache
 def compressed(file: Path) -> bytes:
     """Return a file's content as it travels."""
     return gzip.compress(file.read_bytes(), compresslevel=6, mtime=0)
 
 
+@cache
 def base(folder: Path) -> str:
     """Return the path below which a built site is to be published: its home page says."""
     home = (folder / "index.html").read_text(encoding="utf-8")

@@ -121,10 +121,10 @@ def test_every_page_and_proof_in_the_manifest_is_there(site: Path, manifest: dic
             assert f'id="{name}"' in proofs, entry["path"]
 
 
-def test_the_manifest_has_a_line_for_each_snippet(site: Path) -> None:
+def test_the_manifest_has_a_line_for_each_snippet(site: Path, clone: Path) -> None:
     """A diff of two of them shows the snippets that differ and nothing else; the same guide gives the same bytes."""
     text = (site / catalogue.MANIFEST).read_text(encoding="utf-8")
-    assert text == catalogue.as_text(catalogue.manifest(guide.read()))
+    assert text == catalogue.as_text(catalogue.manifest(guide.read(clone)))
     for entry in json.loads(text)["snippets"]:
         assert text.count(f'\n{{"path": "{entry["path"]}"') == 1
 

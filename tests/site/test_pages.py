@@ -1,13 +1,12 @@
 """Every page on a first visit: on a phone in the dark look, then in a wide window in the light one, and copied from."""
 
-from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from proven import ROOT, guide, snippets
-from tests.site.visit import DESKTOP, PHONE, PICTURED, Reader, Visit, pages, refuse
+from tests.site.server import leads_to
+from tests.site.visit import DESKTOP, PHONE, PICTURED, LookAt, Reader, Visit, pages, refuse
 
 KB = 1000
 HOME, ANY = 120 * KB, 180 * KB
@@ -36,43 +35,44 @@ class TestTasks:
     """The how-tos. In a class of their own, which a worker of its own takes: --dist=loadscope."""
 
     @pytest.mark.parametrize("page", TASKS)
-    def test_nothing_is_wrong_with_a_page(
-        self, page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]
-    ) -> None:
+    def test_nothing_is_wrong_with_a_page(self, page: str, look: LookAt) -> None:
         """No error, no other host, nothing too wide, missing, moving, unreachable or inaccessible; light; copied."""
-        visit_first(page, reader, site, weigh)
+        look(page, visit_first)
 
 
 class TestOthers:
     """Every other page."""
 
     @pytest.mark.parametrize("page", [page for page in pages() if page not in TASKS])
-    def test_nothing_is_wrong_with_a_page(
-        self, page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]
-    ) -> None:
+    def test_nothing_is_wrong_with_a_page(self, page: str, look: LookAt) -> None:
         """The same."""
-        visit_first(page, reader, site, weigh)
-
-
-def visit_first(page: str, reader: Reader, site: Path, weigh: Callable[[str, int], None]) -> None:
-    """Visit a page for the first time and look at it from every side. Fails with everything that is wrong."""
-    with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
-        weight = visit.weight()
-        weigh(page, weight)
-        problems = [*too_heavy(page, weight), *visit.moved(), *visit.problems()]
-        visit.turn(DESKTOP)
-        problems += [*visit.problems(), *unoffered(visit, site / page), *uncopied(visit, shown())]
-    refuse(visit, list(dict.fromkeys(problems)))
+        look(page, visit_first)
 
 
 @pytest.mark.parametrize("page", PICTURED)
-def test_nothing_is_wrong_the_other_way_round(page: str, reader: Reader) -> None:
+def test_nothing_is_wrong_the_other_way_round(page: str, look: LookAt) -> None:
     """A page's own colours are the same in either width. What stands around every page is seen all four ways here."""
+    look(page, visit_other)
+
+
+def visit_first(page: str, reader: Reader) -> Visit:
+    """Visit a page for the first time and look at it from every side. Fails with everything that is wrong."""
+    with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
+        problems = [*too_heavy(page, visit.weigh()), *visit.moved(), *visit.problems()]
+        visit.turn(DESKTOP)
+        problems += [*visit.moved(), *visit.problems(), *unoffered(visit), *uncopied(visit, shown())]
+    refuse(visit, problems)
+    return visit
+
+
+def visit_other(page: str, reader: Reader) -> Visit:
+    """Visit a page with the looks the other way round."""
     with reader(page, "dark", viewport=DESKTOP) as visit:
         problems = [*visit.moved(), *visit.problems()]
         visit.turn(PHONE)
-        problems += visit.problems()
-    refuse(visit, list(dict.fromkeys(problems)))
+        problems += [*visit.moved(), *visit.problems()]
+    refuse(visit, problems)
+    return visit
 
 
 def too_heavy(page: str, weight: int) -> list[str]:
@@ -90,9 +90,9 @@ def shown() -> set[str]:
     return {text.rstrip("\n") + "\n" for text in texts}  # a region may end in blank lines, which no page shows
 
 
-def unoffered(visit: Visit, address: Path) -> list[str]:
+def unoffered(visit: Visit) -> list[str]:
     """Say so where a block of the page's file has no button that copies it."""
-    file = address if address.suffix else address / "index.html"
+    file = leads_to(visit.server.base + visit.path, visit.server.folder)
     blocks, buttons = file.read_text(encoding="utf-8").count("<pre"), visit.page.locator(COPY).count()
     return [] if blocks == buttons else [f"{blocks} blocks and {buttons} buttons that copy"]
 

@@ -55,6 +55,7 @@ class Visit:
     failed: list[str] = field(default_factory=list)
     answered: int = 0
     since: int = 0
+    weighed: int = 0
 
     def check(self, name: str) -> list[str]:
         """Return what one of the checks of checks.js finds."""
@@ -85,12 +86,17 @@ class Visit:
             for rule in broken
         ]
 
-    def weight(self) -> int:
+    def weigh(self) -> int:
         """Return how many bytes it took to show the page, the icon included that not every browser asks for."""
         icon = self.page.evaluate("document.querySelector('link[rel=icon]').href")
         if icon not in self.asked:
             self.page.evaluate("(url) => fetch(url)", icon)
-        return sum(dict(self.server.sent[self.since :]).values())
+        self.weighed = sum(dict(self.server.sent[self.since :]).values())
+        return self.weighed
+
+    def sent(self) -> set[str]:
+        """Return the paths of everything that the page was sent."""
+        return {path for path, _ in self.server.sent[self.since :]}
 
     def picture(self, media: str = "") -> None:
         """Write a screenshot of what is in the window, where the page is one of those that are pictured."""
@@ -100,10 +106,13 @@ class Visit:
             self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{media or self.look}.png")
 
     def turn(self, window: ViewportSize) -> None:
-        """Look at the page through another window, and in the other look, as the button at the top switches it."""
-        self.page.set_viewport_size(window)
+        """Switch to the other look with the button at the top, and load the page anew, all of it, in another window."""
         self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
         self.look = "dark" if self.look == "light" else "light"
+        self.page.set_viewport_size(window)
+        self.page.context.new_cdp_session(self.page).send("Network.setCacheDisabled", {"cacheDisabled": True})
+        self.page.reload()
+        until("everything that the page asks for", self.quiet)
 
     def moved(self) -> list[str]:
         """Return what moved while the page loaded, and what the largest paint waited for beside HTML and style."""
@@ -118,6 +127,7 @@ class Visit:
 
 
 Reader = Callable[..., AbstractContextManager[Visit]]
+LookAt = Callable[[str, Callable[[str, Reader], Visit]], None]
 
 
 @contextmanager
@@ -147,6 +157,6 @@ def visit(browser: Browser, server: Server, path: str, look: Look = "light", **o
 
 
 def refuse(visit: Visit, problems: list[str]) -> None:
-    """Fail the test where there is anything wrong with a page, and say all of it."""
+    """Fail the test where there is anything wrong with a page, and say all of it, once."""
     if problems:
-        pytest.fail("\n".join([f"/{visit.path}:", *problems]), pytrace=False)
+        pytest.fail("\n".join([f"/{visit.path}:", *dict.fromkeys(problems)]), pytrace=False)

@@ -1,0 +1,78 @@
+"""What a browser has looked at and found in order, and need not look at again while nothing of it has changed.
+
+A look is known by the bytes of all that the page asked for, itself included, and of all that looked: the tests, axe and
+the browser. Under CI=true nothing is known.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from axe_playwright_python.base import AXE_FILE_PATH
+
+from proven import ROOT
+from tests.site import chromium
+from tests.site.server import leads_to
+
+FOLDER = ROOT / "build" / "known"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What one test sees of one page of a site."""
+
+    name: str  # of the test, with the page as its parameter
+    site: Path
+    folder: Path = FOLDER
+
+    def recall(self) -> int | None:
+        """Return what the page weighs that is known to be in order, or None where it is to be looked at."""
+        if os.environ.get("CI") == "true" or not self._file.exists():
+            return None
+        known = json.loads(self._file.read_text(encoding="utf-8"))
+        return known["weight"] if known["saw"] == self._saw(known["saw"]["site"]) else None
+
+    def remember(self, sent: Iterable[str], weight: int) -> None:
+        """Keep that the page is in order, the paths of all that it was sent, and its weight in bytes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Written whole and then renamed: nobody reads half of it.
+        part = self._file.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps({"saw": self._saw(sent), "weight": weight}), encoding="utf-8")
+        part.replace(self._file)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / f"{quote(self.name, safe='')}.json"
+
+    def _saw(self, sent: Iterable[str]) -> dict[str, Any]:
+        return {"site": {path: digest(leads_to(path, self.site)) for path in sent}, "tests": tests()}
+
+
+@cache
+def digest(file: Path) -> str:
+    """Return the digest of a file's bytes; nothing where there is no file."""
+    return sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
+@cache
+def tests() -> dict[str, Any]:
+    """Return what tells the tests of this folder, and what they look with, from earlier ones."""
+    files = [Path(AXE_FILE_PATH), *(file for file in Path(__file__).parent.iterdir() if file.is_file())]
+    return {**{file.name: digest(file) for file in files}, "playwright": version("playwright"), "browser": browser()}
+
+
+def browser() -> list[Any]:
+    """Return what tells a browser from another without reading all of it; nothing where there is none."""
+    try:
+        path, _ = chromium.find()
+    except RuntimeError:  # whoever looks says what is missing
+        return []
+    state = Path(path).stat()
+    return [path, state.st_size, state.st_mtime_ns]
