@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-WIDTH = 480
+WIDTH = 360  # no wider: a phone shows it with text of 11 px
 # A character of the small type is about this wide, in whatever font the reader has.
-CHARACTER = 6.6
+CHARACTER = 7.0
 ROW, BAR = 26, 14
-LEFT, RIGHT, TOP, HEIGHT = 52, 12, 14, 220  # of the field in which lines are drawn
+LEFT, RIGHT, TOP, HEIGHT = 52, 12, 14, 190  # of the field in which lines are drawn
 STYLES = ("strong", "other", "faint")
 
 

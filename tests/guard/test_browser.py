@@ -21,6 +21,7 @@ MISTAKES = """
 <p style="color: #999; background: #fff">Planted in grey</p>
 <p>Planted without a mark: <a href="#planted" style="color: #334; text-decoration: none">a link</a> in a text.</p>
 <p style="width: 2000px">Planted and wide</p>
+<figure class="picture"><svg viewBox="0 0 480 20"><text class="small" y="14">Planted and small</text></svg></figure>
 <style>@font-face { font-family: planted; src: url(planted.woff2) }</style>
 <p style="font-family: planted">Planted in a font</p>
 <a href="#planted" tabindex="-1">Planted out of reach</a>
@@ -43,6 +44,7 @@ FOUND = (
     "console: planted error",
     "scrolls sideways: ",
     'p "Planted and wide"',
+    'px high: article.md-content__inner > figure.picture > svg > text.small "Planted and small"',
     "axe, light: color-contrast",
     "axe, light: link-in-text-block",
     'no keyboard reaches div.md-main__inner > div.md-content > article.md-content__inner > a "Planted out of reach"',

@@ -63,6 +63,16 @@ globalThis.checks = (() => {
     return [`scrolls sideways: ${scrollWidth} px of content in ${clientWidth}: ${names}`]
   }
 
+  // Drawings shrink with the column that they stand in, and what is written in them with them.
+  const small = () => {
+    const height = (element) => {
+      const { c, d } = element.getScreenCTM()
+      return Number.parseFloat(getComputedStyle(element).fontSize) * Math.hypot(c, d)
+    }
+    const drawn = all("article svg text").filter((element) => visible(element) && height(element) < 11)
+    return drawn.map((element) => `is ${height(element).toFixed(1)} px high: ${name(element)}`)
+  }
+
   const layoutShift = () => {
     const sources = (shift) => shift.sources.map(({ node }) => (node ? name(node) : "what is gone")).join(", ")
     return shifts
@@ -179,5 +189,5 @@ globalThis.checks = (() => {
       .map((element) => `no keyboard reaches ${name(element)}`)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, unread, unprinted }
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, unread, unprinted }
 })()

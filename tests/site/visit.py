@@ -123,7 +123,7 @@ class Visit:
         self.picture()
         self.page.evaluate("checks.unfold()")
         found = [*self.check("missingImages"), *self.check("tooWide"), *self.check("unreachable"), *self.axe()]
-        return [*found, *self.needless(), *self.console, *self.failed]
+        return [*found, *self.check("small"), *self.needless(), *self.console, *self.failed]
 
 
 Reader = Callable[..., AbstractContextManager[Visit]]

@@ -68,7 +68,7 @@ def _refuses(bouncer: PgBouncer, database: Database) -> bool:
 
 # ---- the drawing ---------------------------------------------------------------------------------------------
 
-LEFT, WIDTH, STEP, ROW, TOP = 90, 560, 45, 30, 54
+LEFT, WIDTH, STEP, ROW, TOP = 66, 360, 29, 30, 54  # no wider: a phone shows it with text of 11 px
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
 aria-labelledby="rollout-title rollout-text">

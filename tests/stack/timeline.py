@@ -119,7 +119,7 @@ def _state(rows: list[dict[str, Any]], client: Client, numbers: dict[str, int]) 
 
 # ---- the drawing ---------------------------------------------------------------------------------------------
 
-LEFT, WIDTH, STEP, ROW = 90, 560, 27, 30
+LEFT, WIDTH, STEP, ROW = 66, 360, 17, 30  # no wider: a phone shows it with text of 11 px
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" \
 aria-labelledby="who-holds-title who-holds-text">
@@ -132,7 +132,7 @@ TEXT = (
     " until one has left. In transaction mode each holds one only within its transactions, and nobody waits."
 )
 KEY = (
-    ("transaction", "a transaction, on one or the other server connection"),
+    ("transaction", "a transaction, on either server connection"),
     ("idle", "idle, and holding a server connection"),
     ("free", "connected to PgBouncer alone"),
 )
@@ -167,5 +167,5 @@ def _shape(state: State, x: int, y: int, width: int) -> list[str]:
         colour = "quiet" if kind == "idle" else ("strong", "other")[number - 1]
         return [f'<rect class="{colour}" x="{x}" y="{y - 14}" width="{width}" height="20" rx="4"/>']
     if kind == "waits":
-        return [f'<text class="small" x="{x + 4}" y="{y}">waits until another client has left</text>']
+        return [f'<text class="small" x="{x + 4}" y="{y}">waits until one leaves</text>']
     return [f'<path class="dash" d="M{x} {y - 4}h{width}"/>'] if kind == "free" else []
