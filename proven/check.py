@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from proven import (
@@ -34,6 +35,7 @@ PICTURES = "docs/assets"
 FACTS = "docs/data"
 
 
+@lru_cache(maxsize=1)  # Zensical asks again for every page
 def problems(of: Guide) -> list[Problem]:
     """Return everything that is wrong with pages, snippets and proofs as they stand."""
     found = list(of.broken)

@@ -1,7 +1,9 @@
 """The guide as it is on disk now: snippets, pages, proofs and the ledger, read together."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from proven.proofs import Proof
 from proven.snippets import Snippet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Guide:
     """Everything that pages and checks ask about. `broken` says what could not be read."""
 
@@ -86,6 +88,29 @@ def read(root: Path = ROOT) -> Guide:
         history,
         _navigation(root / configuration.FILE),
     )
+
+
+def remembered(root: Path = ROOT) -> Guide:
+    """Read the guide, or return it as it was last read where no file of it was edited since."""
+    return _remembered(root, tuple(_edits(root)))
+
+
+@lru_cache(maxsize=1)
+def _remembered(root: Path, _: tuple[tuple[str, int, int], ...]) -> Guide:
+    return read(root)
+
+
+def _edits(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Return each file that the guide is read from, with when it was last written, and its size."""
+    files = [root / configuration.FILE, root / ledger.LOCAL]
+    for folder in (snippets.FOLDER, pages.FOLDER, proofs.FOLDER):
+        files += [Path(above, name) for above, _, names in os.walk(root / folder) for name in names]
+    for file in files:
+        try:
+            found = file.stat()
+        except FileNotFoundError:  # not written yet, or gone meanwhile
+            continue
+        yield str(file), found.st_mtime_ns, found.st_size
 
 
 def _navigation(file: Path) -> dict[str, tuple[str, ...]]:

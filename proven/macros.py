@@ -82,8 +82,7 @@ log = logging.getLogger("mkdocs.proven")
 
 def define_env(env: Any) -> None:
     """Register the macros: mkdocs-macros calls this once a build, Zensical once a page."""
-    of = guide.read(ROOT)
-    env.proven = Macros(env, of)
+    env.proven = Macros(env, guide.remembered(ROOT))
     for problem in env.proven.problems:
         log.warning("%s", problem)
     for name, macro in env.proven.calls().items():

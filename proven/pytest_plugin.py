@@ -86,7 +86,7 @@ class Session:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         only = config.getoption("only")
         if only:
-            names = selected(guide.read(), only)
+            names = selected(self._guide(), only)
             kept = [item for item in items if proof_name(item) in names or under(item, only)]
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = kept

@@ -3,9 +3,9 @@
 A PostgreSQL with a password stands in for the service container, and a folder for the artifacts that jobs hand on.
 What is narrowed, for the time it takes:
 
-- `make test` runs one proof in one worker, through PYTEST_ADDOPTS.
+- `make test` runs one proof in one process, through PYTEST_ADDOPTS and MAKEFLAGS.
 - `make matrix` runs one proof, through ONLY, on a machine that reaches nothing: on the stacks that need no download.
-- The copy's `.venv` is made before the first step, with the caches of this machine.
+- The copy's `.venv` is made before the first step, with the caches of this machine and the bytecode of its `.venv`.
 
 Steps that change the machine or ask other hosts are not run. Each is reported as skipped, with the reason.
 """
@@ -14,6 +14,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,7 @@ EXPRESSIONS = {
 }
 NARROWED = {
     "PYTEST_ADDOPTS": "tests/proofs/how_to/test_see_connections.py --only test_a_parallel_query_is_one_connection",
-    "PYTEST_XDIST_AUTO_NUM_WORKERS": "1",
+    "MAKEFLAGS": "PARALLEL=",
     "ONLY": "test_a_parallel_query_is_one_connection",
 }
 # In the order in which they hand evidence on.
@@ -146,6 +148,18 @@ class Runner:
         )
         if environment:
             self.bash("make environment", {})
+            self.lend_bytecode()
+
+    def lend_bytecode(self) -> None:
+        """Give the copy's packages the bytecode of the same packages here."""
+        here = Path(sysconfig.get_path("purelib"))
+        there = self.project / ".venv" / here.relative_to(sys.prefix)
+        if there.stat().st_dev != here.stat().st_dev:
+            return  # uv could not link the packages: they are files of another day, which this bytecode does not fit
+        for file in here.rglob("*.pyc"):
+            copy = there / file.relative_to(here)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.hardlink_to(file)
 
     def run(self, step: Step) -> None:
         """Run a step, or do what the action does that it uses. Fails with the step's name and what it said."""

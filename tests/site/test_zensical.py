@@ -58,7 +58,7 @@ class Article(HTMLParser):
         self.inside = {"article": 0, "pre": 0, "sign": 0}
         self.words: list[str] = []
         self.code: list[str] = []
-        self.feed(file.read_text(encoding="utf-8"))
+        self.feed("".join(file.read_text(encoding="utf-8").partition("<article")[1:]))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note the beginning of an article, a block or a sign."""
@@ -101,11 +101,13 @@ def test_every_page_reads_as_material_shows_it(site: Path, other: Path) -> None:
     """The same pages at the same addresses, with the same text and the same code."""
     pages = sorted(file.relative_to(site) for file in site.rglob("*.html"))
     assert pages == sorted(file.relative_to(other) for file in other.rglob("*.html"))
+    blocks = 0
     for page in pages:
         material, zensical = Article(site / page), Article(other / page)
         assert zensical.words == material.words, page
         assert zensical.code == material.code, page
-    assert sum(len(Article(other / page).code) for page in pages) > len(pages), "the macros showed no snippets"
+        blocks += len(zensical.code)
+    assert blocks > len(pages), "the macros showed no snippets"
 
 
 def test_machines_are_told_the_same(site: Path, other: Path) -> None:

@@ -89,8 +89,8 @@ def run(python: Path, arguments: tuple[str, ...], which: dict[str, str]) -> bool
     """Run proofs on one stack; return whether all passed."""
     # DATABASE_URL would come before any PostgreSQL that is named.
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"} | which
-    # Asked for by name: what a stack leaves out is another's to prove.
-    command = [python, "-m", "pytest", *PARALLEL, *(arguments or ("--only", "tests/proofs"))]
+    # Asked for by name: what a stack leaves out is another's to prove. Few proofs are not worth the start of workers.
+    command = [python, "-m", "pytest", *(arguments or (*PARALLEL, "--only", "tests/proofs"))]
     return subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
 
 
