@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,8 +82,11 @@ TIGHT, TOO_MANY = "?replicas=0&max_connections=25", "?replicas=0&max_connections
 
 @pytest.fixture(scope="module")
 def budget() -> SimpleNamespace:
-    """The Python functions."""
-    return SimpleNamespace(**execute(snippets.read("sizing/budget.py")))
+    """The Python functions. What takes long in them they compute once for each load: files need the plan again."""
+    found = execute(snippets.read("sizing/budget.py"))
+    for name in ("servers_needed", "mmc_wait_percentile"):
+        found[name] = cache(found[name])
+    return SimpleNamespace(**found)
 
 
 @pytest.fixture(autouse=True)
