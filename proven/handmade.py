@@ -18,6 +18,7 @@ WHAT_TO_DO = "put the code in a file under snippets/ and call {{ snippet(…) }}
 FENCE = re.compile(r"```|~~~")
 # What browsers show as it was typed.
 BLOCK = re.compile(r"<(?:pre|listing|plaintext|textarea|xmp)\b[^>]*>", re.IGNORECASE)
+INDENTED = re.compile(r" {4}|\t")  # anywhere: it may stand in a list or a quote
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 
@@ -35,6 +36,8 @@ def _found(text: str, settings: str) -> list[tuple[int, str]]:
     fences = [number for number, line in enumerate(lines, start=1) if FENCE.search(line)]
     if fences:  # every other one closes what the one before it opened
         return [(line, "a code block") for line in fences[::2]]
+    if not INDENTED.search(text) and not BLOCK.search(text):
+        return []  # as on most pages, which need not be converted for it
     html = COMMENT.sub("", _converter(settings).reset().convert(text))
     found = []
     last = 0

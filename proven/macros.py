@@ -27,6 +27,7 @@ MkDocs (and Zensical) load this module and hand it to the pages' templates.
     {{ lines("sizing.wait", title="Wait", x="…", y="…") }}  measured curves and points
 """
 
+import gc
 import inspect
 import json
 import logging
@@ -82,6 +83,7 @@ log = logging.getLogger("mkdocs.proven")
 
 def define_env(env: Any) -> None:
     """Register the macros: mkdocs-macros calls this once a build, Zensical once a page."""
+    gc.set_threshold(100_000)  # a build makes many objects, of which hardly any wait for the collector
     env.proven = Macros(env, guide.remembered(ROOT))
     for problem in env.proven.problems:
         log.warning("%s", problem)

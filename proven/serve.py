@@ -8,7 +8,6 @@ stays, and every page of it says why.
 """
 
 import functools
-import gc
 import logging
 import re
 import shutil
@@ -190,7 +189,6 @@ def main(address: str = ADDRESS) -> None:
     logging.getLogger("mkdocs").setLevel(logging.INFO)
     logging.getLogger("mkdocs.plugins").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    gc.set_threshold(100_000)  # a build makes many objects, of which hardly any wait for the collector
     Page.render = remembering(Page.render)  # type: ignore[method-assign]
     SearchIndex.add_entry_from_context = remembering_entries(SearchIndex.add_entry_from_context)  # type: ignore
     jinja2.Environment.compile = remembering_code(jinja2.Environment.compile)  # type: ignore[method-assign]

@@ -1,8 +1,10 @@
 """The box for errors, as a reader meets it: in a real browser, on each page that has one."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
+
+from tests.site.visit import Reader, Visit
 
 PASTED = (
     'psycopg.OperationalError: connection failed: connection to server at "127.0.0.1", port 6432 failed: '
@@ -11,44 +13,48 @@ PASTED = (
 UNKNOWN = 'relation "orders_order" does not exist'
 
 
+@pytest.fixture(scope="module")
+def opened(reader: Reader) -> Iterator[Visit]:
+    """A reader who goes on from page to page. The first is as good as any, and shown at once."""
+    with reader("robots.txt") as visit:
+        yield visit
+
+
 @pytest.mark.parametrize("path", ["", "runbooks/", "404.html"])
-def test_a_pasted_error_leads_to_its_runbook(path: str, reader: Callable) -> None:
+def test_a_pasted_error_leads_to_its_runbook(path: str, opened: Visit) -> None:
     """In one click, also from the pages that have no table of texts themselves."""
-    with reader(path) as visit:
-        visit.page.fill("#error", PASTED)
-        visit.page.click(".answer .best a")
-        visit.page.wait_for_url("**/runbooks/pgbouncer-max-client-conn/")
-        assert "max_client_conn" in visit.page.inner_text("h1")
+    page = opened.page
+    page.goto(opened.server.address + path)
+    page.fill("#error", PASTED)
+    page.click(".answer .best a")
+    page.wait_for_url("**/runbooks/pgbouncer-max-client-conn/")
+    assert "max_client_conn" in page.inner_text("h1")
 
 
-def test_an_unknown_error_is_said_to_be_unknown(reader: Callable) -> None:
+def test_what_is_unknown_is_said_to_be_unknown_until_the_box_is_empty(opened: Visit) -> None:
     """It leads to the site's search, with its words in it, and to the table."""
-    with reader("") as visit:
-        visit.page.fill("#error", UNKNOWN)
-        visit.page.wait_for_selector(".answer .best")
-        assert visit.page.inner_text(".answer .best") == "No runbook here has this text."
-        visit.page.click(".answer a >> nth=0")
-        visit.page.wait_for_selector("[data-md-toggle=search]:checked", state="attached")
-        assert visit.page.input_value(".md-search__input") == "relation does not exist"
+    page = opened.page
+    page.goto(opened.server.address)
+    page.fill("#error", UNKNOWN)
+    page.wait_for_selector(".answer .best")
+    page.fill("#error", " ")
+    page.wait_for_selector(".answer .best", state="detached")
+    page.fill("#error", UNKNOWN)
+    page.wait_for_selector(".answer .best")
+    assert page.inner_text(".answer .best") == "No runbook here has this text."
+    page.click(".answer a >> nth=0")
+    page.wait_for_selector("[data-md-toggle=search]:checked", state="attached")
+    assert page.input_value(".md-search__input") == "relation does not exist"
 
 
-def test_an_empty_box_says_nothing(reader: Callable) -> None:
-    """Also after it has said something."""
-    with reader("") as visit:
-        visit.page.fill("#error", UNKNOWN)
-        visit.page.wait_for_selector(".answer .best")
-        visit.page.fill("#error", " ")
-        visit.page.wait_for_selector(".answer .best", state="detached")
-
-
-def test_without_scripts_there_is_no_box_and_every_text(reader: Callable) -> None:
+def test_without_scripts_there_is_no_box_and_every_text(reader: Reader) -> None:
     """Nobody is asked for what nobody answers."""
     with reader("", java_script_enabled=False) as visit:
         assert not visit.page.is_visible("#error")
         assert visit.page.is_visible(".texts td:has-text('query_wait_timeout')")
 
 
-def test_a_proof_line_unfolds_by_keyboard_and_by_touch(reader: Callable) -> None:
+def test_a_proof_line_unfolds_by_keyboard_and_by_touch(reader: Reader) -> None:
     """Without a pointer, and without JavaScript."""
     with reader("how-to/persistent-connections/", has_touch=True, java_script_enabled=False) as visit:
         full = visit.page.locator(".ran .full").first

@@ -4,7 +4,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from proven import ROOT, guide, ledger, snippets
+from proven.guide import Guide
 
 # What makes a browser ask for something; a link that a reader may follow does not.
 ASKS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -41,44 +44,49 @@ class Page(HTMLParser):
             self.code[-1] += data
 
 
+@pytest.fixture(scope="module")
+def of() -> Guide:
+    """The guide as it is."""
+    return guide.read()
+
+
+@pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, Page]:
-    """Return every page of the built site."""
+    """Every page of the built site."""
     found = {file.relative_to(site).as_posix(): Page(file.read_text()) for file in site.rglob("*.html")}
     assert len(found) >= len(list((ROOT / "docs").rglob("*.md")))
     return found
 
 
-def test_every_code_block_is_a_snippet_or_its_transcript(site: Path) -> None:
+def test_every_code_block_is_a_snippet_or_its_transcript(pages: dict[str, Page], of: Guide) -> None:
     """What stands in a block on a page is what a file under snippets/ holds, to the byte, and no marker shows."""
-    of = guide.read()
     files = [file.read_text() for file in (ROOT / snippets.FOLDER).rglob("*.out")]
     whole = [snippet.text for snippet in of.snippets.values()]
     parts = [snippet.show(region) for snippet in of.snippets.values() for region in snippet.regions]
     known = {text.rstrip("\n") for text in (*files, *whole, *parts)}
-    blocks = [(name, block) for name, page in pages(site).items() for block in page.code]
+    blocks = [(name, block) for name, page in pages.items() for block in page.code]
     assert blocks
     for name, block in blocks:
         assert block.rstrip("\n") in known, f"{name}: {block[:80]!r} comes from no snippet"
 
 
-def test_no_page_asks_another_host_for_anything(site: Path) -> None:
+def test_no_page_asks_another_host_for_anything(pages: dict[str, Page]) -> None:
     """A reader's browser talks to this site alone."""
-    for name, page in pages(site).items():
+    for name, page in pages.items():
         for address in page.fetched:
             assert not re.match(r"(?:https?:)?//", address), f"{name} fetches {address}"
 
 
-def test_every_claim_leads_to_its_proof(site: Path) -> None:
+def test_every_claim_leads_to_its_proof(site: Path, of: Guide) -> None:
     """Each mark's link ends at an anchor of the page of proofs, which exists."""
     proofs = (site / "reference/proofs/index.html").read_text()
-    for page in guide.read().pages:
+    for page in of.pages:
         for name, call in page.claims():
             assert f'id="{name}"' in proofs, f"{page.path}:{call.line}: {name}"
 
 
-def test_the_committed_ledger_speaks_of_the_snippets_as_they_are() -> None:
+def test_the_committed_ledger_speaks_of_the_snippets_as_they_are(of: Guide) -> None:
     """A fresh clone shows proofs: each snippet and claim has committed evidence at its present digest."""
-    of = guide.read()
     committed = ledger.Ledger(ledger.load(ROOT / ledger.COMMITTED)).current(of.proofs, of.snippets)
     for path, snippet in of.snippets.items():
         if snippet.text.strip():

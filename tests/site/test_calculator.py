@@ -1,10 +1,12 @@
 """The calculator in a browser: it computes what the Python functions do, and is used by everybody."""
 
+import hashlib
 import json
 import math
 import random
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,28 +24,38 @@ SCRIPT = ROOT / "docs/javascripts/calculator.js"
 MOST = 12_000  # bytes
 INPUTS = 5_000
 # What the browser makes of everything that is typed: what is wrong with it, else the plan and the files.
-COMPUTED = """(typed) => {
+# Of files their digest: all of them would be megabytes.
+COMPUTED = """async (typed) => {
     const { fields, refusals, numbers, plan, settings, fill } = calculator
-    const computed = JSON.parse(typed).map((texts) => {
+    const digest = async (text) => {
+        const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))
+        return [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("")
+    }
+    const computed = await Promise.all(JSON.parse(typed).map(async (texts) => {
         const refused = refusals(texts, fields)
         if (Object.keys(refused).length) return { refused }
         const given = numbers(texts)
         const files = Object.entries(settings(given)).map(([name, values]) => [name, fill(bases[name], values)])
-        return { refused, plan: plan(given), files: Object.fromEntries(files) }
-    })
+        return { refused, plan: plan(given), files: await digest(JSON.stringify(files)) }
+    }))
     const strange = (value) => typeof value === "number" && !isFinite(value)
     return JSON.stringify(computed, (_, value) => (strange(value) ? String(value) : value))
 }"""
-COMPLAINTS = """([name, value]) => {
+# What all fields say of themselves after each of these is typed, and what stands beside them.
+COMPLAINTS = """(typed) => {
     const inputs = [...document.querySelectorAll("#calculator-form input")]
-    for (const input of inputs.filter((input) => input.name === name)) {
-        input.value = value
-        input.dispatchEvent(new InputEvent("input", { bubbles: true }))
-    }
     const described = (input) => input.getAttribute("aria-describedby").replace(/(\\S+)/g, "#$1").replace(" ", ",")
     const wrong = (input) => document.querySelector(`:is(${described(input)})[aria-live]`).textContent
-    const text = document.getElementById("calculator-place").innerText
-    return [inputs.map((input) => [input.name, input.getAttribute("aria-invalid"), wrong(input)]), text]
+    return typed.map(([name, value]) => {
+        for (const input of inputs.filter((input) => input.name === name)) {
+            input.value = value
+            input.dispatchEvent(new InputEvent("input", { bubbles: true }))
+        }
+        const complaints = inputs.map((input) => [input.name, input.getAttribute("aria-invalid"), wrong(input)])
+        const text = document.getElementById("calculator-place").innerText
+        const verdict = document.getElementById("calculator-verdict").innerText
+        return { complaints, text, verdict, found: checks.visible(document.getElementById("calculator-found")) }
+    })
 }"""
 NONSENSE = (
     "",
@@ -65,13 +77,16 @@ NONSENSE = (
 )
 SIGNS = {"×": "*", "÷": "/", "\N{MINUS SIGN}": "-", "⌈": "ceil(", "⌉": ")"}
 ODD = ("007", " 3 ", "2.50", "0.125", "0", "1")  # which are numbers, though not all of them whole
-BANDS = {"fits": "", "tight": "?replicas=0&max_connections=25", "too many": "?replicas=0&max_connections=20"}
+TIGHT, TOO_MANY = "?replicas=0&max_connections=25", "?replicas=0&max_connections=20"
 
 
 @pytest.fixture(scope="module")
 def budget() -> SimpleNamespace:
-    """The Python functions."""
-    return SimpleNamespace(**execute(snippets.read("sizing/budget.py")))
+    """The Python functions. What takes long in them they compute once for each load: files need the plan again."""
+    found = execute(snippets.read("sizing/budget.py"))
+    for name in ("servers_needed", "mmc_wait_percentile"):
+        found[name] = cache(found[name])
+    return SimpleNamespace(**found)
 
 
 @pytest.fixture(autouse=True)
@@ -82,14 +97,35 @@ def forgotten() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def bases(reader: Reader) -> dict[str, str]:
-    """The files as they are before a number is put in."""
+def unscripted(reader: Reader) -> Iterator[Visit]:
+    """The page without JavaScript."""
     with reader(PAGE, java_script_enabled=False) as visit:
-        files = visit.page.evaluate(
-            "[...document.querySelector('#calculator-place template').content.querySelectorAll('[data-file]')]"
-            ".map((file) => [file.dataset.file, file.querySelector('samp').textContent])"
-        )
-        return dict(files)
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def bases(unscripted: Visit) -> dict[str, str]:
+    """The files as they are before a number is put in."""
+    files = unscripted.page.evaluate(
+        "[...document.querySelector('#calculator-place template').content.querySelectorAll('[data-file]')]"
+        ".map((file) => [file.dataset.file, file.querySelector('samp').textContent])"
+    )
+    return dict(files)
+
+
+@pytest.fixture(scope="module")
+def opened(reader: Reader) -> Iterator[Visit]:
+    """The page, on which one test goes on where another ended: to open it takes longer than most that is done on it."""
+    with reader(PAGE, viewport=DESKTOP, permissions=["clipboard-read", "clipboard-write"]) as visit:
+        yield visit
+
+
+@pytest.fixture
+def visit(opened: Visit) -> Visit:
+    """The same, with the form as it was at first."""
+    opened.page.click("#calculator-form [type=reset]")
+    opened.page.wait_for_function("location.search === ''")
+    return opened
 
 
 def deployments(budget: SimpleNamespace, count: int, seed: int) -> list[dict[str, str]]:
@@ -129,8 +165,9 @@ def python(budget: SimpleNamespace, bases: dict[str, str], typed: dict[str, str]
     if refused:
         return {"refused": refused}
     given = budget.numbers(typed)
-    files = {name: budget.fill(bases[name], values) for name, values in budget.settings(given).items()}
-    return {"refused": refused, "plan": budget.plan(given), "files": files}
+    files = [[name, budget.fill(bases[name], values)] for name, values in budget.settings(given).items()]
+    digest = hashlib.sha256(json.dumps(files, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+    return {"refused": refused, "plan": budget.plan(given), "files": digest}
 
 
 def differs(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -161,35 +198,32 @@ def compare(visit: Visit, budget: SimpleNamespace, bases: dict[str, str], typed:
 # ---- the same as Python --------------------------------------------------------------------------------------
 
 
-def test_the_browser_computes_what_python_does(reader: Reader, budget: SimpleNamespace, bases: dict[str, str]) -> None:
+def test_the_browser_computes_what_python_does(opened: Visit, budget: SimpleNamespace, bases: dict[str, str]) -> None:
     """On thousands of deployments of every size, and on edges: each number, and each file to the byte."""
-    with reader(PAGE) as visit:
-        accepted = seed = 0
-        while accepted < INPUTS:
-            accepted += compare(visit, budget, bases, deployments(budget, 1000, seed))
-            seed += 1
-        compare(visit, budget, bases, edges(budget, deployments(budget, 1000, seed)))
+    accepted = seed = 0
+    while accepted < INPUTS:
+        accepted += compare(opened, budget, bases, deployments(budget, 1000, seed))
+        seed += 1
+    compare(opened, budget, bases, edges(budget, deployments(budget, 1000, seed)))
 
 
-def test_the_browser_refuses_what_python_does(reader: Reader, budget: SimpleNamespace, bases: dict[str, str]) -> None:
+def test_the_browser_refuses_what_python_does(opened: Visit, budget: SimpleNamespace, bases: dict[str, str]) -> None:
     """With the same words, in whichever fields nonsense stands, and nothing else is refused."""
     chance = random.Random(7)
     typed = deployments(budget, 1000, seed=7)
     for texts in typed:
         for name in chance.sample(list(texts), chance.randint(1, 4)):
             texts[name] = chance.choice((*NONSENSE, *ODD))
-    with reader(PAGE) as visit:
-        assert 0 < compare(visit, budget, bases, typed) < len(typed)
+    assert 0 < compare(opened, budget, bases, typed) < len(typed)
 
 
-def test_the_formulas_on_the_page_add_up(reader: Reader, budget: SimpleNamespace) -> None:
+def test_the_formulas_on_the_page_add_up(opened: Visit, budget: SimpleNamespace) -> None:
     """Each sum that is shown, computed from the numbers in it, gives what stands behind its sign of equality."""
     typed = [texts for texts in deployments(budget, 300, seed=11) if not budget.refusals(texts)]
-    with reader(PAGE) as visit:
-        shown = visit.page.evaluate(
-            "(typed) => typed.map(calculator.numbers).map((given) => calculator.sums(given, calculator.plan(given)))",
-            typed,
-        )
+    shown = opened.page.evaluate(
+        "(typed) => typed.map(calculator.numbers).map((given) => calculator.sums(given, calculator.plan(given)))",
+        typed,
+    )
     added = 0
     for sums in shown:
         for name, text in sums.items():
@@ -216,112 +250,111 @@ def verdict(visit: Visit) -> str:
     return visit.page.inner_text("#calculator-verdict")
 
 
-def test_it_begins_with_the_example_project(reader: Reader, budget: SimpleNamespace) -> None:
+def test_it_begins_with_the_example_project(opened: Visit, budget: SimpleNamespace) -> None:
     """The form has every field with its default, and the result of that, both ways round."""
-    with reader(PAGE) as visit:
-        values = visit.page.evaluate(
-            "[...document.querySelectorAll('#calculator-form input')].map((i) => [i.name, i.value])"
-        )
-        assert dict(values) == {name: str(field.default) for name, field in budget.FIELDS.items()}
-        found = budget.plan(budget.defaults())
-        assert (
-            verdict(visit)
-            == f"Fits: {found['opened']} of {found['usable']} usable slots are taken at the worst moment."
-        )
-        for name in ("opened", "everyone", "least", "needed", "most_instances", "most_threads", "largest_pool"):
-            assert shown(visit, name) == str(found[name])
+    opened.page.goto(opened.server.address + PAGE)
+    values = opened.page.evaluate(
+        "[...document.querySelectorAll('#calculator-form input')].map((i) => [i.name, i.value])"
+    )
+    assert dict(values) == {name: str(field.default) for name, field in budget.FIELDS.items()}
+    found = budget.plan(budget.defaults())
+    assert (
+        verdict(opened) == f"Fits: {found['opened']} of {found['usable']} usable slots are taken at the worst moment."
+    )
+    for name in ("opened", "everyone", "least", "needed", "most_instances", "most_threads", "largest_pool"):
+        assert shown(opened, name) == str(found[name])
 
 
-def test_what_is_typed_is_answered_at_once_both_ways_round(reader: Reader, budget: SimpleNamespace) -> None:
-    """More instances open more; of fewer max_connections fewer may be run. The verdict names each band."""
-    with reader(PAGE) as visit:
-        for changed in ({"replicas": 0}, {"instances": 9}, {"max_connections": 30}, {"instances": 1}):
-            for name, value in changed.items():
-                visit.page.fill(f"[name={name}]", str(value))
-        found = budget.plan(budget.defaults(replicas=0, max_connections=30))
-        assert [shown(visit, name) for name in ("opened", "usable", "most_instances")] == ["19", "27", "1"]
-        assert found["most_instances"] == 1
-        for address, word in ((query, band.capitalize()) for band, query in BANDS.items()):
-            visit.page.goto(visit.server.address + PAGE + address)
-            assert verdict(visit).startswith(f"{word}: ")
-        visit.page.fill("[name=max_connections]", "5")
-        assert shown(visit, "most_instances") == shown(visit, "most_threads") == "0"
+def test_what_is_typed_is_answered_at_once_both_ways_round(visit: Visit, budget: SimpleNamespace) -> None:
+    """More instances open more; of fewer max_connections fewer may be run."""
+    for changed in ({"replicas": 0}, {"instances": 9}, {"max_connections": 30}, {"instances": 1}):
+        for name, value in changed.items():
+            visit.page.fill(f"[name={name}]", str(value))
+    found = budget.plan(budget.defaults(replicas=0, max_connections=30))
+    assert [shown(visit, name) for name in ("opened", "usable", "most_instances")] == ["19", "27", "1"]
+    assert found["most_instances"] == 1
+    visit.page.fill("[name=max_connections]", "5")
+    assert shown(visit, "most_instances") == shown(visit, "most_threads") == "0"
 
 
-def test_a_shared_address_restores_everything(reader: Reader) -> None:
+def test_a_shared_address_restores_everything(visit: Visit, reader: Reader) -> None:
     """What differs from the defaults is in the address, and whoever opens that sees the same; nothing else is kept."""
-    with reader(PAGE) as visit:
-        for name, value in {"instances": "12", "surge": "25", "db_ms": "7.5", "pool_size": "9", "threads": "4"}.items():
-            visit.page.fill(f"[name={name}]", value)
-        page, address = visit.page.inner_text("article"), visit.page.url
-        query = dict(parse_qsl(urlsplit(address).query))
-        assert query == {"instances": "12", "surge": "25", "db_ms": "7.5", "pool_size": "9"}
-        with reader(f"{PAGE}?{urlencode(query)}&unheard=of") as other:
-            assert other.page.inner_text("article") == page
-            assert other.page.input_value("[name=instances]") == "12"
-        visit.page.click("#calculator-form [type=reset]")
-        visit.page.wait_for_function("location.search === ''")
-        assert shown(visit, "opened") == "5"
+    for name, value in {"instances": "12", "surge": "25", "db_ms": "7.5", "pool_size": "9", "threads": "4"}.items():
+        visit.page.fill(f"[name={name}]", value)
+    page, address = visit.page.inner_text("article"), visit.page.url
+    query = dict(parse_qsl(urlsplit(address).query))
+    assert query == {"instances": "12", "surge": "25", "db_ms": "7.5", "pool_size": "9"}
+    with reader(f"{PAGE}?{urlencode(query)}&unheard=of") as other:
+        assert other.page.inner_text("article") == page
+        assert other.page.input_value("[name=instances]") == "12"
+    visit.page.click("#calculator-form [type=reset]")
+    visit.page.wait_for_function("location.search === ''")
+    assert shown(visit, "opened") == "5"
 
 
-def test_nonsense_gets_one_message_at_its_field(reader: Reader, budget: SimpleNamespace) -> None:
+def test_nonsense_gets_one_message_at_its_field(visit: Visit, budget: SimpleNamespace) -> None:
     """In the form as in an address; the field says that it is wrong and is described by the message. Never NaN."""
-    with reader(PAGE) as visit:
-        for name, field in budget.FIELDS.items():
-            for nonsense in ("", "-1", "many", "9" * 30):
-                assert complaints(visit, name, nonsense) == {name: field.wants()}
-                assert "No result yet" in verdict(visit)
-            assert not visit.page.is_visible("#calculator-found")
-            assert complaints(visit, name, str(field.default)) == {}
-        visit.page.goto(f"{visit.server.address}{PAGE}?threads=%3Cb%3Emany&rate=&reserved=99")
-        assert complaints(visit) == {name: budget.FIELDS[name].wants() for name in ("threads", "rate")}
-        assert visit.page.input_value("[name=threads]") == "<b>many"
-        visit.page.fill("[name=threads]", "4")
-        visit.page.fill("[name=rate]", "1")
-        assert complaints(visit) == {"max_connections": "Give more than the 102 reserved ones."}
+    for name, field in budget.FIELDS.items():
+        *refused, mended = typed(visit, *((name, text) for text in ("", "-1", "many", "9" * 30, str(field.default))))
+        for answer in refused:
+            assert complaints(answer) == {name: field.wants()}
+            assert "No result yet" in answer["verdict"]
+            assert not answer["found"]
+        assert complaints(mended) == {}
+        assert mended["found"]
+    visit.page.goto(f"{visit.server.address}{PAGE}?threads=%3Cb%3Emany&rate=&reserved=99")
+    (answer,) = typed(visit, ("", ""))
+    assert complaints(answer) == {name: budget.FIELDS[name].wants() for name in ("threads", "rate")}
+    assert visit.page.input_value("[name=threads]") == "<b>many"
+    *_, answer = typed(visit, ("threads", "4"), ("rate", "1"))
+    assert complaints(answer) == {"max_connections": "Give more than the 102 reserved ones."}
 
 
-def complaints(visit: Visit, name: str = "", value: str = "") -> dict[str, str]:
-    """Type into a field, where one is named; return what each that is marked as wrong is described by."""
-    found, text = visit.page.evaluate(COMPLAINTS, [name, value])
-    assert not re.search(r"NaN|undefined|Infinity|null", text)
-    said = {name: text for name, _, text in found if text}
-    assert said.keys() == {name for name, invalid, _ in found if invalid == "true"}
+def typed(visit: Visit, *entries: tuple[str, str]) -> list[dict[str, Any]]:
+    """Type each text into the field of its name, and return what the form says after each."""
+    return visit.page.evaluate(COMPLAINTS, entries)
+
+
+def complaints(answer: dict[str, Any]) -> dict[str, str]:
+    """Return what each field that is marked as wrong is described by."""
+    assert not re.search(r"NaN|undefined|Infinity|null", answer["text"])
+    said = {name: text for name, _, text in answer["complaints"] if text}
+    assert said.keys() == {name for name, invalid, _ in answer["complaints"] if invalid == "true"}
     return said
 
 
-def test_a_wait_without_end_is_said_in_words(reader: Reader) -> None:
+def test_a_wait_without_end_is_said_in_words(visit: Visit) -> None:
     """A pool that is always busy falls behind for ever; without a pool nobody waits; PostgreSQL has its limits."""
-    with reader(f"{PAGE}?pool_size=1&rate=100") as visit:
-        assert shown(visit, "wait") == "without end"
-        visit.page.fill("[name=replicas]", "0")
-        assert shown(visit, "wait") == "none: each thread has its own"
-        visit.page.fill("[name=instances]", "10000")
-        visit.page.fill("[name=processes]", "1000")
-        assert shown(visit, "least") == "more than PostgreSQL takes"
-        assert not visit.page.is_visible("[data-file='postgresql.conf']")
+    visit.page.fill("[name=pool_size]", "1")
+    visit.page.fill("[name=rate]", "100")
+    assert shown(visit, "wait") == "without end"
+    visit.page.fill("[name=replicas]", "0")
+    assert shown(visit, "wait") == "none: each thread has its own"
+    visit.page.fill("[name=instances]", "10000")
+    visit.page.fill("[name=processes]", "1000")
+    assert shown(visit, "least") == "more than PostgreSQL takes"
+    assert not visit.page.is_visible("[data-file='postgresql.conf']")
 
 
-def test_it_is_used_by_keyboard_alone(reader: Reader, bases: dict[str, str]) -> None:
+def test_it_is_used_by_keyboard_alone(visit: Visit, bases: dict[str, str]) -> None:
     """The Tab key stops at each field, button and file in their order, and Enter copies each file and the address."""
-    with reader(PAGE, viewport=DESKTOP, permissions=["clipboard-read", "clipboard-write"]) as visit:
-        stops = visit.page.locator("#calculator-place :is(input, button, samp)")
-        stops.first.focus()
-        for stop in stops.all():
-            assert stop.evaluate("(stop) => stop === document.activeElement && checks.visible(stop)"), stop
-            visit.page.keyboard.press("Tab")
-        visit.page.focus("[name=threads]")
-        visit.page.keyboard.press("End")
-        visit.page.keyboard.type("0")
-        for name, base in bases.items():
-            visit.page.press(f"[data-file='{name}'] button", "Enter")
-            visit.page.wait_for_function(f"document.getElementById('calculator-said').textContent === 'Copied {name}'")
-            text = visit.page.evaluate("navigator.clipboard.readText()")
-            assert text == visit.page.text_content(f"[data-file='{name}'] samp")
-            assert text != base or name == "postgresql.conf"
-        visit.page.press("[data-copies=link]", "Enter")
-        visit.page.wait_for_function("document.getElementById('calculator-said').textContent === 'Copied the link'")
-        assert visit.page.evaluate("navigator.clipboard.readText()").endswith("?threads=40")
+    stops = visit.page.locator("#calculator-place :is(input, button, samp)")
+    stops.first.focus()
+    for stop in stops.all():
+        assert stop.evaluate("(stop) => stop === document.activeElement && checks.visible(stop)"), stop
+        visit.page.keyboard.press("Tab")
+    visit.page.focus("[name=threads]")
+    visit.page.keyboard.press("End")
+    visit.page.keyboard.type("0")
+    for name, base in bases.items():
+        visit.page.press(f"[data-file='{name}'] button", "Enter")
+        visit.page.wait_for_function(f"document.getElementById('calculator-said').textContent === 'Copied {name}'")
+        text = visit.page.evaluate("navigator.clipboard.readText()")
+        assert text == visit.page.text_content(f"[data-file='{name}'] samp")
+        assert text != base or name == "postgresql.conf"
+    visit.page.press("[data-copies=link]", "Enter")
+    visit.page.wait_for_function("document.getElementById('calculator-said').textContent === 'Copied the link'")
+    assert visit.page.evaluate("navigator.clipboard.readText()").endswith("?threads=40")
 
 
 def test_it_prints(reader: Reader) -> None:
@@ -338,13 +371,20 @@ def test_it_prints(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "look", "window"),
-    [(BANDS["tight"], "light", PHONE), (BANDS["too many"], "dark", DESKTOP), ("?threads=many&rate=-1", "light", PHONE)],
+    ("query", "says", "look", "window"),
+    [
+        (TIGHT, "Tight: ", "light", PHONE),
+        (TOO_MANY, "Too many: ", "dark", DESKTOP),
+        ("?threads=many&rate=-1", "No result yet. ", "light", PHONE),
+    ],
     ids=["tight", "too many", "nonsense"],
 )
-def test_no_result_breaks_a_rule(query: str, look: str, window: ViewportSize, reader: Reader) -> None:
+def test_each_verdict_is_said_and_breaks_no_rule(
+    query: str, says: str, look: str, window: ViewportSize, reader: Reader
+) -> None:
     """Nor does anything move while it loads. What fits is seen with every page, in the other looks and widths."""
     with reader(PAGE + query, look, viewport=window) as visit:
+        assert verdict(visit).startswith(says)
         problems = [*visit.moved(), *visit.problems()]
         visit.turn(window)
         problems += visit.problems()
@@ -352,14 +392,13 @@ def test_no_result_breaks_a_rule(query: str, look: str, window: ViewportSize, re
 
 
 def test_without_javascript_there_are_the_formulas_and_worked_deployments(
-    reader: Reader, budget: SimpleNamespace
+    unscripted: Visit, budget: SimpleNamespace
 ) -> None:
     """And no form that nothing answers."""
-    with reader(PAGE, java_script_enabled=False) as visit:
-        assert visit.page.locator("article :is(form, input, button)").count() == 0
-        text = visit.page.inner_text("article")
-        assert "def plan(" in text
-        assert all(name in text for name in budget.WORKED)
+    assert unscripted.page.locator("article :is(form, input, button)").count() == 0
+    text = unscripted.page.inner_text("article")
+    assert "def plan(" in text
+    assert all(name in text for name in budget.WORKED)
 
 
 def test_the_script_is_small_and_loaded_where_it_is_used(site: Path) -> None:

@@ -9,16 +9,23 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from proven import cards, guide, pages, plain
+from proven.guide import Guide
 from tests.site.fixtures import URL
 
 LINK = re.compile(r"\]\((?P<markdown>[^)\s]+)|href=\"(?P<html>[^\"]+)\"")
 
 
 @pytest.fixture(scope="module")
-def texts(site: Path) -> dict[str, str]:
+def of() -> Guide:
+    """The guide as it is."""
+    return guide.read()
+
+
+@pytest.fixture(scope="module")
+def texts(site: Path, of: Guide) -> dict[str, str]:
     """Each page's Markdown, by its address."""
     found = {URL + file.relative_to(site).as_posix(): file.read_text() for file in site.rglob("index.md")}
-    assert len(found) == len(guide.read().pages)
+    assert len(found) == len(of.pages)
     return found
 
 
@@ -34,9 +41,8 @@ def test_every_link_in_the_markdown_leads_somewhere(site: Path, texts: dict[str,
     assert checked > len(texts)
 
 
-def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[str, str]) -> None:
+def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[str, str], of: Guide) -> None:
     """The code is there to the byte; calls of macros, attributes and drawings are not."""
-    of = guide.read()
     calls = [(page, path, call) for page in of.pages for path, call in page.shown() if call.name == "snippet"]
     assert calls
     for page, path, call in calls:
@@ -48,12 +54,12 @@ def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[s
         assert not re.search(r"\{\{|\{ ?[.#]|<svg", prose(text)), address
 
 
-def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str]) -> None:
+def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str], of: Guide) -> None:
     """Each by its Markdown's address, with its heading and its description."""
     entries = re.findall(r"^- \[(.+)\]\((\S+)\)(?:: (.+))?$", (site / "llms.txt").read_text(), re.MULTILINE)
     assert sorted(address for _, address, _ in entries) == sorted(texts)
     says = {address: (title, description) for title, address, description in entries}
-    for page in guide.read().pages:
+    for page in of.pages:
         address = URL + pages.url(page.path) + "index.md"
         assert says[address] == (plain.bare(texts[address].partition("\n")[0].removeprefix("# ")), page.description)
 

@@ -195,7 +195,9 @@ def test_an_edit_is_served_within_two_seconds(tmp_path: Path) -> None:
     served = Served(tmp_path / "guide")
     try:
         server = psutil.Process(served.leash.pid)
-        taken = [PAUSE + worked(server, served, f"Edit {number}.") for number in range(4)]
+        taken: list[float] = []
+        while len(taken) < 4 and min(taken, default=3) > 2:
+            taken.append(PAUSE + worked(server, served, f"Edit {len(taken)}."))
     finally:
         served.leash.stop()
     assert min(taken) <= 2, f"seconds from each edit to the new page: {taken}"
