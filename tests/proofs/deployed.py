@@ -117,7 +117,7 @@ def asking(gunicorn: Gunicorn, path: str = "/connection/") -> Iterator[Counter[i
     stopped, heard = threading.Event(), Counter[int]()
 
     def client() -> None:
-        while not stopped.is_set():
+        while not stopped.wait(0.02):
             heard[gunicorn.request(path)[0]] += 1
 
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]

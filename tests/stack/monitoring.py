@@ -8,15 +8,14 @@ All listen on the loopback address only.
 """
 
 import functools
+import http.client
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +43,6 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 # A sample as a program shows it at /metrics: name, labels, value.
 SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the machine has
 Sample = tuple[str, dict[str, str], float]
 
 
@@ -155,10 +153,9 @@ class Prometheus:
             return False
 
     def _api(self, what: str, **parameters: object) -> Any:
-        try:
-            said = fetched(self.port, f"/api/v1/{what}?{urllib.parse.urlencode(parameters)}")
-        except urllib.error.HTTPError as error:
-            raise ValueError(json.load(error)["error"]) from None
+        status, said = asked(self.port, f"/api/v1/{what}?{urllib.parse.urlencode(parameters)}")
+        if status != 200:
+            raise ValueError(json.loads(said)["error"])
         return json.loads(said)["data"]
 
 
@@ -229,9 +226,22 @@ def samples(text: str) -> list[Sample]:
 
 
 def fetched(port: int, path: str) -> bytes:
-    """Return what a program on this machine answers. Raises OSError where it does not."""
-    with DIRECTLY.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-        return answer.read()
+    """Return what a program on this machine answers. Raises OSError where it does not, or with an error."""
+    status, said = asked(port, path)
+    if status != 200:
+        raise OSError(f"{path} answered {status}: {said.decode(errors='replace')}")
+    return said
+
+
+def asked(port: int, path: str) -> tuple[int, bytes]:
+    """Return the status and the body that a program on this machine answers with, whatever proxy the machine has."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 def find(name: str) -> list[str]:

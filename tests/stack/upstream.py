@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
 from proven import evidence, snippets
@@ -85,9 +85,9 @@ class Process(Server):
         """Return what it has printed."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def stop(self) -> None:
+    def stop(self, by: Signals = SIGTERM) -> None:
         """End it, where it still runs."""
-        self.status = self._leash.order(end=self.pid, by=SIGTERM)
+        self.status = self._leash.order(end=self.pid, by=by)
 
 
 class Gunicorn(Server):
@@ -144,8 +144,8 @@ class Gunicorn(Server):
         evidence.on(Gunicorn=version("gunicorn"))
 
     def stop(self) -> None:
-        """Stop Gunicorn as an orchestrator does."""
-        self.process.stop()
+        """End it with its workers at once: told to stop, Gunicorn looks for their end every tenth of a second."""
+        self.process.stop(SIGKILL)
 
     def _answers(self, port: int) -> bool:  # noqa: ARG002  (a request goes to the port that it is on)
         try:

@@ -1,6 +1,7 @@
 """Proves docs/how-to/alert.md: every alert is made to fire and to resolve, on real servers, by the real Prometheus."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,8 +27,13 @@ ALERT = re.compile(r"^\*\*Alerts?:\*\* (.+)$", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def watched(cluster):
-    """All of it, started as the page tells."""
-    with watching(cluster, "how-to-alert") as made:
+    """All of it, started as the page tells, and the other Prometheus: both take five seconds before they scrape."""
+    with watching(cluster, "how-to-alert") as made, ExitStack() as stop:
+        exporter = made.postgres_exporter()
+        stop.callback(exporter.stop)
+        targets = {"postgres": exporter.port}
+        made.patient = Prometheus(snippets.read(CONFIG), snippets.read(RULES), targets, interval="90s")
+        stop.callback(made.patient.stop)
         until("all three are scraped", lambda: len(made.prometheus.query("up == 1")) == 3)
         yield made
 
@@ -58,6 +64,7 @@ def raised(prometheus: Prometheus, *names: str, **labels: str) -> Iterator[Calla
         until(f"{name} resolves", lambda name=name: not prometheus.alerts(name))
 
 
+@functools.cache
 def rules() -> dict[str, dict]:
     """Return the alerts of the rules by their names."""
     groups = yaml.safe_load(snippets.read(RULES).text)["groups"]
@@ -152,16 +159,10 @@ def test_failed_logins_are_counted_from_the_logs(watched) -> None:
 
 
 @pytest.fixture
-def patient(watched):
+def patient(watched) -> Prometheus:
     """Prometheus that gives postgres_exporter the second for which it tries before it says that it has failed."""
-    with ExitStack() as stop:
-        exporter = watched.postgres_exporter()
-        stop.callback(exporter.stop)
-        config, rules = snippets.read(CONFIG), snippets.read(RULES)
-        prometheus = Prometheus(config, rules, {"postgres": exporter.port}, interval="90s")
-        stop.callback(prometheus.stop)
-        until("it scrapes", lambda: prometheus.query("pg_up == 1"))
-        yield prometheus
+    until("it scrapes", lambda: watched.patient.query("pg_up == 1"))
+    return watched.patient
 
 
 def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:

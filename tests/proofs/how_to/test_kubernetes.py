@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from base64 import b64decode
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -85,7 +85,10 @@ def served(setup, tables, project, load):  # noqa: ARG001  (they are there)
 
 def documents(snippet: Snippet) -> list[manifests.Document]:
     """Return every document of a manifest."""
-    return manifests.documents(snippet.place, snippet.text)
+    return read(snippet.place, snippet.text)
+
+
+read = cache(manifests.documents)  # nearly every proof looks at the same ones
 
 
 def container(group: str) -> tuple[str | int, ...]:
