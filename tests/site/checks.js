@@ -36,12 +36,14 @@ globalThis.checks = (() => {
     )
   }
 
-  // Everything that a reader could unfold, unfolded at once, and nothing that fades.
-  const unfold = () => {
+  // Everything that a reader could unfold, unfolded at once, and nothing that fades. The page's scripts hear of it with the
+  // next frame.
+  const unfold = async () => {
     for (const details of all("details")) details.open = true
     const style = document.createElement("style")
     style.textContent = ".md-typeset .tabbed-block { display: block !important } * { transition: none !important }"
     document.head.append(style)
+    for (let frames = 2; frames; frames--) await new Promise(requestAnimationFrame)
   }
 
   const missingImages = async () => {

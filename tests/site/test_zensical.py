@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,6 @@ import yaml
 
 from proven import ROOT, configuration
 from tests.site.fixtures import URL
-
-# What it needs. Zensical takes no pages from outside its project's folder.
-NEEDED = ("mkdocs.yml", "docs", "overrides", "proven")
-
 
 SETTINGS = configuration.parse((ROOT / configuration.FILE).read_text(encoding="utf-8"))
 
@@ -85,15 +80,14 @@ class Article(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the site that Zensical built."""
-    folder = tmp_path_factory.mktemp("zensical")
-    for name in NEEDED:
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+def other(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site that Zensical built, of a clone of its own: it builds into that."""
+    folder = tmp_path_factory.mktemp("zensical") / "clone"
+    shutil.copytree(clone, folder)
     result = run("zensical", folder)
     assert result.returncode == 0, result.stdout + result.stderr
     command = [sys.executable, "-m", "proven.publish", folder / "site"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "SITE_URL": URL}, check=True)
+    subprocess.run(command, cwd=folder, env={**os.environ, "SITE_URL": URL}, check=True)
     return folder / "site"
 
 
@@ -172,7 +166,7 @@ def small(folder: Path, text: str, *plugins: dict[str, Any]) -> Path:
 
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Build a site with the one or the other, and return how it ended."""
-    command = [Path(sysconfig.get_path("scripts")) / program, "build", "--strict", "--clean"]
+    command = [sys.executable, "-m", program, "build", "--strict", "--clean"]  # -m: with the folder's own engine
     # NO_COLOR: the message is looked for as it reads.
     environment = {**os.environ, "SITE_URL": URL, "NO_COLOR": "1", "NO_MKDOCS_2_WARNING": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
