@@ -14,7 +14,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import fresh
-from tests.stack.upstream import Gunicorn, driver, serving
+from tests.stack.upstream import Gunicorn, needs_a_pool, serving
 from tests.stack.wait import until
 
 SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
@@ -229,12 +229,6 @@ def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path
                 gunicorn.backend()
                 assert scrape(gunicorn)["django_connections_opened_total"] == 1
         gunicorn.note()
-
-
-def needs_a_pool() -> None:
-    """Leave a proof out where the driver has no pool."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
 
 
 @pytest.fixture(scope="module")
