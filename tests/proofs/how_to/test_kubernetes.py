@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from base64 import b64decode
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
@@ -20,6 +19,7 @@ from proven.problems import Problem
 from proven.snippets import Snippet
 from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
+from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import asking, connects, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
@@ -33,9 +33,6 @@ FOLDER = "kubernetes"
 APP, PATCH, SECRETS = (f"{FOLDER}/{name}" for name in ("app.yaml", "sidecar.yaml", "secrets.sh"))
 CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
-SCHEMAS = (
-    f"Kubernetes' schemas of {' and '.join(kubernetes.VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
-)
 INI = ("data", "pgbouncer.ini")
 PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
 

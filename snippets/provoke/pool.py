@@ -1,0 +1,16 @@
+"""Ask Django's own pool for a connection. Run it in the example project."""
+
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.pool")
+django.setup()
+
+from django.db import connection  # noqa: E402
+
+try:
+    connection.ensure_connection()
+    print(f"one of at most {connection.pool.max_size}")
+except Exception as error:
+    print(f"{type(error).__module__}.{type(error).__name__}: {error}")
