@@ -194,7 +194,8 @@ def test_attempts_that_fail_are_counted(metered) -> None:
         for pid in database.backends():
             database.terminate(pid)
         for _ in range(5):
-            assert metered.request("/orders/")[0] == 500
+            # Not /orders/: Django 4.2 asks for its rows again and again, for a report that it then sends to nobody.
+            assert metered.request("/connection/")[0] == 500
     finally:
         database.admin.execute(f'alter database "{database.name}" allow_connections true')
     new = since(before, scrape(metered))
