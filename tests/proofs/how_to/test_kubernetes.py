@@ -21,7 +21,7 @@ from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
-from tests.proofs.deployed import asking, connects, more, tell_to_stop
+from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
@@ -138,19 +138,6 @@ def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -
 def patched(load) -> dict:
     """Return the application's Deployment with the sidecar."""
     return kubernetes.merged(yaml.safe_load(load(APP).text), yaml.safe_load(load(PATCH).text))
-
-
-def kubectl(*arguments: str, **options) -> str:
-    """Run kubectl, which asks no cluster for this, and return what it printed."""
-    if not shutil.which("kubectl"):
-        pytest.skip("needs kubectl")
-    return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True, **options).stdout
-
-
-def against_kubectl() -> str:
-    """Name kubectl with its version."""
-    known = json.loads(kubectl("version", "--client", "--output=json"))["clientVersion"]["gitVersion"]
-    return f"kubectl without a cluster, {known}"
 
 
 def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:
