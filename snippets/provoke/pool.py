@@ -11,6 +11,6 @@ from django.db import connection  # noqa: E402
 
 try:
     connection.ensure_connection()
-    print(f"one of at most {connection.pool.max_size}")
+    print("connected")
 except Exception as error:
     print(f"{type(error).__module__}.{type(error).__name__}: {error}")
