@@ -208,7 +208,7 @@ def test_reading_and_writing_works(as_shipped) -> None:
 
 # ---- Django's own pool ---------------------------------------------------------------------------------------
 
-POOL = "provoke/pool.py"
+POOL = "pool/connect.py"
 
 
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
