@@ -4,11 +4,13 @@ import os
 
 import django
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.pool")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.prod")
 django.setup()
 
 from django.db import connection  # noqa: E402
 
+connection.settings_dict["CONN_MAX_AGE"] = 0
+connection.settings_dict["OPTIONS"]["pool"] = True
 try:
     connection.ensure_connection()
     print("connected")
