@@ -27,9 +27,12 @@ ALLOWED_NOT_RUN = (
     "needs PostgreSQL 16",  # the jobs that run PostgreSQL 14 and 15 on purpose
     "needs PgBouncer 1.21",  # the jobs that run 1.18 on purpose
     "needs PgBouncer 1.22",
+    "needs psycopg 3",  # the job that runs psycopg2 on purpose
+    "needs Django 5.1",  # the one that runs Django 4.2: it has no pool
     "needs PostgreSQL with TLS",  # the embedded server has none; the matrix's other servers do
     "needs PostgreSQL without TLS",  # and those have it
     "needs kubectl",  # the files are compared with Kubernetes' schemas everywhere; kubectl is one more reader
+    "needs systemctl",  # a container, whose init is another
     "needs gcloud",  # and with Google's descriptions, and with gcloud's own list of flags
     "needs Odyssey",  # a machine that is no Debian
     "no Prometheus and exporters",  # the job on Ubuntu, which lacks one; the matrix is on Debian

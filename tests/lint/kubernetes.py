@@ -4,6 +4,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from tests.lint import manifests
 from tests.lint.manifests import Document, Keys, entry, setting
 
 VERSIONS = ("1.34", "1.37")  # an older one that many run, and the newest known here
+SCHEMAS = f"Kubernetes' schemas of {' and '.join(VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
 SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z][a-z-]*)", re.MULTILINE)
 POD = ("spec", "template", "spec")
 

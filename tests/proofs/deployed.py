@@ -1,8 +1,11 @@
 """What a platform does with a container, done to real processes: start, probe, serve, tell to stop, kill."""
 
 import http.client
+import json
 import os
+import shutil
 import socket
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from signal import SIGTERM
 from typing import Any
 
 import psutil
+import pytest
 
 from proven import evidence
 from proven.snippets import Snippet
@@ -182,3 +186,16 @@ def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int,
 def tell_to_stop(gunicorn: Gunicorn) -> None:
     """Send Gunicorn SIGTERM and do not wait."""
     os.kill(gunicorn.process.pid, SIGTERM)
+
+
+def kubectl(*arguments: str, **options: Any) -> str:
+    """Run kubectl, which asks no cluster for this, and return what it printed."""
+    if not shutil.which("kubectl"):
+        pytest.skip("needs kubectl")
+    return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True, **options).stdout
+
+
+def against_kubectl() -> str:
+    """Name kubectl with its version."""
+    known = json.loads(kubectl("version", "--client", "--output=json"))["clientVersion"]["gitVersion"]
+    return f"kubectl without a cluster, {known}"

@@ -118,3 +118,25 @@ def test_the_tab_key_goes_everywhere(page: str, window: ViewportSize, opened: Vi
     """To all that takes the focus, and the reader always sees where that is."""
     go(opened, page, window)
     refuse(opened, walk(opened))
+
+
+# The labels of the tabs that are chosen, on the whole page.
+CHOSEN = """() => [...document.querySelectorAll(".tabbed-set > input:checked")].map(
+    (input) => document.querySelector(`label[for="${input.id}"]`).innerText.trim())"""
+
+
+def test_a_chosen_tab_stays_chosen(reader: Reader) -> None:
+    """The driver, the Django and where it runs: on every page that has the choice."""
+    first = "how-to/persistent-connections/"
+    chosen = {
+        "how-to/direct-connection/": {"Kubernetes"},
+        "runbooks/pgbouncer-query-wait-timeout/": {"psycopg2"},
+        first: {"Kubernetes", "psycopg2", "Django 4.2 and 5.0"},
+    }
+    with reader(first, viewport=DESKTOP) as visit:
+        assert not chosen[first] & set(visit.page.evaluate(CHOSEN))
+        for label in chosen[first]:
+            visit.page.locator(".tabbed-labels > label", has_text=label).first.click()
+        for page, labels in chosen.items():
+            visit.page.goto(visit.server.address + page)
+            assert set(visit.page.evaluate(CHOSEN)) == labels, page

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+import django
 import psycopg
 import pytest
 
@@ -86,13 +87,14 @@ def server_version(server: Server) -> str:
 def note_postgres(version: str) -> None:
     """Tell the running proof which PostgreSQL it meets. Transcripts are recorded on the embedded one.
 
-    What an older one printed holds for those before it as well. So are they with psycopg 3.
+    What an older one printed holds for those before it as well. So are they with psycopg 3, and a Django with a pool.
     """
     evidence.on(PostgreSQL=version)
     major, default = int(version.partition(".")[0]), int(postgres.DEFAULT_MAJOR)
     others = sorted({major, *range(major, default)} - {default})
     drivers = driver().keys() - {"psycopg"}
-    evidence.current.variants = (*drivers, *(f"PostgreSQL-{other}" for other in others))
+    djangos = [f"Django-{'.'.join(map(str, django.VERSION[:2]))}"] if django.VERSION < (5, 1) else []
+    evidence.current.variants = (*drivers, *djangos, *(f"PostgreSQL-{other}" for other in others))
 
 
 def note_pgbouncer() -> str:

@@ -20,6 +20,8 @@ from tests.stack.postgres import DEFAULT_MAJOR
 # Debian's releases, and with them the PgBouncers that people have: 1.18, 1.24, and the newest.
 SUITES = ("bookworm", "trixie", "sid")
 MAJORS = ("14", "15", "16", "17", "18")
+# Beside the LTS release that requirements.lock pins: the LTS release before it, and the newest.
+DJANGOS = ("django-4.2", "django-6.1")
 DEBIAN_12 = "15"  # its PostgreSQL
 PARALLEL = (f"--numprocesses={2 * (os.cpu_count() or 1)}", "--dist=loadscope", "--no-loadscope-reorder")
 Found = TypeVar("Found")
@@ -68,7 +70,7 @@ def main(*arguments: str) -> int:
     said: list[str] = []
     pgbouncers = here("PgBouncer", SUITES, lambda suite: debian.fetch("pgbouncer", suite), said)
     postgres = here("PostgreSQL", MAJORS, others.postgres, said)
-    djangos = here("Django", ("django-6.1",), others.environment, said)
+    djangos = here("Django", DJANGOS, others.environment, said)
     failed = False
     for stack in stacks(list(pgbouncers), list(postgres) or [DEFAULT_MAJOR], list(djangos)):
         print(f"\n{stack}", flush=True)

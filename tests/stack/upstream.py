@@ -12,6 +12,9 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Any
 
+import django
+import pytest
+
 from proven import evidence, snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash, Server
@@ -159,6 +162,24 @@ def driver() -> dict[str, str]:
     if os.environ.get("PROVEN_DRIVER") == "psycopg2":
         return {"psycopg2": version("psycopg2-binary")}
     return {"psycopg": version("psycopg")}
+
+
+def needs_psycopg_3() -> None:
+    """Leave a proof out where Django has the older driver."""
+    if "psycopg2" in driver():
+        pytest.skip("needs psycopg 3")
+
+
+def needs_django_5_1() -> None:
+    """Leave a proof out where Django is older than its pool."""
+    if django.VERSION < (5, 1):
+        pytest.skip("needs Django 5.1")
+
+
+def needs_a_pool() -> None:
+    """Leave a proof out where Django has no pool for its driver."""
+    needs_psycopg_3()
+    needs_django_5_1()
 
 
 def _source(path: Path) -> Path:

@@ -124,7 +124,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
         finally:
             self.tell_of_pool()
-        if not self.pool:  # which opens connections when it sees fit
+        if not self.djangos_pool():  # which opens connections when it sees fit
             OPENED.labels(self.alias).inc()
         return connection
 
@@ -132,9 +132,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().close()
         self.tell_of_pool()
 
+    def djangos_pool(self) -> Any:
+        return getattr(self, "pool", None)  # since Django 5.1
+
     def tell_of_pool(self) -> None:
-        if self.pool:
-            tell(self.alias, self.pool.get_stats())
+        if pool := self.djangos_pool():
+            tell(self.alias, pool.get_stats())
 
 
 # endregion: wrapper

@@ -8,6 +8,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import fresh
+from tests.stack.upstream import needs_django_5_1
 from tests.stack.wait import until
 
 Connect = Callable[..., Any]
@@ -21,7 +22,7 @@ def connect(database) -> Iterator[Connect]:
     from django.db.utils import ConnectionHandler
 
     if not settings.configured:
-        settings.configure()
+        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
         django.setup()
     evidence.on(Django=version("django"), psycopg=version("psycopg"))
     opened = []
@@ -51,12 +52,14 @@ def connect(database) -> Iterator[Connect]:
 
 def test_django_has_a_pool_of_its_own(connect, database) -> None:
     """`"pool": True` opens four connections for one process that has asked for one."""
+    needs_django_5_1()
     connect(OPTIONS={"pool": True})
     until("the pool has filled", lambda: len(database.backends()) == 4)
 
 
 def test_the_pool_and_conn_max_age_exclude_each_other(connect) -> None:
     """The pool decides how long connections live, and says so."""
+    needs_django_5_1()
     from django.core.exceptions import ImproperlyConfigured
 
     with pytest.raises(ImproperlyConfigured, match="Pooling doesn't support persistent connections"):

@@ -81,7 +81,7 @@ def django(shared, database) -> Iterator[Callable[..., Any]]:
     from django.db.utils import ConnectionHandler
 
     if not settings.configured:
-        settings.configure()
+        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
         django.setup()
     evidence.on(Django=version("django"))
     opened = []

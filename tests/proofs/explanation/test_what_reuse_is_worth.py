@@ -11,7 +11,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Gunicorn, Project, driver, serving
+from tests.stack.upstream import Gunicorn, Project, needs_a_pool, serving
 from tests.stack.wait import until
 
 THREADS = 2 * 4
@@ -57,8 +57,7 @@ def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(se
 
 def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(serve) -> None:
     """Two processes with a pool of four: eight connections, whoever asks, and each is opened once."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
+    needs_a_pool()
     gunicorn = serve(DJANGO_SETTINGS_MODULE="settings.pool")
     # A pool is opened by the first request of its process, and which of them takes one is the machine's choice.
     kept = until("both pools are full", lambda: crowd(gunicorn, clients=32) <= THREADS and full(gunicorn.database))

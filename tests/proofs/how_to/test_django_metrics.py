@@ -15,7 +15,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import fresh
-from tests.stack.upstream import Gunicorn, driver, serving
+from tests.stack.upstream import Gunicorn, needs_a_pool, serving
 from tests.stack.wait import until
 
 SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
@@ -202,7 +202,8 @@ def test_attempts_that_fail_are_counted(metered) -> None:
         for pid in database.backends():
             database.terminate(pid)
         for _ in range(5):
-            assert metered.request("/orders/")[0] == 500
+            # Not /orders/: Django 4.2 asks for its rows again and again, for a report that it then sends to nobody.
+            assert metered.request("/connection/")[0] == 500
     finally:
         database.admin.execute(f'alter database "{database.name}" allow_connections true')
     new = since(before, scrape(metered))
@@ -237,12 +238,6 @@ def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path
                 gunicorn.backend()
                 assert scrape(gunicorn)["django_connections_opened_total"] == 1
         gunicorn.note()
-
-
-def needs_a_pool() -> None:
-    """Leave a proof out where the driver has no pool."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Gunicorn, Project, driver
+from tests.stack.upstream import Gunicorn, Project, needs_a_pool, needs_psycopg_3
 from tests.stack.wait import until
 
 PORT = (r"\| +\d{4,5} +\|", "| PORT |")
@@ -165,7 +165,7 @@ def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
 
 def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
     """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
-    needs_psycopg_3()
+    needs_a_pool()
     ended = threads("count_and_keep", "pool")
     none = "couldn't get a connection after 0.30 sec"
     assert ended.said(done=1) == ["0", "0", none]
@@ -176,7 +176,7 @@ def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, data
 
 def test_a_thread_that_closes_gives_it_back(threads) -> None:
     """The same threads, closing when they are done, share what the pool has."""
-    needs_psycopg_3()
+    needs_a_pool()
     assert threads("count_and_close", "pool").said(done=1) == ["0", "0", "0"]
 
 
@@ -187,12 +187,6 @@ def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(
     assert len(database.backends()) == 3
     ended.go()
     until("Python has closed them", lambda: database.backends() == [])
-
-
-def needs_psycopg_3() -> None:
-    """Leave a proof out with the other driver: it has no pool, and psycopg 3 is not there."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
 
 
 # ---- ASGI ------------------------------------------------------------------------------------------------------
@@ -245,7 +239,7 @@ def test_under_asgi_age_zero_leaves_none(project, database) -> None:
 
 def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
     """With Django's pool of two, 40 requests share two connections."""
-    needs_psycopg_3()
+    needs_a_pool()
     backends, most = served(project, database, "-c", POOLED)
     assert len(backends) <= 2 >= most
 
@@ -256,7 +250,7 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
     """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""
-    needs_psycopg_3()
+    needs_a_pool()
     script = load("leak/forked_pool.py")
     code = f"import sys; sys.argv[1:] = {option.split()!r}\n{script.text}"
     status, output = project.run("-c", code, database_url=database.url)

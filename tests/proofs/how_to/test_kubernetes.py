@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from base64 import b64decode
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
@@ -20,8 +19,9 @@ from proven.problems import Problem
 from proven.snippets import Snippet
 from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
+from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
-from tests.proofs.deployed import asking, connects, more, tell_to_stop
+from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
@@ -33,9 +33,6 @@ FOLDER = "kubernetes"
 APP, PATCH, SECRETS = (f"{FOLDER}/{name}" for name in ("app.yaml", "sidecar.yaml", "secrets.sh"))
 CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
-SCHEMAS = (
-    f"Kubernetes' schemas of {' and '.join(kubernetes.VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
-)
 INI = ("data", "pgbouncer.ini")
 PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
 
@@ -144,19 +141,6 @@ def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -
 def patched(load) -> dict:
     """Return the application's Deployment with the sidecar."""
     return kubernetes.merged(yaml.safe_load(load(APP).text), yaml.safe_load(load(PATCH).text))
-
-
-def kubectl(*arguments: str, **options) -> str:
-    """Run kubectl, which asks no cluster for this, and return what it printed."""
-    if not shutil.which("kubectl"):
-        pytest.skip("needs kubectl")
-    return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True, **options).stdout
-
-
-def against_kubectl() -> str:
-    """Name kubectl with its version."""
-    known = json.loads(kubectl("version", "--client", "--output=json"))["clientVersion"]["gitVersion"]
-    return f"kubectl without a cluster, {known}"
 
 
 def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:

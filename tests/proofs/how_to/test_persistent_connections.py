@@ -3,14 +3,18 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
+import django
 import pytest
 
 from proven import evidence
+from proven.problems import Problem
+from tests.lint import cloud_run, google, kubernetes, manifests
 from tests.stack.database import Database, fresh
 from tests.stack.scripts import execute
-from tests.stack.upstream import Gunicorn, Project, serving
+from tests.stack.upstream import Gunicorn, Project, driver, needs_a_pool, needs_django_5_1, serving
 from tests.stack.wait import until
 
 
@@ -39,10 +43,18 @@ def not_kept(project, server, migrated):
     yield from gunicorn_with(project, server, migrated, GUNICORN_WORKERS="1", DB_CONN_MAX_AGE="0")
 
 
+@pytest.fixture(scope="module")
+def pooled(project, server, migrated):
+    """One worker with sixteen threads, and Django's own pool of four."""
+    needs_a_pool()
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.pool", "GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "16"}
+    yield from gunicorn_with(project, server, migrated, **settings)
+
+
 @pytest.fixture(autouse=True)
 def noted(request, server_version) -> None:
     """Tell the ledger what the proof ran on."""
-    for name in ("as_shipped", "unchecked", "not_kept"):
+    for name in ("as_shipped", "unchecked", "not_kept", "pooled"):
         if name in request.fixturenames:
             request.getfixturevalue(name).note()
             evidence.on(PostgreSQL=server_version)
@@ -192,6 +204,55 @@ def test_reading_and_writing_works(as_shipped) -> None:
     status, placed = as_shipped.request("/orders/", "POST", "customer=Ada")
     assert status == 201
     assert {"id": placed["id"], "customer": "Ada"} in as_shipped.request("/orders/")[1]["orders"]
+
+
+# ---- Django's own pool ---------------------------------------------------------------------------------------
+
+POOL = "pool/connect.py"
+
+
+def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
+    """Sixteen requests at a time are all answered, over four connections that are opened once."""
+    with ThreadPoolExecutor(max_workers=16) as clients:
+        answers = list(clients.map(pooled.request, 32 * ["/orders/report/?seconds=0.05"]))
+    assert {status for status, _ in answers} == {200}
+    assert len(pooled.database.backends()) == 4
+    until("each is counted", lambda: pooled.backend() and pooled.database.sessions() >= 4, seconds=20)
+    assert pooled.database.sessions() == 4
+
+
+def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
+    """With health checks every connection is ended behind its back, and every following request succeeds."""
+    until("the pool is full", lambda: pooled.backend() and len(pooled.database.backends()) == 4)
+    for pid in pooled.database.backends():
+        pooled.database.terminate(pid)
+    assert {pooled.request("/connection/")[0] for _ in range(12)} == {200}
+
+
+def test_where_there_is_no_pool_the_first_query_says_so(project, database, load, transcript) -> None:
+    """With psycopg2 Django refuses; before 5.1 it hands the pool on to the driver, which knows no such option."""
+    snippet = load(POOL)
+    status, said = project.run("-c", snippet.text, database_url=database.url)
+    expected = "connected"
+    if "psycopg2" in driver():
+        expected = "django.core.exceptions.ImproperlyConfigured: Database pooling requires psycopg >= 3"
+    elif django.VERSION < (5, 1):
+        expected = 'django.db.utils.ProgrammingError: invalid connection option "pool"'
+    assert (status, said.strip()) == (0, expected)
+    evidence.ran(snippet)
+    transcript(snippet, said)
+
+
+def test_without_its_package_the_pool_is_missed_at_the_first_query(project, database, load, transcript) -> None:
+    """psycopg_pool is one of its own, and Django's error says how to install it."""
+    needs_a_pool()
+    snippet = load(POOL)
+    missing = "import sys; sys.modules['psycopg_pool'] = None\n"  # as where it is not installed
+    status, said = project.run("-c", missing + snippet.text, database_url=database.url)
+    assert status == 0, said
+    assert "Did you install psycopg[pool]?" in said
+    evidence.ran(snippet)
+    transcript(snippet, said, case="without-psycopg_pool")
 
 
 # ---- outside of requests -------------------------------------------------------------------------------------
@@ -347,8 +408,32 @@ def test_a_malformed_value_stops_the_start(project: Project) -> None:
     )
 
 
+def test_a_number_in_a_containers_environment_is_refused(load) -> None:
+    """By Kubernetes' schemas and by Google's description of its API; the same in quotes is taken."""
+    app, service = load("kubernetes/app.yaml"), load("cloud/run/service.yaml")
+    evidence.ran(app, "checked", against=kubernetes.SCHEMAS)
+    evidence.ran(service, "checked", against=google.api("run.v1").name)
+    for text, problems in ((app.text, in_kubernetes), (service.text, in_cloud_run)):
+        before = "            - name: DATABASE_URL\n"
+        more = f"            - name: DB_CONN_MAX_AGE\n              value: {{}}\n{before}"
+        number, quoted = (problems(text.replace(before, more.format(value))) for value in ("60", '"60"'))
+        assert ["60 is not of type 'string'" in str(problem) for problem in number] == [True]
+        assert quoted == []
+
+
+def in_kubernetes(text: str) -> list[Problem]:
+    """Return what Kubernetes' schemas refuse in a manifest."""
+    return manifests.problems("app.yaml", text, partial(kubernetes.judge, kubernetes.VERSIONS[-1]))
+
+
+def in_cloud_run(text: str) -> list[Problem]:
+    """Return what Google's description refuses in a service."""
+    return cloud_run.service_problems("service.yaml", text)
+
+
 def test_installed_versions_are_the_ones_required(load) -> None:
-    """requirements.txt names the releases that these proofs ran on."""
+    """requirements.txt names the releases that these proofs ran on, less the Django that gets no fixes any more."""
+    needs_django_5_1()
     from importlib.metadata import version
 
     from packaging.requirements import Requirement

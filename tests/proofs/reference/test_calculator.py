@@ -19,7 +19,7 @@ from tests.proofs.pooled import reader, settings_of
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import own_major
 from tests.stack.scripts import execute
-from tests.stack.upstream import driver
+from tests.stack.upstream import needs_a_pool
 
 BUDGET = "sizing/budget.py"
 IMPORTED = ("sizing/connections.py", "sizing/queueing.py")
@@ -292,8 +292,7 @@ def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) 
 
 def test_django_refuses_a_pool_together_with_an_age(database, project) -> None:
     """Its error says that pooling supports no persistent connections."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
+    needs_a_pool()
     code = "from django.db import connection as it; it.settings_dict['OPTIONS']['pool'] = True; it.ensure_connection()"
     status, said = project.run("manage.py", "shell", "-c", code, database_url=database.url, DB_CONN_MAX_AGE="60")
     assert status

@@ -1,7 +1,18 @@
 """Proves docs/runbooks/pgbouncer-paused-or-down.md, with the alerts that docs/how-to/alert.md makes fire."""
 
+import json
+import shlex
+import shutil
+import subprocess
+
 import psycopg
 import pytest
+
+from proven import evidence, snippets
+from proven.snippets import Snippet
+from tests.lint import manifests
+from tests.proofs.deployed import against_kubectl
+from tests.stack.wait import free_port
 
 
 def test_where_pgbouncer_is_down_clients_are_refused(database, pooler) -> None:
@@ -11,3 +22,36 @@ def test_where_pgbouncer_is_down_clients_are_refused(database, pooler) -> None:
     bouncer.leash.halt()
     with pytest.raises(psycopg.OperationalError, match="Connection refused"):
         bouncer.connect(database)
+
+
+def refusals(script: Snippet, *more: str) -> list[str]:
+    """Return what each command of a script says where there is nobody to ask, with some options more."""
+    commands = [shlex.split(line) for line in script.text.splitlines() if line.startswith(("kubectl", "systemctl"))]
+    return [subprocess.run([*command, *more], capture_output=True, text=True).stderr for command in commands]
+
+
+def test_systemctl_takes_the_command(load) -> None:
+    """It refuses an option that it lacks before it looks for the service."""
+    if not shutil.which("systemctl"):
+        pytest.skip("needs systemctl")
+    script = load("pgbouncer/status.sh")
+    version = subprocess.run(["systemctl", "--version"], check=True, capture_output=True, text=True).stdout
+    evidence.ran(script, "checked", against=f"systemctl without the service, {version.splitlines()[0]}")
+    assert ["unrecognized option" in said for said in refusals(script)] == [False]
+    assert ["unrecognized option" in said for said in refusals(script, "--last=20")] == [True]
+
+
+def test_kubectl_takes_the_commands_which_select_pgbouncers_pods(load, tmp_path, monkeypatch) -> None:
+    """It refuses an option that it lacks before it asks the cluster, and the label is the one in the manifest."""
+    script, manifest = load("kubernetes/status.sh"), snippets.read("kubernetes/pgbouncer.yaml")
+    evidence.ran(script, "checked", against=against_kubectl())
+    cluster = {"name": "none", "cluster": {"server": f"http://127.0.0.1:{free_port()}"}}
+    context = {"name": "none", "context": {"cluster": "none", "user": ""}}
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "none"}
+    (tmp_path / "config").write_text(json.dumps({**config, "clusters": [cluster], "contexts": [context]}))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    assert ["was refused" in said for said in refusals(script)] == [True, True]
+    assert ["unknown flag" in said for said in refusals(script, "--last=20")] == [True, True]
+    (pods, *_) = manifests.documents(manifest.place, manifest.text)
+    ((name, value),) = pods.get("spec", "template", "metadata", "labels").items()
+    assert script.text.split().count(f"--selector={name}={value}") == 2

@@ -6,7 +6,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import fresh
-from tests.stack.upstream import driver
+from tests.stack.upstream import needs_a_pool
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ execute_from_command_line(["manage.py", "test", "orders", "--noinput"])
 
 def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
     """Django closes its pool before it drops the test database."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
+    needs_a_pool()
     database, _, name = testing
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
     status, output = project.run("-c", POOL, database_url=database.url, **settings)

@@ -98,6 +98,7 @@ def walked(lab: Lab) -> Walk:
     walk.seen["config"] = run("console", "show config")
     crowded(run)
     frozen(lab, walk)
+    killed(lab, run)
     rolled(lab, run, walk)
     run("down")
     walk.seen["left"] = left(lab.name)
@@ -126,6 +127,13 @@ def frozen(lab: Lab, walk: Walk) -> None:
     lab.compose("kill", "--signal=CONT", "pgbouncer")
     until("requests are answered", lambda: get(lab, "/health/ready/") == 200, seconds=30)
     walk.seen["thawed"] = {name: lab.check(name) for name in ("pgbouncer", "web")}
+
+
+def killed(lab: Lab, run: Callable[..., str]) -> None:
+    """Kill PgBouncer, ask how it is, and start it again."""
+    lab.compose("kill", "pgbouncer")
+    run("status")
+    run("up", case="started")
 
 
 def rolled(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
@@ -363,6 +371,15 @@ def test_both_health_checks_fail_while_pgbouncer_does_not_answer(lab) -> None:
     """Its own and the application's, though its port is open and takes connections; and both pass afterwards."""
     assert lab.seen["frozen"] == {"pgbouncer": 1, "web": 1}
     assert lab.seen["thawed"] == {"pgbouncer": 0, "web": 0}
+
+
+def test_a_killed_pooler_says_how_it_ended_and_is_started_again(lab, load) -> None:
+    """Its status has the signal, its log is still there, and `up` brings it back."""
+    said = lab.said["status"]
+    ran(load, "upstream/compose/status.sh")
+    assert "pgbouncer: Exited (137)" in said
+    assert " LOG " in said
+    assert "pgbouncer: Up" in lab.said["started"]
 
 
 # ---- replace the pooler, and take everything down ----------------------------------------------------------------

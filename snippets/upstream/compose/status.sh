@@ -1,0 +1,6 @@
+#!/bin/sh
+# Does PgBouncer run, and what did it say last?
+set -eu
+cd "$(dirname "$0")/.."
+docker compose ps --all --format '{{.Service}}: {{.Status}}' pgbouncer
+docker compose logs --no-log-prefix --tail=20 pgbouncer
