@@ -11,6 +11,7 @@ Read it in this order; each module imports only the ones above it:
     ledger.py         which proof ran which snippet, at which digest, on which stack
     evidence.py       what the running proof loads and runs
     transcripts.py    captured output, compared or recorded
+    guide.py          all of these as they are on disk now
     digests.py        every digest that a snippet has had
     symptoms.py       what a reader sees when something is broken, and the runbook for it
     glossary.py       each term, explained once

@@ -4,6 +4,7 @@ cache.py        what is fetched or made once, and kept
 debian.py       a program from the distribution's packages, unpacked without root
 uv.py           uv, which installs everything else
 environment.py  .venv, from requirements.lock
+others.py       other releases than that locks, for the version matrix
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What every page has: an answer first, a way on, and a sentence by which lists and searches name it."""
+"""What every page has: an answer first, a way on, and a sentence that names it. And what a folder has: a list."""
 
 import re
 
@@ -11,6 +11,7 @@ from proven.pages import FOLDER, FRONT_MATTER, parse
 # Their names alone: every process that collects tests comes by here.
 PAGES = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / FOLDER).rglob("*.md"))
 HOME = f"{FOLDER}/index.md"
+LISTED = ("proven", "setup", "measure", "tests/stack", "tests/site", "tests/lint", "tests/guard")
 # Lists of other pages, or of everything, are about nothing in particular.
 TAGS = f"{FOLDER}/reference/tags.md"  # Zensical puts the list at its end, wherever it is asked for
 LISTS = (f"{FOLDER}/reference/glossary.md", f"{FOLDER}/reference/proofs.md", TAGS)
@@ -51,6 +52,16 @@ def test_a_page_is_described_and_tagged(path: str) -> None:
         tags = meta.get("tags") or []
         assert tags, f"{path}:1: tags: what it is about"
         assert set(tags) <= set(ABOUT), f"{path}:1: tags: one of {', '.join(ABOUT)}"
+
+
+@pytest.mark.parametrize("folder", LISTED)
+def test_a_folder_lists_its_files(folder: str) -> None:
+    """In the order in which they are read, each with a few words: whoever is new begins there."""
+    text = (ROOT / folder / "__init__.py").read_text(encoding="utf-8")
+    names = (file.name for file in (ROOT / folder).glob("*.py") if file.name != "__init__.py")
+    needed = {name for name in names if folder != "tests/stack" or not name.startswith("test_")}
+    listed = re.findall(r"^ *(\w+\.py) ", text, re.MULTILINE)
+    assert sorted(listed) == sorted(needed), f"{folder}/__init__.py:1: lists each file once"
 
 
 def test_the_badge_says_what_the_ledger_says() -> None:

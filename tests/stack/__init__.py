@@ -9,6 +9,7 @@ postgres.py    PostgreSQL: DATABASE_URL, else the embedded binaries, else a name
 database.py    one proof's own database, its roles, and psql
 janitor.py     drops what a run made on a server that is not ours
 pgbouncer.py   PgBouncer: on PATH, else from the distribution
+console.py     its console in psql
 handover.py    one address for several servers, which may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
 rollout.py     who is served by which PgBouncer while one takes over, traced and drawn
@@ -19,4 +20,6 @@ upstream.py    the example project: exported, migrated, served by Gunicorn
 warm.py        a keeper that starts Python programs faster
 scripts.py     snippets that are Python scripts
 fixtures.py    all of these, as proofs ask for them
+
+The tests beside them are of what proofs cannot show: that nothing is left of any server, and what was changed of it.
 """
