@@ -18,6 +18,7 @@ FIRST = (
     "tests/guard/test_run.py",
     "tests/site/test_use.py",
     "tests/site/test_plain.py",
+    "tests/site/test_rebuild.py",
 )
 
 

@@ -13,6 +13,7 @@ import io
 import json
 import re
 import tarfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def write(site: Path, of: Guide) -> None:
     _write(site / MANIFEST, as_text(manifest(of)).encode())
 
 
+@lru_cache(maxsize=1)  # a page shows it, and the site publishes it
 def manifest(of: Guide) -> dict[str, Any]:
     """Return the manifest, as docs/snippets.schema.json describes it."""
     known = digests.read(of.root)

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from proven import ROOT, proofs
@@ -36,7 +37,7 @@ class Run:
     snippets: dict[str, list[str]]  # path: [digest, word, …]; the words are "ran", "checked: NAME, REVISION" …
     reason: str = ""  # why it was not run
 
-    @property
+    @cached_property
     def stack_key(self) -> tuple[str, ...]:
         """What tells one stack from another."""
         return tuple(f"{name} {version}" for name, version in sorted(self.stack.items()))

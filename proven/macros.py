@@ -321,7 +321,7 @@ class Macros:
     def catalogue(self) -> str:
         """Show every snippet that is not empty with its digest and its proof, to be filtered, copied, downloaded."""
         listed = catalogue.manifest(self.guide)
-        cards = [card for card in listed["snippets"] if card["bytes"]]
+        cards = [{**card} for card in listed["snippets"] if card["bytes"]]
         for card in cards:
             runs = self.guide.ledger.of_snippet(card["path"])
             card["how_far"] = sentence(" · ".join(summary.how_far(runs, card["path"])))

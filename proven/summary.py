@@ -18,10 +18,9 @@ SAYS = {"ran": "ran", "started": "started with these settings", "checked": "chec
 
 def versions(runs: Iterable[Run]) -> dict[str, list[str]]:
     """Return every version that runs met, oldest first, by the component's name."""
-    met: dict[str, set[str]] = {}
-    for run in runs:
-        for name, version in run.stack.items():
-            met.setdefault(name, set()).add(version)
+    met: dict[str, list[str]] = {}
+    for name, version in set().union(*(run.stack.items() for run in runs)):
+        met.setdefault(name, []).append(version)
     known = [name for name in COMPONENTS if name in met] + sorted(set(met) - set(COMPONENTS))
     return {name: sorted(met[name], key=order) for name in known}
 
