@@ -36,9 +36,10 @@ def test_what_has_not_changed_is_known(built: Callable[..., Known]) -> None:
 
 
 @pytest.mark.parametrize("change", [{"page": f"{PAGE}."}, {"style": "p {}"}])
-def test_what_the_page_is_sent_counts(change: dict[str, str], built: Callable[..., Known]) -> None:
-    """Each file to the byte."""
-    built().remember({"/", "/style.css"}, 1234)
+@pytest.mark.parametrize("query", ["", "?threads=4"])
+def test_what_the_page_is_sent_counts(change: dict[str, str], query: str, built: Callable[..., Known]) -> None:
+    """Each file to the byte, whatever was asked of it."""
+    built().remember({f"/{query}", f"/style.css{query}"}, 1234)
     assert built(**change).recall() is None
 
 

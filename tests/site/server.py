@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send a file, a folder's index, the way to it, or the site's page for what is not there."""
         path = unquote(urlsplit(self.path).path)
-        file = self.server.beside.get(path.removeprefix(self.server.base), leads_to(path, self.server.folder))
+        file = self.server.beside.get(path.removeprefix(self.server.base), leads_to(self.path, self.server.folder))
         if file.is_dir():
             return self._send("301 Moved Permanently", b"", "text/html", f"Location: {path}/\r\n")
         status = "200 OK" if file.is_file() else "404 Not Found"
@@ -80,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def leads_to(path: str, folder: Path) -> Path:
     """Return the file of a site that a path leads to, or where it would be; a folder without the last slash."""
+    path = unquote(urlsplit(path).path)
     name = path.removeprefix(base(folder)) if path.startswith(base(folder)) else "nowhere"
     return folder / name / "index.html" if path.endswith("/") else folder / name
 

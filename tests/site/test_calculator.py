@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import ViewportSize
 
 from proven import ROOT, evidence, snippets
-from tests.site.visit import DESKTOP, PHONE, Reader, Visit, refuse
+from tests.site.visit import DESKTOP, PHONE, LookAt, Reader, Scheme, Visit, refuse
 from tests.stack.scripts import execute
 
 PAGE = "reference/calculator/"
@@ -371,7 +371,7 @@ def test_it_prints(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "says", "look", "window"),
+    ("query", "says", "scheme", "window"),
     [
         (TIGHT, "Tight: ", "light", PHONE),
         (TOO_MANY, "Too many: ", "dark", DESKTOP),
@@ -380,15 +380,20 @@ def test_it_prints(reader: Reader) -> None:
     ids=["tight", "too many", "nonsense"],
 )
 def test_each_verdict_is_said_and_breaks_no_rule(
-    query: str, says: str, look: str, window: ViewportSize, reader: Reader
+    query: str, says: str, scheme: Scheme, window: ViewportSize, look: LookAt
 ) -> None:
     """Nor does anything move while it loads. What fits is seen with every page, in the other looks and widths."""
-    with reader(PAGE + query, look, viewport=window) as visit:
-        assert verdict(visit).startswith(says)
-        problems = [*visit.moved(), *visit.problems()]
-        visit.turn(window)
-        problems += visit.problems()
-    refuse(visit, list(dict.fromkeys(problems)))
+
+    def read(page: str, reader: Reader) -> Visit:
+        with reader(page, scheme, viewport=window) as visit:
+            assert verdict(visit).startswith(says)
+            problems = [*visit.moved(), *visit.problems()]
+            visit.turn(window)
+            problems += [*visit.moved(), *visit.problems()]
+        refuse(visit, problems)
+        return visit
+
+    look(PAGE + query, read)
 
 
 def test_without_javascript_there_are_the_formulas_and_worked_deployments(

@@ -10,7 +10,7 @@ from playwright.sync_api import TimeoutError as NotInTime
 from playwright.sync_api import ViewportSize
 
 from proven import ROOT
-from tests.site.visit import DESKTOP, PHONE, Reader, Visit, pages, refuse
+from tests.site.visit import DESKTOP, PHONE, LookAt, Reader, Visit, pages, refuse
 
 # Between them they have all that can be operated: code, tabs, what unfolds, tables and the navigation.
 WALKED = ("", "explanation/transaction-mode/")
@@ -53,28 +53,35 @@ def walk(visit: Visit, steps: int = 1000) -> list[str]:
     return [*unseen, *(f"the Tab key passes by {name}" for name in visit.check("unvisited"))]
 
 
-def test_the_search_finds_each_page_by_its_title(reader: Reader, site: Path) -> None:
+def test_the_search_finds_each_page_by_its_title(look: LookAt) -> None:
     """Among the first three. Its index comes when it is wanted, and not before."""
-    with reader("", viewport=DESKTOP) as visit:
+    look("", search)
+
+
+def search(page: str, reader: Reader) -> Visit:
+    """Search for every title. Fails with those that lead to another page."""
+    with reader(page, viewport=DESKTOP) as visit:
         index = visit.server.address + "search/search_index.json"
         assert index not in visit.asked
         visit.page.keyboard.press("/")
         missed = []
-        for page in pages():
-            text = (site / page / "index.html").read_text(encoding="utf-8") if page.endswith("/") else ""
-            source = ROOT / "docs" / f"{page.rstrip('/')}.md"
+        for other in pages():
+            file = visit.server.folder / other / "index.html"
+            text = file.read_text(encoding="utf-8") if other.endswith("/") else ""
+            source = ROOT / "docs" / f"{other.rstrip('/')}.md"
             title = re.search(r"<h1[^>]*>(.*?)<a class=\"headerlink", text, re.DOTALL)
             if title and source.exists() and "exclude: true" not in source.read_text(encoding="utf-8"):
                 visit.page.keyboard.press("ControlOrMeta+A")
                 visit.page.keyboard.insert_text(html.unescape(re.sub(r"<[^>]+>", "", title[1])))
                 visit.page.keyboard.press("End")  # the search listens to keys
-                result = visit.page.locator(f".md-search-result__item:nth-child(-n+3) > a[href*='/{page}']").first
+                result = visit.page.locator(f".md-search-result__item:nth-child(-n+3) > a[href*='/{other}']").first
                 try:
                     result.wait_for(state="attached", timeout=5000)
                 except NotInTime:
-                    missed.append(f"the search does not find it by its title: /{page}")
+                    missed.append(f"the search does not find it by its title: /{other}")
         assert index in visit.asked
     refuse(visit, missed)
+    return visit
 
 
 def test_the_look_stays_chosen(reader: Reader) -> None:
@@ -114,10 +121,15 @@ def test_each_tab_shows_its_block(opened: Visit, site: Path) -> None:
 
 @pytest.mark.parametrize("page", WALKED)
 @pytest.mark.parametrize("window", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_tab_key_goes_everywhere(page: str, window: ViewportSize, opened: Visit) -> None:
+def test_the_tab_key_goes_everywhere(page: str, window: ViewportSize, look: LookAt) -> None:
     """To all that takes the focus, and the reader always sees where that is."""
-    go(opened, page, window)
-    refuse(opened, walk(opened))
+
+    def walked(page: str, reader: Reader) -> Visit:
+        with reader(page, viewport=window) as visit:
+            refuse(visit, walk(visit))
+        return visit
+
+    look(page, walked)
 
 
 # The labels of the tabs that are chosen, on the whole page.

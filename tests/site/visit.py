@@ -15,7 +15,7 @@ from proven import ROOT
 from tests.site.server import Server
 from tests.stack.wait import until
 
-Look = Literal["light", "dark"]
+Scheme = Literal["light", "dark"]
 CHECKS = Path(__file__).with_name("checks.js")
 SCREENSHOTS = ROOT / "build" / "screenshots"
 DESKTOP, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
@@ -47,7 +47,7 @@ class Visit:
     """A page that a browser shows, and what happened since it was asked for."""
 
     path: str
-    look: Look
+    look: Scheme
     page: Page
     server: Server
     console: list[str] = field(default_factory=list)
@@ -131,7 +131,7 @@ LookAt = Callable[[str, Callable[[str, Reader], Visit]], None]
 
 
 @contextmanager
-def visit(browser: Browser, server: Server, path: str, look: Look = "light", **options: Any) -> Iterator[Visit]:
+def visit(browser: Browser, server: Server, path: str, look: Scheme = "light", **options: Any) -> Iterator[Visit]:
     """Visit a page for the first time: visit(browser, server, "how-to/pgbouncer/", "dark", viewport=PHONE)."""
     context = browser.new_context(color_scheme=look, **options)
     context.add_init_script(path=CHECKS)
