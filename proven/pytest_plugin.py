@@ -83,14 +83,27 @@ class Session:
         self.left_out: list[Run] = []
         self.proof_cpu = 0.0
         self.refused: list[Problem] = []
+        self.names: set[str] = set()  # of the proofs that --only asks for
 
     # ---- choosing ----------------------------------------------------------------------------------------
+
+    def pytest_collection(self, session: pytest.Session) -> None:
+        only = session.config.getoption("only")
+        self.names = selected(self._guide(), only) if only else set()
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        # A module that has nothing to run need not be imported: that takes longer than most proofs.
+        if not config.getoption("only") or not collection_path.is_relative_to(ROOT / proofs.FOLDER):
+            return None
+        if collection_path.is_dir() or (ROOT / config.getoption("only")) in (collection_path, *collection_path.parents):
+            return None
+        wanted = {self._guide().proofs[name].path for name in self.names}
+        return str(collection_path.relative_to(ROOT)) not in wanted or None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         only = config.getoption("only")
         if only:
-            names = selected(self._guide(), only)
-            kept = [item for item in items if proof_name(item) in names or under(item, only)]
+            kept = [item for item in items if proof_name(item) in self.names or under(item, only)]
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = kept
 
