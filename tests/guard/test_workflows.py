@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from proven import ROOT, ledger
-from tests.lint.files import every
+from tests.lint import files
 from tests.stack.postgres import Cluster
 
 # What a step's commands begin with, and why no such step runs here.
@@ -136,9 +136,7 @@ class Runner:
         self.artifacts = folder / "artifacts"
         self.nothing = folder / "nothing"
         self.port = service.server.port
-        for path in every():
-            (self.project / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / path, self.project / path)
+        files.clone(self.project)
         # What the run around this one was told is not for the steps.
         names = [
             name for name in os.environ if not name.startswith(("PYTEST", "PROVEN", "DATABASE_URL", "MAKE", "MFLAGS"))

@@ -1,8 +1,10 @@
 """Which files there are, by kind: all that git has or would take."""
 
+import shutil
 import subprocess
 from fnmatch import fnmatch
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,13 @@ def every() -> tuple[str, ...]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return tuple(sorted(path for path in listing.split("\0") if path and (ROOT / path).is_file()))
+
+
+def clone(folder: Path) -> None:
+    """Copy every file of the project into a folder, as a fresh clone would have it."""
+    for path in every():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, folder / path)
 
 
 def matching(*patterns: str, without: tuple[str, ...] = ()) -> list[str]:

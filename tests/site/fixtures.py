@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT
-from tests.lint.files import every
+from tests.lint import files
 from tests.site import chromium
 from tests.site.known import Known
 from tests.site.server import Server
@@ -30,7 +29,7 @@ LOOK = "site-look"
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's folder as a fresh clone has it: without what its proofs did here since."""
-    return once("clone", tmp_path_factory, copy)
+    return once("clone", tmp_path_factory, files.clone)
 
 
 @pytest.fixture(scope="session")
@@ -49,13 +48,6 @@ def once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None
             make(shared / f"{name}.part")
             (shared / f"{name}.part").rename(shared / name)
     return shared / name
-
-
-def copy(folder: Path) -> None:
-    """Copy every file that git has or would take."""
-    for path in every():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, folder / path)
 
 
 def build(clone: Path, folder: Path) -> None:
@@ -96,6 +88,13 @@ def reader(browser: Browser, host: Server) -> Reader:
     """A reader who has never been here: reader("how-to/pgbouncer/", "dark", viewport=PHONE)."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     return partial(visit, browser, host)
+
+
+@pytest.fixture(scope="module")
+def opened(reader: Reader) -> Iterator[Visit]:
+    """A reader who goes on from page to page: that takes half of what first visits do. The first is shown at once."""
+    with reader("robots.txt") as visit:
+        yield visit
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The box for errors, as a reader meets it: in a real browser, on each page that has one."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.site.visit import Reader, Visit
@@ -11,13 +9,6 @@ PASTED = (
     "FATAL:  no more connections allowed (max_client_conn)"
 )
 UNKNOWN = 'relation "orders_order" does not exist'
-
-
-@pytest.fixture(scope="module")
-def opened(reader: Reader) -> Iterator[Visit]:
-    """A reader who goes on from page to page. The first is as good as any, and shown at once."""
-    with reader("robots.txt") as visit:
-        yield visit
 
 
 @pytest.mark.parametrize("path", ["", "runbooks/", "404.html"])

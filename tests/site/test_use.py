@@ -2,7 +2,6 @@
 
 import html
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,6 @@ ALONE = """() => [...document.querySelectorAll(".tabbed-labels > label")].map((l
     const blocks = [...set.querySelector(".tabbed-content").children]
     return [label.innerText, blocks.every((block, at) => checks.visible(block) === (at === number))]
 })"""
-
-
-@pytest.fixture(scope="module")
-def opened(reader: Reader) -> Iterator[Visit]:
-    """A reader who goes on from page to page: that takes half of what first visits do. The first is shown at once."""
-    with reader("robots.txt") as visit:
-        yield visit
 
 
 def go(visit: Visit, page: str, window: ViewportSize) -> None:

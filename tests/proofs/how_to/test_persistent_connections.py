@@ -221,6 +221,14 @@ def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     assert pooled.database.sessions() == 4
 
 
+def test_who_waits_for_the_pool_gives_up_after_thirty_seconds(project, database) -> None:
+    """Where nothing else is set: it is what psycopg's pool says of itself. The wait was run with less."""
+    needs_a_pool()
+    asks = "import django; django.setup(); from django.db import connection; print(connection.pool.timeout)"
+    settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.pool"}
+    assert project.run("-c", asks, **settings) == (0, "30.0\n")
+
+
 def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
     """With health checks every connection is ended behind its back, and every following request succeeds."""
     until("the pool is full", lambda: pooled.backend() and len(pooled.database.backends()) == 4)
