@@ -109,13 +109,16 @@ def filled(text: str) -> str:
 
 
 def test_every_captured_error_finds_its_runbook(ask: Ask) -> None:
-    """Each transcript of an error that a runbook shows, as a whole, leads to that runbook first."""
+    """Each transcript of an error that a runbook shows, as a whole, leads to that runbook first, or to the page."""
     captured = {}
     for file in sorted((ROOT / snippets.FOLDER / "provoke").glob("*.out")):
         snippet = f"provoke/{file.name.split('.')[0]}.py"
         (page,) = {page.path for page, _ in of().where_shown(snippet) if page.path.startswith(RUNBOOKS)}
         captured[file.name] = (file.read_text(encoding="utf-8"), page)
     assert len(captured) >= 11
+    for file in sorted((ROOT / snippets.FOLDER / "pool").glob("connect.*.out")):
+        captured[file.name] = (file.read_text(encoding="utf-8"), "docs/how-to/persistent-connections.md")
+    assert len(captured) >= 14
     found = ask(*(text for text, _ in captured.values()))
     for (name, (_, page)), answer in zip(captured.items(), found, strict=True):
         assert answer[:1] == [page], f"{name} leads to {answer or 'nothing'} and not to {page}"
