@@ -47,8 +47,7 @@ def command(folder: Path, program: str) -> list[str]:
     It names the unpacked dynamic loader and libraries, so that the machine's own, which may be older, play no part.
     """
     loader = next(path for path in sorted(folder.rglob("ld-linux*.so.*")) if not path.is_symlink())
-    libraries = sorted({str(path.parent) for path in folder.rglob("lib*.so.*")})
-    return [str(loader), "--library-path", ":".join(libraries), str(folder / program)]
+    return [str(loader), "--library-path", ":".join(map(str, _libraries_in(folder))), str(folder / program)]
 
 
 def library_path(folder: Path) -> str:
@@ -56,8 +55,13 @@ def library_path(folder: Path) -> str:
 
     For one that starts itself again, which a dynamic loader in front of it prevents. What the machine has comes first.
     """
-    unpacked = sorted({path.parent for path in folder.rglob("lib*.so.*")})
+    unpacked = _libraries_in(folder)
     return ":".join(str(path) for path in [*(Path("/") / path.relative_to(folder) for path in unpacked), *unpacked])
+
+
+def _libraries_in(folder: Path) -> list[Path]:
+    """Return the folders that hold shared libraries: also those named after a release, as in libpulsecommon-16.1.so."""
+    return sorted({path.parent for path in folder.rglob("lib*.so*")})
 
 
 def _mirror() -> tuple[str, str]:
