@@ -6,17 +6,12 @@ GROUPS = setup site upstream proofs measure browser lint
 # Twice as many as there are processors: servers and the browser let each of them wait.
 PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
-# Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
-PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true
-# On the reviewed list of what a job may leave out: not every distribution has them all.
-MONITORING = $(BIN)/python -m tests.stack.monitoring || true
-CHROMIUM = $(BIN)/python -m tests.site.chromium || test "$$CI" != true
 
 export NO_MKDOCS_2_WARNING = 1
 # Without the bytecode of the packages in .venv, each run would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test prove record measure matrix site links lock clean environment
+.PHONY: help serve test prove record measure matrix site links lock clean environment programs
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,24 +20,18 @@ serve: ## show the site at http://127.0.0.1:8000, and again after every edit; ne
 	@$(PYTHON) -m setup.environment site
 	$(BIN)/python -m proven.serve $(ADDRESS)
 
-test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
-	@$(PGBOUNCER)
-	@$(MONITORING)
-	@$(CHROMIUM)
+test: programs ## run everything: proofs on real servers, the linters, the guards, the built site
 	$(BIN)/pytest $(PARALLEL)
 
 prove: environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
 	$(if $(ONLY),,$(error what? make prove ONLY=snippets/postgres/usage.sql, or a page, or the name of a proof))
 	$(BIN)/pytest --only "$(ONLY)" $(if $(filter tests/%,$(ONLY)),$(ONLY),tests/proofs)
 
-record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
-	@$(PGBOUNCER)
-	@$(MONITORING)
+record: programs ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
 
-measure: environment ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
-	@$(PGBOUNCER)
+measure: programs ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 
@@ -68,3 +57,6 @@ clean: ## delete what was built here, .venv included; the cache of the machine s
 
 environment:
 	@$(PYTHON) -m setup.environment
+
+programs: environment
+	@$(BIN)/python -m tests.programs

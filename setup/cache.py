@@ -3,8 +3,12 @@
 import fcntl
 import os
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+DAY = 24 * 60 * 60  # seconds
 
 
 def folder() -> Path:
@@ -44,3 +48,35 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
                 raise
             part.rename(target)
     return target
+
+
+def fresh(name: str, make: Callable[[Path], None], days: int) -> Path:
+    """Return a folder as `kept` does, and where it is older than some days, one made anew.
+
+    Where that raises RuntimeError, as it does without a network, the old one serves for as long again. The one before
+    stays too: another process may be at work in it.
+    """
+
+    def made() -> list[Path]:
+        found = [path for path in folder().glob(f"{name}@*") if path.name.rpartition("@")[2].isdecimal()]
+        return sorted(found, key=lambda path: int(path.name.rpartition("@")[2]))
+
+    known = made()
+    now = int(time.time())
+    if known and now - known[-1].stat().st_mtime < days * DAY:
+        return known[-1]
+    with (folder() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if made() != known:
+            return made()[-1]  # another process was quicker
+        try:
+            newest = kept(f"{name}@{now}", make)
+        except RuntimeError as error:
+            if not known:
+                raise
+            print(f"{error}: the one of before serves", file=sys.stderr, flush=True)
+            newest = known[-1]
+        os.utime(newest)
+        for old in known[:-1]:
+            shutil.rmtree(old)
+    return newest

@@ -1,8 +1,9 @@
 """A program from the distribution's packages, without root: nothing is installed, nothing of the machine's apt changes.
 
-apt runs on a state of its own: its own lists, its own sources (the machine's mirror, the suite that is asked for) and
-an empty list of installed packages. What it downloads, and checks against Debian's signatures, is unpacked into the
-cache. Such a program may come from a newer suite than the machine's: it runs through that suite's own dynamic loader.
+apt runs on a state of its own: its own lists, its own sources (the machine's mirror, the suite that is asked for with
+its updates and its security) and an empty list of installed packages. What it downloads, and checks against Debian's
+signatures, is unpacked into the cache. Such a program may come from a newer suite than the machine's: it runs through
+that suite's own dynamic loader.
 """
 
 import os
@@ -13,11 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setup import cache
+from setup import cache, progress
 
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # How the machine reaches its mirror: proxies, certificates, retries. Not what else it wants to know of packages.
 TRANSPORT = re.compile(r"^Acquire::(?!IndexTargets|Languages|Changelogs).*", re.MULTILINE)
+# A program is fetched anew after so many days: what was safe then may not be any more.
+DAYS = 30
+# It is changed all the time, and so has neither updates nor security of its own.
+UNSTABLE = "sid"
 
 
 def fetch(package: str, *suites: str, beside: tuple[str, ...] = ()) -> Path:
@@ -28,44 +33,58 @@ def fetch(package: str, *suites: str, beside: tuple[str, ...] = ()) -> Path:
     """
 
     def make(part: Path) -> None:
-        mirror, own = _mirror()
+        own, mirror, security = _mirror()
         said = []
         for suite in suites or (own,):
             print(f"{package}: fetching it from Debian {suite}, installing nothing", file=sys.stderr, flush=True)
             try:
-                return _unpack([package, *beside], mirror, suite, part)
+                return _unpack([package, *beside], _sources(suite, mirror, security), part)
             except subprocess.CalledProcessError as error:
                 said.append(f"{suite}: {_reason(error.stderr)}")
         raise RuntimeError(f"{package} cannot be fetched from Debian ({'; '.join(said)})")
 
-    return cache.kept("-".join(["debian", package, *beside, *suites]), make)
+    return cache.fresh("-".join(["debian", package, *beside, *suites]), make, DAYS)
 
 
-def command(folder: Path, program: str) -> list[str]:
-    """Return the command that runs an unpacked program: command(folder, "usr/sbin/pgbouncer").
-
-    It names the unpacked dynamic loader and libraries, so that the machine's own, which may be older, play no part.
-    """
-    loader = next(path for path in sorted(folder.rglob("ld-linux*.so.*")) if not path.is_symlink())
-    return [str(loader), "--library-path", ":".join(map(str, _libraries_in(folder))), str(folder / program)]
+def loader(folder: Path) -> Path:
+    """Return the unpacked dynamic loader: through it a program of another suite than the machine's runs."""
+    return next(path for path in sorted(folder.rglob("ld-linux*.so.*")) if not path.is_symlink())
 
 
-def library_path(folder: Path) -> str:
-    """Return the value of LD_LIBRARY_PATH with which a program of the machine's own suite runs unpacked.
-
-    For one that starts itself again, which a dynamic loader in front of it prevents. What the machine has comes first.
-    """
-    unpacked = _libraries_in(folder)
-    return ":".join(str(path) for path in [*(Path("/") / path.relative_to(folder) for path in unpacked), *unpacked])
-
-
-def _libraries_in(folder: Path) -> list[Path]:
+def libraries(folder: Path) -> list[Path]:
     """Return the folders that hold shared libraries: also those named after a release, as in libpulsecommon-16.1.so."""
     return sorted({path.parent for path in folder.rglob("lib*.so*")})
 
 
-def _mirror() -> tuple[str, str]:
-    """Return the address of the Debian mirror that this machine's apt uses, and the machine's suite."""
+def library(name: str) -> Path:
+    """Return a folder that holds a shared library, as in "libatomic.so.1", of the machine's own suite.
+
+    Raises RuntimeError where no package is called as one with it would be.
+    """
+    said = "no package is called after it"
+    for package in packages_with(name):
+        try:
+            return fetch(package)
+        except RuntimeError as error:
+            said = str(error)
+    raise RuntimeError(said)
+
+
+def packages_with(library: str) -> list[str]:
+    """Return what a package with a shared library may be called.
+
+    Source: Debian Policy, section 8.1; since Debian 13 some end in t64, for 64 bits of time.
+    """
+    found = re.fullmatch(r"(lib[\w.+-]+?)\.so(?:\.(\d+))?", library)
+    if found is None:
+        return []
+    name, number = found[1].lower().replace("_", "-"), found[2] or ""
+    package = f"{name}-{number}" if number and name[-1].isdecimal() else name + number
+    return [package, f"{package}t64"]
+
+
+def _mirror() -> tuple[str, str, str]:
+    """Return this machine's suite of Debian, and the mirrors that its apt uses: of all packages, and of security's."""
     try:
         system = platform.freedesktop_os_release()
     except OSError:
@@ -74,14 +93,28 @@ def _mirror() -> tuple[str, str]:
     if system.get("ID") != "debian" or not shutil.which("apt-get"):
         raise RuntimeError("packages can be fetched without root on Debian only")
     # Not `apt-get indextargets`: it is silent where the lists were cleaned away, as container images do.
-    uris = subprocess.run(["apt-get", "--print-uris", "update"], capture_output=True, text=True)
-    found = re.search(rf"^'(\S+)/dists/{re.escape(suite)}/InRelease'", uris.stdout, re.MULTILINE)
-    if not found:
+    uris = subprocess.run(["apt-get", "--print-uris", "update"], capture_output=True, text=True).stdout
+
+    def mirror(suite: str) -> str | None:
+        found = re.search(rf"^'(\S+)/dists/{re.escape(suite)}/InRelease'", uris, re.MULTILINE)
+        return found and found[1]
+
+    own = mirror(suite)
+    if own is None:
         raise RuntimeError(f"this machine's apt names no mirror for {suite}")
-    return found[1], suite
+    return suite, own, mirror(f"{suite}-security") or f"{own}-security"
 
 
-def _unpack(packages: list[str], mirror: str, suite: str, target: Path) -> None:
+def _sources(suite: str, mirror: str, security: str) -> list[str]:
+    """Return a suite's lines for apt: a suite is what it was released with, its updates, and security's."""
+    signed = f"deb [signed-by={KEYS}]"
+    base = f"{signed} {mirror} {suite} main"
+    if suite == UNSTABLE:
+        return [base]
+    return [base, f"{signed} {mirror} {suite}-updates main", f"{signed} {security} {suite}-security main"]
+
+
+def _unpack(packages: list[str], sources: list[str], target: Path) -> None:
     """Unpack packages and their libraries into a folder. Raises CalledProcessError where apt cannot fetch them."""
     state = target / "apt"
     shutil.rmtree(state, ignore_errors=True)
@@ -89,7 +122,7 @@ def _unpack(packages: list[str], mirror: str, suite: str, target: Path) -> None:
     for folder in (state / "lists/partial", archives / "partial", state / "none"):
         folder.mkdir(parents=True)
     (state / "status").touch()
-    (state / "sources.list").write_text(f"deb [signed-by={KEYS}] {mirror} {suite} main\n")
+    (state / "sources.list").write_text("\n".join(sources) + "\n")
     machine = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True).stdout
     settings = {
         "Dir::Etc::SourceList": state / "sources.list",
@@ -111,9 +144,18 @@ def _unpack(packages: list[str], mirror: str, suite: str, target: Path) -> None:
         options = {"stdin": subprocess.DEVNULL, "check": True, "capture_output": True, "text": True}
         return subprocess.run(arguments, cwd=archives, env=environment, **options).stdout
 
-    apt("apt-get", "update", "--error-on=any")
+    try:
+        apt("apt-get", "update", "--error-on=any")
+    except subprocess.CalledProcessError as error:
+        if len(sources) == 1:
+            raise
+        (state / "sources.list").write_text(sources[0] + "\n")
+        apt("apt-get", "update", "--error-on=any")
+        print(f"{packages[0]}: without updates, so it may have known holes ({_reason(error.stderr)})", file=sys.stderr)
     depends = apt("apt-cache", "depends", "--recurse", "--important", *packages)
-    apt("apt-get", "download", *_libraries(packages, depends, apt("apt-cache", "show", *_names(depends))))
+    wanted = _libraries(packages, depends, apt("apt-cache", "show", *_names(depends)))
+    with progress.of_files(packages[0], archives, len(wanted)):
+        apt("apt-get", "download", *wanted)
     for archive in sorted(archives.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", archive, target], check=True, capture_output=True, text=True)
     shutil.rmtree(state)

@@ -17,6 +17,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 STAMP = os.path.join(VENV, "stamp")
 LOCK = os.path.join(ROOT, "requirements.lock")
+# How uv lists each package at the end. What it says before that shows how far it is.
+EACH = (" + ", " - ", " ~ ")
 
 
 def origin() -> str:
@@ -57,9 +59,13 @@ def make(wanted: str) -> None:
 
         def run(*arguments: str) -> None:
             # It holds the lock too, and so for as long as it writes, should this process be killed before.
-            done = subprocess.run(
-                [tool, *arguments], cwd=ROOT, env=uv.environment(), stdin=subprocess.DEVNULL, pass_fds=[lock.fileno()]
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+            with subprocess.Popen(
+                [tool, *arguments], cwd=ROOT, env=uv.environment(), pass_fds=[lock.fileno()], text=True, **streams
+            ) as done:
+                for line in done.stderr or ():
+                    if not line.startswith(EACH):
+                        print(line, end="", file=sys.stderr, flush=True)
             if done.returncode:
                 raise RuntimeError("packages could not be installed (above: why); mend that, then run make again")
 
@@ -73,7 +79,7 @@ def make(wanted: str) -> None:
                 raise RuntimeError(".venv was made by another user: delete it, then run make again") from error
             run("venv", "--quiet", "--python", os.path.realpath(sys.executable), VENV)
         print(f"environment: installing packages into .venv ({wanted})", file=sys.stderr, flush=True)
-        options = ["--quiet", "--python", VENV, "--require-hashes", "--only-binary=:all:"]
+        options = ["--python", VENV, "--require-hashes", "--only-binary=:all:"]
         if wanted == "site":
             run("pip", "install", *options, "--group", "site", "--constraint", "requirements.lock")
         else:

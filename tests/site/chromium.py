@@ -1,15 +1,21 @@
 """Chromium without windows, Debian's: it loads a page at half of what the whole one takes.
 
-It is unpacked into the cache without root, with fonts. `python -m tests.site.chromium` makes sure that there is one.
-What PROVEN_CHROMIUM names comes before it; where there is no Debian, so does a browser on PATH.
+It is unpacked into the cache without root, with fonts. What PROVEN_CHROMIUM names comes before it; where there is no
+Debian, so does a browser on PATH.
 """
 
 import os
 import shutil
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from playwright._impl._driver import compute_driver_executable
+
 from setup import debian
+from setup.programs import Program, started, unpacked_here
 
 WINDOWLESS = "chromium-headless-shell"
 OTHERS = ("chromium", "google-chrome")
@@ -17,32 +23,44 @@ OTHERS = ("chromium", "google-chrome")
 BESIDE = ("chromium-common", "fonts-dejavu-core")
 
 
-def find() -> tuple[str, dict[str, str]]:
-    """Return the path of a browser and the environment that it runs in.
+def find() -> Program:
+    """Return a browser that starts. Raises RuntimeError, with what to install, where there is none."""
+    return _found()[0]
 
-    Raises RuntimeError, with what to install, where there is none.
-    """
+
+def version() -> str:
+    """Return what the browser says that it is, as in "Chromium 156.0.8078.108". Raises RuntimeError as `find` does."""
+    return _found()[1].strip()
+
+
+def driver() -> Program:
+    """Return the program that drives the browser. Raises RuntimeError, with what to install, where there is none."""
+    return started(Program(Path(compute_driver_executable()[0])), "--version")[0]
+
+
+@contextmanager
+def driven() -> Iterator[None]:
+    """Lend this process's environment what the driver needs to start, for as long as the block lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in driver().surroundings().items():
+            patch.setenv(name, value)
+        yield
+
+
+def _found() -> tuple[Program, str]:
     named = os.environ.get("PROVEN_CHROMIUM")
     if named and not shutil.which(named):
         raise RuntimeError(f"PROVEN_CHROMIUM names no program: {named}")
     if found := shutil.which(named or WINDOWLESS):
-        return found, {**os.environ}
+        return started(Program(Path(found)), "--version", ours=False)
     try:
         folder = debian.fetch(WINDOWLESS, beside=BESIDE)
     except RuntimeError as error:
         if found := next(filter(None, map(shutil.which, OTHERS)), None):
-            return found, {**os.environ}
+            return started(Program(Path(found)), "--version", ours=False)
         raise RuntimeError(f"no browser for the pages: install chromium or google-chrome ({error})") from error
-    environment = {
-        "LD_LIBRARY_PATH": debian.library_path(folder),
-        "FONTCONFIG_FILE": str(Path(__file__).with_name("fonts.conf")),
-        "XDG_DATA_HOME": str(folder / "usr/share"),  # where that file finds the fonts
-    }
-    return str(folder / "usr/lib/chromium" / WINDOWLESS), {**os.environ, **environment}
-
-
-if __name__ == "__main__":
-    try:
-        find()
-    except RuntimeError as problem:
-        sys.exit(str(problem))
+    fonts = (
+        ("FONTCONFIG_FILE", str(Path(__file__).with_name("fonts.conf"))),
+        ("XDG_DATA_HOME", str(folder / "usr/share")),  # where that file finds the fonts
+    )
+    return started(replace(unpacked_here(folder, f"usr/lib/chromium/{WINDOWLESS}"), environment=fonts), "--version")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,17 @@ def build(clone: Path, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, without a window. Its own sandbox is off: it would refuse root, and it sees none but our pages."""
-    try:
-        path, environment = chromium.find()
-    except RuntimeError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
     options = ["--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, env={**environment}, args=options)
+    with ExitStack() as stack:
+        try:
+            program = chromium.find()
+            with chromium.driven():
+                playwright = stack.enter_context(sync_playwright())
+        except RuntimeError as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(error), pytrace=False)
+            pytest.skip(str(error))
+        started = playwright.chromium.launch(executable_path=program.path, env={**program.surroundings()}, args=options)
         yield started
         started.close()
 

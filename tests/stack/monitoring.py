@@ -1,8 +1,7 @@
 """Prometheus, promtool, and what it scrapes: postgres_exporter, pgbouncer_exporter, and mtail, which reads logs.
 
 Those that PROVEN_MONITORING names, a folder of programs or a suite of Debian as in "trixie". Else those on PATH, if all
-are there, else Debian's newest, unpacked into the cache without root: 52 MB to fetch, once. `python -m
-tests.stack.monitoring` makes sure that they are there.
+are there, else Debian's newest, unpacked into the cache without root: 52 MB to fetch, once.
 
 All listen on the loopback address only.
 """
@@ -14,15 +13,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import urllib.parse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from proven import evidence
 from proven.problems import ProblemError
 from proven.snippets import Snippet
 from setup import debian
+from setup.programs import Program, started, unpacked
 from tests.stack.leash import Leash
 
 # Each program: the names that it goes by, its own and Debian's, and what it says of itself.
@@ -246,64 +246,63 @@ def asked(port: int, path: str) -> tuple[int, bytes]:
 
 def find(name: str) -> list[str]:
     """Return the command that runs one of the programs. Raises RuntimeError with what to do where there is none."""
+    return _found()[name][0]
+
+
+def version(name: str) -> str:
+    """Return the version of one of the programs, as in "3.5.3"."""
+    return _found()[name][1]
+
+
+def _found() -> dict[str, tuple[list[str], str]]:
     found = _search()
     if isinstance(found, RuntimeError):
         raise found
-    return found[name]
+    return found
 
 
 @functools.cache
-def _search() -> dict[str, list[str]] | RuntimeError:
+def _search() -> dict[str, tuple[list[str], str]] | RuntimeError:
     """Look for the programs, once: to find that there are none can take long without a network."""
     named = os.environ.get("PROVEN_MONITORING", "")
-    if re.fullmatch(r"[a-z]+", named):
-        return _from_debian(named)
-    on_path = {program: _installed(program, named or None) for program in PROGRAMS}
-    missing = sorted(program for program, path in on_path.items() if not path)
-    if named and missing:
-        return RuntimeError(f"PROVEN_MONITORING={named} lacks {', '.join(missing)}")
-    if missing:
-        return _from_debian("sid", "trixie")
-    return {program: [path] for program, path in on_path.items() if path}
-
-
-def _installed(program: str, path: str | None) -> str | None:
-    """Return where a program is, if what has its name is really it."""
-    names, says = PROGRAMS[program]
-    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
-    return found if found and says in _said([found]) else None
-
-
-def _from_debian(*suites: str) -> dict[str, list[str]] | RuntimeError:
-    """Return the commands that run the programs of the first of these suites."""
-    first, *beside = PACKAGES
     try:
-        folder = debian.fetch(first, *suites, beside=tuple(beside))
+        if re.fullmatch(r"[a-z]+", named):
+            return _from_debian(named)
+        on_path = {program: _installed(program, named or None) for program in PROGRAMS}
+        missing = sorted(program for program, found in on_path.items() if not found)
+        if named and missing:
+            raise RuntimeError(f"PROVEN_MONITORING={named} lacks {', '.join(missing)}")
+        if missing:
+            return _from_debian("sid", "trixie")
     except RuntimeError as error:
         return RuntimeError(f"no Prometheus and exporters: install {', '.join(PROGRAMS)} ({error})")
-    return {
-        program: debian.command(folder, f"usr/bin/{next(n for n in names if (folder / 'usr/bin' / n).exists())}")
-        for program, (names, _) in PROGRAMS.items()
-    }
+    return {program: found for program, found in on_path.items() if found}
 
 
-@functools.cache
-def version(name: str) -> str:
-    """Return the version of one of the programs, as in "3.5.3"."""
-    found = re.search(r"version (\d[\d.]*\d)", _said(find(name)))
-    return found[1] if found else ""
-
-
-def _said(command: list[str]) -> str:
+def _installed(program: str, path: str | None) -> tuple[list[str], str] | None:
+    """Return the command and the version of a program, if what has its name is really it."""
+    found = next(filter(None, (shutil.which(name, path=path) for name in PROGRAMS[program][0])), None)
     try:
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30)
-    except OSError:
-        return ""
-    return done.stdout + done.stderr
+        return ([found], _version(program, Program(Path(found)), ours=False)) if found else None
+    except RuntimeError:
+        return None
 
 
-if __name__ == "__main__":
-    try:
-        find("prometheus")
-    except RuntimeError as problem:
-        sys.exit(f"monitoring: {problem}")
+def _from_debian(*suites: str) -> dict[str, tuple[list[str], str]]:
+    """Return the commands and versions of the programs of the first of these suites."""
+    first, *beside = PACKAGES
+    folder = debian.fetch(first, *suites, beside=tuple(beside))
+    made = {}
+    for name, (names, _) in PROGRAMS.items():
+        program = unpacked(folder, f"usr/bin/{next(n for n in names if (folder / 'usr/bin' / n).exists())}")
+        made[name] = (program.command, _version(name, program))
+    return made
+
+
+def _version(name: str, program: Program, ours: bool = True) -> str:
+    """Return a program's version. Raises RuntimeError where it is another one, or does not start."""
+    said = started(program, "--version", ours=ours)[1]
+    found = re.search(r"version v?(\d[\d.]*\d)", said)
+    if PROGRAMS[name][1] not in said or not found:
+        raise RuntimeError(f"{program.path} is no {name}")
+    return found[1]

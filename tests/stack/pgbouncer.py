@@ -2,7 +2,6 @@
 
 The one that PROVEN_PGBOUNCER names, of whatever version: a program, or a suite of Debian as in "bookworm". Else the
 one on PATH, else Debian's newest. What comes from Debian is unpacked into the cache without root.
-`python -m tests.stack.pgbouncer` makes sure that there is one.
 """
 
 import functools
@@ -13,10 +12,9 @@ import pwd
 import re
 import secrets
 import shutil
-import subprocess
-import sys
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from signal import SIGQUIT
 from typing import Any
 
@@ -27,6 +25,7 @@ from proven import evidence
 from proven.problems import ProblemError
 from proven.snippets import Snippet
 from setup import debian
+from setup.programs import Program, started, unpacked
 from tests.stack.database import Database
 from tests.stack.leash import Leash, server_user
 
@@ -196,6 +195,15 @@ def scram(*databases: Database) -> dict[str, str]:
 
 def find() -> list[str]:
     """Return the command that runs PgBouncer. Raises RuntimeError with what to do where there is none."""
+    return _found()[0]
+
+
+def version() -> str:
+    """Return the version of the PgBouncer that proofs run on, as in "1.26.1". Raises RuntimeError as `find` does."""
+    return _found()[1]
+
+
+def _found() -> tuple[list[str], str]:
     found = _search()
     if isinstance(found, RuntimeError):
         raise found
@@ -203,52 +211,45 @@ def find() -> list[str]:
 
 
 @functools.cache
-def _search() -> list[str] | RuntimeError:
+def _search() -> tuple[list[str], str] | RuntimeError:
     """Look for PgBouncer, once: to find that there is none can take long without a network."""
     named = os.environ.get("PROVEN_PGBOUNCER", "")
-    if re.fullmatch(r"[a-z]+", named):
-        return _from_debian(named)
-    if named:
-        known = _said([named])
-        return [named] if known else RuntimeError(f"PROVEN_PGBOUNCER={named} is no PgBouncer: name its program")
-    # Debian keeps it where only root's PATH leads.
-    installed = shutil.which("pgbouncer", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
-    if installed and tuple(map(int, re.findall(r"\d+", _said([installed])))) >= OLDEST:
-        return [installed]
-    return _from_debian("sid", "trixie")
-
-
-def _from_debian(*suites: str) -> list[str] | RuntimeError:
-    """Return the command that runs the PgBouncer of the first of these suites."""
     try:
-        return debian.command(debian.fetch("pgbouncer", *suites), "usr/sbin/pgbouncer")
+        if re.fullmatch(r"[a-z]+", named):
+            return _from_debian(named)
+        if named:
+            return [named], _version(Program(Path(named)), ours=False)
+        return _on_path() or _from_debian("sid", "trixie")
     except RuntimeError as error:
         needed = ".".join(map(str, OLDEST))
-        return RuntimeError(f"no PgBouncer {needed} or newer: install the package pgbouncer ({error})")
+        advice = f"PROVEN_PGBOUNCER={named}: name its program" if named else "install the package pgbouncer"
+        return RuntimeError(f"no PgBouncer {needed} or newer: {advice} ({error})")
 
 
-@functools.cache
-def version() -> str:
-    """Return the version of the PgBouncer that proofs run on, as in "1.26.1"."""
-    return _said(find())
-
-
-def _said(command: Iterable[str]) -> str:
-    """Return the version that a program says it is, or nothing where it is no PgBouncer."""
+def _on_path() -> tuple[list[str], str] | None:
+    """Return the command and the version of the machine's own PgBouncer, where it has one that is new enough."""
+    # Debian keeps it where only root's PATH leads.
+    found = shutil.which("pgbouncer", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin"]))
     try:
-        said = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
-    except OSError:
-        return ""
-    found = re.match(r"PgBouncer ([\d.]+)", said)
-    return found[1] if found else ""
+        known = found and _version(Program(Path(found)), ours=False)
+    except RuntimeError:
+        return None
+    return ([found], known) if found and known and tuple(map(int, known.split("."))) >= OLDEST else None
+
+
+def _from_debian(*suites: str) -> tuple[list[str], str]:
+    """Return the command that runs the PgBouncer of the first of these suites, and its version."""
+    program = unpacked(debian.fetch("pgbouncer", *suites), "usr/sbin/pgbouncer")
+    return program.command, _version(program)
+
+
+def _version(program: Program, ours: bool = True) -> str:
+    """Return the version that a program says it is. Raises RuntimeError where it is no PgBouncer, or does not start."""
+    found = re.match(r"PgBouncer ([\d.]+)", started(program, "--version", ours=ours)[1])
+    if not found:
+        raise RuntimeError(f"{program.path} is no PgBouncer")
+    return found[1]
 
 
 def _lines(form: str, of: Mapping[str, object]) -> str:
     return "".join(form.format(*item) + "\n" for item in of.items())
-
-
-if __name__ == "__main__":
-    try:
-        find()
-    except RuntimeError as problem:
-        sys.exit(f"pgbouncer: {problem}")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from proven import evidence
-from setup import debian
+from setup import debian, programs
 from tests.proofs.pooled import section
 from tests.stack import pgbouncer
 from tests.stack.database import Database
@@ -67,11 +66,9 @@ def odyssey(database, load) -> Iterator[str]:
     leash = Leash("odyssey")
     give(leash.folder)
     # Only what the server's user can reach can it run.
-    program = shutil.copytree(unpacked, leash.folder / "program", symlinks=True) if closed(unpacked) else unpacked
-    command = debian.command(Path(program), "usr/bin/odyssey")
-    version = re.search(
-        r"odyssey (\S+)", subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
-    )
+    folder = shutil.copytree(unpacked, leash.folder / "program", symlinks=True) if closed(unpacked) else unpacked
+    program, said = programs.started(programs.unpacked(Path(folder), "usr/bin/odyssey"), "--version")
+    version = re.search(r"odyssey (\S+)", said)
     evidence.on(Odyssey=version[1])
 
     def url(port: int) -> str:
@@ -90,7 +87,7 @@ def odyssey(database, load) -> Iterator[str]:
         }.items():
             assert text.count(ours) == 1, ours
             text = text.replace(ours, theirs)
-        leash.run([*command, str(leash.write("odyssey.conf", text))], user=server_user())
+        leash.run([*program.command, str(leash.write("odyssey.conf", text))], user=server_user())
 
     def answers(port: int) -> bool:
         try:

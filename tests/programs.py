@@ -1,0 +1,59 @@
+"""Make sure of every program that the tests start, before they do: `python -m tests.programs`.
+
+Each is fetched where it is missing, all at once, and started: the servers, what watches them, the browser with its
+driver, and whatever a wheel has put beside Python in .venv. One line says of each that does not start why, and what to
+do. Its tests are then reported as not run; under CI=true that is the end, but for what a job may leave out.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setup.programs import Program, started
+from tests.site import chromium
+from tests.stack import monitoring, pgbouncer, postgres
+
+# What a file begins with that is no script: Linux's programs, and those of macOS.
+PROGRAM = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+
+
+def checks() -> dict[str, Callable[[], object]]:
+    """Return what makes sure of each program, or of all of a kind, and raises RuntimeError where one is missing."""
+    return {
+        "postgresql": lambda: _start_all(postgres.bin_dir()),
+        "pgbouncer": pgbouncer.version,
+        "monitoring": lambda: monitoring.version("prometheus"),
+        "browser": chromium.version,
+        "the browser's driver": chromium.driver,
+        "linters": lambda: _start_all(Path(sys.executable).parent),
+    }
+
+
+def missing() -> dict[str, str]:
+    """Return what is wrong with each program that cannot be had or does not start."""
+    said = {}
+    with ThreadPoolExecutor() as pool:
+        for name, done in {name: pool.submit(check) for name, check in checks().items()}.items():
+            try:
+                done.result()
+            except RuntimeError as error:
+                said[name] = str(error)
+    return said
+
+
+def _start_all(folder: Path) -> None:
+    """Start every program of a folder that is no script, to hear which it is."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.is_symlink() and path.open("rb").read(4) in PROGRAM:
+            started(Program(path), "--version")
+
+
+if __name__ == "__main__":
+    found = missing()
+    for name, why in found.items():
+        print(f"{name}: {why}", file=sys.stderr)
+    # On the reviewed list of what a job may leave out: not every distribution has them all.
+    if os.environ.get("CI") == "true" and found.keys() - {"monitoring"}:
+        sys.exit(1)
