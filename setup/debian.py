@@ -38,7 +38,7 @@ def fetch(package: str, *suites: str, beside: tuple[str, ...] = ()) -> Path:
         for suite in suites or (own,):
             print(f"{package}: fetching it from Debian {suite}, installing nothing", file=sys.stderr, flush=True)
             try:
-                return _unpack([package, *beside], _sources(suite, mirror, security), part)
+                return _unpack([package, *beside], sources(suite, mirror, security), part)
             except subprocess.CalledProcessError as error:
                 said.append(f"{suite}: {_reason(error.stderr)}")
         raise RuntimeError(f"{package} cannot be fetched from Debian ({'; '.join(said)})")
@@ -75,12 +75,21 @@ def packages_with(library: str) -> list[str]:
 
     Source: Debian Policy, section 8.1; since Debian 13 some end in t64, for 64 bits of time.
     """
-    found = re.fullmatch(r"(lib[\w.+-]+?)\.so(?:\.(\d+))?", library)
+    found = re.fullmatch(r"(lib[\w.+-]+?)\.so(?:\.(\d[\d.]*))?", library)
     if found is None:
         return []
     name, number = found[1].lower().replace("_", "-"), found[2] or ""
     package = f"{name}-{number}" if number and name[-1].isdecimal() else name + number
     return [package, f"{package}t64"]
+
+
+def sources(suite: str, mirror: str, security: str) -> list[str]:
+    """Return a suite's lines for apt: a suite is what it was released with, its updates, and security's."""
+    signed = f"deb [signed-by={KEYS}]"
+    base = f"{signed} {mirror} {suite} main"
+    if suite == UNSTABLE:
+        return [base]
+    return [base, f"{signed} {mirror} {suite}-updates main", f"{signed} {security} {suite}-security main"]
 
 
 def _mirror() -> tuple[str, str, str]:
@@ -103,15 +112,6 @@ def _mirror() -> tuple[str, str, str]:
     if own is None:
         raise RuntimeError(f"this machine's apt names no mirror for {suite}")
     return suite, own, mirror(f"{suite}-security") or f"{own}-security"
-
-
-def _sources(suite: str, mirror: str, security: str) -> list[str]:
-    """Return a suite's lines for apt: a suite is what it was released with, its updates, and security's."""
-    signed = f"deb [signed-by={KEYS}]"
-    base = f"{signed} {mirror} {suite} main"
-    if suite == UNSTABLE:
-        return [base]
-    return [base, f"{signed} {mirror} {suite}-updates main", f"{signed} {security} {suite}-security main"]
 
 
 def _unpack(packages: list[str], sources: list[str], target: Path) -> None:
