@@ -1,4 +1,7 @@
-"""`.ci/run` lends itself a Docker engine, and gives it back. Engine, lab and make are small scripts here."""
+"""`.ci/run` tests on a bare machine first, then with a Docker engine that it lends itself, and gives back.
+
+Engine, lab, bare machine and make are small scripts here.
+"""
 
 import os
 import shutil
@@ -23,6 +26,15 @@ case $1 in
     stop) rm "$STATE/running" ;;
 esac
 """
+BARE = """\
+#!/bin/sh
+echo "bare: $*, CI $CI"
+exit "${BARE_STATUS:-0}"
+"""
+ID = """\
+#!/bin/sh
+echo "${WHO:-0}"
+"""
 MAKE = """\
 #!/bin/sh
 echo "engine ${DOCKER_HOST:-none}, stand-ins ${PROVEN_STAND_INS:-none}"
@@ -33,16 +45,20 @@ exit "${STATUS:-0}"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A clone with a lab beside it, on a machine whose docker reaches no engine of its own."""
-    scripts = {"bin/docker": DOCKER, "bin/make": MAKE, "shared/lab/docker": LAB}
+    """A clone with a lab beside it, on a machine whose docker reaches no engine of its own, as root."""
+    scripts = {"bin/docker": DOCKER, "bin/id": ID, "bin/make": MAKE, "shared/lab/docker": LAB}
     for name, text in scripts.items():
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o755)
+        script(tmp_path / name, text)
     (tmp_path / "clone/.ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci/run", tmp_path / "clone/.ci/run")
     return tmp_path
+
+
+def script(file: Path, text: str) -> None:
+    """Write a program."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o755)
 
 
 def run(machine: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -102,3 +118,23 @@ def test_without_an_engine_the_tests_run_all_the_same(machine: Path, missing: bo
     result = run(machine)
     assert (result.stdout, result.returncode) == ("engine none, stand-ins none\n", 0)
     assert not (machine / "running").exists()
+
+
+def test_a_bare_machine_comes_first(machine: Path) -> None:
+    """As an ordinary user, which is what that one takes where it is not told otherwise."""
+    script(machine / "shared/lab/bare", BARE)
+    assert run(machine).stdout == "bare: run . make test, CI true\nengine lab, stand-ins 1\n"
+
+
+def test_what_fails_on_a_bare_machine_fails(machine: Path) -> None:
+    """With its status, and nothing else is tried."""
+    script(machine / "shared/lab/bare", BARE)
+    result = run(machine, BARE_STATUS="3")
+    assert (result.stdout, result.returncode) == ("bare: run . make test, CI true\n", 3)
+    assert orders(machine) == []
+
+
+def test_only_root_can_make_a_bare_machine(machine: Path) -> None:
+    """Whoever is not goes on without."""
+    script(machine / "shared/lab/bare", BARE)
+    assert run(machine, WHO="1000").stdout == "engine lab, stand-ins 1\n"
