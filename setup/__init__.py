@@ -2,6 +2,8 @@
 
 cache.py        what is fetched or made once, and kept
 debian.py       a program from the distribution's packages, unpacked without root
+programs.py     a program is there when it has started; what it lacks is brought
+progress.py     how far something long is
 uv.py           uv, which installs everything else
 environment.py  .venv, from requirements.lock
 others.py       other releases than that locks, for the version matrix

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setup import cache, uv
+from setup import cache, programs, uv
 
 LOCKS = Path(__file__).with_name("locks")
 RELEASES = {
@@ -47,6 +47,9 @@ def postgres(major: str) -> Path:
         shutil.rmtree(package)
         (unpacked,) = part.glob("postgresql-*")
         unpacked.rename(part / "postgresql")
+        program, _ = programs.started(programs.Program(part / "postgresql/bin/postgres"), "--version")
+        for folder in program.libraries:  # what it lacked goes where its own are
+            shutil.copytree(folder, part / "postgresql/lib", dirs_exist_ok=True)
 
     version = re.search(r"==(\S+)", lock.read_text(encoding="utf-8"))
     assert version, f"{lock} pins no version: make lock"

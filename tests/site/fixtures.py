@@ -16,8 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT
 from tests.lint import files
-from tests.site import chromium
-from tests.site.known import Known
+from tests.site import chromium, known
 from tests.site.server import Server
 from tests.site.visit import AXE, SCREENSHOTS, LookAt, Reader, Visit, visit
 
@@ -103,14 +102,14 @@ def opened(reader: Reader) -> Iterator[Visit]:
 @pytest.fixture
 def look(request: pytest.FixtureRequest, site: Path) -> LookAt:
     """Look at a page, unless it is known to be in order: look("how-to/pgbouncer/", visit_first)."""
-    known = Known(request.node.name, site)
+    seen = known.Known(request.node.name, site)
 
     def take(page: str, at: Callable[[str, Reader], Visit]) -> None:
-        weight, taken = known.recall(), False
+        weight, taken = seen.recall(), False
         if weight is None:
             visit, taken = at(page, request.getfixturevalue("reader")), True
             weight = visit.weighed
-            known.remember(visit.sent(), weight)
+            seen.remember(visit.sent(), weight)
         request.node.user_properties.append((LOOK, (page, weight, taken)))
 
     return take
@@ -138,8 +137,9 @@ class Report:
                     self.weights[page] = weight
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say it in two lines, and write all weights into a file."""
+        """Say it in three lines, and write all weights into a file."""
         if self.taken:
+            terminalreporter.write_line(f"browser   {known.browser() or 'none'}")
             terminalreporter.write_line(
                 f"looks     {len(self.taken)} at pages, {sum(self.taken)} of them taken now: "
                 "where no byte has changed, what was in order still is"
