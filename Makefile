@@ -1,52 +1,64 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-PYTHON ?= python3
-ADDRESS ?= 127.0.0.1:8000
+# To be said on the command line, as in make serve ADDRESS=127.0.0.1:8001; what the shell has under these names is not.
+PYTHON = python3
+ADDRESS = 127.0.0.1:8000
+ONLY =
+QUICK =
+UPGRADE =
 GROUPS = setup site upstream proofs measure browser lint
 # Twice as many as there are processors: servers and the browser let each of them wait.
 PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
-# Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here.
-PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true
+POSTGRESQL = $(BIN)/python -m tests.stack.postgres
+# Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here, and so
+# does whoever asked for one by name.
+PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true -a -z "$$PROVEN_PGBOUNCER"
 # On the reviewed list of what a job may leave out: not every distribution has them all.
-MONITORING = $(BIN)/python -m tests.stack.monitoring || true
+MONITORING = $(BIN)/python -m tests.stack.monitoring || test -z "$$PROVEN_MONITORING"
 CHROMIUM = $(BIN)/python -m tests.site.chromium || test "$$CI" != true
 
+# Whatever somebody's shell has, every command sees what setup/shell.txt lists, and this.
+TAKEN := $(subst *,%,$(shell sed -n 's/^\([A-Za-z0-9_*]*\).*/\1/p' setup/shell.txt))
+unexport $(filter-out $(TAKEN),$(.VARIABLES))
+export LC_ALL = C.UTF-8
+export PYTHONUTF8 = 1
 export NO_MKDOCS_2_WARNING = 1
-# Without the bytecode of the packages in .venv, each run would compile them again.
-unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test prove record measure matrix site links lock clean environment
+.PHONY: help serve test prove record measure matrix site links lock clean shell environment
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
+	@$(PYTHON) -m setup.address "$(ADDRESS)"
 	@$(PYTHON) -m setup.environment site
-	$(BIN)/python -m proven.serve $(ADDRESS)
+	$(BIN)/python -m proven.serve "$(ADDRESS)"
 
-test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
+test: shell environment ## run everything: proofs on real servers, the linters, the guards, the built site
+	@$(POSTGRESQL)
 	@$(PGBOUNCER)
 	@$(MONITORING)
 	@$(CHROMIUM)
 	$(BIN)/pytest $(PARALLEL)
 
-prove: environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
+prove: shell environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
 	$(if $(ONLY),,$(error what? make prove ONLY=snippets/postgres/usage.sql, or a page, or the name of a proof))
 	$(BIN)/pytest --only "$(ONLY)" $(if $(filter tests/%,$(ONLY)),$(ONLY),tests/proofs)
 
-record: environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
+record: shell environment ## record transcripts and the ledger again, of all proofs or of ONLY=one
+	@$(POSTGRESQL)
 	@$(PGBOUNCER)
 	@$(MONITORING)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
 
-measure: environment ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
+measure: shell environment ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
 	@$(PGBOUNCER)
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 
-matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
+matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.badge
 
@@ -65,6 +77,9 @@ lock: environment ## compile requirements.lock from pyproject.toml; UPGRADE=1 ta
 
 clean: ## delete what was built here, .venv included; the cache of the machine stays
 	rm -rf .venv build site .cache .pytest_cache .ruff_cache .rumdl_cache
+
+shell:
+	@$(PYTHON) -m setup.shell
 
 environment:
 	@$(PYTHON) -m setup.environment
