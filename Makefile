@@ -1,41 +1,49 @@
 # Everything that people and CI run here. `make` alone says what there is.
 
-PYTHON ?= python3
 ADDRESS ?= 127.0.0.1:8000
+# To be said on the command line, as in make test PYTHON=python3.13; what the shell has under these names is not taken.
+PYTHON = python3
+ONLY =
+QUICK =
+UPGRADE =
 GROUPS = setup site upstream proofs measure browser lint
 # Twice as many as there are processors: servers and the browser let each of them wait.
 PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
 
+# Whatever somebody's shell has, every command sees what setup/shell.txt lists, and this.
+TAKEN := $(subst *,%,$(shell sed -n 's/^\([A-Za-z0-9_*]*\).*/\1/p' setup/shell.txt))
+unexport $(filter-out $(TAKEN),$(.VARIABLES))
+export LC_ALL = C.UTF-8
+export PYTHONUTF8 = 1
 export NO_MKDOCS_2_WARNING = 1
-# Without the bytecode of the packages in .venv, each run would compile them again.
-unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help serve test prove record measure matrix site links lock clean environment programs
+.PHONY: help serve test prove record measure matrix site links lock clean shell environment programs
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
+	@$(PYTHON) -m setup.address "$(ADDRESS)"
 	@$(PYTHON) -m setup.environment site
-	$(BIN)/python -m proven.serve $(ADDRESS)
+	$(BIN)/python -m proven.serve "$(ADDRESS)"
 
-test: programs ## run everything: proofs on real servers, the linters, the guards, the built site
+test: shell programs ## run everything: proofs on real servers, the linters, the guards, the built site
 	$(BIN)/pytest $(PARALLEL)
 
-prove: environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
+prove: shell environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
 	$(if $(ONLY),,$(error what? make prove ONLY=snippets/postgres/usage.sql, or a page, or the name of a proof))
 	$(BIN)/pytest --only "$(ONLY)" $(if $(filter tests/%,$(ONLY)),$(ONLY),tests/proofs)
 
-record: programs ## record transcripts and the ledger again, of all proofs or of ONLY=one
+record: shell programs ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
 
-measure: programs ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
+measure: shell programs ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 
-matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
+matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.badge
 
@@ -54,6 +62,9 @@ lock: environment ## compile requirements.lock from pyproject.toml; UPGRADE=1 ta
 
 clean: ## delete what was built here, .venv included; the cache of the machine stays
 	rm -rf .venv build site .cache .pytest_cache .ruff_cache .rumdl_cache
+
+shell:
+	@$(PYTHON) -m setup.shell
 
 environment:
 	@$(PYTHON) -m setup.environment

@@ -3,6 +3,9 @@
 import pytest
 
 from proven import ROOT
+from setup import shell
+
+shell.enter()  # before anything reads the environment: what is loaded now, and the servers that it starts
 
 pytest_plugins = ["proven.pytest_plugin", "tests.stack.fixtures", "tests.stack.scripts", "tests.site.fixtures"]
 

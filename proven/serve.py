@@ -32,6 +32,7 @@ from mkdocs.structure.pages import Page
 
 from proven import ROOT
 from proven.ledger import LOCAL
+from setup.address import check
 
 Render = Callable[[Page, MkDocsConfig, Files], None]
 
@@ -194,6 +195,7 @@ def main(address: str = ADDRESS) -> None:
     jinja2.Environment.compile = remembering_code(jinja2.Environment.compile)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(prefix="proven-site-") as folder:
         try:
+            check(address)
             site = Site(Path(folder), address)
             site.build()
             try:
@@ -202,7 +204,7 @@ def main(address: str = ADDRESS) -> None:
                 site.server.shutdown()
         except KeyboardInterrupt:
             pass
-        except (ClickException, OSError) as error:
+        except (ClickException, OSError, RuntimeError) as error:
             sys.exit(f"serve: {error}")
 
 

@@ -1,5 +1,7 @@
 """Makes a machine ready, with Python's standard library alone.
 
+shell.py        what is taken from somebody's shell: the list is shell.txt
+address.py      where the site is shown
 cache.py        what is fetched or made once, and kept
 debian.py       a program from the distribution's packages, unpacked without root
 programs.py     a program is there when it has started; what it lacks is brought

@@ -29,4 +29,7 @@ And of what the real project brings along:
     test_measurements.py   numbers on pages that say more than was measured
     test_ci_run.py         `.ci/run`, which lends itself an engine
     test_workflows.py      every step of every workflow
+    test_artifact.py       the site as it is uploaded
+    test_shell.py          what somebody's shell has, and what of it reaches the tests
+    shells.py              such a shell
 """

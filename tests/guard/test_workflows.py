@@ -3,8 +3,8 @@
 A PostgreSQL with a password stands in for the service container, and a folder for the artifacts that jobs hand on.
 What is narrowed, for the time it takes:
 
-- `make test` runs one proof in one process, through PYTEST_ADDOPTS and MAKEFLAGS.
-- `make matrix` runs one proof, through ONLY, on a machine that reaches nothing: on the stacks that need no download.
+- `make test` runs one proof in one process, and `make matrix` that proof, through the variables that MAKEFLAGS sets in
+  make; the matrix on a machine that reaches nothing: on the stacks that need no download.
 - The copy's `.venv` is made before the first step, with the caches of this machine and the bytecode of its `.venv`.
 
 Steps that change the machine or ask other hosts are not run. Each is reported as skipped, with the reason.
@@ -25,6 +25,8 @@ import pytest
 import yaml
 
 from proven import ROOT, ledger
+from setup import shell
+from tests.guard.shells import somebodys
 from tests.lint import files
 from tests.stack.postgres import Cluster
 
@@ -40,11 +42,8 @@ EXPRESSIONS = {
     "github.token": "none",
     "steps.pages.outputs.base_url": "https://guide.example",
 }
-NARROWED = {
-    "PYTEST_ADDOPTS": "tests/proofs/how_to/test_see_connections.py --only test_a_parallel_query_is_one_connection",
-    "MAKEFLAGS": "PARALLEL=",
-    "ONLY": "test_a_parallel_query_is_one_connection",
-}
+PROOF = "test_a_parallel_query_is_one_connection"
+NARROWED = rf"PARALLEL=--only\ {PROOF}\ tests/proofs/how_to/test_see_connections.py ONLY={PROOF}"
 # In the order in which they hand evidence on.
 WORKFLOWS = ("ci.yml", "matrix.yml", "publish.yml", "links.yml", "update.yml")
 
@@ -136,14 +135,13 @@ class Runner:
         self.artifacts = folder / "artifacts"
         self.nothing = folder / "nothing"
         self.port = service.server.port
+        self.shell = somebodys(folder / "packages")
         files.clone(self.project)
+        subprocess.run(["git", "init", "--quiet", self.project], check=True)
         # What the run around this one was told is not for the steps.
-        names = [
-            name for name in os.environ if not name.startswith(("PYTEST", "PROVEN", "DATABASE_URL", "MAKE", "MFLAGS"))
-        ]
-        self.environment = (
-            {name: os.environ[name] for name in names} | NARROWED | {"CI": "true", "GITHUB_ACTIONS": "true"}
-        )
+        told = ("PYTEST", "PROVEN", "DATABASE_URL", *shell.OURS)
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(told)}
+        self.environment |= {"MAKEFLAGS": NARROWED, "CI": "true", "GITHUB_ACTIONS": "true"}
         if environment:
             self.bash("make environment", {})
             self.lend_bytecode()
@@ -166,6 +164,8 @@ class Runner:
             resolved = {name: self.resolve(step, str(value)) for name, value in given.items()}
             if "services" in step.job:
                 resolved["DATABASE_URL"] = resolved["DATABASE_URL"].replace(":5432/", f":{self.port}/")
+            if all(line.startswith("make ") for line in step.says["run"].splitlines()):
+                resolved = self.shell | resolved  # of which make passes nothing on
             if step.workflow == "matrix.yml":
                 resolved |= self.reaching_nothing()
             result = self.bash(self.resolve(step, step.says["run"]), resolved)

@@ -221,9 +221,10 @@ def _search() -> tuple[list[str], str] | RuntimeError:
             return [named], _version(Program(Path(named)), ours=False)
         return _on_path() or _from_debian("sid", "trixie")
     except RuntimeError as error:
+        if named:
+            return RuntimeError(f"PROVEN_PGBOUNCER={named} cannot be taken: {error}")
         needed = ".".join(map(str, OLDEST))
-        advice = f"PROVEN_PGBOUNCER={named}: name its program" if named else "install the package pgbouncer"
-        return RuntimeError(f"no PgBouncer {needed} or newer: {advice} ({error})")
+        return RuntimeError(f"no PgBouncer {needed} or newer: install the package pgbouncer ({error})")
 
 
 def _on_path() -> tuple[list[str], str] | None:

