@@ -41,10 +41,11 @@ record: environment ## record transcripts and the ledger again, of all proofs or
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
 
-measure: environment ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
+measure: environment ## measure on this machine what reuse is worth, waits in a queue, and an edit: 35 minutes; QUICK=1 takes two
 	@$(PGBOUNCER)
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
+	$(BIN)/python -m measure.edit
 
 matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")

@@ -16,7 +16,8 @@ import shutil
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from signal import SIGQUIT
 from typing import Any
 
@@ -129,6 +130,20 @@ class PgBouncer:
         self._configure(self.port)
         with self.admin() as console:
             console.execute("reload")
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Have clients that wait for a server connection hear so soon, for as long as the block lasts.
+
+        Only then, for on a busy machine those that are to be served wait as well: while PgBouncer logs in.
+        """
+        usual = self.settings.copy()
+        self.reload(query_wait_timeout=0.1)
+        try:
+            yield
+        finally:
+            self.settings = usual
+            self.reload()
 
     def restart(self) -> None:
         """Stop it at once and start it again on the same port."""
