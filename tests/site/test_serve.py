@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.guard.project import FILES, make_site
@@ -63,10 +62,6 @@ class Served:
         with (self.folder / "docs/how-to/see-connections.md").open("a", encoding="utf-8") as page:
             page.write(f"\n{text}\n")
         self.shows(text, "how-to/see-connections/")
-
-    def worked(self) -> float:
-        """Return how many seconds of the processor's time the server has used."""
-        return sum(psutil.Process(self.leash.pid).cpu_times()[:2])
 
     def _run(self, port: int) -> None:
         command = [sys.executable, "-B", "-m", "proven.serve", f"127.0.0.1:{port}"]
