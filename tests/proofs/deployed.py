@@ -16,7 +16,6 @@ from signal import SIGTERM
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
 
 from proven import evidence
@@ -150,16 +149,16 @@ def under_way(gunicorn: Gunicorn, setup: Setup) -> "Iterator[Future[tuple[int, d
         lock.execute("begin; lock table orders_order")
         try:
             request = client.submit(gunicorn.request, "/orders/")
-            until("it is in its query", lambda: request.done() or waits_for(lock))
+            until("it is in its query", lambda: request.done() or waits_for(setup, lock.info.backend_pid))
             yield request
         finally:
             lock.execute("rollback")
 
 
-def waits_for(lock: psycopg.Connection[tuple]) -> bool:
-    """Return whether a session waits for what another one holds."""
-    query = "select exists (select from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid)))"
-    return lock.execute(query).fetchone() == (True,)
+def waits_for(setup: Setup, holder: int) -> bool:
+    """Return whether a session waits for what a backend holds."""
+    query = "select exists (select from pg_locks where not granted and %s = any(pg_blocking_pids(pid)))"
+    return setup.database.admin.execute(query, [holder]).fetchone() == (True,)
 
 
 def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":

@@ -131,19 +131,24 @@ class PgBouncer:
         with self.admin() as console:
             console.execute("reload")
 
+    def set(self, **settings: object) -> None:
+        """Change settings on the console, until the file is read again: no database is, as it is with RELOAD."""
+        with self.admin() as console:
+            for name, value in settings.items():
+                console.execute(f"set {name} = '{value}'".encode())
+
     @contextmanager
     def impatient(self) -> Iterator[None]:
         """Have clients that wait for a server connection hear so soon, for as long as the block lasts.
 
         Only then, for on a busy machine those that are to be served wait as well: while PgBouncer logs in.
         """
-        usual = self.settings.copy()
-        self.reload(query_wait_timeout=0.1)
+        (usual,) = [row["value"] for row in self.show("config") if row["key"] == "query_wait_timeout"]
+        self.set(query_wait_timeout=0.1)
         try:
             yield
         finally:
-            self.settings = usual
-            self.reload()
+            self.set(query_wait_timeout=usual)
 
     def restart(self) -> None:
         """Stop it at once and start it again on the same port."""

@@ -340,13 +340,13 @@ def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, pr
 
     with crowding(lambda: bouncer.connect(database), clients=4):
         before, began = totals(), time.monotonic()
-        said = printed(load(IN_PGBOUNCER), PGBOUNCER_URL=console, SECONDS="1.5")
+        said = printed(load(IN_PGBOUNCER), PGBOUNCER_URL=console, SECONDS="3")
         seconds = time.monotonic() - began
         uncorrected = [(now - then) / seconds for now, then in zip(totals(), before, strict=True)]
     transcript(load(IN_PGBOUNCER), said.replace(database.name, "upstream"), volatile=NUMBERS)
     busy, _, held, waited = map(float, re.findall(r"\d+\.\d+", said))
     assert busy < 2 < min(uncorrected)
-    assert held > 99  # of the 100 ms that each takes at least nothing was taken off
+    assert held > 50  # of the 100 ms that each takes; a wait counts when it ends, perhaps of one that goes on
     assert waited > held
 
 
