@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -216,41 +216,40 @@ class Uvicorn(Gunicorn):
         evidence.on(uvicorn=version("uvicorn"))
 
 
-def served(project: Project, database: Database, *command: str, **settings: str) -> tuple[set[int], int]:
-    """Send 40 requests, one after another; return their backends, and how many there were at once.
-
-    With CONN_MAX_AGE = 0 wait for the end of all, before the process ends.
-    """
+@contextmanager
+def served(project: Project, database: Database, *command: str, **settings: str) -> Iterator[tuple[set[int], int]]:
+    """Send 40 requests, one after another; yield their backends, and how many there were at once. Then it ends."""
     uvicorn = Uvicorn(project, database, *command, **settings)
     backends, most = set(), 0
     for _ in range(40):
         backends.add(uvicorn.backend())
         most = max(most, len(database.backends()))
-    if settings.get("DB_CONN_MAX_AGE") == "0":
-        until("each connection is closed", lambda: not database.backends())
     uvicorn.note()
-    uvicorn.stop()
-    return backends, most
+    try:
+        yield backends, most
+    finally:
+        uvicorn.stop()
 
 
 def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -> None:
     """With CONN_MAX_AGE 40 requests are 40 connections: none is used twice, and several are open at once."""
-    backends, most = served(project, database, DB_CONN_MAX_AGE="60")
-    assert len(backends) == 40
-    assert most >= 3
+    with served(project, database, DB_CONN_MAX_AGE="60") as (backends, most):
+        assert len(backends) == 40
+        assert most >= 3
 
 
 def test_under_asgi_age_zero_leaves_none(project, database) -> None:
     """With CONN_MAX_AGE = 0 each request closes its own: after 40 none is left, though the process goes on."""
-    backends, _ = served(project, database, DB_CONN_MAX_AGE="0")
-    assert len(backends) == 40
+    with served(project, database, DB_CONN_MAX_AGE="0") as (backends, _):
+        assert len(backends) == 40
+        until("each is closed", lambda: not database.backends())
 
 
 def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
     """With Django's pool of two, 40 requests share two connections."""
     needs_a_pool()
-    backends, most = served(project, database, "-c", POOLED)
-    assert len(backends) <= 2 >= most
+    with served(project, database, "-c", POOLED) as (backends, most):
+        assert len(backends) <= 2 >= most
 
 
 # ---- fork ------------------------------------------------------------------------------------------------------
