@@ -39,9 +39,10 @@ record: shell programs ## record transcripts and the ledger again, of all proofs
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.badge
 
-measure: shell programs ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
+measure: shell programs ## measure here what reuse is worth, waits in a queue, and an edit: 35 minutes; QUICK=1 takes two
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
+	$(BIN)/python -m measure.edit
 
 matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")

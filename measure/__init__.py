@@ -16,5 +16,9 @@ And, apart from these, how long transactions wait:
 
     queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py says of them
 
+And how long a writer waits for an edit:
+
+    edit.py         from an edit of a page to the new one
+
 The servers are those of tests/stack/, with PostgreSQL's own login costs and with TLS.
 """

@@ -2,6 +2,7 @@
 
 Read it in this order; each module imports only the ones above it:
 
+    whole.py          a file that several runs write, whole at any time
     problems.py       one mistake: where, what, what to do
     configuration.py  what mkdocs.yml says
     snippets.py       a file under snippets/: text, regions, digest

@@ -5,7 +5,7 @@ python -m proven.badge    draws docs/assets/badge.svg again
 
 from pathlib import Path
 
-from proven import ROOT, ledger, summary
+from proven import ROOT, ledger, summary, whole
 from proven.ledger import Run
 
 FILE = "docs/assets/badge.svg"
@@ -40,7 +40,7 @@ def draw(runs: list[Run]) -> str:
 
 def main(root: Path = ROOT) -> None:
     """Write the badge for the committed ledger."""
-    (root / FILE).write_text(draw(ledger.load(root / ledger.COMMITTED)), encoding="utf-8")
+    whole.write(root / FILE, draw(ledger.load(root / ledger.COMMITTED)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from proven import ROOT
+from proven import ROOT, whole
 from proven.ledger import Run
 
 FILE = "docs/data/digests.json"
@@ -22,10 +22,11 @@ def read(root: Path = ROOT) -> dict[str, list[str]]:
 
 def remember(runs: Iterable[Run], root: Path = ROOT) -> None:
     """Add the digests of the snippets that some proofs ran. Those of a snippet that is gone stay."""
-    known = read(root)
-    for run in runs:
-        for path, (digest, *_) in run.snippets.items():
-            if digest not in known.setdefault(path, []):
-                known[path].append(digest)
-    rows = ",\n".join(f"{json.dumps(path)}: {json.dumps(known[path])}" for path in sorted(known))
-    (root / FILE).write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")
+    with whole.alone((root / FILE).parent):
+        known = read(root)
+        for run in runs:
+            for path, (digest, *_) in run.snippets.items():
+                if digest not in known.setdefault(path, []):
+                    known[path].append(digest)
+        rows = ",\n".join(f"{json.dumps(path)}: {json.dumps(known[path])}" for path in sorted(known))
+        whole.write(root / FILE, f"{{\n{rows}\n}}\n")

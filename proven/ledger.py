@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from proven import ROOT, proofs
+from proven import ROOT, proofs, whole
 from proven.problems import ProblemError
 from proven.proofs import Proof
 from proven.snippets import Snippet
@@ -157,13 +157,11 @@ def read(root: Path = ROOT) -> Ledger:
 
 def write(file: Path, runs: list[Run], proofs: dict[str, Proof]) -> None:
     """Add runs to a ledger file, and drop those of proofs that are gone or were edited."""
-    kept = [run for run in merge(load(file), runs) if run.proof in proofs and run.digest == proofs[run.proof].digest]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rows = ",\n".join(json.dumps(_row(run), sort_keys=True) for run in kept)
-    # Written whole and then renamed: a reader or an interrupted run never sees half a ledger.
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
-    temporary.replace(file)
+    with whole.alone(file.parent):
+        merged = merge(load(file), runs)
+        kept = [run for run in merged if run.proof in proofs and run.digest == proofs[run.proof].digest]
+        rows = ",\n".join(json.dumps(_row(run), sort_keys=True) for run in kept)
+        whole.write(file, f"[\n{rows}\n]\n")
 
 
 def _row(run: Run) -> dict[str, object]:

@@ -39,6 +39,7 @@ Render = Callable[[Page, MkDocsConfig, Files], None]
 ADDRESS = "127.0.0.1:8000"
 # What MkDocs knows of a page when it has converted its Markdown.
 RENDERED = ("content", "toc", "_title_from_render", "present_anchor_ids")
+CONVERTED: list[str] = []  # the pages whose Markdown this build has converted
 ARTICLE = re.compile(r"<article\b[^>]*>|<body\b[^>]*>")
 
 
@@ -69,6 +70,7 @@ class Site:
         if before != self.engine:
             forget_engine()
         target = Path(tempfile.mkdtemp(dir=self.folder))
+        CONVERTED.clear()
         try:
             config = self._configuration(target)
             config.plugins.on_startup(command="serve", dirty=False)
@@ -80,6 +82,8 @@ class Site:
             tell(target, why)
         else:
             self.good = target
+            few = ", ".join(CONVERTED) if len(CONVERTED) < 4 else f"{len(CONVERTED)} pages"
+            logging.getLogger("mkdocs").info("converted: %s", few)
         link = self.folder / "next"
         link.symlink_to(target)
         link.replace(self.shown)
@@ -145,6 +149,7 @@ def remembering(render: Render) -> Render:
         before, made = known.get(page.file.src_uri, (None, {}))
         if before != given:
             render(page, config, files)
+            CONVERTED.append(page.file.src_uri)
             made = {name: getattr(page, name) for name in RENDERED}
             known[page.file.src_uri] = (given, made)
         vars(page).update(made)

@@ -11,7 +11,7 @@ import difflib
 import re
 from pathlib import Path
 
-from proven import ROOT, snippets
+from proven import ROOT, snippets, whole
 from proven.problems import ProblemError
 from proven.snippets import Snippet
 
@@ -53,7 +53,7 @@ def settle(
         return
     if record:
         own = others[0] if others and old else default
-        (root / own).write_text(new, encoding="utf-8")
+        whole.write(root / own, new)
         return
     accept = f"if the new output is right: make record ONLY={snippet.place}"
     if not old:

@@ -12,7 +12,7 @@ from django.conf import settings
 from environ import Env
 
 named = Env.db_url_config(os.environ["DATABASE_URL"])
-pool = {"min_size": 1, "max_size": 4, "timeout": 0.5}
+pool = {"min_size": 1, "max_size": 4, "timeout": 3}
 settings.configure(DATABASES={"default": {**named, "OPTIONS": {"pool": pool}}})
 django.setup()
 

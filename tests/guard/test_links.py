@@ -13,6 +13,7 @@ import pytest
 
 from proven import ROOT
 from tests.stack.leash import Leash, closed
+from tests.stack.wait import DEADLINE
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_page_that_is_gone_is_named(site: Path, host: str) -> None:
     recipe = subprocess.run(["make", "--dry-run", "links"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     (line,) = [line for line in recipe.splitlines() if "linkchecker" in line]
     command = line.replace("build/links", str(site)).split()
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE)
     assert result.returncode == 1
     assert "1 error found" in result.stdout
     assert f"{host}/gone" in result.stdout

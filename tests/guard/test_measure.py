@@ -236,9 +236,9 @@ def test_what_one_setup_costs_is_counted(project: Project) -> None:
         after = lane.read()
     finally:
         lane.stop()
-    assert (found["failed"], found["dropped"]) == (0, 0)
-    assert after.sessions - before.sessions == found["requests"]
-    assert 1 <= peak[0] <= 24
+    assert found["failed"] == 0  # how many k6 had no time to send is the machine's choice
+    assert after.sessions - before.sessions == found["requests"] > 0
+    assert peak[0] >= 1
     assert after.postgresql > before.postgresql
     assert after.app > before.app
     assert after.pgbouncer == before.pgbouncer == 0.0

@@ -11,6 +11,7 @@ import pytest
 
 from proven import ROOT, digests, ledger
 from tests.guard.project import make
+from tests.stack.wait import DEADLINE
 
 PROOFS = """\
 import pytest
@@ -182,5 +183,5 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
         env={**ours, "PYTHONDONTWRITEBYTECODE": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from proven.handmade import WHAT_TO_DO
 from tests.guard.project import make_site
+from tests.stack.wait import DEADLINE
 
 PAGE = """\
 # Case
@@ -70,5 +71,5 @@ def build(folder: Path) -> subprocess.CompletedProcess[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )

@@ -12,6 +12,7 @@ import pytest
 from proven import ROOT
 from tests.lint import files
 from tests.lint.findings import parse, refuse
+from tests.stack.wait import DEADLINE
 
 SCRIPTS = sysconfig.get_path("scripts")
 # A tool finds another one beside it (actionlint runs shellcheck), and none of them writes colours.
@@ -62,5 +63,5 @@ def run(command: str, paths: list[str], root: Path = ROOT) -> subprocess.Complet
     if executable is None:
         pytest.fail(f"{name} is not installed: make test installs it", pytrace=False)
     return subprocess.run(
-        [executable, *options, *paths], cwd=root, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+        [executable, *options, *paths], cwd=root, env=ENVIRONMENT, capture_output=True, text=True, timeout=5 * DEADLINE
     )

@@ -25,7 +25,7 @@ from tests.proofs.pooled import Existing, Setup
 from tests.stack.database import Database
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import Gunicorn, Project
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 8
 # What ties an ini to its platform. PostgreSQL as it is tested here has no TLS.
@@ -91,7 +91,7 @@ def _moved(url: str, host: str, port: int) -> str:
 def connects(port: int) -> bool:
     """Return what a probe of kind tcpSocket finds."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE).close()
     except OSError:
         return False
     return True
@@ -99,7 +99,7 @@ def connects(port: int) -> bool:
 
 def status(port: int, path: str, host: str) -> int:
     """Return what a probe of kind httpGet gets."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().status
@@ -142,30 +142,23 @@ def more(heard: Counter[int]) -> None:
     until("requests are answered", lambda: heard.total() > before + 5 * CLIENTS)
 
 
-class Request(threading.Thread):
-    """One request that takes a while: by the time that it exists, it is in the middle of its query."""
-
-    def __init__(self, gunicorn: Gunicorn, setup: Setup, seconds: float) -> None:
-        super().__init__()
-        self.gunicorn, self.path, self.status = gunicorn, f"/orders/report/?seconds={seconds}", 0
-        others = sleeping(setup)
-        self.start()
-        until("it runs its query", lambda: sleeping(setup) - others)
-
-    def run(self) -> None:
-        """Send it, and keep the status of the answer."""
-        self.status = self.gunicorn.request(self.path)[0]
-
-    def answered(self) -> int:
-        """Wait for the answer; return its status."""
-        self.join(30)
-        return self.status
+@contextmanager
+def under_way(gunicorn: Gunicorn, setup: Setup) -> "Iterator[Future[tuple[int, dict[str, Any]]]]":
+    """Have one request in the middle of its query for as long as the block lasts: what it counts is locked."""
+    with setup.server.connect(setup.database.name) as lock, ThreadPoolExecutor(1) as client:
+        lock.execute("begin; lock table orders_order")
+        try:
+            request = client.submit(gunicorn.request, "/orders/")
+            until("it is in its query", lambda: request.done() or waits_for(setup, lock.info.backend_pid))
+            yield request
+        finally:
+            lock.execute("rollback")
 
 
-def sleeping(setup: Setup) -> set[int]:
-    """Return the backends that are in the middle of such a request."""
-    query = "select pid from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
-    return {pid for (pid,) in setup.database.admin.execute(query)}
+def waits_for(setup: Setup, holder: int) -> bool:
+    """Return whether a session waits for what a backend holds."""
+    query = "select exists (select from pg_locks where not granted and %s = any(pg_blocking_pids(pid)))"
+    return setup.database.admin.execute(query, [holder]).fetchone() == (True,)
 
 
 def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":

@@ -19,6 +19,6 @@ test_catalogue.py  the list of snippets, and its manifest
 test_calculator.py the form, and that it reckons as its Python functions do
 test_publish.py    what machines read: Markdown, llms.txt, cards
 test_serve.py      the site while it is written
-test_rebuild.py    how long an edit takes
+test_rebuild.py    what an edit costs
 test_zensical.py   the same site, built by Material's successor
 """

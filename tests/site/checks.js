@@ -84,7 +84,7 @@ globalThis.checks = (() => {
 
   // The largest paint needs nothing but HTML and style: it is no image, and its element is in the file that was sent.
   const largestPaint = async () => {
-    for (let left = 100; !paints.length && left; left--) await new Promise((done) => setTimeout(done, 20))
+    for (let left = 3000; !paints.length && left; left--) await new Promise((done) => setTimeout(done, 20))
     const paint = paints.at(-1)
     if (!paint?.element) return ["no largest paint was reported"]
     if (paint.url) return [`the largest paint waits for ${paint.url}: ${name(paint.element)}`]

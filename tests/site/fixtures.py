@@ -14,11 +14,12 @@ import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, sync_playwright
 
-from proven import ROOT
+from proven import ROOT, whole
 from tests.lint import files
 from tests.site import chromium, known
 from tests.site.server import Server
-from tests.site.visit import AXE, SCREENSHOTS, LookAt, Reader, Visit, visit
+from tests.site.visit import AXE, LookAt, Reader, Visit, visit
+from tests.stack.wait import DEADLINE
 
 # Where it says that it is: at the root of a host, so that it can be served and looked at from anywhere.
 URL = "https://guide.example/"
@@ -72,7 +73,9 @@ def browser() -> Iterator[Browser]:
             if os.environ.get("CI") == "true":
                 pytest.fail(str(error), pytrace=False)
             pytest.skip(str(error))
-        started = playwright.chromium.launch(executable_path=program.path, env={**program.surroundings()}, args=options)
+        started = playwright.chromium.launch(
+            executable_path=program.path, env={**program.surroundings()}, args=options, timeout=1000 * DEADLINE
+        )
         yield started
         started.close()
 
@@ -88,7 +91,6 @@ def host(site: Path) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def reader(browser: Browser, host: Server) -> Reader:
     """A reader who has never been here: reader("how-to/pgbouncer/", "dark", viewport=PHONE)."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     return partial(visit, browser, host)
 
 
@@ -147,8 +149,7 @@ class Report:
         if not self.weights:
             return
         heaviest = sorted(self.weights.items(), key=lambda item: -item[1])
-        REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text("".join(f"{weight / 1000:7.1f} KB  /{page}\n" for page, weight in heaviest))
+        whole.write(REPORT, "".join(f"{weight / 1000:7.1f} KB  /{page}\n" for page, weight in heaviest))
         page, weight = heaviest[0]
         terminalreporter.write_line(
             f"weight    {len(heaviest)} pages, the heaviest {weight / 1000:.0f} KB (/{page}); all: build/{REPORT.name}"

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from axe_playwright_python.base import AXE_FILE_PATH
 
-from proven import ROOT
+from proven import ROOT, whole
 from tests.site import chromium
 from tests.site.server import leads_to
 
@@ -41,11 +41,7 @@ class Known:
 
     def remember(self, sent: Iterable[str], weight: int) -> None:
         """Keep that the page is in order, the paths of all that it was sent, and its weight in bytes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Written whole and then renamed: nobody reads half of it.
-        part = self._file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"saw": self._saw(sent), "weight": weight}), encoding="utf-8")
-        part.replace(self._file)
+        whole.write(self._file, json.dumps({"saw": self._saw(sent), "weight": weight}))
 
     @property
     def _file(self) -> Path:

@@ -19,10 +19,11 @@ COPIES = """async (buttons) => {
         await navigator.clipboard.writeText("")
         button.click()
         let text = ""
-        for (let left = 100; !text && left; left--) {
-            text = await navigator.clipboard.readText() || await new Promise((done) => setTimeout(done, 10, ""))
+        for (let left = 3000; !text && left; left--) {
+            text = await navigator.clipboard.readText() || await new Promise((done) => setTimeout(done, 20, ""))
         }
         copies.push(text)
+        if (!text) break // one is enough to say, and to wait for
     }
     return copies
 }"""

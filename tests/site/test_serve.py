@@ -11,7 +11,7 @@ import pytest
 
 from tests.guard.project import FILES, make_site
 from tests.stack.leash import Leash
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 QUESTIONS = """\
 # Questions
@@ -57,13 +57,19 @@ class Served:
         except TimeoutError:
             pytest.fail(f"/{path} does not show {text!r}:\n{self.page(path)}\n{self.leash.why()}", pytrace=False)
 
+    def append(self, text: str) -> None:
+        """Append a line to a page of the guide, and wait until it is served."""
+        with (self.folder / "docs/how-to/see-connections.md").open("a", encoding="utf-8") as page:
+            page.write(f"\n{text}\n")
+        self.shows(text, "how-to/see-connections/")
+
     def _run(self, port: int) -> None:
         command = [sys.executable, "-B", "-m", "proven.serve", f"127.0.0.1:{port}"]
         self.leash.run(command, cwd=self.folder, env={"NO_MKDOCS_2_WARNING": "1"})
 
     def _get(self, port: int, path: str) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=DEADLINE) as answer:
                 return answer.read().decode()
         except OSError:
             return None

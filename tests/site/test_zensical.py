@@ -18,6 +18,7 @@ import yaml
 
 from proven import ROOT, configuration
 from tests.site.fixtures import URL
+from tests.stack.wait import DEADLINE
 
 SETTINGS = configuration.parse((ROOT / configuration.FILE).read_text(encoding="utf-8"))
 
@@ -169,4 +170,4 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", program, "build", "--strict", "--clean"]  # -m: with the folder's own engine
     # NO_COLOR: the message is looked for as it reads.
     environment = {**os.environ, "SITE_URL": URL, "NO_COLOR": "1", "NO_MKDOCS_2_WARNING": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=5 * DEADLINE)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
-from proven import ROOT
+from proven import ROOT, whole
 from tests.site.server import Server
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 Scheme = Literal["light", "dark"]
 CHECKS = Path(__file__).with_name("checks.js")
@@ -103,7 +103,7 @@ class Visit:
         if self.path in PICTURED:
             name = self.path.strip("/").replace("/", "-") or "home"
             width = (self.page.viewport_size or {})["width"]
-            self.page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{media or self.look}.png")
+            whole.write(SCREENSHOTS / f"{name}-{width}-{media or self.look}.png", self.page.screenshot())
 
     def turn(self, window: ViewportSize) -> None:
         """Switch to the other look with the button at the top, and load the page anew, all of it, in another window."""
@@ -134,6 +134,7 @@ LookAt = Callable[[str, Callable[[str, Reader], Visit]], None]
 def visit(browser: Browser, server: Server, path: str, look: Scheme = "light", **options: Any) -> Iterator[Visit]:
     """Visit a page for the first time: visit(browser, server, "how-to/pgbouncer/", "dark", viewport=PHONE)."""
     context = browser.new_context(color_scheme=look, **options)
+    context.set_default_timeout(1000 * DEADLINE)
     context.add_init_script(path=CHECKS)
     page = context.new_page()
     made = Visit(path, look, page, server, since=len(server.sent))

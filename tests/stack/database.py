@@ -17,6 +17,7 @@ from proven import evidence
 from proven.problems import ProblemError
 from proven.snippets import Snippet
 from tests.stack.postgres import Server, bin_dir
+from tests.stack.wait import DEADLINE
 
 # psql names the line on which the statement ended; LINE quotes the text that the server stumbled over.
 AT = re.compile(r"^psql:[^:]*:(\d+): (?:ERROR|FATAL):\s+(.*)$", re.MULTILINE)
@@ -81,8 +82,8 @@ class Database:
         return [pid for (pid,) in self.admin.execute(query, [self.name])]
 
     def terminate(self, pid: int) -> None:
-        """End one backend, as a failover or an administrator does."""
-        self.admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+        """End one backend, as a failover or an administrator does, and wait until it is gone."""
+        self.admin.execute("select pg_terminate_backend(%s, %s)", [pid, int(1000 * DEADLINE)])
 
     def follow(self, server: Server) -> None:
         """Go on with the same database after its server was restarted, which now listens on another port."""
@@ -135,7 +136,7 @@ def run_psql(target: str, script: str, **variables: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         env=environment,
-        timeout=30,
+        timeout=DEADLINE,
     )
 
 

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from proven import ROOT
 from tests.stack.postgres import Server
+from tests.stack.wait import DEADLINE
 
 
 def start(server: Server) -> Callable[[], None]:
@@ -27,7 +28,7 @@ def start(server: Server) -> Callable[[], None]:
         env={**os.environ, "DATABASE_URL": server.superuser},
         start_new_session=True,
     )
-    return lambda: janitor.communicate(timeout=60) and None
+    return lambda: janitor.communicate(timeout=DEADLINE) and None
 
 
 def clean(url: str, prefix: str) -> None:

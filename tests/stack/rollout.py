@@ -47,15 +47,22 @@ def trace(old: PgBouncer, new: PgBouncer, database: Database) -> Trace:
             connect(name, old.port)
         elif does == "moves":
             connections[name].close()
+            # It has left when PgBouncer has noticed.
+            until(f"{name} has left", lambda left=name: left not in served(old, new))
             connect(name, service.port)
-        poolers = {"new": new} | ({} if old.leash.ended() else {"old": old})
-        served = {row["application_name"]: which for which, of in poolers.items() for row in of.show("clients")}
+        now = served(old, new)
         for each, states in seen.items():
-            states.append(served.get(each, ""))
+            states.append(now.get(each, ""))
     for connection in connections.values():
         connection.close()
     service.stop()
     return seen
+
+
+def served(old: PgBouncer, new: PgBouncer) -> dict[str, str]:
+    """Return by which of the two each client is served, as their consoles show it."""
+    poolers = {"new": new} | ({} if old.leash.ended() else {"old": old})
+    return {row["application_name"]: which for which, of in poolers.items() for row in of.show("clients")}
 
 
 def _refuses(bouncer: PgBouncer, database: Database) -> bool:

@@ -18,7 +18,7 @@ import pytest
 from proven import evidence, snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash, Server
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 WITNESS = Path(__file__).parent / "witness"
 
@@ -53,7 +53,7 @@ class Project:
     def run(self, *arguments: str, database_url: str, **extra: str) -> tuple[int, str]:
         """Run `python arguments…` in the project's folder; return its exit status and all that it printed."""
         process = self.start(*arguments, database_url=database_url, **extra)
-        until(f"{' '.join(arguments)[:60]} ends", process.ended, seconds=60)
+        until(f"{' '.join(arguments)[:60]} ends", process.ended)
         self.note()
         process.stop()
         return process.status, process.said()
@@ -123,7 +123,7 @@ class Gunicorn(Server):
 
     def request(self, path: str, method: str = "GET", body: str | None = None) -> tuple[int, dict[str, Any]]:
         """Send one request on a connection of its own; return the status and the JSON (empty where it is none)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
         try:
             headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
             connection.request(method, path, body, headers)

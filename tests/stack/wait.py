@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+# Seconds after which what is waited for is taken to hang. Nothing that goes on takes as long, on however busy a
+# machine, and no test tells by it how long anything takes.
+DEADLINE = 120.0
 
 
-def until(what: str, probe: Callable[[], T | None], seconds: float = 10.0) -> T:
+def until(what: str, probe: Callable[[], T | None], seconds: float = DEADLINE) -> T:
     """Call `probe` until it returns something true, and return that. Raises TimeoutError, naming `what`."""
     deadline = time.monotonic() + seconds
     pause = 0.001

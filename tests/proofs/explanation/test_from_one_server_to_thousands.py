@@ -91,7 +91,7 @@ def odyssey(database, load) -> Iterator[str]:
 
     def answers(port: int) -> bool:
         try:
-            psycopg.connect(url(port), connect_timeout=5).close()
+            psycopg.connect(url(port), connect_timeout=60).close()
         except psycopg.OperationalError:
             return False
         return True

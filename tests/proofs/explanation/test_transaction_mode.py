@@ -25,7 +25,7 @@ from tests.stack.scripts import execute
 from tests.stack.wait import until
 
 Client = psycopg.Connection[tuple]
-POOL = {"pool_mode": "transaction", "default_pool_size": 2, "query_wait_timeout": 5}
+POOL = {"pool_mode": "transaction", "default_pool_size": 2}
 FOLDER = "transaction_mode"
 
 
@@ -667,11 +667,11 @@ def test_idle_clients_hold_no_server_connection(django, shared, database) -> Non
 
 def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database, client) -> None:
     """With three server connections the fourth client waits, and is turned away, though all others are idle."""
-    bouncer = pooler(database, pool_mode="session", default_pool_size=3, query_wait_timeout=0.5)
+    bouncer = pooler(database, pool_mode="session", default_pool_size=3)
     kept = [client(bouncer) for _ in range(3)]
     for connection in kept:
         connection.execute("select 1")
-    with pytest.raises(psycopg.Error, match="query_wait_timeout"):
+    with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         client(bouncer).execute("select 1")
     kept[0].close()
     until("a server connection is free", lambda: bouncer.show("pools")[0]["sv_active"] < 3)
@@ -680,12 +680,12 @@ def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database,
 
 def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, database, client) -> None:
     """With three in transactions the fourth client waits; in autocommit it would have been let in between."""
-    bouncer = pooler(database, **{**POOL, "default_pool_size": 3, "query_wait_timeout": 0.5})
+    bouncer = pooler(database, **{**POOL, "default_pool_size": 3})
     busy = [client(bouncer) for _ in range(3)]
     for connection in busy:
         connection.execute("begin")
         connection.execute("select 1")
-    with pytest.raises(psycopg.Error, match="query_wait_timeout"):
+    with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         client(bouncer).execute("select 1")
     busy[0].execute("commit")
     assert value(client(bouncer), "select 1") == 1

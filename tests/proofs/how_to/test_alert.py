@@ -47,14 +47,17 @@ def noted(request) -> None:
 
 
 @contextmanager
-def raised(prometheus: Prometheus, *names: str, **labels: str) -> Iterator[Callable[[], None]]:
-    """Nothing fires before; within the block the alerts may be waited for; after it they resolve."""
+def raised(prometheus: Prometheus, *names: str, **labels: str) -> Iterator[Callable[..., None]]:
+    """Nothing fires before; within the block the alerts may be waited for; after it they resolve.
+
+    What has to go on until they fire may be given to the wait: fire(provoke).
+    """
     for name in names:
         until(f"{name} does not fire", lambda name=name: not prometheus.alerts(name))
 
-    def fire() -> None:
+    def fire(provoke: Callable[[], None] = lambda: None) -> None:
         for name in names:
-            (alert, *_) = until(f"{name} fires", lambda name=name: prometheus.alerts(name))
+            (alert, *_) = until(f"{name} fires", lambda name=name: provoke() or prometheus.alerts(name))
             assert labels.items() <= alert["labels"].items()
             assert alert["annotations"]["runbook_url"] == GUIDE + "/" + runbook_of(name)
             assert "{{" not in alert["annotations"]["summary"]
@@ -94,8 +97,7 @@ def test_a_forgotten_transaction_is_named(watched) -> None:
 def test_connections_that_are_not_kept_are_noticed(watched) -> None:
     """One session after another, each for one query."""
     with raised(watched.prometheus, "ConnectionChurn", datname="upstream") as fire:
-        until("ConnectionChurn fires", lambda: connect_often(watched) or watched.prometheus.alerts("ConnectionChurn"))
-        fire()
+        fire(lambda: connect_often(watched))
 
 
 def connect_often(watched: Watched) -> None:
@@ -144,18 +146,22 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
 
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
     """Clients with a wrong password, at PgBouncer and at PostgreSQL; and PgBouncer, after the role's was changed."""
-    admin = watched.setup.everything.admin
     with raised(watched.prometheus, "ClientLoginsFail", "ServerLoginsFail") as fire:
-        for connect in 3 * (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
-            with pytest.raises(psycopg.OperationalError):
-                connect(watched.database, password="wrong")
-        admin.execute("alter role upstream password 'another'")
-        with watched.pgbouncer.admin() as console:
-            console.execute("reconnect")
+        fire(lambda: log_in_wrongly(watched))
+
+
+def log_in_wrongly(watched: Watched) -> None:
+    """Let clients and then PgBouncer itself try with a password that is not right."""
+    for connect in (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
         with pytest.raises(psycopg.OperationalError):
-            watched.pgbouncer.connect(watched.database).execute("select 1")
-        admin.execute(sql.SQL("alter role upstream password {}").format(sql.Literal(watched.setup.users["upstream"])))
-        fire()
+            connect(watched.database, password="wrong")
+    admin = watched.setup.everything.admin
+    admin.execute("alter role upstream password 'another'")
+    with watched.pgbouncer.admin() as console:
+        console.execute("reconnect")
+    with pytest.raises(psycopg.OperationalError):
+        watched.pgbouncer.connect(watched.database).execute("select 1")
+    admin.execute(sql.SQL("alter role upstream password {}").format(sql.Literal(watched.setup.users["upstream"])))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
 from tests.proofs.pooled import reader, settings_of
 from tests.stack.upstream import serving
-from tests.stack.wait import free_port, until
+from tests.stack.wait import DEADLINE, free_port, until
 
 FOLDER = "cloud/run"
 SERVICE, BUILD, DEPLOY, SECRETS, INI = (
@@ -43,7 +43,7 @@ def tables(setup, project) -> None:
 
 @pytest.fixture
 def start(setup, load):
-    """Start a PgBouncer with the ini of the service: start(query_wait_timeout=0.1)."""
+    """Start a PgBouncer with the ini of the service: start(default_pool_size=1)."""
     setup.note()
     with ExitStack() as started:
 
@@ -119,7 +119,7 @@ def installed(tmp_path):
     environment = {"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path), "CLOUDSDK_CORE_PROJECT": "p", **quiet}
 
     def run(*command: str):
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
 
     return run
 
@@ -174,27 +174,26 @@ def test_an_application_that_starts_first_fails_its_requests(served) -> None:
 
 
 def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) -> None:
-    """SIGTERM to PgBouncer and Gunicorn at the same time: the answer comes, and both have ended in Cloud Run's time."""
+    """SIGTERM to PgBouncer and Gunicorn at the same time: the answer comes, and then both end by themselves."""
     bouncer = start()
     with served(bouncer.port) as gunicorn:
         gunicorn.note()
-        request = deployed.Request(gunicorn, setup, seconds=1)
-        bouncer.leash.signal(SIGTERM)
-        tell_to_stop(gunicorn)
-        assert request.answered() == 200
-        both = "both have ended"
-        until(both, lambda: gunicorn.ended() and bouncer.leash.ended(), seconds=cloud_run.GRACE)
+        with deployed.under_way(gunicorn, setup) as request:
+            bouncer.leash.signal(SIGTERM)
+            tell_to_stop(gunicorn)
+        assert request.result()[0] == 200
+        until("both have ended", lambda: gunicorn.ended() and bouncer.leash.ended())
 
 
 def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup) -> None:
     """PgBouncer takes nobody new after SIGTERM, so with an age of 0 a request that waited for its turn gets 500."""
     bouncer = start()
     with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
-        request = deployed.Request(gunicorn, setup, seconds=1)
-        waiting = deployed.queued(gunicorn)
-        bouncer.leash.signal(SIGTERM)
-        tell_to_stop(gunicorn)
-        assert (request.answered(), waiting.result()[0]) == (200, 500)
+        with deployed.under_way(gunicorn, setup) as request:
+            waiting = deployed.queued(gunicorn)
+            bouncer.leash.signal(SIGTERM)
+            tell_to_stop(gunicorn)
+        assert (request.result()[0], waiting.result()[0]) == (200, 500)
 
 
 # ---- how many connections ------------------------------------------------------------------------------------
@@ -203,13 +202,13 @@ def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup) 
 def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> None:
     """Three of them open three times the pool, as the function says, and not one more."""
     size = int(settings_of(load(INI).text)["default_pool_size"])
-    bouncers = [start(query_wait_timeout=0.1) for _ in range(3)]
+    bouncers = [start() for _ in range(3)]
     with ExitStack() as clients:
         for bouncer in bouncers:
             for _ in range(size):
                 clients.enter_context(bouncer.connect(setup.database, autocommit=False)).execute("select 1")
             one_more = clients.enter_context(bouncer.connect(setup.database))
-            with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+            with bouncer.impatient(), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
                 one_more.execute("select 1")
         opened = len(setup.database.backends())
     assert opened == run_script(load(SIZING))["pooled_connections"](size, poolers=3) == 3 * size

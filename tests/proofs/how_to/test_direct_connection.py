@@ -9,7 +9,7 @@ from tests.proofs.pooled import INI, reader, section
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import driver
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 DJANGO = "import django; django.setup(); from django.db import connection, connections; "
 
@@ -220,7 +220,7 @@ def session_entry(setup):
     entry = section(setup.ran[INI], "databases")["upstream_session"]
     options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
     named = {"upstream_session": setup.database}
-    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options, query_wait_timeout=0.5)
+    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options)
     yield started
     started.stop()
 
@@ -232,7 +232,7 @@ def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entr
         one.execute("select pg_advisory_lock(1)")
         other.execute("notify orders, 'for you'")
         assert other.execute("select pg_try_advisory_lock(1)").fetchone() == (False,)
-        (notification,) = one.notifies(timeout=5, stop_after=1)
+        (notification,) = one.notifies(timeout=DEADLINE, stop_after=1)
         assert notification.payload == "for you"
 
 
@@ -244,6 +244,7 @@ def test_an_entry_in_session_mode_is_full_when_its_clients_are_idle(setup, sessi
             client.execute("select 1")
         with (
             session_entry.connect(setup.database) as sixth,
+            session_entry.impatient(),
             pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout"),
         ):
             sixth.execute("select 1")

@@ -314,7 +314,7 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
         more(heard)
         old.leash.signal(SIGTERM)
         until("it takes nobody new", lambda: not connects(old.port))
-        until("it has ended by itself", old.leash.ended, seconds=30)
+        until("it has ended by itself", old.leash.ended)
         more(heard)
     service.stop()
     assert set(heard) == {200}, heard
@@ -363,11 +363,10 @@ def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, chec
 def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, setup) -> None:
     """So the grace is longer than the longest request."""
     old = start("config.yaml")
-    with served(old.port) as gunicorn:
-        request = deployed.Request(gunicorn, setup, seconds=10)
+    with served(old.port) as gunicorn, deployed.under_way(gunicorn, setup) as request:
         old.leash.signal(SIGTERM)
         old.leash.halt(SIGKILL)
-        assert request.answered() == 500
+        assert request.result()[0] == 500
 
 
 def test_the_grace_holds_prestop_the_age_of_a_connection_and_the_longest_request(load, project) -> None:
@@ -397,10 +396,10 @@ def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, 
     bouncer = start("sidecar-config.yaml")
     with served(bouncer.port) as gunicorn:
         gunicorn.note()
-        request = deployed.Request(gunicorn, setup, seconds=1)
-        tell_to_stop(gunicorn)
-        assert request.answered() == 200
-        until("the application has ended", gunicorn.ended, seconds=30)
+        with deployed.under_way(gunicorn, setup) as request:
+            tell_to_stop(gunicorn)
+        assert request.result()[0] == 200
+        until("the application has ended", gunicorn.ended)
         assert not bouncer.leash.ended()
         bouncer.leash.signal(SIGTERM)
         until("PgBouncer has ended", bouncer.leash.ended)
@@ -412,8 +411,8 @@ def test_a_native_sidecar_serves_a_request_that_then_needs_a_new_connection(star
     """It is told after the application has ended, so whoever waited for its turn is served as well."""
     bouncer = start("sidecar-config.yaml")
     with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
-        request = deployed.Request(gunicorn, setup, seconds=1)
-        waiting = deployed.queued(gunicorn)
-        tell_to_stop(gunicorn)
-        assert (request.answered(), waiting.result()[0]) == (200, 200)
-        until("the application has ended", gunicorn.ended, seconds=30)
+        with deployed.under_way(gunicorn, setup) as request:
+            waiting = deployed.queued(gunicorn)
+            tell_to_stop(gunicorn)
+        assert (request.result()[0], waiting.result()[0]) == (200, 200)
+        until("the application has ended", gunicorn.ended)

@@ -77,7 +77,7 @@ def fill(gunicorn: Gunicorn) -> list[int]:
     with ThreadPoolExecutor(max_workers=16) as clients:
         asking = [clients.submit(ask) for _ in range(16)]
         try:
-            until("every thread has a connection", all_open, seconds=30)
+            until("every thread has a connection", all_open)
         finally:
             full.set()
         for client in asking:
@@ -93,7 +93,7 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
     seen = fill(as_shipped)
     assert max(seen) == len(as_shipped.database.backends()) == 2 * 4
     # A session that has only just begun may not have told the statistics yet: it does with a later request.
-    until("each is counted", lambda: as_shipped.backend() and as_shipped.database.sessions() >= 2 * 4, seconds=20)
+    until("each is counted", lambda: as_shipped.backend() and as_shipped.database.sessions() >= 2 * 4)
     assert as_shipped.database.sessions() == 2 * 4
 
 
@@ -115,30 +115,34 @@ def test_age_zero_opens_a_connection_for_each_request(not_kept) -> None:
 
 
 def test_a_connection_past_its_age_is_replaced_at_the_next_request(unchecked) -> None:
-    """The age counts from when the connection was opened, and the request after it gets a new one."""
-    first = unchecked.backend()
-    second = until("a request gets another connection", lambda: other_than(first, unchecked.backend()))
-    until("the first is gone", lambda: first not in unchecked.database.backends())
-    assert age_at_end(unchecked.database, second) < 1.0
+    """The age counts from when it was opened: one that serves request after request is replaced all the same."""
+    served: list[int] = []
+
+    def replaced() -> int | None:
+        served.append(unchecked.backend())
+        return next((pid for pid in served if served.count(pid) > 1 and pid != served[-1]), None)
+
+    before = until("one that served several requests is replaced", replaced)
+    until("it is gone", lambda: before not in unchecked.database.backends())
 
 
 def test_nothing_closes_an_idle_connection(unchecked) -> None:
     """The age is looked at when a request begins or ends: without one, the connection stays past it."""
-    backend = unchecked.backend()
-    until("the connection is past its age", lambda: age_at_end(unchecked.database, backend) > 1.3)
-    assert unchecked.database.backends() == [backend]
+
+    def stays() -> bool:
+        backend = unchecked.backend()
+        until("it is past its age, or gone", lambda: not 0 < age(unchecked.database, backend) < 1.3)
+        return unchecked.database.backends() == [backend]
+
+    # One that comes of age within its last request is closed at the end of that, as it should be: then try again.
+    until("an idle one is there past its age", stays)
 
 
-def other_than(one: int, another: int) -> int | None:
-    """Return the second where it differs from the first."""
-    return another if another != one else None
-
-
-def age_at_end(database: Database, pid: int) -> float:
-    """Return for how many seconds a backend has been there."""
+def age(database: Database, pid: int) -> float:
+    """Return for how many seconds a backend has been there; 0 where it is not."""
     query = "select extract(epoch from clock_timestamp() - backend_start)::float from pg_stat_activity where pid = %s"
     row = database.admin.execute(query, [pid]).fetchone()
-    return float(row[0])
+    return float(row[0]) if row else 0
 
 
 # ---- when a connection is lost -------------------------------------------------------------------------------
@@ -158,7 +162,7 @@ def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) 
 def test_no_health_check_helps_within_a_request(as_shipped) -> None:
     """A connection that is lost between two queries of one request fails that request; the next one is fine."""
     with ThreadPoolExecutor(max_workers=1) as client:
-        request = client.submit(as_shipped.request, "/orders/report/?seconds=5")
+        request = client.submit(as_shipped.request, "/orders/report/?seconds=10")
         pid = until("the report is under way", lambda: sleeping(as_shipped.database))
         as_shipped.database.terminate(pid)
         assert request.result()[0] == 500
@@ -217,7 +221,7 @@ def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
         answers = list(clients.map(pooled.request, 32 * ["/orders/report/?seconds=0.05"]))
     assert {status for status, _ in answers} == {200}
     assert len(pooled.database.backends()) == 4
-    until("each is counted", lambda: pooled.backend() and pooled.database.sessions() >= 4, seconds=20)
+    until("each is counted", lambda: pooled.backend() and pooled.database.sessions() >= 4)
     assert pooled.database.sessions() == 4
 
 
@@ -301,7 +305,7 @@ from django.db import connection
 from orders.background import {function}, pool
 print(list(pool.map(lambda _: {function}(), range(1))))
 with connection.cursor() as cursor:
-    for _ in range(500):  # a session is listed until its server process has noticed that the client is gone
+    for _ in range(6000):  # a session is listed until its server process has noticed that the client is gone
         cursor.execute("select count(*) from pg_stat_activity where datname = current_database() and state = 'idle'")
         (open,) = cursor.fetchone()
         if open == {kept}:

@@ -109,10 +109,7 @@ def test_a_password_is_written_as_in_any_url(project) -> None:
 
 def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
     """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
-    with ThreadPoolExecutor(max_workers=20) as users:
-        for _ in range(60):
-            users.submit(served.request, "/orders/report/?seconds=0.02")
-        until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10)
+    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
     idle = settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
     assert idle["sv_idle"] <= 10
     assert len(setup.database.backends()) <= 10
@@ -120,7 +117,7 @@ def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shi
 
 def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
     """With CONN_MAX_AGE kept, request after request goes over the connections that are there."""
-    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or not fill(served))
+    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
     before = logins(as_shipped)
     for _ in range(20):
         served.backend()
@@ -241,7 +238,7 @@ def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> No
 
 def test_the_pool_size_is_a_maximum(setup, start) -> None:
     """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
-    bouncer = start(default_pool_size=3, query_wait_timeout=0.5)
+    bouncer = start(default_pool_size=3)
     clients = [bouncer.connect(setup.database) for _ in range(12)]
     for client in clients:
         client.execute("select 1")
@@ -249,7 +246,7 @@ def test_the_pool_size_is_a_maximum(setup, start) -> None:
     for client in clients[:3]:
         client.execute("begin")
         client.execute("select 1")
-    with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+    with bouncer.impatient(), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
         clients[3].execute("select 1")
     assert pool(bouncer)["sv_active"] == 3
     clients[0].execute("commit")
@@ -265,8 +262,8 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
     bouncer = start(default_pool_size=1, users=users)
     with begin(bouncer, setup.database), begin(bouncer, setup.database, **owner):
         assert pool(bouncer)["sv_active"] == pool(bouncer, "upstream_owner")["sv_active"] == 1
-    bouncer = start(default_pool_size=1, max_db_connections=1, query_wait_timeout=0.5, users=users)
-    with begin(bouncer, setup.database), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+    bouncer = start(default_pool_size=1, max_db_connections=1, users=users)
+    with begin(bouncer, setup.database), bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         bouncer.connect(setup.database, **owner)
 
 
@@ -282,10 +279,11 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
 
 def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
     """psycopg 3 raises ProtocolViolation with the words query_wait_timeout."""
-    bouncer = start(default_pool_size=1, query_wait_timeout=0.5)
+    bouncer = start(default_pool_size=1)
     with (
         begin(bouncer, setup.database),
         bouncer.connect(setup.database) as waiting,
+        bouncer.impatient(),
         pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout"),
     ):
         waiting.execute("select 1")
@@ -293,8 +291,9 @@ def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
 
 def test_a_silent_transaction_is_closed(setup, start) -> None:
     """After idle_transaction_timeout its server connection is free for others, and the client finds out."""
-    bouncer = start(default_pool_size=1, idle_transaction_timeout=0.1)
+    bouncer = start(default_pool_size=1)
     silent = begin(bouncer, setup.database)
+    bouncer.set(idle_transaction_timeout=0.1)  # on a busy machine it may be silent for as long as it begins
     settled(bouncer, cl_active=0, sv_active=0)
     with pytest.raises(psycopg.OperationalError, match="idle transaction timeout"):
         silent.execute("select 1")
@@ -312,7 +311,7 @@ def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None
 
 def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> None:
     """Until server_login_retry is over, clients hear of the last failure, though its reason is gone."""
-    waits, tries = (start(server_login_retry=seconds, query_wait_timeout=1) for seconds in (60, 0))
+    waits, tries = (start(server_login_retry=seconds) for seconds in (3600, 0))
 
     def hears(bouncer) -> str:
         try:
@@ -418,7 +417,7 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
-    bouncer = start(query_wait_timeout=0.5)
+    bouncer = start()
     client = begin(bouncer, setup.database)
     console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
     with pytest.raises(psycopg.OperationalError):

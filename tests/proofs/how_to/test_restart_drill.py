@@ -13,7 +13,7 @@ from proven.problems import ProblemError
 from tests.stack.console import at_least, console, pool
 from tests.stack.database import fresh
 from tests.stack.scripts import execute
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 LOAD = "drill/load.py"
 CLIENTS = 4
@@ -57,13 +57,13 @@ def report(snippet, heard: Counter) -> str:
 def more(heard: Counter) -> None:
     """Wait until clients are served again."""
     before = heard["answered"]
-    until("clients are served again", lambda: heard["answered"] > before + 20, seconds=20)
+    until("clients are served again", lambda: heard["answered"] > before + 20)
 
 
 def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, transcript) -> None:
     """Transactions end first, clients wait while PostgreSQL restarts, and each gets its answer afterwards."""
     started, database = own
-    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=20)
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
         until("no server connection is left", lambda: database.backends() == [])
@@ -83,27 +83,31 @@ def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) ->
     started, database = own
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, server_login_retry=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
-        started.restart()
-        database.follow(started.server)
-        until("queries fail", lambda: errors(heard) > 0)
-        meanwhile = errors(heard)
-        more(heard)
-    assert errors(heard) - meanwhile > CLIENTS, heard
+
+        def fail_on() -> bool:
+            started.restart()
+            database.follow(started.server)
+            meanwhile = errors(heard)
+            more(heard)
+            return errors(heard) - meanwhile > CLIENTS
+
+        # How soon PgBouncer tries again after PostgreSQL is back depends on when it is: once more, if that was at once.
+        until("queries fail when it is back", fail_on)
     transcript(load(LOAD), report(load(LOAD), heard), [ERRORS, COUNT], case="without-PAUSE")
 
 
 def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
     """PgBouncer goes on refusing clients when it is back, while another one, which may try at once, serves them."""
     started, database = own
-    settings = {"pool_mode": "transaction", "query_wait_timeout": 0.5}
-    patient, eager = (pooler(database, **settings, server_login_retry=seconds) for seconds in (3600, 0))
+    patient, eager = (pooler(database, pool_mode="transaction", server_login_retry=seconds) for seconds in (3600, 0))
     for bouncer in (patient, eager):
         assert not refuses(bouncer, database)
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
     started.leash.halt()
     for bouncer in (patient, eager):
         console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
-        assert refuses(bouncer, database)
+        with bouncer.impatient():
+            assert refuses(bouncer, database)
     started.start(database.server.port)
     database.follow(started.server)
     until("one of them serves", lambda: refuses(patient, database) and not refuses(eager, database))
@@ -159,23 +163,23 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
         client.execute("select 2")
         assert pausing.is_alive()
         client.commit()
-        pausing.join(10)
+        pausing.join(DEADLINE)
     assert not pausing.is_alive()
     until("no server connection is left", lambda: database.backends() == [])
 
 
 def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
     """A pause is no protection from it."""
-    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5)
+    bouncer = pooler(database, pool_mode="transaction")
     with bouncer.connect(database) as client:
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
-        with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+        with bouncer.impatient(), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
             client.execute("select 1")
 
 
 def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, load) -> None:
     """KILL pauses what it kills, and RESUME without a name refuses to end that: only RESUME with the name does."""
-    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5, server_login_retry=0)
+    bouncer = pooler(database, pool_mode="transaction", server_login_retry=0)
     bouncer.connect(database).close()
     try:
         console(bouncer, load("pgbouncer/console/kill.sql"), database="")
@@ -184,7 +188,8 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
         console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
     with pytest.raises(ProblemError, match="pooler is not paused"):
         console(bouncer, load("pgbouncer/console/resume.sql"), database="")
-    assert refuses(bouncer, database)
+    with bouncer.impatient():
+        assert refuses(bouncer, database)
     assert paused(console(bouncer, load("pgbouncer_console/state.sql")), database)
     console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
     until("clients are served", lambda: not refuses(bouncer, database))
@@ -192,11 +197,12 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
 
 def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load) -> None:
     """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits."""
-    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5, server_login_retry=3600)
+    bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600)
     served = []
     for comes in (False, True):
         console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
-        assert not comes or refuses(bouncer, database)
+        with bouncer.impatient():
+            assert not comes or refuses(bouncer, database)
         console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
         served.append(not refuses(bouncer, database))
     assert served == [True, False]

@@ -19,6 +19,7 @@ from proven import ROOT, catalogue, digests, evidence, guide, snippets
 from proven.ledger import Run
 from proven.snippets import Snippet
 from tests.lint.test_tools import run as tool
+from tests.stack.wait import DEADLINE
 
 SCRIPT = "verify/verify_snippets.py"
 WORKFLOW = "verify/verify-snippets.yml"
@@ -85,7 +86,7 @@ def verify(load, repository) -> Callable[..., Verified]:
         evidence.ran(script)
         evidence.on(Python=sys.version.split()[0])
         command = [sys.executable, "-I", "-S", "ops/verify_snippets.py", *map(str, arguments)]  # without packages
-        return subprocess.run(command, cwd=repository, env={}, capture_output=True, text=True, timeout=30)
+        return subprocess.run(command, cwd=repository, env={}, capture_output=True, text=True, timeout=DEADLINE)
 
     return run
 
@@ -216,5 +217,5 @@ def run(step: dict[str, str], repository: Path) -> tuple[int, list[str]]:
     script.write_text(step["run"])
     command = step.get("shell", "bash -e {0}").format(script).split()
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=DEADLINE)
     return result.returncode, [line for line in result.stdout.splitlines() if not line.startswith("current")]

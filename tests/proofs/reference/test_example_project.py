@@ -12,6 +12,7 @@ from pathlib import Path
 from proven import evidence, snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash
+from tests.stack.wait import DEADLINE
 
 
 def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) 
 
     port = leash.serve("start.sh", start, answers)
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
         connection.request("GET", "/orders/")
         response = connection.getresponse()
         assert (response.status, response.read()) == (200, b'{"orders": []}')

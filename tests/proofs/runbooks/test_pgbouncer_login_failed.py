@@ -88,10 +88,11 @@ def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) ->
 
 def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> None:
     """Whoever made PgBouncer log in hears PostgreSQL's text; whoever comes before it tries again waits in vain."""
-    bouncer = pooler(database, **MODE, query_wait_timeout=0.5)
+    bouncer = pooler(database, **MODE)
     database.admin.execute(f"alter role {database.role.name} connection limit 0")
     assert refused(bouncer, database) == f'too many connections for role "{database.role.name}"'
-    assert refused(bouncer, database) == "query_wait_timeout"
+    with bouncer.impatient():
+        assert refused(bouncer, database) == "query_wait_timeout"
 
 
 def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, load) -> None:

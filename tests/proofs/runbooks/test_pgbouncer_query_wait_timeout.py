@@ -38,12 +38,17 @@ def answered(connection: psycopg.Connection) -> bool:
 
 def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pooler, load, printed, transcript) -> None:
     """psycopg 3 passes PgBouncer's text on, with SQLSTATE 08P01; psycopg2 says that the server closed it."""
-    bouncer = pooler(database, **ONE, query_wait_timeout=0.5)
+    bouncer = pooler(database, **ONE)
+    bouncer.connect(database).close()  # the server connection is there, and the first who asks has it at once
     snippet = load("provoke/query_wait_timeout.py")
-    transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
+    with bouncer.impatient():
+        transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
     with bouncer.connect(database, autocommit=False) as holder, bouncer.connect(database) as waiting:
         holder.execute("select 1")
-        with pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout") as refused:
+        with (
+            bouncer.impatient(),
+            pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout") as refused,
+        ):
             waiting.execute("select 1")
     assert refused.value.sqlstate == "08P01"
 
@@ -53,12 +58,13 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
     other = Role(database.server)
     query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
     users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
-    bouncer = pooler(database, **ONE, max_db_connections=1, query_wait_timeout=0.5, users=users)
+    bouncer = pooler(database, **ONE, max_db_connections=1, users=users)
     try:
         with bouncer.connect(database, autocommit=False) as holder:
             holder.execute("select 1")
             for driver in (psycopg, psycopg2):
-                with pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout"):
+                refused = pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout")
+                with bouncer.impatient(), refused:
                     driver.connect(bouncer.url(database), user=other.name, password=other.password)
     finally:
         bouncer.stop()
@@ -71,7 +77,7 @@ def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> N
     bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.5, users=pgbouncer.scram(database))
     with pytest.raises(psycopg.OperationalError, match="FATAL:  query_wait_timeout"):
         bouncer.connect(elsewhere)
-    assert "server DNS lookup failed" in bouncer.leash.said()
+    until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
 
 def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:

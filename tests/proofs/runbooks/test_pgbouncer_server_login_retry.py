@@ -7,7 +7,7 @@ from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.wait import until
 
-RETRY = {"pool_mode": "transaction", "query_wait_timeout": 0.5}
+RETRY = {"pool_mode": "transaction", "server_login_retry": 3600}
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def outage(started, database, *bouncers) -> None:
     assert [ask(bouncer, database) for bouncer in bouncers] == ["served"] * len(bouncers)
     started.leash.halt()
     for bouncer in bouncers:
-        assert [ask(bouncer, database), ask(bouncer, database)] == ["query_wait_timeout", text()]
+        with bouncer.impatient():
+            assert [ask(bouncer, database), ask(bouncer, database)] == ["query_wait_timeout", text()]
     bring_back(started, database)
 
 
@@ -61,7 +62,8 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
     assert ask(bouncer, database) == "served"
     started.leash.halt()
     snippet = load("provoke/server_login_retry.py")
-    output = printed(snippet, DATABASE_URL=bouncer.url(database))
+    with bouncer.impatient():
+        output = printed(snippet, DATABASE_URL=bouncer.url(database))
     bring_back(started, database)
     assert f"psycopg ProtocolViolation: {text()}" in output
     if at_least(1, 21):
@@ -71,19 +73,19 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
 def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     """Until server_login_retry is over PgBouncer answers with the failure that it remembers; without it, it serves."""
     started, database = own
-    waits, tries = (pooler(database, **RETRY, server_login_retry=seconds) for seconds in (15, 0))
+    waits, tries = (pooler(database, **{**RETRY, "server_login_retry": seconds}) for seconds in (3600, 0))
     outage(started, database, waits, tries)
     assert "server running for" in database.psql(load("postgres/who_closes.sql"))
     until("the one that tries at once serves", lambda: only_one_serves(database, tries, waits))
     assert ask(waits, database) == text()
     (row,) = [r for r in console(waits, load("pgbouncer_console/limits.sql")).splitlines() if "login_retry" in r]
-    assert row.split("|")[1].strip() == "15"
+    assert row.split("|")[1].strip() == "3600"
 
 
 def test_a_lower_server_login_retry_takes_effect_with_reload(own, pooler) -> None:
     """PgBouncer remembers when it failed, not until when: with the lower value it tries again at once."""
     started, database = own
-    reloaded, left = (pooler(database, **RETRY, server_login_retry=3600) for _ in range(2))
+    reloaded, left = (pooler(database, **RETRY) for _ in range(2))
     outage(started, database, reloaded, left)
     reloaded.reload(server_login_retry=0)
     until("the one that was reloaded serves", lambda: only_one_serves(database, reloaded, left))

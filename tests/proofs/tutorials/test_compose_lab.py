@@ -20,7 +20,7 @@ from tests.lint import compose
 from tests.lint.findings import refuse
 from tests.proofs.pooled import settings_of
 from tests.stack.docker import Lab, engine, left
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 # What the engine reads, and what the servers in the containers do.
 PROJECT = (
@@ -116,7 +116,7 @@ def crowded(run: Callable[..., str]) -> None:
             pools = run("pools", case="crowded")
             return column(pools, "sv_active") == POOL_SIZE and column(pools, "cl_waiting") > 1
 
-        until("the crowd waits", lambda: full() or crowd.done(), seconds=60)
+        until("the crowd waits", lambda: full() or crowd.done())
 
 
 def frozen(lab: Lab, walk: Walk) -> None:
@@ -125,7 +125,7 @@ def frozen(lab: Lab, walk: Walk) -> None:
     with ThreadPoolExecutor(2) as checks:
         walk.seen["frozen"] = dict(zip(("pgbouncer", "web"), checks.map(lab.check, ("pgbouncer", "web")), strict=True))
     lab.compose("kill", "--signal=CONT", "pgbouncer")
-    until("requests are answered", lambda: get(lab, "/health/ready/") == 200, seconds=30)
+    until("requests are answered", lambda: get(lab, "/health/ready/") == 200)
     walk.seen["thawed"] = {name: lab.check(name) for name in ("pgbouncer", "web")}
 
 
@@ -150,10 +150,10 @@ def rolled(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
     for thread in threads:
         thread.start()
     try:
-        until("requests are answered", lambda: walk.heard["200"] > 20, seconds=60)
+        until("requests are answered", lambda: walk.heard["200"] > 20)
         run("roll")
         after = walk.heard["200"]
-        until("requests go on", lambda: walk.heard["200"] > after + 20, seconds=60)
+        until("requests go on", lambda: walk.heard["200"] > after + 20)
     finally:
         stopped.set()
         for thread in threads:
@@ -167,7 +167,7 @@ def rolled(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
 
 def get(lab: Lab, path: str) -> int | str:
     """Return the status of a request to the published port, or the error that it ended with."""
-    connection = HTTPConnection("127.0.0.1", lab.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", lab.port, timeout=DEADLINE)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
