@@ -33,6 +33,8 @@ from tests.stack.postgres import Cluster
 # What a step's commands begin with, and why no such step runs here.
 NOT_HERE = {
     "sudo": "changes the machine: this step needs GitHub's",
+    "apt-get": "changes the machine: .ci/run makes one of its own",
+    "runuser": "needs root: .ci/run does the same on a machine of its own",
     "gh": "asks GitHub",
     "make links": "asks other hosts; test_links.py asks one here",
     "make lock": "asks the package registry for what is newest",
