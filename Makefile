@@ -10,7 +10,8 @@ GROUPS = setup site upstream proofs measure browser lint
 # Twice as many as there are processors: servers and the browser let each of them wait.
 PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
-POSTGRESQL = $(BIN)/python -m tests.stack.postgres
+# One that cannot be used is told of before anything is fetched.
+POSTGRESQL = test -z "$$DATABASE_URL" || $(BIN)/python -m tests.stack.postgres
 # Where there is none, people are told what to install, and their proofs are reported as not run. CI stops here, and so
 # does whoever asked for one by name.
 PGBOUNCER = $(BIN)/python -m tests.stack.pgbouncer || test "$$CI" != true -a -z "$$PROVEN_PGBOUNCER"

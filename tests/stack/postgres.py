@@ -256,6 +256,6 @@ def _own(folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        given() or bin_dir()
+        given()
     except RuntimeError as problem:
         sys.exit(f"postgresql: {problem}")
