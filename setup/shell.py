@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What takes the place of what is left out. libpq finds no passwords where there is no file of that name.
 OURS = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PGPASSFILE": str(ROOT / "build" / "no-passwords")}
-THIS_MACHINE = "127.0.0.1,localhost"
+THIS_MACHINE = "127.0.0.1,localhost"  # no proxy leads here
 SERVERS = 65534  # who runs PostgreSQL where we are root
 # As libpq reads it, but for what it would split elsewhere than its writer meant.
 TEXT = r"(?:[^\s%@/:]|%(?!00)[0-9a-f]{2})"
@@ -55,9 +55,11 @@ def taken(shell: dict[str, str]) -> dict[str, str]:
     names = listed()
     whole, begins = set(names), tuple(name[:-1] for name in names if name.endswith("*"))
     found = {name: value for name, value in shell.items() if name in whole or name.startswith(begins)}
-    outside = found.pop("NO_PROXY", "")
-    outside = found.get("no_proxy", outside)
-    return {**found, **OURS, "no_proxy": f"{outside},{THIS_MACHINE}" if outside else THIS_MACHINE}
+    others = found.pop("NO_PROXY", "")
+    near = found.get("no_proxy", others)
+    if THIS_MACHINE not in near:
+        near = ",".join(filter(None, [near, THIS_MACHINE]))
+    return {**found, **OURS, "no_proxy": near}
 
 
 def enter() -> None:

@@ -8,8 +8,8 @@ under CI=true, but for what a job may leave out.
 
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from setup.programs import Program, started
@@ -18,36 +18,46 @@ from tests.stack import monitoring, pgbouncer, postgres
 
 # What a file begins with that is no script: Linux's programs, and those of macOS.
 PROGRAM = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
-
-
 # The variable that asks for each by name.
 NAMED = {"pgbouncer": "PROVEN_PGBOUNCER", "monitoring": "PROVEN_MONITORING", "browser": "PROVEN_CHROMIUM"}
 # On the reviewed list of what a job may leave out: not every distribution has them all.
 MAY_BE_MISSING = {"monitoring"}
 
 
-def checks() -> dict[str, Callable[[], object]]:
-    """Return what makes sure of each program, or of all of a kind, and raises RuntimeError where one is missing."""
-    return {
-        "postgresql": lambda: (postgres.given(), _start_all(postgres.bin_dir())),
-        "pgbouncer": pgbouncer.version,
-        "monitoring": lambda: monitoring.version("prometheus"),
-        "browser": chromium.version,
-        "the browser's driver": chromium.driver,
-        "linters": lambda: _start_all(Path(sys.executable).parent),
-    }
+def postgresql() -> None:
+    """Make sure of PostgreSQL: without it nothing runs. Raises RuntimeError where it cannot be used."""
+    postgres.given()
+    _start_all(postgres.bin_dir())
 
 
-def missing() -> dict[str, str]:
-    """Return what is wrong with each program that cannot be had or does not start."""
-    said = {}
+# What makes sure of each, or of all of a kind, and raises RuntimeError where one is missing.
+CHECKS: Mapping[str, Callable[[], object]] = {
+    "pgbouncer": pgbouncer.version,
+    "monitoring": lambda: monitoring.version("prometheus"),
+    "browser": chromium.version,
+    "the browser's driver": chromium.driver,
+    "linters": lambda: _start_all(Path(sys.executable).parent),
+}
+
+
+def missing(checks: Mapping[str, Callable[[], object]]) -> set[str]:
+    """Return what cannot be had or does not start, and say of each why as soon as that is known."""
+    found = set()
     with ThreadPoolExecutor() as pool:
-        for name, done in {name: pool.submit(check) for name, check in checks().items()}.items():
+        names = {pool.submit(check): name for name, check in checks.items()}
+        for done in as_completed(names):
             try:
                 done.result()
             except RuntimeError as error:
-                said[name] = str(error)
-    return said
+                found.add(names[done])
+                print(f"{names[done]}: {error}", file=sys.stderr, flush=True)
+    return found
+
+
+def needed() -> set[str]:
+    """Return what nobody can go on without here."""
+    named = {name for name, variable in NAMED.items() if os.environ.get(variable)}
+    return named | (CHECKS.keys() - MAY_BE_MISSING if os.environ.get("CI") == "true" else set())
 
 
 def _start_all(folder: Path) -> None:
@@ -58,10 +68,4 @@ def _start_all(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    found = missing()
-    for name, why in found.items():
-        print(f"{name}: {why}", file=sys.stderr)
-    needed = {"postgresql", *(name for name, variable in NAMED.items() if os.environ.get(variable))}
-    if os.environ.get("CI") == "true":
-        needed |= checks().keys() - MAY_BE_MISSING
-    sys.exit(not needed.isdisjoint(found))
+    sys.exit(bool(missing({"postgresql": postgresql}) or missing(CHECKS) & needed()))

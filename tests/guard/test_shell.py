@@ -21,12 +21,12 @@ from tests.guard.shells import somebodys
 from tests.lint import files
 from tests.stack import postgres
 
-# In the place of every program that make starts: it tells its environment, as a line of JSON.
+# In the place of every program that make starts: it tells its arguments and its environment, as a line of JSON.
 TELLS = """\
 #!{python} -IS
-import json, os
+import json, os, sys
 with open({file!r}, "a") as told:
-    told.write(json.dumps(dict(os.environ)) + "\\n")
+    told.write(json.dumps([sys.argv[1:], dict(os.environ)]) + "\\n")
 """
 # What make says of itself, and the shell in which it runs some commands.
 MAKES = {"MAKELEVEL", "SHELL", "PWD", "OLDPWD", "_"}
@@ -61,9 +61,20 @@ def test_these_tests_see_what_is_listed() -> None:
     assert {name: os.environ[name] for name in shell.OURS} == shell.OURS
 
 
-@pytest.mark.parametrize("target", ["serve", "test", "measure", "site"])
-def test_make_passes_on_what_is_listed(target: str, clone: Path, tmp_path: Path) -> None:
-    """Unchanged, to every program that it starts, and nothing else: no option of an outer make either."""
+@pytest.mark.parametrize(
+    ("target", "first"),
+    [
+        ("serve", ["-m", "setup.address", "127.0.0.1:8000"]),
+        ("test", ["-m", "setup.shell"]),
+        ("measure", ["-m", "setup.shell"]),
+        ("site", ["-m", "setup.environment"]),
+    ],
+)
+def test_make_passes_on_what_is_listed(target: str, first: list[str], clone: Path, tmp_path: Path) -> None:
+    """Unchanged, to every program that it starts, and nothing else: no option of an outer make either.
+
+    What runs tests begins with a look at the shell. The site needs nothing of what that looks for.
+    """
     told = tmp_path / "told"
     for name in ("python", "pytest", "mkdocs"):
         (tmp_path / name).write_text(TELLS.format(python=sys.executable, file=str(told)))
@@ -75,8 +86,24 @@ def test_make_passes_on_what_is_listed(target: str, clone: Path, tmp_path: Path)
     assert said.returncode == 0, said.stderr
     ran = [json.loads(line) for line in told.read_text().splitlines()]
     assert len(ran) >= 3
-    for environment in ran:
+    assert [arguments for arguments, _ in ran if "setup.shell" in arguments or arguments == ran[0][0]] == [first]
+    for _, environment in ran:
         assert {name: value for name, value in environment.items() if name not in MAKES} == {**listed, **MADE}
+
+
+@pytest.mark.parametrize(
+    ("variables", "near"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": ".example"}, ".example,127.0.0.1,localhost"),
+        ({"no_proxy": ".example", "NO_PROXY": "other"}, ".example,127.0.0.1,localhost"),
+        ({"no_proxy": "127.0.0.1,localhost"}, "127.0.0.1,localhost"),
+    ],
+)
+def test_no_proxy_stands_before_our_servers(variables: dict[str, str], near: str) -> None:
+    """Whatever the shell says, in whichever letters: programs differ in which of both they read first."""
+    made = shell.taken({**variables, "http_proxy": "http://127.0.0.1:9"})
+    assert made == {**shell.OURS, "http_proxy": "http://127.0.0.1:9", "no_proxy": near}
 
 
 def test_every_variable_that_is_read_is_listed() -> None:
@@ -245,8 +272,8 @@ def test_an_address_that_cannot_be_listened_on_is_named(at: str, says: str, take
 
 
 def test_make_serve_says_it_before_it_fetches_anything(clone: Path, tmp_path: Path) -> None:
-    """The whole of what was said, also with a space in it; and neither git nor a right DATABASE_URL is needed."""
-    said = make(clone, "serve", "ADDRESS=127.0.0.1: 8000", XDG_CACHE_HOME=str(tmp_path), DATABASE_URL="x")
+    """Of the whole address, also where there is a space in it."""
+    said = make(clone, "serve", "ADDRESS=127.0.0.1: 8000", XDG_CACHE_HOME=str(tmp_path))
     assert said.stderr.startswith("serve: '127.0.0.1: 8000' is no address and port: ")
     assert not (clone / ".venv").exists()
     assert not list(tmp_path.iterdir())

