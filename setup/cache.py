@@ -5,7 +5,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 DAY = 24 * 60 * 60  # seconds
@@ -32,21 +33,10 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
     whatever `make` does.
     """
     target = folder() / name
-    if target.exists():
-        return target
-    part = target.with_name(f"{name}.part")
-    with target.with_name(f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            if part.exists():
-                shutil.rmtree(part)
-            part.mkdir()
-            try:
-                make(part)
-            except BaseException:
-                shutil.rmtree(part)
-                raise
-            part.rename(target)
+    if not target.exists():
+        with _alone(name):
+            if not target.exists():
+                _fill(target, make)
     return target
 
 
@@ -65,12 +55,12 @@ def fresh(name: str, make: Callable[[Path], None], days: int) -> Path:
     now = int(time.time())
     if known and now - known[-1].stat().st_mtime < days * DAY:
         return known[-1]
-    with (folder() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(name):
         if made() != known:
             return made()[-1]  # another process was quicker
+        newest = folder() / f"{name}@{now}"
         try:
-            newest = kept(f"{name}@{now}", make)
+            _fill(newest, make)
         except RuntimeError as error:
             if not known:
                 raise
@@ -80,3 +70,25 @@ def fresh(name: str, make: Callable[[Path], None], days: int) -> Path:
         for old in known[:-1]:
             shutil.rmtree(old)
     return newest
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Let other processes that want the same wait for as long as the block lasts."""
+    with (folder() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fill(target: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder beside its place; once it is whole it takes it."""
+    part = target.with_name(f"{target.name.partition('@')[0]}.part")
+    if part.exists():
+        shutil.rmtree(part)
+    part.mkdir()
+    try:
+        make(part)
+    except BaseException:
+        shutil.rmtree(part)
+        raise
+    part.rename(target)

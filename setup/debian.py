@@ -61,13 +61,13 @@ def library(name: str) -> Path:
 
     Raises RuntimeError where no package is called as one with it would be.
     """
-    said = "no package is called after it"
+    said = []
     for package in packages_with(name):
         try:
             return fetch(package)
         except RuntimeError as error:
-            said = str(error)
-    raise RuntimeError(said)
+            said.append(str(error))
+    raise RuntimeError(said[0] if said else "no package is called after it")
 
 
 def packages_with(library: str) -> list[str]:
