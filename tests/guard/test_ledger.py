@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_the_newest_run_counts_wherever_it_is(root: Path) -> None:
     assert outcomes(root) == {"1": "failed"}
     ledger.collect([older], root)
     assert outcomes(root) == {"1": "failed"}
+
+
+def test_runs_that_end_at_the_same_time_lose_nothing(root: Path) -> None:
+    """Two of `make test` in one folder each add to what the other has written."""
+    (proof,) = proofs.listing(root)
+    known = {proof.name: proof}
+    versions = [str(number) for number in range(20)]
+
+    def end(version: str) -> None:
+        run = Run(proof.name, "", proof.digest, "passed", "2026-01-02", 0.0, {"Oracle": version}, {})
+        ledger.write(root / ledger.LOCAL, [run], known)
+
+    with ThreadPoolExecutor(len(versions)) as runs:
+        list(runs.map(end, versions))
+    assert outcomes(root) == dict.fromkeys(versions, "passed")
+    assert [file.name for file in (root / ledger.LOCAL).parent.iterdir()] == ["ledger.json"]
 
 
 def test_runs_of_an_edited_proof_are_dropped(root: Path) -> None:

@@ -17,9 +17,9 @@ COPIES = """async (buttons) => {
     const copies = []
     for (const button of document.querySelectorAll(buttons)) {
         await navigator.clipboard.writeText("")
-        button.click()
         let text = ""
         for (let left = 3000; !text && left; left--) {
+            if (left % 50 === 0) button.click() // and again, should the page not have been ready for it yet
             text = await navigator.clipboard.readText() || await new Promise((done) => setTimeout(done, 20, ""))
         }
         copies.push(text)
