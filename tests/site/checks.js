@@ -181,15 +181,25 @@ globalThis.checks = (() => {
       const control = document.getElementById(htmlFor)
       return htmlFor === "__search" || [...reached].some((other) => other === control || (other.name && other.name === control?.name))
     }
+    // The arrows beside the labels of tabs scroll them. Who chooses a tab by keyboard sees its label: Visit.hidden_tabs tries.
+    const shortcut = (element) =>
+      element.matches(".tabbed-button") && [...element.closest(".tabbed-set").querySelectorAll(".tabbed-labels > label")].every(stands)
     const operable = (element) =>
       element.matches("a[href], button:not([type=reset]), summary, input, select, textarea, [role=button], [role=tab]") ||
       (element.matches("label[for]") && getComputedStyle(element).cursor === "pointer" && !around(element) && !stands(element)) ||
       (scrolls(element) && !around(element))
     return all("body *")
       .filter((element) => visible(element) && operable(element) && !reached.has(element))
-      .filter((element) => !element.matches("label *") || !stands(element.closest("label")))
+      .filter((element) => !shortcut(element) && (!element.matches("label *") || !stands(element.closest("label"))))
       .map((element) => `no keyboard reaches ${name(element)}`)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, unread, unprinted }
+  // The label of the tab that has the focus, where it is not, or not whole, within what is seen of the labels.
+  const hiddenTab = () => {
+    const [label] = document.activeElement.labels
+    const [seen, own] = [label.parentElement, label].map((element) => element.getBoundingClientRect())
+    return own.left >= seen.left - 1 && own.right <= seen.right + 1 ? "" : name(label)
+  }
+
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, hiddenTab, unread, unprinted }
 })()
