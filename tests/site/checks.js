@@ -56,9 +56,14 @@ globalThis.checks = (() => {
   const tooWide = () => {
     const { scrollWidth, clientWidth } = document.scrollingElement
     if (scrollWidth <= clientWidth) return []
+    // A long word stands out of its element, which is no wider for that.
+    const right = (element) => {
+      const { left, right } = element.getBoundingClientRect()
+      return Math.max(right, left + element.scrollWidth)
+    }
     const inScroller = (element) => element && (scrolls(element, "X") || inScroller(element.parentElement))
     const wide = all("body *").filter(
-      (element) => element.getBoundingClientRect().right > clientWidth + 1 && visible(element) && !inScroller(element),
+      (element) => right(element) > clientWidth + 1 && visible(element) && !inScroller(element),
     )
     const innermost = wide.filter((element) => !wide.some((other) => other !== element && element.contains(other)))
     const names = innermost.slice(0, 3).map(name).join(", ")

@@ -119,6 +119,7 @@ class Visit:
     def turn(self, window: ViewportSize) -> None:
         """Switch to the other look with the button at the top, and load the page anew, all of it, in another window."""
         self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
+        self.page.evaluate("scrollTo(0, 0)")  # where a first visit begins
         self.look = "dark" if self.look == "light" else "light"
         self.page.set_viewport_size(window)
         self.read_in(self.font)
