@@ -44,7 +44,8 @@ FOUND = (
     "article.md-content__inner > img http://127.0.0.1",
     "404: http",
     "console: planted error",
-    "scrolls sideways: ",
+    "in wide fonts: scrolls sideways: ",
+    "in narrow fonts: scrolls sideways: ",
     'p "Planted and wide"',
     'px high: article.md-content__inner > figure.picture > svg > text.small "Planted and small"',
     "axe, light: color-contrast",
@@ -76,7 +77,7 @@ def planted(site: Path, host: Server, browser: Browser, tmp_path_factory: pytest
 def found(planted: Reader) -> list[str]:
     """What is found wrong with it."""
     with planted(viewport=PHONE) as visit:
-        return [*visit.moved(), *visit.problems()]
+        return [*visit.moved(), *visit.problems(), *visit.layout("narrow")]
 
 
 @pytest.mark.parametrize("sentence", FOUND)

@@ -199,6 +199,12 @@ globalThis.checks = (() => {
       .map((element) => `no keyboard reaches ${name(element)}`)
   }
 
+  // Of each set of tabs whose labels do not all fit, the id of the chosen tab, and how many there are.
+  const scrolledTabs = () =>
+    all(".tabbed-labels")
+      .filter((labels) => scrolls(labels, "X"))
+      .map((labels) => [labels.parentElement.querySelector(":scope > input:checked").id, labels.children.length])
+
   // The label of the tab that has the focus, where it is not, or not whole, within what is seen of the labels.
   const hiddenTab = () => {
     const [label] = document.activeElement.labels
@@ -206,5 +212,5 @@ globalThis.checks = (() => {
     return own.left >= seen.left - 1 && own.right <= seen.right + 1 ? "" : name(label)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, hiddenTab, unread, unprinted }
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, scrolledTabs, hiddenTab, unread, unprinted }
 })()

@@ -27,8 +27,6 @@ PICTURED = ("", "404.html", "how-to/pgbouncer/", "runbooks/too-many-clients/", "
 IDLE = """() => document.documentElement.matches(".no-js")
     || new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))"""
 FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
-# The chosen tab of each set that has more labels than can be seen.
-SCROLLED = ".tabbed-set:has(> .tabbed-control:not([hidden])) > input:checked"
 AXE = "axe"  # where the server has it
 RUN_AXE = """() => {
     checks.markKinds()
@@ -146,14 +144,14 @@ class Visit:
         return [f"in {font or self.font} fonts: {problem}" for problem in found]
 
     def hidden_tabs(self) -> list[str]:
-        """Choose one tab after the other by keyboard where an arrow scrolls their labels, until it comes round.
+        """Choose one tab after the other by keyboard where their labels do not all fit, until it comes round.
 
-        Returns each label that does not come into view then: the arrow is no mere shortcut to it.
+        Returns each label that does not come into view then: the arrow beside them is no mere shortcut to it.
         """
         hidden = []
-        for chosen in self.page.query_selector_all(SCROLLED):
-            chosen.focus()
-            for _ in range(chosen.evaluate("(input) => document.getElementsByName(input.name).length")):
+        for chosen, tabs in self.page.evaluate("checks.scrolledTabs()"):
+            self.page.focus(f"#{chosen}")
+            for _ in range(tabs):
                 self.page.keyboard.press("ArrowRight")
                 try:
                     self.page.wait_for_function("!checks.hiddenTab()", timeout=5000)
