@@ -24,7 +24,6 @@ class Program:
     path: Path
     libraries: tuple[Path, ...] = ()  # folders in which it finds them, before the machine's own
     loader: Path | None = None  # the dynamic loader that starts it, where that is not the machine's
-    environment: tuple[tuple[str, str], ...] = ()  # what it needs besides
 
     @property
     def command(self) -> list[str]:
@@ -34,9 +33,9 @@ class Program:
         return [str(self.loader), "--library-path", ":".join(map(str, self.libraries)), str(self.path)]
 
     def surroundings(self) -> dict[str, str]:
-        """Return the environment to run it in: this process's, and what it needs besides."""
+        """Return the environment to run it in: this process's, and where its libraries are."""
         own = {"LD_LIBRARY_PATH": ":".join(map(str, self.libraries))} if self.libraries and not self.loader else {}
-        return {**os.environ, **own, **dict(self.environment)}
+        return {**os.environ, **own}
 
 
 def unpacked(folder: Path, path: str) -> Program:

@@ -15,6 +15,8 @@ from tests.site.visit import PHONE, Reader, visit
 
 PAGE = "runbooks/too-many-clients/"  # it has code, in which a prompt is planted, and a table
 PROMPT = "<code>$ "
+TABS = "how-to/pgbouncer/"  # its labels are wider than a phone where fonts are wide
+ONE_LINE = '<p style="white-space: nowrap">Planted in one line, which is fifty letters long</p>'
 MISTAKES = """
 <img src="https://elsewhere.invalid/planted.png" alt="Planted">
 <img src="planted.png" alt="Planted">
@@ -42,7 +44,8 @@ FOUND = (
     "article.md-content__inner > img http://127.0.0.1",
     "404: http",
     "console: planted error",
-    "scrolls sideways: ",
+    "in wide fonts: scrolls sideways: ",
+    "in narrow fonts: scrolls sideways: ",
     'p "Planted and wide"',
     'px high: article.md-content__inner > figure.picture > svg > text.small "Planted and small"',
     "axe, light: color-contrast",
@@ -74,7 +77,7 @@ def planted(site: Path, host: Server, browser: Browser, tmp_path_factory: pytest
 def found(planted: Reader) -> list[str]:
     """What is found wrong with it."""
     with planted(viewport=PHONE) as visit:
-        return [*visit.moved(), *visit.problems()]
+        return [*visit.moved(), *visit.problems(), *visit.layout("narrow")]
 
 
 @pytest.mark.parametrize("sentence", FOUND)
@@ -92,6 +95,31 @@ def test_what_nobody_reads_without_javascript_or_on_paper_is_found(
         problems = [*visit.check("unread"), *visit.check("unprinted")]
     for sentence in FOUND_PLAIN:
         assert [problem for problem in problems if sentence in problem], "\n".join(problems)
+
+
+def test_what_fits_in_narrow_fonts_alone_is_found(reader: Reader) -> None:
+    """Only their width differs."""
+    with reader(PAGE, viewport=PHONE) as visit:
+        visit.page.evaluate(
+            "(html) => document.querySelector('article').insertAdjacentHTML('beforeend', html)", ONE_LINE
+        )
+        (wide,) = visit.layout()
+        assert wide.startswith("in wide fonts: scrolls sideways: ")
+        assert "Planted in one line" in wide
+        assert visit.layout("narrow") == []
+
+
+def test_an_arrow_that_leads_to_what_no_keyboard_reaches_is_found(reader: Reader) -> None:
+    """It is a shortcut only where the labels that it scrolls are reached, and come into view."""
+    with reader(TABS, viewport=PHONE) as visit:
+        assert visit.page.is_visible(".tabbed-button")
+        assert visit.layout() == []
+        visit.page.evaluate("Element.prototype.scrollTo = () => {}")
+        (hidden,) = visit.layout()
+        assert hidden.startswith("in wide fonts: no keyboard brings into view ")
+        assert "Cloud Run" in hidden
+        visit.page.evaluate("for (const tab of document.querySelectorAll('.tabbed-set > input')) tab.tabIndex = -1")
+        assert [problem for problem in visit.layout() if "no keyboard reaches " in problem and "button" in problem]
 
 
 def test_a_prompt_in_a_copy_is_found(planted: Reader) -> None:

@@ -43,9 +43,11 @@ def test_what_the_page_is_sent_counts(change: dict[str, str], query: str, built:
     assert built(**change).recall() is None
 
 
-@pytest.mark.parametrize("name", ["visit.py", "checks.js", "test_pages.py", "axe.min.js", "playwright", "browser"])
+@pytest.mark.parametrize(
+    "name", ["visit.py", "checks.js", "test_pages.py", "axe.min.js", "Vera.ttf", "playwright", "browser"]
+)
 def test_what_looks_counts(name: str, built: Callable[..., Known], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checks, and the browser."""
+    """The checks, the fonts and the browser."""
     built().remember({"/", "/style.css"}, 1234)
     assert known.tests()[name]
     other = {**known.tests(), name: "another"}

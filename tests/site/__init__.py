@@ -1,7 +1,7 @@
 """The site as it is published: its files, and its pages in a real browser.
 
 chromium.py        the browser: Debian's, else the one on PATH
-fonts.conf         the fonts that go with Debian's
+fonts.py           the fonts that readers have: wide ones, or narrow ones, the same on every machine
 server.py          serves the built site as a host of static files would, and counts
 visit.py           one page as one reader sees it, and everything that is wrong with it
 checks.js          what is found out in the page itself
@@ -9,6 +9,7 @@ known.py           what was looked at before, and has not changed since
 fixtures.py        these, as tests ask for them, and the report of what pages weigh
 
 test_build.py      the files
+test_fonts.py      that the browser has these fonts alone
 test_pages.py      every page on a first visit, narrow and wide, dark and light, and what its copy buttons give
 test_plain.py      every page without JavaScript, and on paper
 test_use.py        what a reader does: searches, opens, switches, goes about by keyboard

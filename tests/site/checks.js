@@ -56,9 +56,14 @@ globalThis.checks = (() => {
   const tooWide = () => {
     const { scrollWidth, clientWidth } = document.scrollingElement
     if (scrollWidth <= clientWidth) return []
+    // A long word stands out of its element, which is no wider for that.
+    const right = (element) => {
+      const { left, right } = element.getBoundingClientRect()
+      return Math.max(right, left + element.scrollWidth)
+    }
     const inScroller = (element) => element && (scrolls(element, "X") || inScroller(element.parentElement))
     const wide = all("body *").filter(
-      (element) => element.getBoundingClientRect().right > clientWidth + 1 && visible(element) && !inScroller(element),
+      (element) => right(element) > clientWidth + 1 && visible(element) && !inScroller(element),
     )
     const innermost = wide.filter((element) => !wide.some((other) => other !== element && element.contains(other)))
     const names = innermost.slice(0, 3).map(name).join(", ")
@@ -181,15 +186,31 @@ globalThis.checks = (() => {
       const control = document.getElementById(htmlFor)
       return htmlFor === "__search" || [...reached].some((other) => other === control || (other.name && other.name === control?.name))
     }
+    // The arrows beside the labels of tabs scroll them. Who chooses a tab by keyboard sees its label: Visit.hidden_tabs tries.
+    const shortcut = (element) =>
+      element.matches(".tabbed-button") && [...element.closest(".tabbed-set").querySelectorAll(".tabbed-labels > label")].every(stands)
     const operable = (element) =>
       element.matches("a[href], button:not([type=reset]), summary, input, select, textarea, [role=button], [role=tab]") ||
       (element.matches("label[for]") && getComputedStyle(element).cursor === "pointer" && !around(element) && !stands(element)) ||
       (scrolls(element) && !around(element))
     return all("body *")
       .filter((element) => visible(element) && operable(element) && !reached.has(element))
-      .filter((element) => !element.matches("label *") || !stands(element.closest("label")))
+      .filter((element) => !shortcut(element) && (!element.matches("label *") || !stands(element.closest("label"))))
       .map((element) => `no keyboard reaches ${name(element)}`)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, unread, unprinted }
+  // Of each set of tabs whose labels do not all fit, the id of the chosen tab, and how many there are.
+  const scrolledTabs = () =>
+    all(".tabbed-labels")
+      .filter((labels) => scrolls(labels, "X"))
+      .map((labels) => [labels.parentElement.querySelector(":scope > input:checked").id, labels.children.length])
+
+  // The label of the tab that has the focus, where it is not, or not whole, within what is seen of the labels.
+  const hiddenTab = () => {
+    const [label] = document.activeElement.labels
+    const [seen, own] = [label.parentElement, label].map((element) => element.getBoundingClientRect())
+    return own.left >= seen.left - 1 && own.right <= seen.right + 1 ? "" : name(label)
+  }
+
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, scrolledTabs, hiddenTab, unread, unprinted }
 })()

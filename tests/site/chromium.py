@@ -1,14 +1,13 @@
 """Chromium without windows, Debian's: it loads a page at half of what the whole one takes.
 
-It is unpacked into the cache without root, with fonts. What PROVEN_CHROMIUM names comes before it; where there is no
-Debian, so does a browser on PATH.
+It is unpacked into the cache without root. What PROVEN_CHROMIUM names comes before it; where there is no Debian, so does
+a browser on PATH. Each has the tests' fonts.
 """
 
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from setup.programs import Program, started, unpacked_here
 
 WINDOWLESS = "chromium-headless-shell"
 OTHERS = ("chromium", "google-chrome")
-# What it does not depend on and needs all the same: its data, and what it writes with.
-BESIDE = ("chromium-common", "fonts-dejavu-core")
+# What it does not depend on and needs all the same: its data.
+BESIDE = ("chromium-common",)
 
 
 def find() -> Program:
@@ -59,8 +58,4 @@ def _found() -> tuple[Program, str]:
         if found := next(filter(None, map(shutil.which, OTHERS)), None):
             return started(Program(Path(found)), "--version", ours=False)
         raise RuntimeError(f"no browser for the pages: install chromium or google-chrome ({error})") from error
-    fonts = (
-        ("FONTCONFIG_FILE", str(Path(__file__).with_name("fonts.conf"))),
-        ("XDG_DATA_HOME", str(folder / "usr/share")),  # where that file finds the fonts
-    )
-    return started(replace(unpacked_here(folder, f"usr/lib/chromium/{WINDOWLESS}"), environment=fonts), "--version")
+    return started(unpacked_here(folder, f"usr/lib/chromium/{WINDOWLESS}"), "--version")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT, whole
 from tests.lint import files
-from tests.site import chromium, known
+from tests.site import chromium, fonts, known
 from tests.site.server import Server
 from tests.site.visit import AXE, LookAt, Reader, Visit, visit
 from tests.stack.wait import DEADLINE
@@ -73,8 +73,9 @@ def browser() -> Iterator[Browser]:
             if os.environ.get("CI") == "true":
                 pytest.fail(str(error), pytrace=False)
             pytest.skip(str(error))
+        environment = {**program.surroundings(), **fonts.environment()}
         started = playwright.chromium.launch(
-            executable_path=program.path, env={**program.surroundings()}, args=options, timeout=1000 * DEADLINE
+            executable_path=program.path, env={**environment}, args=options, timeout=1000 * DEADLINE
         )
         yield started
         started.close()

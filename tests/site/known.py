@@ -1,7 +1,7 @@
 """What a browser has looked at and found in order, and need not look at again while nothing of it has changed.
 
-A look is known by the bytes of all that the page asked for, itself included, and of all that looked: the tests, axe and
-the browser. Under CI=true nothing is known.
+A look is known by the bytes of all that the page asked for, itself included, and of all that looked: the tests, axe,
+the fonts and the browser. Under CI=true nothing is known.
 """
 
 import json
@@ -18,7 +18,7 @@ from urllib.parse import quote
 from axe_playwright_python.base import AXE_FILE_PATH
 
 from proven import ROOT, whole
-from tests.site import chromium
+from tests.site import chromium, fonts
 from tests.site.server import leads_to
 
 FOLDER = ROOT / "build" / "known"
@@ -60,7 +60,8 @@ def digest(file: Path) -> str:
 @cache
 def tests() -> dict[str, Any]:
     """Return what tells the tests of this folder, and what they look with, from earlier ones."""
-    files = [Path(AXE_FILE_PATH), *(file for file in Path(__file__).parent.iterdir() if file.is_file())]
+    own = (file for file in Path(__file__).parent.iterdir() if file.is_file())
+    files = [Path(AXE_FILE_PATH), *fonts.files(), *own]
     return {**{file.name: digest(file) for file in files}, "playwright": version("playwright"), "browser": browser()}
 
 

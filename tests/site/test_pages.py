@@ -1,4 +1,7 @@
-"""Every page on a first visit: on a phone in the dark look, then in a wide window in the light one, and copied from."""
+"""Every page on a first visit: on a phone in the dark look, then in a wide window in the light one, and copied from.
+
+In wide fonts, which is where things get too wide; and how it is laid out, also in narrow ones.
+"""
 
 from functools import cache
 
@@ -59,16 +62,17 @@ def test_nothing_is_wrong_the_other_way_round(page: str, look: LookAt) -> None:
 def visit_first(page: str, reader: Reader) -> Visit:
     """Visit a page for the first time and look at it from every side. Fails with everything that is wrong."""
     with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
-        problems = [*too_heavy(page, visit.weigh()), *visit.moved(), *visit.problems()]
+        problems = [*too_heavy(page, visit.weigh()), *visit.moved(), *visit.problems(), *visit.layout("narrow")]
         visit.turn(DESKTOP)
         problems += [*visit.moved(), *visit.problems(), *unoffered(visit), *uncopied(visit, shown())]
+        problems += visit.layout("narrow")
     refuse(visit, problems)
     return visit
 
 
 def visit_other(page: str, reader: Reader) -> Visit:
-    """Visit a page with the looks the other way round."""
-    with reader(page, "dark", viewport=DESKTOP) as visit:
+    """Visit a page with the looks the other way round, in narrow fonts from the beginning."""
+    with reader(page, "dark", "narrow", viewport=DESKTOP) as visit:
         problems = [*visit.moved(), *visit.problems()]
         visit.turn(PHONE)
         problems += [*visit.moved(), *visit.problems()]

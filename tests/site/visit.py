@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import TimeoutError as NotInTime
 
 from proven import ROOT, whole
+from tests.site.fonts import Font, families
 from tests.site.server import Server
 from tests.stack.wait import DEADLINE, until
 
@@ -48,6 +50,7 @@ class Visit:
 
     path: str
     look: Scheme
+    font: Font
     page: Page
     server: Server
     console: list[str] = field(default_factory=list)
@@ -60,6 +63,12 @@ class Visit:
     def check(self, name: str) -> list[str]:
         """Return what one of the checks of checks.js finds."""
         return list(self.page.evaluate(f"checks.{name}()"))
+
+    def read_in(self, font: Font) -> None:
+        """Lay out in wide or narrow fonts what is shown, and what is loaded later."""
+        # A session may set them once; what counts is what the last session has set.
+        session = self.page.context.new_cdp_session(self.page)
+        session.send("Page.setFontFamilies", {"fontFamilies": families(font)})
 
     def done(self) -> None:
         """Note that a request came to its end."""
@@ -108,8 +117,10 @@ class Visit:
     def turn(self, window: ViewportSize) -> None:
         """Switch to the other look with the button at the top, and load the page anew, all of it, in another window."""
         self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
+        self.page.evaluate("scrollTo(0, 0)")  # where a first visit begins
         self.look = "dark" if self.look == "light" else "light"
         self.page.set_viewport_size(window)
+        self.read_in(self.font)
         self.page.context.new_cdp_session(self.page).send("Network.setCacheDisabled", {"cacheDisabled": True})
         self.page.reload()
         until("everything that the page asks for", self.quiet)
@@ -122,8 +133,31 @@ class Visit:
         """Return everything that is wrong with the page as it stands, and with whatever can be unfolded on it."""
         self.picture()
         self.page.evaluate("checks.unfold()")
-        found = [*self.check("missingImages"), *self.check("tooWide"), *self.check("unreachable"), *self.axe()]
-        return [*found, *self.check("small"), *self.needless(), *self.console, *self.failed]
+        found = [*self.check("missingImages"), *self.layout(), *self.axe()]
+        return [*found, *self.needless(), *self.console, *self.failed]
+
+    def layout(self, font: Font | None = None) -> list[str]:
+        """Return what is wrong with how the page is laid out: in the reader's fonts, or in others until it turns."""
+        if font:
+            self.read_in(font)
+        found = [*self.check("tooWide"), *self.check("unreachable"), *self.check("small"), *self.hidden_tabs()]
+        return [f"in {font or self.font} fonts: {problem}" for problem in found]
+
+    def hidden_tabs(self) -> list[str]:
+        """Choose one tab after the other by keyboard where their labels do not all fit, until it comes round.
+
+        Returns each label that does not come into view then: the arrow beside them is no mere shortcut to it.
+        """
+        hidden = []
+        for chosen, tabs in self.page.evaluate("checks.scrolledTabs()"):
+            self.page.focus(f"#{chosen}")
+            for _ in range(tabs):
+                self.page.keyboard.press("ArrowRight")
+                try:
+                    self.page.wait_for_function("!checks.hiddenTab()", timeout=15_000)
+                except NotInTime:
+                    hidden.append(f"no keyboard brings into view {self.page.evaluate('checks.hiddenTab()')}")
+        return hidden
 
 
 Reader = Callable[..., AbstractContextManager[Visit]]
@@ -131,13 +165,15 @@ LookAt = Callable[[str, Callable[[str, Reader], Visit]], None]
 
 
 @contextmanager
-def visit(browser: Browser, server: Server, path: str, look: Scheme = "light", **options: Any) -> Iterator[Visit]:
+def visit(
+    browser: Browser, server: Server, path: str, look: Scheme = "light", font: Font = "wide", **options: Any
+) -> Iterator[Visit]:
     """Visit a page for the first time: visit(browser, server, "how-to/pgbouncer/", "dark", viewport=PHONE)."""
     context = browser.new_context(color_scheme=look, **options)
     context.set_default_timeout(1000 * DEADLINE)
     context.add_init_script(path=CHECKS)
     page = context.new_page()
-    made = Visit(path, look, page, server, since=len(server.sent))
+    made = Visit(path, look, font, page, server, since=len(server.sent))
     page.on("console", lambda said: made.console.append(f"console: {said.text}") if said.type == "error" else None)
     page.on("pageerror", lambda error: made.console.append(f"console: {error}"))
     page.on("request", lambda request: made.asked.append(request.url))
@@ -148,6 +184,7 @@ def visit(browser: Browser, server: Server, path: str, look: Scheme = "light", *
         lambda answer: made.failed.append(f"{answer.status}: {answer.url}") if answer.status >= 400 else None,
     )
     try:
+        made.read_in(font)
         page.goto(server.address + path)
         if options.get("java_script_enabled") is False:  # the checks come from outside, and run all the same
             page.evaluate(CHECKS.read_text(encoding="utf-8"))
