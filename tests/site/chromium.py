@@ -1,7 +1,7 @@
 """Chromium without windows, Debian's: it loads a page at half of what the whole one takes.
 
-It is unpacked into the cache without root. What PROVEN_CHROMIUM names comes before it; where there is no Debian, so does
-a browser on PATH. Each has the tests' fonts.
+It is unpacked into the cache without root. What PROVEN_CHROMIUM names comes before it; where there is no Debian, so
+does a browser on PATH. Each has the tests' fonts.
 """
 
 import os
