@@ -23,7 +23,7 @@ help: ## say what there is
 
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
 	@$(PYTHON) -m setup.environment site
-	$(BIN)/python -m proven.serve $(ADDRESS)
+	$(BIN)/python -m proven.site.serve $(ADDRESS)
 
 test: environment ## run everything: proofs on real servers, the linters, the guards, the built site
 	@$(PGBOUNCER)
@@ -39,7 +39,7 @@ record: environment ## record transcripts and the ledger again, of all proofs or
 	@$(PGBOUNCER)
 	@$(MONITORING)
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
-	$(BIN)/python -m proven.badge
+	$(BIN)/python -m proven.site.badge
 
 measure: environment ## measure on this machine what reuse is worth, and waits in a queue: 35 minutes; QUICK=1 takes two
 	@$(PGBOUNCER)
@@ -48,7 +48,7 @@ measure: environment ## measure on this machine what reuse is worth, and waits i
 
 matrix: environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
-	$(BIN)/python -m proven.badge
+	$(BIN)/python -m proven.site.badge
 
 site: environment ## build the site to publish, into site/; refuses what has no passing proof
 	$(BIN)/python -m proven.check --proven

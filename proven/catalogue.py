@@ -19,10 +19,12 @@ from typing import Any
 
 from pygments.lexers import get_lexer_by_name
 
-from proven import digests, evidence, pages, plain, snippets
+from proven.evidence import digests, levels
+from proven.evidence.ledger import Run
 from proven.guide import Guide
-from proven.ledger import Run
-from proven.snippets import Snippet
+from proven.site import plain
+from proven.sources import pages, snippets
+from proven.sources.snippets import Snippet
 
 MANIFEST = "snippets.json"
 SCHEMA = "snippets.schema.json"
@@ -94,14 +96,14 @@ def entry(of: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
 
 def level(runs: list[Run], path: str) -> str:
     """Return how far these runs prove a snippet: the strongest word counts."""
-    levels = {evidence.level_of(word) for run in runs for word in run.words(path)}
-    return next((level for level in evidence.LEVELS if level in levels), "unproven")
+    met = {levels.level_of(word) for run in runs for word in run.words(path)}
+    return next((level for level in levels.LEVELS if level in met), "unproven")
 
 
 def against(runs: list[Run], path: str) -> list[dict[str, str]]:
     """Return what these runs compared a snippet with: descriptions before texts."""
-    named = {word for run in runs for word in run.words(path) if evidence.against(word)}
-    return [{"level": evidence.level_of(word), "name": evidence.against(word)} for word in sorted(named)]
+    named = {word for run in runs for word in run.words(path) if levels.against(word)}
+    return [{"level": levels.level_of(word), "name": levels.against(word)} for word in sorted(named)]
 
 
 def kind(snippet: Snippet) -> str:

@@ -13,23 +13,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from proven import (
-    ROOT,
-    evidence,
-    glossary,
-    guide,
-    handmade,
-    measurements,
-    pages,
-    proofs,
-    snippets,
-    symptoms,
-    transcripts,
-)
+from proven import ROOT, glossary, guide, measurements, symptoms
+from proven.evidence import levels
+from proven.evidence.ledger import Run
 from proven.guide import Guide
-from proven.ledger import Run
-from proven.pages import Call, Page
 from proven.problems import Problem, nearest, report
+from proven.sources import handmade, pages, proofs, snippets, transcripts
+from proven.sources.pages import Call, Page
 
 PICTURES = "docs/assets"
 FACTS = "docs/data"
@@ -93,7 +83,7 @@ def why_unproven(of: Guide, path: str) -> str | None:
 
 def _without_level(place: str, run: Run, words: list[str]) -> str | None:
     """Return what is wrong with how far a run says that it proves a snippet, or None."""
-    wrong = [why for word in words if (why := evidence.wrong(word))] if words else ["it says no level of proof"]
+    wrong = [why for word in words if (why := levels.wrong(word))] if words else ["it says no level of proof"]
     if not wrong:
         return None
     return f"how far {run.proof} proves {place} is not said: {wrong[0]}: make prove ONLY={run.proof}"

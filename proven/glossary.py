@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proven.guide import Guide
-from proven.pages import FOLDER
 from proven.problems import Problem, nearest
+from proven.sources.pages import FOLDER
 
 PAGE = "reference/glossary.md"
 ENTRY = re.compile(r"^\*(?P<name>[^*\n]+)\*\{ #(?P<anchor>[\w-]+) \}\n:   (?P<text>.+)$", re.MULTILINE)

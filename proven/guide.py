@@ -9,12 +9,14 @@ from typing import Any
 
 import yaml
 
-from proven import ROOT, configuration, ledger, pages, proofs, snippets
-from proven.ledger import Ledger
-from proven.pages import Call, Page
+from proven import ROOT
+from proven.evidence import ledger
+from proven.evidence.ledger import Ledger
 from proven.problems import Problem, ProblemError
-from proven.proofs import Proof
-from proven.snippets import Snippet
+from proven.sources import configuration, pages, proofs, snippets
+from proven.sources.pages import Call, Page
+from proven.sources.proofs import Proof
+from proven.sources.snippets import Snippet
 
 
 @dataclass(frozen=True, eq=False)

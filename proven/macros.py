@@ -43,28 +43,16 @@ from urllib.parse import urlsplit
 
 import jinja2
 
-from proven import (
-    ROOT,
-    catalogue,
-    charts,
-    check,
-    glossary,
-    guide,
-    measurements,
-    mistakes,
-    pages,
-    plain,
-    snippets,
-    summary,
-    symptoms,
-    transcripts,
-)
-from proven.evidence import LEVELS
+from proven import ROOT, catalogue, charts, check, glossary, guide, measurements, symptoms
+from proven.evidence import summary
+from proven.evidence.ledger import Run
+from proven.evidence.levels import LEVELS
 from proven.guide import Guide
-from proven.ledger import Run
 from proven.problems import Problem
-from proven.proofs import Proof
-from proven.snippets import Snippet
+from proven.site import mistakes, plain
+from proven.sources import pages, snippets, transcripts
+from proven.sources.proofs import Proof
+from proven.sources.snippets import Snippet
 
 PROOFS_PAGE = "reference/proofs.md"
 Column = tuple[tuple[str, str], ...]  # the parts of a stack, each with its version
@@ -103,7 +91,7 @@ def on_post_page_macros(env: Any) -> None:
 
 def on_post_build(env: Any) -> None:
     """Complete the site with what no page shows: mkdocs-macros calls this after a build."""
-    from proven import publish  # which calls these macros
+    from proven.site import publish  # which calls these macros
 
     publish.finish(Path(env.conf["site_dir"]), env.proven)
 

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, check, digests, evidence, guide, ledger, proofs, summary, transcripts
+from proven import ROOT, check, guide
+from proven.evidence import digests, ledger, running, summary
+from proven.evidence.ledger import Run
 from proven.guide import Guide
-from proven.ledger import Run
 from proven.problems import Problem, ProblemError, annotation, nearest
-from proven.snippets import FOLDER, Snippet
+from proven.sources import proofs, transcripts
+from proven.sources.snippets import FOLDER, Snippet
 
 # Tests that another process runs in this one's name report here; see pytest_runtest_makereport.
 EVIDENCE = "proven-evidence"
@@ -55,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def load() -> Callable[[str], Snippet]:
     """Load a snippet that this proof then runs: load("postgres/usage.sql")."""
-    return evidence.load
+    return running.load
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def transcript(request: pytest.FixtureRequest) -> Any:
     def settle(
         snippet: Snippet, output: str, volatile: list[transcripts.Normaliser] | None = None, case: str | None = None
     ) -> None:
-        variants = evidence.current.variants
+        variants = running.current.variants
         transcripts.settle(snippet, output, volatile or [], record=record, case=case, variants=variants)
 
     return settle
@@ -112,7 +114,7 @@ class Session:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         before = cpu_seconds()
-        evidence.begin()
+        running.begin()
         try:
             return (yield)
         finally:
@@ -122,7 +124,7 @@ class Session:
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         result = yield
-        never = evidence.current.never_ran()
+        never = running.current.never_ran()
         if proof_name(pyfuncitem) and never:
             pytest.fail(
                 f"{pyfuncitem.name} loads {', '.join(f'{FOLDER}/{path}' for path in never)} and never runs it: "
@@ -138,7 +140,7 @@ class Session:
         report = yield
         name = proof_name(item)
         if name and (report.when == "call" or report.failed or report.skipped):
-            seen = evidence.current
+            seen = running.current
             location = None
             if call.excinfo is not None and isinstance(call.excinfo.value, ProblemError):
                 problem = call.excinfo.value.problem

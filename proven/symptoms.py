@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proven.guide import Guide
-from proven.pages import Call, Page
 from proven.problems import Problem
+from proven.sources.pages import Call, Page
 
 CALLS = ("symptom", "sign")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from proven import ROOT, check, configuration, guide
+from proven import ROOT, check, guide
+from proven.sources import configuration
 
 FILES = {
     "docs/index.md": """\

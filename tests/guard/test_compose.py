@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, snippets
+from proven import ROOT
+from proven.sources import snippets
 from tests.lint import compose
 
 # What is changed: the file, a text in it, what stands there instead; then what is said, at that line of that file.

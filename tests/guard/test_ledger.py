@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proven import ledger, proofs
-from proven.ledger import Ledger, Run
+from proven.evidence import ledger
+from proven.evidence.ledger import Ledger, Run
+from proven.sources import proofs
 from tests.guard.project import make
 
 NEW, OLD = {"Oracle": "10", "Python": "3.11"}, {"Oracle": "9", "Python": "3.11"}
@@ -68,7 +69,7 @@ def test_what_is_no_ledger_is_refused_by_its_name(text: str | None, says: str, t
     file = tmp_path / "other.json"
     if text:
         file.write_text(text)
-    result = subprocess.run([sys.executable, "-m", "proven.ledger", file], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-m", "proven.evidence.ledger", file], capture_output=True, text=True)
     assert result.returncode == 1
     assert f"ledger: {file}: {says}" in result.stderr
     assert "Traceback" not in result.stderr

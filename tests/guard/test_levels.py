@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from proven import ROOT, catalogue, check, evidence, guide, ledger, summary
-from proven.ledger import Run
+from proven import ROOT, catalogue, check, evidence, guide
+from proven.evidence import ledger, running, summary
+from proven.evidence.ledger import Run
 from proven.macros import Macros
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.guard.project import make
 
 SCHEMA = "checked: Compose Specification, 1.27.1"
@@ -30,8 +31,8 @@ def test_each_level_is_noted_with_what_it_was_compared_with(snippet: Snippet) ->
     evidence.ran(snippet, "started")
     evidence.ran(snippet, "checked", against="Compose Specification, 1.27.1")
     evidence.ran(snippet, "read", against="https://vendor.example/a-page, 2026-11-22")
-    assert evidence.current.words == {"answer.py": {"started", SCHEMA, TEXT}}
-    assert evidence.current.entries() == {"answer.py": [snippet.digest, SCHEMA, TEXT, "started"]}
+    assert running.current.words == {"answer.py": {"started", SCHEMA, TEXT}}
+    assert running.current.entries() == {"answer.py": [snippet.digest, SCHEMA, TEXT, "started"]}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_a_level_that_does_not_say_what_it_must_is_refused(
     with pytest.raises(ValueError, match=r"answer\.py: ") as error:
         evidence.ran(snippet, level, against=against)
     assert says in str(error.value)
-    assert evidence.current.words == {}
+    assert running.current.words == {}
 
 
 @pytest.mark.parametrize("words", [["ran"], ["started", SCHEMA], [SCHEMA], [TEXT]])

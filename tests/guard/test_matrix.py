@@ -4,9 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proven import guide, proofs
-from proven.ledger import Run
+from proven import guide
+from proven.evidence.ledger import Run
 from proven.macros import Macros
+from proven.sources import proofs
 from tests.guard.project import FILES, make
 
 PAGE = "# Answers\n\n{{ matrix('tests/proofs/test_index.py', 'Oracle', 'Python') }}\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from proven import pages
-from proven.handmade import WHAT_TO_DO
 from proven.macros import Macros
+from proven.sources import pages
+from proven.sources.handmade import WHAT_TO_DO
 from tests.guard.project import problems
 
 PAGE = "docs/case.md"

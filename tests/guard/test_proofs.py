@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from proven import check, guide, ledger
-from proven.ledger import Run
+from proven import check, guide
+from proven.evidence import ledger
+from proven.evidence.ledger import Run
 from tests.guard.project import FILES, make, problems
 
 MODULE = "tests/proofs/test_index.py"

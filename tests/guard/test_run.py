@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, digests, ledger
+from proven import ROOT
+from proven.evidence import digests, ledger
 from tests.guard.project import make
 
 PROOFS = """\

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from proven import snippets
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 from tests.stack.database import Database
 
 SQL = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proven.handmade import WHAT_TO_DO
+from proven.sources.handmade import WHAT_TO_DO
 from tests.guard.project import make_site
 
 PAGE = """\

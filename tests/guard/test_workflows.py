@@ -24,7 +24,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proven import ROOT, ledger
+from proven import ROOT
+from proven.evidence import ledger
 from tests.lint import files
 from tests.stack.postgres import Cluster
 

@@ -5,13 +5,26 @@ import re
 import pytest
 import yaml
 
-from proven import ROOT, badge, ledger
-from proven.pages import FOLDER, FRONT_MATTER, parse
+from proven import ROOT
+from proven.evidence import ledger
+from proven.site import badge
+from proven.sources.pages import FOLDER, FRONT_MATTER, parse
 
 # Their names alone: every process that collects tests comes by here.
 PAGES = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / FOLDER).rglob("*.md"))
 HOME = f"{FOLDER}/index.md"
-LISTED = ("proven", "setup", "measure", "tests/stack", "tests/site", "tests/lint", "tests/guard")
+LISTED = (
+    "proven",
+    "proven/sources",
+    "proven/evidence",
+    "proven/site",
+    "setup",
+    "measure",
+    "tests/stack",
+    "tests/site",
+    "tests/lint",
+    "tests/guard",
+)
 # Lists of other pages, or of everything, are about nothing in particular.
 TAGS = f"{FOLDER}/reference/tags.md"  # Zensical puts the list at its end, wherever it is asked for
 LISTS = (f"{FOLDER}/reference/glossary.md", f"{FOLDER}/reference/proofs.md", TAGS)
@@ -67,7 +80,7 @@ def test_a_folder_lists_its_files(folder: str) -> None:
 def test_the_badge_says_what_the_ledger_says() -> None:
     """It is drawn from the committed ledger, and drawn again whenever that changes."""
     drawn = badge.draw(ledger.load(ROOT / ledger.COMMITTED))
-    assert (ROOT / badge.FILE).read_text(encoding="utf-8") == drawn, f"{badge.FILE}:1: python -m proven.badge"
+    assert (ROOT / badge.FILE).read_text(encoding="utf-8") == drawn, f"{badge.FILE}:1: python -m proven.site.badge"
 
 
 def front_matter(path: str) -> dict:

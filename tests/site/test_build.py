@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, guide, ledger, snippets
+from proven import ROOT, guide
+from proven.evidence import ledger
 from proven.guide import Guide
+from proven.sources import snippets
 
 # What makes a browser ask for something; a link that a reader may follow does not.
 ASKS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from jsonschema import Draft202012Validator
 
-from proven import ROOT, catalogue, digests, guide, snippets
+from proven import ROOT, catalogue, guide
+from proven.evidence import digests
 from proven.guide import Guide
+from proven.sources import snippets
 from tests.guard.project import make
 
 # What a manifest could get wrong: the field of a snippet, and a value that the schema refuses.

@@ -8,8 +8,10 @@ from urllib.parse import urldefrag, urljoin
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from proven import cards, guide, pages, plain
+from proven import guide
 from proven.guide import Guide
+from proven.site import cards, plain
+from proven.sources import pages
 from tests.site.fixtures import URL
 
 LINK = re.compile(r"\]\((?P<markdown>[^)\s]+)|href=\"(?P<html>[^\"]+)\"")

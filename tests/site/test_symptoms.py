@@ -10,8 +10,9 @@ from functools import cache
 
 import pytest
 
-from proven import ROOT, guide, snippets, symptoms
+from proven import ROOT, guide, symptoms
 from proven.guide import Guide
+from proven.sources import snippets
 from tests.site.visit import Reader
 
 Ask = Callable[..., list[list[str]]]

@@ -11,7 +11,7 @@ from typing import Any
 
 from proven import catalogue, evidence, guide
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.stack.leash import Leash
 from tests.stack.wait import free_port
 

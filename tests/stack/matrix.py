@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from proven import ROOT, guide, ledger
+from proven import ROOT, guide
+from proven.evidence import ledger
 from setup import debian, others
 from tests.stack.postgres import DEFAULT_MAJOR
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from setup import debian
 from tests.stack.leash import Leash
 

@@ -25,7 +25,7 @@ from psycopg.rows import dict_row
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from setup import debian
 from tests.stack.database import Database
 from tests.stack.leash import Leash, server_user

@@ -14,7 +14,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from tests.stack.docker import Lab
-from proven.snippets import read
+from proven.sources.snippets import read
 lab = Lab(Path(sys.argv[1]))
 lab.run(read("upstream/compose/secrets.sh"))
 lab.compose("up", "--detach", "postgres")

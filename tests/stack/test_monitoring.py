@@ -1,6 +1,6 @@
 """What the proofs change of a reader's Prometheus: time, and where the exporters are."""
 
-from proven import snippets
+from proven.sources import snippets
 from tests.stack.monitoring import faster, retargeted, samples
 
 

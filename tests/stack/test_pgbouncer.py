@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from proven.problems import ProblemError
-from proven.snippets import parse
+from proven.sources.snippets import parse
 from tests.stack.database import Database
 from tests.stack.pgbouncer import PgBouncer, scram
 

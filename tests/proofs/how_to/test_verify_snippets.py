@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from proven import ROOT, catalogue, digests, evidence, guide, snippets
-from proven.ledger import Run
-from proven.snippets import Snippet
+from proven import ROOT, catalogue, evidence, guide
+from proven.evidence import digests
+from proven.evidence.ledger import Run
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 from tests.lint.test_tools import run as tool
 
 SCRIPT = "verify/verify_snippets.py"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, catalogue, guide, snippets
+from proven import ROOT, catalogue, guide
+from proven.sources import snippets
 
 WRITE = """
 import sys; from pathlib import Path

@@ -3,7 +3,7 @@
 Two files hold it. docs/data/ledger.json is committed: the evidence that a fresh clone shows. build/ledger.json
 lies over it: what was run here since. Both hold one line for each proof and stack, so that a diff reads well.
 
-    python -m proven.ledger FILE…       put what was run elsewhere into build/ledger.json
+    python -m proven.evidence.ledger FILE…       put what was run elsewhere into build/ledger.json
 """
 
 import argparse
@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from proven import ROOT, proofs
+from proven import ROOT
 from proven.problems import ProblemError
-from proven.proofs import Proof
-from proven.snippets import Snippet
+from proven.sources import proofs
+from proven.sources.proofs import Proof
+from proven.sources.snippets import Snippet
 
 COMMITTED = "docs/data/ledger.json"
 LOCAL = "build/ledger.json"

@@ -2,7 +2,7 @@
 
 MkDocs calls it after each build. Zensical calls nothing then:
 
-    python -m proven.publish site
+    python -m proven.site.publish site
 """
 
 import argparse
@@ -13,9 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proven import cards, catalogue, configuration, guide, macros, pages, plain
+from proven import catalogue, guide, macros
 from proven.guide import Guide
-from proven.pages import Page
+from proven.site import cards, plain
+from proven.sources import configuration, pages
+from proven.sources.pages import Page
 
 # What llms.txt says before it lists the pages. Source of its form: llmstxt.org.
 FOR_MACHINES = """\

@@ -11,9 +11,10 @@ import difflib
 import re
 from pathlib import Path
 
-from proven import ROOT, snippets
+from proven import ROOT
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 
 Normaliser = tuple[str, str]  # a regular expression and what to put in its place
 

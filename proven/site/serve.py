@@ -1,7 +1,7 @@
 """Shows the site while it is written, and again after every edit: `mkdocs serve`, but quicker, and no mistake ends it.
 
-    python -m proven.serve                     at http://127.0.0.1:8000/
-    python -m proven.serve 127.0.0.1:8001
+    python -m proven.site.serve                     at http://127.0.0.1:8000/
+    python -m proven.site.serve 127.0.0.1:8001
 
 A page's own mistakes stand in their places on it (mistakes.py). Where the site cannot be built at all, the one before
 stays, and every page of it says why.
@@ -31,7 +31,7 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
 from proven import ROOT
-from proven.ledger import LOCAL
+from proven.evidence.ledger import LOCAL
 
 Render = Callable[[Page, MkDocsConfig, Files], None]
 
@@ -98,7 +98,7 @@ class Site:
 
 def edited() -> dict[Path, int]:
     """Return when each module of the engine was last edited."""
-    return {file: file.stat().st_mtime_ns for file in Path(__file__).parent.glob("*.py")}
+    return {file: file.stat().st_mtime_ns for file in (ROOT / "proven").rglob("*.py")}
 
 
 def forget_engine() -> None:

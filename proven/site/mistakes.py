@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable
 
-from proven import guide, pages, snippets
+from proven import guide
 from proven.guide import Guide
-from proven.pages import Page
 from proven.problems import Problem
+from proven.sources import pages, snippets
+from proven.sources.pages import Page
 
 
 def shown(page: Page, of: Guide, found: Iterable[Problem]) -> str:

@@ -7,7 +7,7 @@ import html
 import posixpath
 import re
 
-from proven import pages
+from proven.sources import pages
 
 # {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
 ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")

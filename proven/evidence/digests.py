@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proven import ROOT
-from proven.ledger import Run
+from proven.evidence.ledger import Run
 
 FILE = "docs/data/digests.json"
 

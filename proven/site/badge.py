@@ -1,12 +1,13 @@
 """The README's badge: how many proofs the committed ledger holds, on which PostgreSQLs, and of which day.
 
-python -m proven.badge    draws docs/assets/badge.svg again
+python -m proven.site.badge    draws docs/assets/badge.svg again
 """
 
 from pathlib import Path
 
-from proven import ROOT, ledger, summary
-from proven.ledger import Run
+from proven import ROOT
+from proven.evidence import ledger, summary
+from proven.evidence.ledger import Run
 
 FILE = "docs/assets/badge.svg"
 # A character of 11 pixels' type is about this wide in every font that may draw it; textLength does the rest.

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from proven import evidence
-from proven.ledger import Run
+from proven.evidence import levels
+from proven.evidence.ledger import Run
 
 # In the order in which readers ask; whatever else is in a stack follows.
 COMPONENTS = ("PostgreSQL", "PgBouncer", "Odyssey", "Django", "psycopg", "psycopg2", "Gunicorn", "Python")
@@ -12,7 +12,7 @@ COMPONENTS = ("PostgreSQL", "PgBouncer", "Odyssey", "Django", "psycopg", "psycop
 NAMED = COMPONENTS[:4]
 MANY = 3
 # How a page says how far something was proven; what follows is a stack, or what it was compared with.
-RUNS = evidence.LEVELS[:2]
+RUNS = levels.LEVELS[:2]
 SAYS = {"ran": "ran", "started": "started with these settings", "checked": "checked against", "read": "read in"}
 
 
@@ -64,8 +64,8 @@ def words_of(runs: Iterable[Run]) -> set[str]:
 
 def compared(words: Iterable[str]) -> list[str]:
     """Return what snippets were compared with, in words: descriptions before texts."""
-    named = sorted({word for word in words if evidence.level_of(word) in evidence.AGAINST})
-    return [f"{SAYS[evidence.level_of(word)]} {evidence.against(word)}".strip() for word in named]
+    named = sorted({word for word in words if levels.level_of(word) in levels.AGAINST})
+    return [f"{SAYS[levels.level_of(word)]} {levels.against(word)}".strip() for word in named]
 
 
 def in_full(runs: Iterable[Run], named: tuple[str, ...] = ()) -> str:

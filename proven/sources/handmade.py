@@ -11,8 +11,8 @@ from pathlib import Path
 
 from markdown import Markdown
 
-from proven import configuration
 from proven.problems import Problem
+from proven.sources import configuration
 
 WHAT_TO_DO = "put the code in a file under snippets/ and call {{ snippet(…) }}"
 FENCE = re.compile(r"```|~~~")
