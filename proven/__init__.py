@@ -1,20 +1,17 @@
 """The engine: everything between a page, the snippets it shows and the proofs that ran them.
 
-Read it in this order; each module imports only the ones above it:
+Read it in this order. A module imports from the lines above its own, never from those below:
 
     problems.py       one mistake: where, what, what to do
     sources/          what people write: snippets, pages, proofs, transcripts
-    evidence/         what was seen: the running proof, the ledger, digests, and how it is told
-    guide.py          sources and evidence as they are on disk now
-    symptoms.py       what a reader sees when something is broken, and the runbook for it
-    glossary.py       each term, explained once
-    charts.py         bars and curves as SVG
-    measurements.py   what was measured, as pages draw on it
-    catalogue.py      the manifest of all snippets, the raw files and archives that are published with it
+    evidence/         what was seen: the running proof, the ledger, digests, measurements, and how it is said
+    guide.py          sources and evidence, read together as they are on disk now
+    macros/           what pages may call: one file a family, with its macros, its checks and what it renders
     check.py          every mistake that can be found without running anything
-    macros.py         what pages may call
+    impact.py         which proofs concern a page or a snippet, and what a failed one makes untrue
     site/             what readers get besides pages, and how a site is made
-    pytest_plugin.py  what joins a test run to the ledger and to the pages
+    outcome.py        what a run of proofs found: the ledger, the pages that are not true any more, the summary
+    pytest_plugin.py  what pytest calls while it runs proofs
 """
 
 from pathlib import Path

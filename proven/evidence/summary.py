@@ -49,6 +49,12 @@ def how_far(runs: Iterable[Run], path: str) -> list[str]:
     return told + compared(word for _, word in words)
 
 
+def level(runs: list[Run], path: str) -> str:
+    """Return how far these runs prove a snippet: the strongest word counts."""
+    met = {levels.level_of(word) for run in runs for word in run.words(path)}
+    return next((level for level in levels.LEVELS if level in met), "unproven")
+
+
 def of_proof(runs: list[Run]) -> str:
     """Return what a proof ran on; of one that ran no snippet and compared some, with what."""
     words = words_of(runs)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from proven import guide
 from proven.guide import Guide
+from proven.macros import calls
 from proven.problems import Problem
 from proven.sources import pages, snippets
 from proven.sources.pages import Page
@@ -15,7 +15,7 @@ def shown(page: Page, of: Guide, found: Iterable[Problem]) -> str:
 
     Nothing is left in it that a template's language would stumble over.
     """
-    told = _by_line(page, found)
+    told = _by_line(page, of, found)
     everywhere = [p for p in of.broken if not p.path.startswith(f"{snippets.FOLDER}/")]
     lines = []
     for number, line in enumerate(_lines(page), start=1):
@@ -42,12 +42,12 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w\s.,:;/-]|_", lambda character: f"&#{ord(character[0])};", text)
 
 
-def _by_line(page: Page, found: Iterable[Problem]) -> dict[int, list[Problem]]:
+def _by_line(page: Page, of: Guide, found: Iterable[Problem]) -> dict[int, list[Problem]]:
     """Return what is wrong with a page, by line; a snippet that cannot be read is told of where it is shown."""
     lines = _lines(page)
     told: dict[int, list[Problem]] = {}
     for problem in found:
-        shown = [call.line for path, call in page.shown() if guide.covers(path, _snippet(problem))]
+        shown = [call.line for where, call in calls.where_shown(of, _snippet(problem)) if where is page]
         for line in [problem.line] if problem.path == page.path else shown:
             told.setdefault(pages.opening(lines, line), []).append(problem)
     return told

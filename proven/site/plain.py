@@ -7,10 +7,9 @@ import html
 import posixpath
 import re
 
+from proven.macros.markup import ATTRIBUTES
 from proven.sources import pages
 
-# {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
-ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")
 LINK = re.compile(r"(?<=\]\()(?P<target>(?!\w+:|/|#)[^)\s#]+)")
 # A drawing that stands in the page itself: its <title> and <desc> say what it shows.
 DRAWING = re.compile(r"(?:<figure[^>]*>)?<svg\b.*?</svg>(?:<figcaption>.*?</figcaption>)?(?:</figure>)?")
@@ -43,13 +42,6 @@ def markdown(rendered: str, page: str) -> str:
         elif (text := DRAWING.sub(_said, ATTRIBUTES.sub("", line))) and not text.lstrip().startswith("<"):
             lines.append(LINK.sub(relink, text).rstrip())  # HTML alone is for a browser: the manifest says the same
     return "\n".join(lines) + "\n"
-
-
-def bare(text: str) -> str:
-    """Return a line of Markdown as bare text: without marks of proof, links, emphasis and attributes."""
-    text = re.sub(r"\[(?:✓|not yet proven)\]\([^)]*\)", "", ATTRIBUTES.sub("", text))
-    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
-    return re.sub(r"\s+([.,:;]|$)", r"\1", " ".join(re.sub(r"[*`]", "", text).split()))
 
 
 def _said(drawing: re.Match[str]) -> str:

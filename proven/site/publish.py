@@ -13,11 +13,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proven import catalogue, guide, macros
+from proven import guide
 from proven.guide import Guide
+from proven.macros import catalogue
+from proven.macros.markup import bare
 from proven.site import cards, plain
-from proven.sources import configuration, pages
-from proven.sources.pages import Page
+from proven.site.rendering import Rendering
+from proven.sources import configuration, pages, snippets
 
 # What llms.txt says before it lists the pages. Source of its form: llmstxt.org.
 FOR_MACHINES = """\
@@ -26,29 +28,39 @@ test ran on real servers; the line below it says on which versions and when, and
 """
 
 
-def finish(site: Path, calls: macros.Macros) -> None:
+def finish(site: Path, rendering: Rendering) -> None:
     """Write what belongs to a site beside its pages."""
-    of = calls.guide
-    catalogue.write(site, of)
-    if calls.problems:
+    of = rendering.guide
+    write_snippets(site, of)
+    if rendering.problems:
         return
     settings = configuration.parse((of.root / configuration.FILE).read_text(encoding="utf-8"))
-    rendered = {page.name: calls.rendered.get(page.name) or render(page, calls) for page in of.pages}
+    rendered = {page.name: rendering.of_page(page) for page in of.pages}
     for path, text in rendered.items():
         file = site / pages.url(path) / "index.md"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(plain.markdown(text, path), encoding="utf-8")
+        _write(file, plain.markdown(text, path).encode())
         if settings.get("site_url"):  # a shared link shows no picture whose address is relative
             name, promise = settings["site_name"], settings["site_description"]
             cards.draw(file.with_name("card.png"), _title(path, text), name, promise)
-    (site / "llms.txt").write_text("\n".join(_llms(settings, rendered, of)) + "\n", encoding="utf-8")
-    (site / "robots.txt").write_text("\n".join(_robots(settings)) + "\n", encoding="utf-8")
+    _write(site / "llms.txt", ("\n".join(_llms(settings, rendered, of)) + "\n").encode())
+    _write(site / "robots.txt", ("\n".join(_robots(settings)) + "\n").encode())
 
 
-def render(page: Page, calls: macros.Macros) -> str:
-    """Return a page's Markdown as its macros complete it."""
-    calls.env.page = SimpleNamespace(path=page.name)
-    return pages.TEMPLATES.from_string(page.text.lstrip("\n")).render(calls.calls())
+def write_snippets(site: Path, of: Guide) -> None:
+    """Write the manifest, the raw files and the archives into a built site.
+
+    A snippet that is broken is left out. The build has said so: a strict one has failed, and `make serve` goes on.
+    """
+    for path, snippet in of.snippets.items():
+        _write(site / snippets.FOLDER / path, snippet.text.encode())
+    for folder in catalogue.archives(of):
+        _write(site / catalogue.archive_url(folder), catalogue.archive(of, folder))
+    _write(site / catalogue.MANIFEST, catalogue.as_text(catalogue.manifest(of)).encode())
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
 
 
 def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iterator[str]:
@@ -70,7 +82,7 @@ def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iter
 
 def _title(path: str, text: str) -> str:
     heading = re.search(r"^# (.+)$", text, re.MULTILINE)
-    return plain.bare(heading[1] if heading else path)
+    return bare(heading[1] if heading else path)
 
 
 def _robots(settings: dict[str, Any]) -> Iterator[str]:
@@ -86,7 +98,7 @@ def main() -> None:
     site = parser.parse_args().site
     if not (site / "index.html").is_file():
         parser.error(f"{site} holds no built site: run make site")
-    finish(site, macros.Macros(SimpleNamespace(), guide.read()))
+    finish(site, Rendering(SimpleNamespace(), guide.read()))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ Pages are read twice: here, without rendering them, so that every mistake is fou
 and by the site's macros, which ask only on which line they stand.
 """
 
-import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,51 +16,10 @@ import yaml
 from jinja2 import nodes
 
 from proven import ROOT
-from proven.problems import Problem, nearest
+from proven.problems import Problem
 
 FOLDER = "docs"
-# What pages may call, with which arguments; macros.py says what each gives.
-MACROS: dict[str, Callable[..., None]] = {
-    "snippet": lambda path, region=None, title=None, highlight=None, transcript=False: None,
-    "project": lambda folder: None,
-    "proven": lambda name, *names: None,
-    "compute": lambda path, function, *args, **kwargs: None,
-    "picture": lambda name: None,
-    "facts": lambda name: None,
-    "proofs": lambda: None,
-    "matrix": lambda tests, *components: None,
-    "symptom": lambda text, also=False: None,
-    "sign": lambda text, also=False: None,
-    "ask": lambda: None,
-    "symptoms": lambda: None,
-    "section": lambda: None,
-    "term": lambda name, shown=None: None,
-    "evidence": lambda: None,
-    "left_out": lambda: None,
-    "catalogue": lambda: None,
-    "calculator": lambda: None,
-    "measured": lambda path, interval=True: None,
-    "verdict": lambda path, more, less, same: None,
-    "measurements": lambda path, *columns: None,
-    "bars": lambda path, *paths, metric, title: None,
-    "lines": lambda path, title, x, y: None,
-}
-# The macros that give whole blocks, and those that show snippets, with the argument that names them.
-BLOCKS = (
-    "snippet",
-    "project",
-    "facts",
-    "proofs",
-    "left_out",
-    "matrix",
-    "catalogue",
-    "calculator",
-    "ask",
-    "symptoms",
-    "section",
-    "measurements",
-)
-SHOWN = {"snippet": "path", "project": "folder", "compute": "path"}
+NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
 # What MkDocs takes for a page, or publishes as it is, and nothing here would read.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -76,16 +34,17 @@ DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Call:
-    """One macro call on a page, and its arguments by the names that MACROS gives them."""
+    """One call on a page as it is written there; which macros there are, and what they take, is not known here."""
 
     name: str
-    given: dict[str, Any]
+    arguments: tuple[list[Any], dict[str, Any]] | None  # None where the name stands there without being called
     line: int
+    alone: bool  # nothing else stands on its lines
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page's path from the project's root, its text, its macro calls, and what is wrong with them."""
+    """A page's path from the project's root, its text, its macro calls, and what keeps it from being read."""
 
     path: str
     text: str = ""  # without front matter, each line where it was
@@ -103,15 +62,6 @@ class Page:
         """The page's heading."""
         heading = re.search(r"^# (.+)$", self.text, re.MULTILINE)
         return heading[1] if heading else self.path
-
-    def shown(self) -> list[tuple[str, Call]]:
-        """Return the snippets that the page shows or computes with, with their calls."""
-        return [(str(call.given[SHOWN[call.name]]), call) for call in self.calls if call.name in SHOWN]
-
-    def claims(self) -> list[tuple[str, Call]]:
-        """Return the proofs that the page's claims name, with their calls."""
-        claims = [call for call in self.calls if call.name == "proven"]
-        return [(str(name), call) for call in claims for name in (call.given["name"], *call.given.get("names", ()))]
 
 
 def url(path: str) -> str:
@@ -206,37 +156,28 @@ def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:
     """Return each macro call, and a problem for anything else: a page computes nothing itself."""
     for statement in tree.body:
         if not isinstance(statement, nodes.Output):
-            yield Problem(path, statement.lineno, "a page holds {{ macro calls }} and no other template language")
+            yield Problem(path, statement.lineno, NO_LANGUAGE)
             continue
         for index, part in enumerate(statement.nodes):
             if not isinstance(part, nodes.TemplateData):
-                found = _call(path, part)
-                yield found
-                if isinstance(found, Call) and found.name in BLOCKS and not _alone(statement.nodes, index):
-                    yield Problem(path, found.line, f"{found.name}() gives a block: put the call on a line of its own")
+                yield _call(path, part, _alone(statement.nodes, index))
 
 
-def _call(path: str, node: nodes.Expr) -> Call | Problem:
-    """Return a call with its arguments bound to their names, or what is wrong with it."""
+def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
+    """Return a call with its arguments, or what is wrong with it."""
     called = node.node if isinstance(node, nodes.Call) else node
-    if isinstance(called, nodes.Name) and called.name not in MACROS:
-        hint = nearest(called.name, MACROS)
-        return Problem(path, node.lineno, f"no macro or variable is called {called.name!r}{hint}")
-    if not isinstance(node, nodes.Call) or not isinstance(called, nodes.Name):
-        return Problem(path, node.lineno, "a page holds {{ macro calls }} and no other template language")
-    signature = inspect.signature(MACROS[called.name])
+    if not isinstance(called, nodes.Name):
+        return Problem(path, node.lineno, NO_LANGUAGE)
+    if not isinstance(node, nodes.Call):
+        return Call(called.name, None, node.lineno, alone)
     try:
         if node.dyn_args or node.dyn_kwargs:
             raise nodes.Impossible
         positional = [argument.as_const() for argument in node.args]
-        bound = signature.bind(*positional, **{pair.key: pair.value.as_const() for pair in node.kwargs})
+        by_name = {pair.key: pair.value.as_const() for pair in node.kwargs}
     except nodes.Impossible:
         return Problem(path, node.lineno, f"{called.name}() needs arguments that are written out")
-    except TypeError as error:
-        wrong = [pair.key for pair in node.kwargs if pair.key not in signature.parameters]
-        hint = nearest(wrong[0], signature.parameters) if wrong else ""
-        return Problem(path, node.lineno, f"{called.name}() cannot be called so: {error}{hint}")
-    return Call(called.name, bound.arguments, node.lineno)
+    return Call(called.name, (positional, by_name), node.lineno, alone)
 
 
 def _alone(parts: list[nodes.Expr], index: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proven import ROOT
 from proven.problems import Problem
+from proven.sources import pages
 
 FOLDER = "tests/proofs"
 
@@ -37,6 +38,16 @@ def listing(root: Path = ROOT) -> list[Proof]:
 def broken(root: Path = ROOT) -> list[Problem]:
     """Return what keeps proofs from being read."""
     return [part for part in _parts(root) if isinstance(part, Problem)]
+
+
+def page_of(module: str) -> str:
+    """Return the page that a module of proofs is named after.
+
+    tests/proofs/how_to/test_size_connections.py proves docs/how-to/size-connections.md.
+    """
+    inner = Path(module).relative_to(FOLDER)
+    name = inner.stem.removeprefix("test_")
+    return (Path(pages.FOLDER) / inner.parent / f"{name}.md").as_posix().replace("_", "-")
 
 
 def _parts(root: Path) -> list[Proof | Problem]:

@@ -2,10 +2,14 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import yaml
 
 from proven import ROOT, check, guide
+from proven.guide import Guide
+from proven.site.rendering import Rendering
 from proven.sources import configuration
 
 FILES = {
@@ -53,6 +57,16 @@ def make_site(root: Path, changes: dict[str, str] | None = None) -> Path:
     kept = {key: site[key] for key in ("markdown_extensions", "validation", "watch")}
     (root / "mkdocs.yml").write_text(yaml.dump({**plain, **kept, "plugins": macros}), encoding="utf-8")
     return root
+
+
+class Macros(SimpleNamespace):
+    """The macros as a page calls them, where none is built: Macros(env, of).matrix("tests/proofs", "Python").
+
+    `env` knows the page, as what MkDocs hands to macros does: it has a `page` with a `path` from docs/.
+    """
+
+    def __init__(self, env: Any, of: Guide) -> None:
+        super().__init__(**Rendering(env, of).macros())
 
 
 def problems(root: Path, changes: dict[str, str] | None = None) -> list[str]:

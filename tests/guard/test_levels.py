@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from proven import ROOT, catalogue, check, evidence, guide
+from proven import ROOT, check, evidence, guide
 from proven.evidence import ledger, running, summary
 from proven.evidence.ledger import Run
-from proven.macros import Macros
+from proven.macros import catalogue
 from proven.sources.snippets import Snippet
-from tests.guard.project import make
+from tests.guard.project import Macros, make
 
 SCHEMA = "checked: Compose Specification, 1.27.1"
 TEXT = "read: https://vendor.example/a-page, 2026-11-22"

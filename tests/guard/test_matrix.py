@@ -6,9 +6,8 @@ from typing import Any
 
 from proven import guide
 from proven.evidence.ledger import Run
-from proven.macros import Macros
 from proven.sources import proofs
-from tests.guard.project import FILES, make
+from tests.guard.project import FILES, Macros, make
 
 PAGE = "# Answers\n\n{{ matrix('tests/proofs/test_index.py', 'Oracle', 'Python') }}\n"
 # One proof that these tests let run, and one that they do not.

@@ -16,7 +16,7 @@ from measure.lane import Lane, orders_for
 from measure.load import program, send
 from measure.plan import FULL, QUERIES, QUICK
 from measure.rounds import Cell, Journal
-from proven import measurements
+from proven.evidence import measurements
 from tests.stack.upstream import Project
 
 # The full plan with its cheapest query alone: each number has an interval, and each takes a while.

@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from proven import charts, measurements
-from proven.charts import Bar, Series
+from proven.evidence import measurements
+from proven.macros import charts, numbers
+from proven.macros.charts import Bar, Series
 from tests.guard.project import make, problems
 
 FILE = f"{measurements.FOLDER}/speed.json"
@@ -85,10 +86,10 @@ def test_what_cannot_be_told_apart_is_not_told_apart(root: Path) -> None:
 
 def test_tables_and_bars_show_what_is_in_the_file(root: Path) -> None:
     """Under the labels that the file gives."""
-    rows = measurements.rows(root, "speed.results", ("p50",))
+    rows = numbers.rows(root, "speed.results", ("p50",))
     assert [row["results"] for row in rows] == ["none", "kept open"]
     assert rows[1]["median, ms"].replace(measurements.NO_BREAK, " ") == "1.3 (1.28 to 1.34)"
-    groups, unit = measurements.bars(root, ("speed.results",), "p50")
+    groups, unit = numbers.grouped(root, ("speed.results",), "p50")
     assert (groups[""][0], unit) == (Bar("none", 12.21, 11.4, 13.1), "ms")
 
 
@@ -111,5 +112,5 @@ def test_an_axis_has_round_numbers_that_cover_what_is_drawn() -> None:
     assert charts.ticks(0.0, 13.1) == [0, 2, 4, 6, 8, 10, 12, 14]
     assert charts.ticks(0.2, 0.9) == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert charts.ticks(3.0, 3.0)[0] <= 3.0 <= charts.ticks(3.0, 3.0)[-1]
-    assert [charts.number(value) for value in (0.0, 0.00234, 12.25, 1148.2)] == ["0", "0.00234", "12.2", "1,148"]
-    assert charts.number(-0.25) == "\N{MINUS SIGN}0.25"
+    assert [measurements.number(value) for value in (0.0, 0.00234, 12.25, 1148.2)] == ["0", "0.00234", "12.2", "1,148"]
+    assert measurements.number(-0.25) == "\N{MINUS SIGN}0.25"

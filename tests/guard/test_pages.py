@@ -1,11 +1,9 @@
 """What a page may not hold, and what it may. Each page is read beside a project with nothing wrong in it."""
 
-import inspect
 from pathlib import Path
 
 import pytest
 
-from proven.macros import Macros
 from proven.sources import pages
 from proven.sources.handmade import WHAT_TO_DO
 from tests.guard.project import problems
@@ -223,16 +221,6 @@ def test_a_page_in_another_format_is_refused(name: str, tmp_path: Path) -> None:
     """MkDocs would publish it, and nothing here would have read it."""
     message = "a page is Markdown, and its name ends in .md: rename it"
     assert problems(tmp_path, {f"docs/{name}": "<pre>select 1</pre>\n"}) == [f"docs/{name}:1: {message}"]
-
-
-@pytest.mark.parametrize("name", pages.MACROS)
-def test_pages_are_read_for_the_arguments_that_macros_take(name: str) -> None:
-    """What the check knows of a macro is what the macro is."""
-    checked = inspect.signature(pages.MACROS[name]).parameters.values()
-    called = list(inspect.signature(getattr(Macros, name)).parameters.values())[1:]
-    if name == "proven":  # the check wants one name at least
-        checked = list(checked)[1:]
-    assert [(p.name, p.kind, p.default) for p in checked] == [(p.name, p.kind, p.default) for p in called]
 
 
 def test_lines_are_counted_below_front_matter_as_mkdocs_drops_it() -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from proven import guide, symptoms
+from proven import guide
+from proven.macros import errors
 from tests.guard.project import make, problems
 
 TERM = "*answer*{ #answer }\n:   What is *known*, and [shown](../index.md).\n"
@@ -21,7 +22,7 @@ def test_a_text_has_one_page_to_read_first(tmp_path: Path) -> None:
 def test_the_page_to_read_first_is_named_first(tmp_path: Path) -> None:
     """Wherever the pages stand in the navigation."""
     also, first = '# A\n\n{{ symptom("lost", also=True) }}\n', '# B\n\n{{ symptom("lost") }}\n'
-    (found,) = symptoms.listing(guide.read(make(tmp_path, {"docs/a.md": also, "docs/b.md": first})))
+    (found,) = errors.listing(guide.read(make(tmp_path, {"docs/a.md": also, "docs/b.md": first})))
     assert [page.path for page in found.pages] == ["docs/b.md", "docs/a.md"]
 
 

@@ -17,6 +17,7 @@ LISTED = (
     "proven",
     "proven/sources",
     "proven/evidence",
+    "proven/macros",
     "proven/site",
     "setup",
     "measure",

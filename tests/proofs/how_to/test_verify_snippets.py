@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from proven import ROOT, catalogue, evidence, guide
+from proven import ROOT, evidence, guide
 from proven.evidence import digests
 from proven.evidence.ledger import Run
+from proven.macros import catalogue
+from proven.site.publish import write_snippets
 from proven.sources import snippets
 from proven.sources.snippets import Snippet
 from tests.lint.test_tools import run as tool
@@ -33,7 +35,7 @@ def publish(root: Path, site: Path) -> Path:
     of = guide.read(root)
     ran = {path: [snippet.digest, "ran"] for path, snippet in of.snippets.items()}
     digests.remember([Run("", "", "", "passed", "", 0, {}, ran)], root)
-    catalogue.write(site, of)
+    write_snippets(site, of)
     return site
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.macros import calculated_files
+from proven.macros.calculator import calculated_files
 from proven.sources import snippets
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer

@@ -14,15 +14,17 @@ import json
 import re
 import tarfile
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pygments.lexers import get_lexer_by_name
 
-from proven.evidence import digests, levels
+from proven.evidence import digests, levels, summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide
-from proven.site import plain
+from proven.macros import calls
+from proven.macros.calls import macro
+from proven.macros.markup import PROOFS_PAGE, bare, html, sentence
+from proven.macros.place import Block, Place
 from proven.sources import pages, snippets
 from proven.sources.snippets import Snippet
 
@@ -41,16 +43,44 @@ OPENING = re.compile(
 COMMENT = re.compile(r"^(?:#|--|;|//) ?", re.MULTILINE)
 
 
-def write(site: Path, of: Guide) -> None:
-    """Write the manifest, the raw files and the archives into a built site.
+@macro()
+def catalogue(at: Place) -> Block:
+    """Show every snippet that is not empty with its digest and its proof, to be filtered, copied, downloaded."""
+    listed = manifest(at.guide)
+    cards = [{**card} for card in listed["snippets"] if card["bytes"]]
+    for card in cards:
+        runs = at.guide.ledger.of_snippet(card["path"])
+        card["how_far"] = sentence(" · ".join(summary.how_far(runs, card["path"])))
+        card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
+    return html(
+        "catalogue.html",
+        up=at.up,
+        cards=cards,
+        archives=listed["archives"],
+        filters=_filters(cards),
+        proofs=pages.url(PROOFS_PAGE),
+        manifest=MANIFEST,
+        schema=SCHEMA,
+    )
 
-    A snippet that is broken is left out. The build has said so: a strict one has failed, and `make serve` goes on.
-    """
-    for path, snippet in of.snippets.items():
-        _write(site / snippets.FOLDER / path, snippet.text.encode())
-    for folder in archives(of):
-        _write(site / _archive_url(folder), archive(of, folder))
-    _write(site / MANIFEST, as_text(manifest(of)).encode())
+
+def _filters(cards: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, str]]]:
+    """Return what the catalogue can be filtered by: a card's field, its label, and the values that there are."""
+    versions = {version for card in cards for version in card["versions"]}
+    met = {card["level"] for card in cards}
+    shown = sorted({(page["title"], page["url"]) for card in cards for page in card["pages"]})
+    return [
+        ("kind", "Kind", {kind: kind for kind in sorted({card["kind"] for card in cards})}),
+        ("page", "Explained in", {address: heading for heading, address in shown}),
+        ("stack", "Ran on", {version: version for version in sorted(versions, key=_order_of_names)}),
+        ("level", "Proof", {level: level.capitalize() for level in (*levels.LEVELS, "unproven") if level in met}),
+    ]
+
+
+def _order_of_names(part: str) -> tuple[str, list[int]]:
+    """Return how parts of stacks are sorted: "PgBouncer 1.18.0" before "PgBouncer 1.26.1" before "PostgreSQL 15.18"."""
+    name, _, version = part.rpartition(" ")
+    return name.lower(), summary.order(version)
 
 
 @lru_cache(maxsize=1)  # a page shows it, and the site publishes it
@@ -85,19 +115,13 @@ def entry(of: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
         "bytes": len(snippet.text.encode()),
         "sha256": snippet.digest,
         "earlier": [digest for digest in known if digest != snippet.digest],
-        "level": level(runs, snippet.path),
+        "level": summary.level(runs, snippet.path),
         "against": against(runs, snippet.path),
         "date": max((run.date[:10] for run in runs), default=None),
         "stacks": sorted(_distinct(run.stack for run in runs), key=json.dumps),
         "proofs": sorted({run.proof for run in runs}),
         "pages": _pages(of, snippet.path),
     }
-
-
-def level(runs: list[Run], path: str) -> str:
-    """Return how far these runs prove a snippet: the strongest word counts."""
-    met = {levels.level_of(word) for run in runs for word in run.words(path)}
-    return next((level for level in levels.LEVELS if level in met), "unproven")
 
 
 def against(runs: list[Run], path: str) -> list[dict[str, str]]:
@@ -146,24 +170,20 @@ def archive(of: Guide, folder: str) -> bytes:
 def _archive_entry(of: Guide, folder: str) -> dict[str, Any]:
     content = archive(of, folder)
     digest = hashlib.sha256(content).hexdigest()
-    return {"folder": folder, "url": _archive_url(folder), "bytes": len(content), "sha256": digest}
+    return {"folder": folder, "url": archive_url(folder), "bytes": len(content), "sha256": digest}
 
 
-def _archive_url(folder: str) -> str:
+def archive_url(folder: str) -> str:
+    """Return where a folder's archive is, from the site's root."""
     return f"{snippets.FOLDER}/{folder}.tar"
 
 
 def _pages(of: Guide, path: str) -> list[dict[str, str]]:
     """Return the pages that show a snippet, first those that show it by name: they explain it."""
-    shown = sorted(of.where_shown(path), key=lambda found: (found[1].name != "snippet", found[0].path))
-    return _distinct({"url": pages.url(page.path), "title": plain.bare(page.title)} for page, _ in shown)
+    shown = sorted(calls.where_shown(of, path), key=lambda found: (found[1].name != "snippet", found[0].path))
+    return _distinct({"url": pages.url(page.path), "title": bare(page.title)} for page, _ in shown)
 
 
 def _distinct(rows: Any) -> list[dict[str, str]]:
     """Return each of some dicts once, where it comes first."""
     return list({tuple(sorted(row.items())): row for row in rows}.values())
-
-
-def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)

@@ -8,10 +8,12 @@ Each has its title as <title>, and every number that it draws as <desc>: a reade
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from html import escape
-from typing import Literal
+from typing import Any, Literal
+
+from proven.evidence.measurements import number
+from proven.macros.markup import inline
 
 WIDTH = 360  # no wider: a phone shows it with text of 11 px
 # A character of the small type is about this wide, in whatever font the reader has.
@@ -19,6 +21,7 @@ CHARACTER = 7.0
 ROW, BAR = 26, 14
 LEFT, RIGHT, TOP, HEIGHT = 52, 12, 14, 190  # of the field in which lines are drawn
 STYLES = ("strong", "other", "faint")
+Scale = Callable[[float], float]  # from a value to where it is drawn
 
 
 @dataclass(frozen=True)
@@ -47,81 +50,49 @@ def bars(groups: dict[str, list[Bar]], *, title: str, unit: str = "") -> str:
     longest = max(_top(bar) for bar in every)
     room = WIDTH - names - CHARACTER * (max(len(number(bar.value)) for bar in every) + len(unit) + 2)
     scale = room / longest if longest else 0.0
-    shapes, y = [], 0.0
+    rows: list[dict[str, Any]] = []
+    y = 0.0
     for heading, group in groups.items():
         if heading:
-            y += ROW + (6 if shapes else 0)
-            shapes.append(f'<text x="0" y="{y - 9:g}">{escape(heading)}</text>')
+            y += ROW + (6 if rows else 0)
+            rows.append({"heading": heading, "y": y - 9})
         for bar in group:
-            middle = y + ROW / 2
-            length = max(bar.value * scale, 1.0)
-            shapes += [
-                f'<text class="small" x="0" y="{middle + 4:g}">{escape(bar.name)}</text>',
-                f'<path class="strong" d="M{names:g} {middle - BAR / 2:g}h{length:.1f}v{BAR}h{-length:.1f}z"/>',
-            ]
-            if bar.low is not None and bar.high is not None:
-                shapes.append(_whisker(names + bar.low * scale, middle, names + bar.high * scale, middle))
-            end = names + max(_top(bar) * scale, 1.0) + 6
-            says = f"{number(bar.value)} {unit}".strip()
-            shapes.append(f'<text class="small" x="{end:.1f}" y="{middle + 4:g}">{escape(says)}</text>')
+            rows.append(_row(bar, unit, names, y + ROW / 2, scale))
             y += ROW
     said = [f"{heading}: {_said(group, unit)}" if heading else _said(group, unit) for heading, group in groups.items()]
-    return _svg(title, " ".join(said), y + 4, shapes)
+    return _svg("bars.svg", title, " ".join(said), y + 4, rows=rows)
 
 
 def lines(series: list[Series], *, title: str, x: str, y: str) -> str:
     """Return curves and points over one pair of axes, both labelled; the y axis begins at zero."""
     xs = [point[0] for one in series for point in one.points]
     ys = [value for one in series for point in one.points for value in point[1:]]
-    across, up = ticks(min(xs), max(xs)), ticks(0.0, max(ys))
+    along, up = ticks(min(xs), max(xs)), ticks(0.0, max(ys))
     width, bottom = WIDTH - LEFT - RIGHT, TOP + HEIGHT
 
     def at(value: float) -> float:
-        return LEFT + width * (value - across[0]) / (across[-1] - across[0])
+        return LEFT + width * (value - along[0]) / (along[-1] - along[0])
 
     def height(value: float) -> float:
         return bottom - HEIGHT * (value - up[0]) / (up[-1] - up[0])
 
-    shapes = []
-    for tick in up:
-        shapes += [
-            f'<path class="grid" d="M{LEFT} {height(tick):.1f}h{width}"/>',
-            f'<text class="small" x="{LEFT - 6}" y="{height(tick) + 4:.1f}" text-anchor="end">{number(tick)}</text>',
-        ]
-    for tick in across:
-        shapes.append(
-            f'<text class="small" x="{at(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{number(tick)}</text>'
-        )
-    shapes += [
-        f'<text class="small" x="{LEFT + width / 2:g}" y="{bottom + 38}" text-anchor="middle">{escape(x)}</text>',
-        f'<text class="small" x="{-TOP - HEIGHT / 2:g}" y="11" text-anchor="middle" transform="rotate(-90)">'
-        f"{escape(y)}</text>",
-    ]
-    below = bottom + 60
-    for one, style in zip(series, _styles(series), strict=True):
-        if one.drawn == "line":
-            route = "L".join(f"{at(point[0]):.1f} {height(point[1]):.1f}" for point in one.points)
-            shapes.append(f'<path class="curve {style}" d="M{route}"/>')
-            shapes.append(f'<path class="curve {style}" d="M{LEFT} {below - 4}h22"/>')
-        else:
-            for point in one.points:
-                if len(point) == 4:
-                    shapes.append(_whisker(at(point[0]), height(point[2]), at(point[0]), height(point[3])))
-                shapes.append(f'<circle class="{style}" cx="{at(point[0]):.1f}" cy="{height(point[1]):.1f}" r="4"/>')
-            shapes.append(f'<circle class="{style}" cx="{LEFT + 11}" cy="{below - 4}" r="4"/>')
-        shapes.append(f'<text class="small" x="{LEFT + 30}" y="{below}">{escape(one.name)}</text>')
-        below += 20
+    drawn = [_drawn(one, style, at, height) for one, style in zip(series, _styles(series), strict=True)]
     said = " ".join(f"{one.name}: {_route(one)}." for one in series)
-    return _svg(title, f"{y} by {x}. {said}", below - 8, shapes)
-
-
-def number(value: float) -> str:
-    """Return a number as a reader takes it in: three digits that count, and nothing that does not."""
-    if not value:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return _svg(
+        "lines.svg",
+        title,
+        f"{y} by {x}. {said}",
+        bottom + 52 + 20 * len(series),
+        left=LEFT,
+        across=width,
+        middle=-TOP - HEIGHT / 2,
+        bottom=bottom,
+        up=[(height(tick), number(tick)) for tick in up],
+        along=[(at(tick), number(tick)) for tick in along],
+        x_says=x,
+        y_says=y,
+        series=drawn,
+    )
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -131,6 +102,35 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = min((factor * power for factor in (1, 2, 5, 10)), key=lambda size: abs(span / size - about))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(count * step, 10) for count in range(first, max(last, first + 1) + 1)]
+
+
+def _row(bar: Bar, unit: str, left: float, middle: float, scale: float) -> dict[str, Any]:
+    """Return what is drawn of a bar that begins at `left`."""
+    length = max(bar.value * scale, 1.0)
+    interval = ""
+    if bar.low is not None and bar.high is not None:
+        interval = _whisker(left + bar.low * scale, middle, left + bar.high * scale, middle)
+    return {
+        "heading": "",
+        "name": bar.name,
+        "y": middle + 4,
+        "bar": f"M{left:g} {middle - BAR / 2:g}h{length:.1f}v{BAR}h{-length:.1f}z",
+        "interval": interval,
+        "end": left + max(_top(bar) * scale, 1.0) + 6,
+        "says": f"{number(bar.value)} {unit}".strip(),
+    }
+
+
+def _drawn(one: Series, style: str, at: Scale, height: Scale) -> dict[str, Any]:
+    """Return what is drawn of a series: the route of its line, or its points with their intervals."""
+    if one.drawn == "line":
+        route = "M" + "L".join(f"{at(point[0]):.1f} {height(point[1]):.1f}" for point in one.points)
+        return {"name": one.name, "style": style, "route": route}
+    points = [
+        (at(x), height(y), _whisker(at(x), height(interval[0]), at(x), height(interval[1])) if interval else "")
+        for x, y, *interval in one.points
+    ]
+    return {"name": one.name, "style": style, "route": "", "points": points}
 
 
 def _styles(series: list[Series]) -> list[str]:
@@ -148,11 +148,11 @@ def _top(bar: Bar) -> float:
 
 
 def _whisker(x: float, y: float, to_x: float, to_y: float) -> str:
-    """Return an interval: a line with a stroke across at each end."""
+    """Return the path of an interval: a line with a stroke across at each end."""
     stroke = "v8m0 -4" if y == to_y else "h8m-4 0"
     start = f"M{x:.1f} {y - 4:.1f}" if y == to_y else f"M{x - 4:.1f} {y:.1f}"
     end = f"M{to_x:.1f} {to_y - 4:.1f}v8" if y == to_y else f"M{to_x - 4:.1f} {to_y:.1f}h8"
-    return f'<path class="whisker" d="{start}{stroke}L{to_x:.1f} {to_y:.1f}{end}"/>'
+    return f"{start}{stroke}L{to_x:.1f} {to_y:.1f}{end}"
 
 
 def _said(group: Iterable[Bar], unit: str) -> str:
@@ -169,10 +169,6 @@ def _value(value: float, low: float | None = None, high: float | None = None) ->
     return f"{number(value)} ({number(low)} to {number(high)})"
 
 
-def _svg(title: str, text: str, height: float, shapes: list[str]) -> str:
+def _svg(template: str, title: str, text: str, height: float, **drawn: Any) -> str:
     name = re.sub(r"\W+", "-", title.lower()).strip("-")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
-        f'aria-labelledby="{name}-title {name}-text"><title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-text">{escape(text)}</desc>{"".join(shapes)}</svg>'
-    )
+    return inline(template, name=name, title=title, text=text, width=WIDTH, height=height, **drawn)
