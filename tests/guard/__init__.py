@@ -3,13 +3,20 @@
 The engine's, in the folders of proven/:
 
     project.py                     a project of four small files, and what is wrong with it
-    sources/test_pages.py          what a page may not hold, and what it may
+    sources/test_pages.py          what is no macro call, and pages in other formats
+    sources/test_handmade.py       code that stands on a page itself
     sources/test_snippets.py       regions, and snippets that nobody shows
     evidence/test_ledger.py        the evidence of several machines, put together
     evidence/test_levels.py        how far a snippet was proven
+    macros/test_calls.py           calls that fit no macro
+    macros/test_code.py            snippets, regions, transcripts and functions that are not there
+    macros/test_claims.py          claims of what nothing proves
     macros/test_matrix.py          what the version matrix shows of a ledger
     macros/test_numbers.py         numbers on pages that say more than was measured
-    macros/test_errors.py          texts of errors and terms that have two homes
+    macros/test_charts.py          charts that do not say what they draw
+    macros/test_errors.py          texts of errors that have two runbooks, or none
+    macros/test_terms.py           terms that nobody explains, or uses
+    macros/test_lists.py           tables and drawings that are not there
     test_check.py                  claims, names, and evidence that is out of date
     site/test_build.py             the strict build of the site
     test_pytest_plugin.py          a run of proofs that fail

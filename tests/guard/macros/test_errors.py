@@ -1,12 +1,10 @@
-"""Texts and terms have one home each."""
+"""Each text of an error has one runbook that is to be read first."""
 
 from pathlib import Path
 
 from proven import guide
 from proven.macros import errors
 from tests.guard.project import make, problems
-
-TERM = "*answer*{ #answer }\n:   What is *known*, and [shown](../index.md).\n"
 
 
 def test_a_text_has_one_page_to_read_first(tmp_path: Path) -> None:
@@ -24,14 +22,3 @@ def test_the_page_to_read_first_is_named_first(tmp_path: Path) -> None:
     also, first = '# A\n\n{{ symptom("lost", also=True) }}\n', '# B\n\n{{ symptom("lost") }}\n'
     (found,) = errors.listing(guide.read(make(tmp_path, {"docs/a.md": also, "docs/b.md": first})))
     assert [page.path for page in found.pages] == ["docs/b.md", "docs/a.md"]
-
-
-def test_a_term_is_explained_and_used(tmp_path: Path) -> None:
-    """What the glossary does not explain, or explains for nobody, is refused."""
-    glossary = "docs/reference/glossary.md"
-    used = 'The {{ term("answer", "answers") }}.\n'
-    assert problems(tmp_path, {glossary: TERM, "docs/a.md": used}) == []
-    (found,) = problems(tmp_path, {glossary: TERM, "docs/a.md": "The answer.\n"})
-    assert found == f"{glossary}:1: no page uses 'answer': call {{{{ term(…) }}}}, or delete it"
-    (found,) = problems(tmp_path, {glossary: TERM, "docs/a.md": used + 'An {{ term("anwser") }}.\n'})
-    assert found == "docs/a.md:2: the glossary does not explain 'anwser'; did you mean answer?"
