@@ -25,9 +25,10 @@ And of what else guards the project:
 
     lint/test_tools.py             every tool of tests/lint
     lint/test_pgbouncer.py         what PgBouncer would refuse or misunderstand
-    lint/test_compose.py           files of the Compose project that contradict each other
-    lint/test_deployments.py       what Kubernetes or Cloud Run would refuse, ignore or never reach
-    lint/test_cloud_sql.py         mistakes in the files for Cloud SQL's pooler
+    lint/test_mistakes.py          what Compose, Kubernetes or Google would refuse, ignore or never reach
+    lint/test_compose.py           a Compose file as guides have it
+    lint/test_deployments.py       how manifests and commands are judged
+    lint/test_cloud_sql.py         what is widely said to turn Cloud SQL's pooler on
     stack/test_leash.py            nothing is left of a server whose owner was killed
     stack/test_janitor.py          nor on a server that is not ours
     stack/test_docker.py           nor of containers
