@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from proven import ROOT, guide
-from proven.evidence import levels
+from proven.evidence import ledger, levels
 from proven.evidence.ledger import Run
 from proven.guide import Guide
 from proven.macros import calls
@@ -77,8 +77,13 @@ def _state(of: Guide, proof: str) -> str:
     runs = [run for run in of.ledger.runs if run.proof == proof]
     if any(run.outcome == "failed" for run in runs):
         return "failed"
-    before = any(run.proof == proof for run in of.history.runs)
-    return "has passed before, but it or its snippet was edited since" if before and not runs else "has not run"
+    before = [run for run in of.history.runs if run.proof == proof]
+    edited = sorted(ledger.outdated(before, of.proofs, of.snippets))
+    return (
+        f"has passed before, and since then {', '.join(edited[:3])} was edited"
+        if edited and not runs
+        else "has not run"
+    )
 
 
 def _orphans(of: Guide) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from proven import ROOT
 from proven.evidence import ledger
 from proven.evidence.ledger import Ledger
 from proven.problems import Problem, ProblemError
-from proven.sources import configuration, pages, proofs, snippets
+from proven.sources import configuration, pages, proofs, reach, snippets
 from proven.sources.pages import Page
 from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
@@ -91,8 +91,8 @@ def _remembered(root: Path, _: tuple[tuple[str, int, int], ...]) -> Guide:
 
 def _edits(root: Path) -> Iterator[tuple[str, int, int]]:
     """Return each file that the guide is read from, with when it was last written, and its size."""
-    files = [root / configuration.FILE, root / ledger.LOCAL]
-    for folder in (snippets.FOLDER, pages.FOLDER, proofs.FOLDER):
+    files = [root / configuration.FILE, root / ledger.LOCAL, root / reach.PLUGINS]
+    for folder in (snippets.FOLDER, pages.FOLDER, reach.FOLDER):
         files += [Path(above, name) for above, _, names in os.walk(root / folder) for name in names]
     for file in files:
         try:

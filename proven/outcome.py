@@ -40,7 +40,7 @@ class Outcome:
             Run(
                 seen["proof"],
                 seen["case"],
-                proof.digest,
+                proof.parts,
                 ledger.NOT_RUN if report.skipped else report.outcome,
                 datetime.now(UTC).date().isoformat(),
                 round(report.duration, 3),

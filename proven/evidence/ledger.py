@@ -1,23 +1,23 @@
 """The ledger: which proof ran which snippet, at which digest, on which stack, and how it ended.
 
 Two files hold it. docs/data/ledger.json is committed: the evidence that a fresh clone shows. build/ledger.json
-lies over it: what was run here since. Both hold one line for each proof and stack, so that a diff reads well.
+lies over it: what was run here since. Both are written by stored.py.
 
     python -m proven.evidence.ledger FILE…       put what was run elsewhere into build/ledger.json
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 from proven import ROOT
+from proven.evidence import stored
 from proven.problems import ProblemError
 from proven.sources import proofs
 from proven.sources.proofs import Proof
-from proven.sources.snippets import Snippet
+from proven.sources.snippets import FOLDER, Snippet
 
 COMMITTED = "docs/data/ledger.json"
 LOCAL = "build/ledger.json"
@@ -30,7 +30,7 @@ class Run:
 
     proof: str  # the test function
     case: str  # its parameters as pytest names them, or ""
-    digest: str  # of the test function's source
+    parts: dict[str, str]  # what it rested on in tests/, its own lines included: "tests/proofs/x.py::test": digest
     outcome: str  # "passed", "failed" or "not run"
     date: str  # ISO 8601
     seconds: float
@@ -73,7 +73,7 @@ class Ledger:
                 run
                 for run in self.runs
                 if run.proof in proofs
-                and run.digest == proofs[run.proof].digest
+                and run.parts == proofs[run.proof].parts
                 and all(digests.get(path) == digest for path, (digest, *_) in run.snippets.items())
             ]
         )
@@ -105,15 +105,11 @@ def load(file: Path) -> list[Run]:
     if not file.exists():
         return []
     try:
-        return _parse(file)
-    except (ValueError, TypeError) as error:
+        return [Run(**row) for row in stored.read(file)]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         path = COMMITTED if file.match(COMMITTED) else LOCAL
         message = f"the ledger cannot be read ({error}): restore it, or delete it and run make record"
         raise ProblemError(path, getattr(error, "lineno", 1), message) from error
-
-
-def _parse(file: Path) -> list[Run]:
-    return [Run(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def merge(older: list[Run], newer: list[Run]) -> list[Run]:
@@ -156,20 +152,35 @@ def read(root: Path = ROOT) -> Ledger:
     return Ledger(merge(load(root / COMMITTED), load(root / LOCAL)))
 
 
-def write(file: Path, runs: list[Run], proofs: dict[str, Proof]) -> None:
-    """Add runs to a ledger file, and drop those of proofs that are gone or were edited."""
-    kept = [run for run in merge(load(file), runs) if run.proof in proofs and run.digest == proofs[run.proof].digest]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rows = ",\n".join(json.dumps(_row(run), sort_keys=True) for run in kept)
-    # Written whole and then renamed: a reader or an interrupted run never sees half a ledger.
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
-    temporary.replace(file)
+def write(file: Path, runs: list[Run], proofs: dict[str, Proof], outdated: bool = True) -> None:
+    """Add runs to a ledger file, and drop those of proofs that are gone, or all that are outdated.
+
+    Else the runs of a proof that was edited stay until it runs again on the same stack: they say what to run, and why.
+    """
+
+    def current(run: Run) -> bool:
+        return run.proof in proofs and run.parts == proofs[run.proof].parts
+
+    again = {(run.proof, run.stack_key) for run in runs if current(run)}
+
+    def stays(run: Run) -> bool:
+        return current(run) or (outdated and run.proof in proofs and (run.proof, run.stack_key) not in again)
+
+    stored.write(file, [asdict(run) for run in merge(load(file), runs) if stays(run)])
 
 
-def _row(run: Run) -> dict[str, object]:
-    """Return what a ledger file says of a run."""
-    return {name: value for name, value in asdict(run).items() if name != "reason" or value}
+def outdated(runs: list[Run], proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> dict[str, set[str]]:
+    """Return why runs say nothing any more of proofs that there are: what was edited since, and whose runs that is."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        now = proofs[run.proof].parts if run.proof in proofs else run.parts
+        edited = {name for name in run.parts.keys() | now.keys() if run.parts.get(name) != now.get(name)}
+        for path, (digest, *_) in run.snippets.items():
+            if path not in snippets or snippets[path].digest != digest:
+                edited.add(f"{FOLDER}/{path}")
+        for name in edited:
+            found.setdefault(name, set()).add(run.proof)
+    return found
 
 
 def collect(files: list[Path], root: Path = ROOT) -> int:
@@ -182,8 +193,8 @@ def collect(files: list[Path], root: Path = ROOT) -> int:
         if not file.exists():
             raise ValueError(f"{file}: no such ledger; make test writes {LOCAL}, make matrix too")
         try:
-            runs += _parse(file)
-        except (TypeError, ValueError) as error:
+            runs += [Run(**row) for row in stored.read(file)]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{file}: not a ledger ({error}); make test writes one to {LOCAL}") from error
     write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read_all(root))
     return len(load(root / LOCAL))

@@ -5,9 +5,8 @@ python -m proven.site.badge    draws docs/assets/badge.svg again
 
 from pathlib import Path
 
-from proven import ROOT
+from proven import ROOT, guide
 from proven.evidence import ledger, summary
-from proven.evidence.ledger import Run
 
 FILE = "docs/assets/badge.svg"
 # A character of 11 pixels' type is about this wide in every font that may draw it; textLength does the rest.
@@ -29,9 +28,10 @@ SVG = """\
 """
 
 
-def draw(runs: list[Run]) -> str:
-    """Return the badge for what a ledger holds."""
-    passed = ledger.Ledger(runs).passed()
+def draw(root: Path = ROOT) -> str:
+    """Return the badge for what the committed ledger says of the proofs and snippets as they are now."""
+    of = guide.read(root)
+    passed = ledger.Ledger(ledger.load(root / ledger.COMMITTED)).current(of.proofs, of.snippets).passed()
     majors = [summary.series("PostgreSQL", version) for version in summary.versions(passed).get("PostgreSQL", [])]
     parts = [f"{len({run.proof for run in passed})} proofs", f"PostgreSQL {', '.join(dict.fromkeys(majors))}"]
     text = " · ".join([*parts, summary.newest(passed)])
@@ -41,7 +41,7 @@ def draw(runs: list[Run]) -> str:
 
 def main(root: Path = ROOT) -> None:
     """Write the badge for the committed ledger."""
-    (root / FILE).write_text(draw(ledger.load(root / ledger.COMMITTED)), encoding="utf-8")
+    (root / FILE).write_text(draw(root), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,28 +1,27 @@
 """A proof: a test function under tests/proofs/. Found by reading the file, so that no page has to import pytest."""
 
 import ast
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from proven import ROOT
 from proven.problems import Problem
-from proven.sources import pages
+from proven.sources import pages, reach
 
 FOLDER = "tests/proofs"
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A proof's function name, its place, the digest of its source, and the strings in it (for finding snippets)."""
+    """A proof's function name, its place, the strings in it (for finding snippets), and what it rests on."""
 
     name: str
     path: str
     line: int
-    digest: str
     says: str  # its docstring
     strings: frozenset[str]
+    parts: dict[str, str] = field(default_factory=dict)  # what it reaches in tests/, itself included, with digests
 
 
 def read_all(root: Path = ROOT) -> dict[str, Proof]:
@@ -52,16 +51,17 @@ def page_of(module: str) -> str:
 
 def _parts(root: Path) -> list[Proof | Problem]:
     files = sorted((root / FOLDER).rglob("test_*.py"))
-    return [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
+    parts = [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
+    tests = reach.Reach(root)
+    return [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
 
 
 @cache  # `make serve` asks again for every file when one was edited
 def _in_file(path: str, source: str) -> list[Proof | Problem]:
     try:
-        tree = ast.parse(source)
+        tree = reach.tree(source)
     except SyntaxError as error:
         return [Problem(path, error.lineno or 1, f"no proof in here can be read: {error.msg}")]
-    lines = source.splitlines()
     constants = {
         target.id: node.value
         for node in tree.body
@@ -72,18 +72,8 @@ def _in_file(path: str, source: str) -> list[Proof | Problem]:
     found: list[Proof | Problem] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            text = "\n".join(lines[first - 1 : node.end_lineno])
-            found.append(
-                Proof(
-                    node.name,
-                    path,
-                    node.lineno,
-                    hashlib.sha256(text.encode()).hexdigest(),
-                    ast.get_docstring(node) or "",
-                    frozenset(_strings(node, constants)),
-                )
-            )
+            strings = frozenset(_strings(node, constants))
+            found.append(Proof(node.name, path, node.lineno, ast.get_docstring(node) or "", strings))
     return found
 
 

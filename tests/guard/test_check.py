@@ -11,7 +11,7 @@ from proven.evidence.ledger import Run
 from tests.guard.project import FILES, make, problems
 
 MODULE = "tests/proofs/test_index.py"
-EDITED = "has passed before, but it or its snippet was edited since"
+EDITED = "has passed before, and since then {} was edited"
 
 
 def test_a_project_with_nothing_wrong_in_it_is_accepted(tmp_path: Path) -> None:
@@ -51,14 +51,17 @@ def test_what_never_ran_is_unproven(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", ["snippets/answer.py", MODULE])
-def test_an_edit_makes_the_evidence_stale(path: str, tmp_path: Path) -> None:
-    """Of the snippet or of the proof: both are bound to their digests."""
+@pytest.mark.parametrize(
+    ("path", "edited"), [("snippets/answer.py", "snippets/answer.py"), (MODULE, f"{MODULE}::test_answer")]
+)
+def test_an_edit_makes_the_evidence_stale(path: str, edited: str, tmp_path: Path) -> None:
+    """Of the snippet or of the proof: both are bound to their digests, and which was edited is said."""
     passed(make(tmp_path))
     (tmp_path / path).write_text(FILES[path].replace("42", "43"), encoding="utf-8")
     assert unproven(tmp_path) == [
-        f"docs/index.md:3: test_answer ({MODULE}:4) {EDITED}: make prove ONLY=test_answer",
-        f"docs/index.md:5: snippets/answer.py has no passing proof at its present digest (test_answer {EDITED}): "
+        f"docs/index.md:3: test_answer ({MODULE}:4) {EDITED.format(edited)}: make prove ONLY=test_answer",
+        "docs/index.md:5: snippets/answer.py has no passing proof at its present digest "
+        f"(test_answer {EDITED.format(edited)}): "
         "make prove ONLY=snippets/answer.py",
     ]
 
@@ -99,7 +102,7 @@ def test_the_command_that_publishing_begins_with_refuses_stale_evidence(
     monkeypatch.setattr(sys, "argv", ["check", "--proven", "--root", str(tmp_path)])
     assert check.main() == 1
     printed = capsys.readouterr().err.splitlines()
-    message = f"test_answer ({MODULE}:4) {EDITED}: make prove ONLY=test_answer"
+    message = f"test_answer ({MODULE}:4) {EDITED.format('snippets/answer.py')}: make prove ONLY=test_answer"
     assert f"docs/index.md:3: {message}" in printed
     assert (f"::error file=docs/index.md,line=3::{message}" in printed) == (github == "true")
 
@@ -108,7 +111,7 @@ def passed(root: Path, outcome: str = "passed", stack: dict[str, str] | None = N
     """Write evidence that the project's proof ran, as it is now."""
     of = guide.read(root)
     digests = {"answer.py": [of.snippets["answer.py"].digest, "ran"]}
-    run = Run("test_answer", "", of.proofs["test_answer"].digest, outcome, "2030-01-01", 0.1, stack or {}, digests)
+    run = Run("test_answer", "", of.proofs["test_answer"].parts, outcome, "2030-01-01", 0.1, stack or {}, digests)
     ledger.write(root / ledger.COMMITTED, [run], of.proofs)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import types
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +110,7 @@ def test_a_claim_says_what_its_proof_did() -> None:
     """That it ran something, on what; or what it compared, of one that ran nothing."""
     assert summary.of_proof([run(["ran", SCHEMA], STACK)]) == "ran on PostgreSQL 18"
     assert summary.of_proof([run([SCHEMA], STACK)]) == "checked against Compose Specification, 1.27.1"
-    assert summary.of_proof([Run("test_answer", "", "", "passed", "2030-01-01", 0.1, STACK, {})]) == summary.of_proof(
+    assert summary.of_proof([Run("test_answer", "", {}, "passed", "2030-01-01", 0.1, STACK, {})]) == summary.of_proof(
         [run(["ran"], STACK)]
     )
 
@@ -139,15 +139,14 @@ def test_page_and_catalogue_and_manifest_say_the_same(tmp_path: Path) -> None:
 
 def run(words: list[str], stack: dict[str, str], digest: str = "") -> Run:
     """Return a passed run of the one proof there is."""
-    return Run("test_answer", "", "", "passed", "2030-01-01", 0.1, stack, {"answer.py": [digest, *words]})
+    return Run("test_answer", "", {}, "passed", "2030-01-01", 0.1, stack, {"answer.py": [digest, *words]})
 
 
 def recorded(root: Path, words: list[str]) -> guide.Guide:
     """Make the project, with a ledger that says this of its snippet."""
     of = guide.read(make(root))
-    passed = asdict(run(words, STACK, of.snippets["answer.py"].digest)) | {"digest": of.proofs["test_answer"].digest}
-    (root / "docs/data").mkdir()
-    (root / ledger.COMMITTED).write_text(json.dumps([passed]), encoding="utf-8")
+    passed = replace(run(words, STACK, of.snippets["answer.py"].digest), parts=of.proofs["test_answer"].parts)
+    ledger.write(root / ledger.COMMITTED, [passed], of.proofs)
     return guide.read(root)
 
 

@@ -34,7 +34,7 @@ def publish(root: Path, site: Path) -> Path:
     """Record the digests of a project's snippets, write its catalogue into a site, and return the site."""
     of = guide.read(root)
     ran = {path: [snippet.digest, "ran"] for path, snippet in of.snippets.items()}
-    digests.remember([Run("", "", "", "passed", "", 0, {}, ran)], root)
+    digests.remember([Run("", "", {}, "passed", "", 0, {}, ran)], root)
     write_snippets(site, of)
     return site
 
