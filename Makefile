@@ -26,7 +26,7 @@ help: ## say what there is
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
 	@$(PYTHON) -m setup.address "$(ADDRESS)"
 	@$(PYTHON) -m setup.environment site
-	$(BIN)/python -m proven.serve "$(ADDRESS)"
+	$(BIN)/python -m proven.site.serve "$(ADDRESS)"
 
 test: shell programs ## run everything: proofs on real servers, the linters, the guards, the built site
 	$(BIN)/pytest $(PARALLEL)
@@ -37,7 +37,7 @@ prove: shell environment ## run the proofs of one snippet, page or proof: make p
 
 record: shell programs ## record transcripts and the ledger again, of all proofs or of ONLY=one
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
-	$(BIN)/python -m proven.badge
+	$(BIN)/python -m proven.site.badge
 
 measure: shell programs ## measure here what reuse is worth, waits in a queue, and an edit: 35 minutes; QUICK=1 takes two
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
@@ -46,7 +46,7 @@ measure: shell programs ## measure here what reuse is worth, waits in a queue, a
 
 matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
-	$(BIN)/python -m proven.badge
+	$(BIN)/python -m proven.site.badge
 
 site: environment ## build the site to publish, into site/; refuses what has no passing proof
 	$(BIN)/python -m proven.check --proven

@@ -15,7 +15,7 @@ from typing import Any
 
 from measure import clocks
 from measure.plan import AGE, PROCESSES, SETUPS, THREADS, Setup
-from proven import snippets
+from proven.sources import snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer

@@ -15,7 +15,7 @@ from measure import statistics
 from measure.plan import QUERIES, SETUPS
 from measure.rounds import Cell
 from proven import ROOT
-from proven.measurements import FOLDER, differs
+from proven.evidence.measurements import FOLDER, differs
 
 FILE = ROOT / FOLDER / "reuse.json"
 SCHEMA = ROOT / "docs" / "reuse.schema.json"

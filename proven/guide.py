@@ -9,12 +9,14 @@ from typing import Any
 
 import yaml
 
-from proven import ROOT, configuration, ledger, pages, proofs, snippets
-from proven.ledger import Ledger
-from proven.pages import Call, Page
+from proven import ROOT
+from proven.evidence import ledger
+from proven.evidence.ledger import Ledger
 from proven.problems import Problem, ProblemError
-from proven.proofs import Proof
-from proven.snippets import Snippet
+from proven.sources import configuration, pages, proofs, reach, snippets
+from proven.sources.pages import Page
+from proven.sources.proofs import Proof
+from proven.sources.snippets import Snippet
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,18 +33,10 @@ class Guide:
     # The pages that mkdocs.yml names, from docs/, in its order, each with the headings that it stands under.
     navigation: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def where_shown(self, path: str) -> list[tuple[Page, Call]]:
-        """Return the pages that show a snippet, each with the call that does."""
-        return [(page, call) for page in self.pages for shown, call in page.shown() if covers(shown, path)]
-
     def place(self, page: Page) -> int:
         """Return where a page stands in the navigation; past its end for one that does not."""
         names = list(self.navigation)
         return names.index(page.name) if page.name in names else len(names)
-
-    def where_claimed(self, proof: str) -> list[tuple[Page, Call]]:
-        """Return the pages whose claims name a proof, each with the call that does."""
-        return [(page, call) for page in self.pages for name, call in page.claims() if name == proof]
 
     def proofs_in(self, tests: str) -> list[Proof]:
         """Return the proofs of a module or folder, in the order of files and lines."""
@@ -53,11 +47,6 @@ class Guide:
         """Return the proofs that ran a snippet, or whose source names it."""
         ran = {run.proof for run in self.history.runs if path in run.snippets}
         return (ran & set(self.proofs)) | {p.name for p in self.proofs.values() if path in p.strings}
-
-
-def covers(shown: str, path: str) -> bool:
-    """Return whether a page that shows `shown`, a snippet or a whole folder ending in "/", shows a snippet."""
-    return path == shown or (shown.endswith("/") and path.startswith(shown))
 
 
 def read(root: Path = ROOT) -> Guide:
@@ -102,8 +91,8 @@ def _remembered(root: Path, _: tuple[tuple[str, int, int], ...]) -> Guide:
 
 def _edits(root: Path) -> Iterator[tuple[str, int, int]]:
     """Return each file that the guide is read from, with when it was last written, and its size."""
-    files = [root / configuration.FILE, root / ledger.LOCAL]
-    for folder in (snippets.FOLDER, pages.FOLDER, proofs.FOLDER):
+    files = [root / configuration.FILE, root / ledger.LOCAL, root / reach.PLUGINS]
+    for folder in (snippets.FOLDER, pages.FOLDER, reach.FOLDER):
         files += [Path(above, name) for above, _, names in os.walk(root / folder) for name in names]
     for file in files:
         try:

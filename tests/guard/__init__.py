@@ -1,35 +1,50 @@
-"""The guard, guarded.
+"""The guard, guarded: each mistake that must be refused is made on purpose.
 
-Each mistake that must be refused is made on purpose, in a project of four small files.
+The engine's, in the folders of proven/:
 
-    project.py             that project, and what is wrong with it
-    test_pages.py          what a page may not hold, and what it may
-    test_snippets.py       regions, and snippets that nobody shows
-    test_proofs.py         claims, names, and evidence that is out of date
-    test_levels.py         how far a snippet was proven
-    test_ledger.py         the evidence of several machines, put together
-    test_symptoms.py       texts of errors and terms that have two homes
-    test_run.py            a run of proofs that fail
-    test_servers.py        snippets that a server or an interpreter refuses
-    test_site.py           the strict build of the site
-    test_links.py          links to other hosts that are dead
+    project.py                     a project of four small files, and what is wrong with it
+    sources/test_pages.py          what is no macro call, and pages in other formats
+    sources/test_handmade.py       code that stands on a page itself
+    sources/test_snippets.py       regions, and snippets that nobody shows
+    evidence/test_ledger.py        the evidence of several machines, put together
+    evidence/test_levels.py        how far a snippet was proven
+    macros/test_calls.py           calls that fit no macro
+    macros/test_code.py            snippets, regions, transcripts and functions that are not there
+    macros/test_claims.py          claims of what nothing proves
+    macros/test_matrix.py          what the version matrix shows of a ledger
+    macros/test_numbers.py         numbers on pages that say more than was measured
+    macros/test_charts.py          charts that do not say what they draw
+    macros/test_errors.py          texts of errors that have two runbooks, or none
+    macros/test_terms.py           terms that nobody explains, or uses
+    macros/test_lists.py           tables and drawings that are not there
+    test_check.py                  claims, names, and evidence that is out of date
+    site/test_build.py             the strict build of the site
+    test_pytest_plugin.py          a run of proofs that fail
 
-And of what the real project brings along:
+And of what else guards the project:
 
-    test_browser.py        what a browser finds on a page
-    test_known.py          when a page that was in order is looked at again
-    test_lint.py           every tool of tests/lint
-    test_pgbouncer_ini.py  what PgBouncer would refuse or misunderstand
-    test_compose.py        files of the Compose project that contradict each other
-    test_deployments.py    what Kubernetes or Cloud Run would refuse, ignore or never reach
-    test_cloud_sql.py      mistakes in the files for Cloud SQL's pooler
-    test_matrix.py         what the version matrix shows of a ledger
-    test_measure.py        measurements that noise makes unsafe
-    test_measure_queue.py  waits in queues that are known
-    test_measurements.py   numbers on pages that say more than was measured
-    test_ci_run.py         `.ci/run`, which lends itself an engine
-    test_workflows.py      every step of every workflow
-    test_artifact.py       the site as it is uploaded
-    test_shell.py          what somebody's shell has, and what of it reaches the tests
-    shells.py              such a shell
+    lint/test_tools.py             every tool of tests/lint
+    lint/test_pgbouncer.py         what PgBouncer would refuse or misunderstand
+    lint/test_mistakes.py          what Compose, Kubernetes or Google would refuse, ignore or never reach
+    lint/test_compose.py           a Compose file as guides have it
+    lint/test_deployments.py       how manifests and commands are judged
+    lint/test_cloud_sql.py         what is widely said to turn Cloud SQL's pooler on
+    stack/test_leash.py            nothing is left of a server whose owner was killed
+    stack/test_janitor.py          nor on a server that is not ours
+    stack/test_docker.py           nor of containers
+    stack/test_pgbouncer.py        what a proof's PgBouncer is given, and what of it was changed
+    stack/test_monitoring.py       where Prometheus and its exporters come from
+    stack/test_matrix.py           the stacks of `make matrix`
+    stack/test_runners.py          snippets that a server or an interpreter refuses
+    browser/test_visit.py          what a browser finds on a page
+    browser/test_known.py          when a page that was in order is visited again
+    setup/test_programs.py         programs that do not start, and packages of another day
+    setup/test_shell.py            what somebody's shell has, and what of it reaches the tests
+    setup/shells.py                such a shell
+    measure/test_results.py        measurements that noise makes unsafe
+    measure/test_queue.py          waits in queues that are known
+    ci/test_run.py                 `.ci/run`, which lends itself an engine
+    ci/test_workflows.py           every step of every workflow
+    ci/test_artifact.py            the site as it is uploaded
+    ci/test_links.py               links to other hosts that are dead
 """

@@ -2,11 +2,18 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import yaml
 
-from proven import ROOT, check, configuration, guide
+from proven import ROOT, check, guide
+from proven.guide import Guide
+from proven.site.rendering import Rendering
+from proven.sources import configuration
 
+PAGE = "docs/case.md"
+Mistake = tuple[str, int, str]  # a page's text, the line of it that is named, and how the message begins
 FILES = {
     "docs/index.md": """\
 # Answers
@@ -54,6 +61,23 @@ def make_site(root: Path, changes: dict[str, str] | None = None) -> Path:
     return root
 
 
+class Macros(SimpleNamespace):
+    """The macros as a page calls them, where none is built: Macros(env, of).matrix("tests/proofs", "Python").
+
+    `env` knows the page, as what MkDocs hands to macros does: it has a `page` with a `path` from docs/.
+    """
+
+    def __init__(self, env: Any, of: Guide) -> None:
+        super().__init__(**Rendering(env, of).macros())
+
+
 def problems(root: Path, changes: dict[str, str] | None = None) -> list[str]:
     """Return what is wrong with the project, as `python -m proven.check` prints it."""
     return [str(problem) for problem in check.problems(guide.read(make(root, changes)))]
+
+
+def refused(root: Path, mistake: Mistake) -> None:
+    """Assert that a page beside the project is refused for one mistake."""
+    text, line, message = mistake
+    (found,) = problems(root, {PAGE: text})
+    assert found.startswith(f"{PAGE}:{line}: {message}")

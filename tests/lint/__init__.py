@@ -7,6 +7,7 @@ Each finding is one line that names its file and its line.
     test_tools.py       the command-line tools, one row each
     test_guide.py       pages, snippets and proofs: what `python -m proven.check` finds
     test_anatomy.py     what every page and every folder's list of files has
+    test_imports.py     what imports what in the engine
     test_sql.py         SQL, by PostgreSQL's own parser
     test_env.py         environment files
     test_pgbouncer.py   PgBouncer's ini files

@@ -10,9 +10,10 @@ from pathlib import Path
 from django.conf import global_settings
 from django.db.utils import ConnectionHandler
 
-from proven import ROOT, snippets
+from proven import ROOT
 from proven.problems import Problem, nearest
-from proven.snippets import Snippet
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 from tests.lint.findings import refuse
 
 PROJECT = "upstream"

@@ -41,7 +41,7 @@ TOOLS = {
     "typos --format=brief": partial(
         files.matching,
         "*",
-        without=("requirements.lock", "docs/data/*", "tests/lint/gcloud.json", "*.png", "tests/guard/test_*"),
+        without=("requirements.lock", "docs/data/*", "tests/lint/gcloud.json", "*.png", "tests/guard/*"),
     ),
 }
 

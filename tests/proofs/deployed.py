@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from proven import evidence
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.lint.manifests import Document
 from tests.proofs.pooled import Existing, Setup
 from tests.stack.database import Database

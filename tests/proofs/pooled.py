@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.stack import pgbouncer
 from tests.stack.database import Database, Role
 from tests.stack.fixtures import note_pgbouncer, note_postgres

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.proofs.pooled import Pooled, Setup, reader, section
 from tests.stack import monitoring
 from tests.stack.database import Database

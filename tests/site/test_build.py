@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, guide, ledger, snippets
+from proven import ROOT, guide
+from proven.evidence import ledger
 from proven.guide import Guide
+from proven.macros import calls
+from proven.sources import snippets
 
 # What makes a browser ask for something; a link that a reader may follow does not.
 ASKS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -80,9 +83,8 @@ def test_no_page_asks_another_host_for_anything(pages: dict[str, Page]) -> None:
 def test_every_claim_leads_to_its_proof(site: Path, of: Guide) -> None:
     """Each mark's link ends at an anchor of the page of proofs, which exists."""
     proofs = (site / "reference/proofs/index.html").read_text()
-    for page in of.pages:
-        for name, call in page.claims():
-            assert f'id="{name}"' in proofs, f"{page.path}:{call.line}: {name}"
+    for page, call, name in calls.claiming(of):
+        assert f'id="{name}"' in proofs, f"{page.path}:{call.line}: {name}"
 
 
 def test_the_committed_ledger_speaks_of_the_snippets_as_they_are(of: Guide) -> None:
@@ -91,6 +93,5 @@ def test_the_committed_ledger_speaks_of_the_snippets_as_they_are(of: Guide) -> N
     for path, snippet in of.snippets.items():
         if snippet.text.strip():
             assert committed.of_snippet(path), f"{snippet.place} has no committed evidence: make record"
-    for page in of.pages:
-        for name, call in page.claims():
-            assert committed.of_proof(name), f"{page.path}:{call.line}: {name} has no committed evidence: make record"
+    for page, call, name in calls.claiming(of):
+        assert committed.of_proof(name), f"{page.path}:{call.line}: {name} has no committed evidence: make record"

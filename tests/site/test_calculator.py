@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 from playwright.sync_api import ViewportSize
 
-from proven import ROOT, evidence, snippets
+from proven import ROOT
+from proven.evidence import running
+from proven.sources import snippets
 from tests.site.visit import DESKTOP, PHONE, LookAt, Reader, Scheme, Visit, refuse
 from tests.stack.scripts import execute
 
@@ -93,7 +95,7 @@ def budget() -> SimpleNamespace:
 def forgotten() -> Iterator[None]:
     """Whatever a snippet ran for here, it proves nothing."""
     yield
-    evidence.begin()
+    running.begin()
 
 
 @pytest.fixture(scope="module")

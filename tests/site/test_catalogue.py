@@ -11,8 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 from jsonschema import Draft202012Validator
 
-from proven import ROOT, catalogue, digests, guide, snippets
+from proven import ROOT, guide
+from proven.evidence import digests
 from proven.guide import Guide
+from proven.macros import catalogue
+from proven.site import publish
+from proven.sources import snippets
 from tests.guard.project import make
 
 # What a manifest could get wrong: the field of a snippet, and a value that the schema refuses.
@@ -139,7 +143,7 @@ def test_the_manifest_has_a_line_for_each_snippet(site: Path, of: Guide) -> None
 def test_a_broken_snippet_is_left_out(tmp_path: Path) -> None:
     """`make serve` goes on with the others."""
     of = guide.read(make(tmp_path, {"snippets/broken.py": "# region: never closed\n"}))
-    catalogue.write(tmp_path / "site", of)
+    publish.write_snippets(tmp_path / "site", of)
     listed = json.loads((tmp_path / "site" / catalogue.MANIFEST).read_text(encoding="utf-8"))
     assert [entry["path"] for entry in listed["snippets"]] == ["answer.py"]
     assert listed["archives"] == []

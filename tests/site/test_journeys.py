@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proven import snippets
+from proven.sources import snippets
 from tests.site.visit import DESKTOP, Reader, Visit
 
 INI = "pgbouncer/pgbouncer.ini"

@@ -7,7 +7,8 @@ from functools import cache
 
 import pytest
 
-from proven import ROOT, guide, snippets
+from proven import ROOT, guide
+from proven.sources import snippets
 from tests.site.server import leads_to
 from tests.site.visit import DESKTOP, PHONE, PICTURED, LookAt, Reader, Visit, pages, refuse
 

@@ -8,8 +8,12 @@ from urllib.parse import urldefrag, urljoin
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from proven import cards, guide, pages, plain
+from proven import guide
 from proven.guide import Guide
+from proven.macros import calls
+from proven.macros.markup import bare
+from proven.site import cards
+from proven.sources import pages
 from tests.site.fixtures import URL
 
 LINK = re.compile(r"\]\((?P<markdown>[^)\s]+)|href=\"(?P<html>[^\"]+)\"")
@@ -43,11 +47,11 @@ def test_every_link_in_the_markdown_leads_somewhere(site: Path, texts: dict[str,
 
 def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[str, str], of: Guide) -> None:
     """The code is there to the byte; calls of macros, attributes and drawings are not."""
-    calls = [(page, path, call) for page in of.pages for path, call in page.shown() if call.name == "snippet"]
-    assert calls
-    for page, path, call in calls:
+    shown = [(page, call.shows, call) for page, call in calls.named(of, "snippet")]
+    assert shown
+    for page, path, call in shown:
         text = texts[URL + pages.url(page.path) + "index.md"]
-        code = of.snippets[path].show(call.given.get("region")).rstrip("\n")
+        code = of.snippets[path].show(call.given["region"]).rstrip("\n")
         # In a tab it stands further in.
         assert code in text or indent(code, "    ") in text, f"{page.path}:{call.line}"
     for address, text in texts.items():
@@ -61,7 +65,7 @@ def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str], of: Guide)
     says = {address: (title, description) for title, address, description in entries}
     for page in of.pages:
         address = URL + pages.url(page.path) + "index.md"
-        assert says[address] == (plain.bare(texts[address].partition("\n")[0].removeprefix("# ")), page.description)
+        assert says[address] == (bare(texts[address].partition("\n")[0].removeprefix("# ")), page.description)
 
 
 def test_robots_are_led_to_the_sitemap(site: Path) -> None:
@@ -75,7 +79,7 @@ def test_every_page_has_a_card_that_can_be_read(site: Path, texts: dict[str, str
     for address, text in texts.items():
         with Image.open(site / address.removeprefix(URL).replace("index.md", "card.png")) as card:
             assert card.size == (1200, 630)
-        title = plain.bare(text.partition("\n")[0].removeprefix("# "))
+        title = bare(text.partition("\n")[0].removeprefix("# "))
         assert len(cards.wrapped(title, cards.SIZES[-1])) <= 4, title
         for sign in set(title) - {" "}:
             assert drawn(sign) != box, f"{title}: the card's typeface has no {sign}"

@@ -64,7 +64,7 @@ class Served:
         self.shows(text, "how-to/see-connections/")
 
     def _run(self, port: int) -> None:
-        command = [sys.executable, "-B", "-m", "proven.serve", f"127.0.0.1:{port}"]
+        command = [sys.executable, "-B", "-m", "proven.site.serve", f"127.0.0.1:{port}"]
         self.leash.run(command, cwd=self.folder, env={"NO_MKDOCS_2_WARNING": "1"})
 
     def _get(self, port: int, path: str) -> str | None:

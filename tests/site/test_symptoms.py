@@ -10,8 +10,10 @@ from functools import cache
 
 import pytest
 
-from proven import ROOT, guide, snippets, symptoms
+from proven import ROOT, guide
 from proven.guide import Guide
+from proven.macros import calls, errors
+from proven.sources import snippets
 from tests.site.visit import Reader
 
 Ask = Callable[..., list[list[str]]]
@@ -96,7 +98,7 @@ def ask(reader: Reader) -> Iterator[Ask]:
     """Ask the pages' own script, in a browser, for the runbooks of each text, the best one in front."""
     listed = [
         {"text": symptom.text, "runbooks": [page.path for page in symptom.pages]}
-        for symptom in symptoms.listing(of())
+        for symptom in errors.listing(of())
         if symptom.said
     ]
     with reader("robots.txt") as visit:  # as good as a page, and shown at once
@@ -113,7 +115,7 @@ def test_every_captured_error_finds_its_runbook(ask: Ask) -> None:
     captured = {}
     for file in sorted((ROOT / snippets.FOLDER / "provoke").glob("*.out")):
         snippet = f"provoke/{file.name.split('.')[0]}.py"
-        (page,) = {page.path for page, _ in of().where_shown(snippet) if page.path.startswith(RUNBOOKS)}
+        (page,) = {page.path for page, _ in calls.where_shown(of(), snippet) if page.path.startswith(RUNBOOKS)}
         captured[file.name] = (file.read_text(encoding="utf-8"), page)
     assert len(captured) >= 11
     for file in sorted((ROOT / snippets.FOLDER / "pool").glob("connect.*.out")):
@@ -134,7 +136,7 @@ def test_every_error_that_a_proof_expects_finds_its_runbook(ask: Ask) -> None:
 @pytest.mark.parametrize("where", SURROUNDINGS)
 def test_every_text_is_found_in_whatever_stands_around_it(where: str, ask: Ask) -> None:
     """Each text leads first to the page that is to be read first."""
-    listed = [symptom for symptom in symptoms.listing(of()) if symptom.said]
+    listed = [symptom for symptom in errors.listing(of()) if symptom.said]
     assert len(listed) > 15
     pasted = [SURROUNDINGS[where](filled(symptom.text)) for symptom in listed]
     for symptom, text, answer in zip(listed, pasted, ask(*pasted), strict=True):

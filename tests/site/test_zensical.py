@@ -1,7 +1,7 @@
 """The way out of Material's end of life: Zensical builds the same site from the same mkdocs.yml.
 
 The text of an article is compared word by word, and its code to the byte. Around it is Zensical's own theme, which may
-differ. It calls nothing after a build, so `python -m proven.publish` completes the site.
+differ. It calls nothing after a build, so `python -m proven.site.publish` completes the site.
 """
 
 import os
@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from proven import ROOT, configuration
+from proven import ROOT
+from proven.sources import configuration
 from tests.site.fixtures import URL
 from tests.stack.wait import DEADLINE
 
@@ -91,7 +92,7 @@ def other(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if result.returncode == 0 or "page does not exist" not in result.stdout:
             break
     assert result.returncode == 0, result.stdout + result.stderr
-    command = [sys.executable, "-m", "proven.publish", folder / "site"]
+    command = [sys.executable, "-m", "proven.site.publish", folder / "site"]
     subprocess.run(command, cwd=folder, env={**os.environ, "SITE_URL": URL}, check=True)
     return folder / "site"
 

@@ -21,5 +21,5 @@ warm.py        a keeper that starts Python programs faster
 scripts.py     snippets that are Python scripts
 fixtures.py    all of these, as proofs ask for them
 
-The tests beside them are of what proofs cannot show: that nothing is left of any server, and what was changed of it.
+witness/sitecustomize.py  what every Python program that a proof starts notes of itself
 """

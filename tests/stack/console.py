@@ -4,7 +4,7 @@ from typing import Any
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.stack.database import Database, run_psql
 from tests.stack.pgbouncer import ADMIN, PgBouncer, version
 

@@ -15,7 +15,7 @@ from psycopg import conninfo, sql
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.stack.postgres import Server, bin_dir
 from tests.stack.wait import DEADLINE
 

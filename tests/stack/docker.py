@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from proven import catalogue, evidence, guide
+from proven import evidence, guide
+from proven.macros import catalogue
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.stack.leash import Leash
 from tests.stack.wait import free_port
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from proven import evidence
+from proven.evidence import running
 from proven.pytest_plugin import SESSION, cpu_seconds
 from tests.stack import database as databases
 from tests.stack import janitor, pgbouncer, postgres
@@ -94,7 +95,7 @@ def note_postgres(version: str) -> None:
     others = sorted({major, *range(major, default)} - {default})
     drivers = driver().keys() - {"psycopg"}
     djangos = [f"Django-{'.'.join(map(str, django.VERSION[:2]))}"] if django.VERSION < (5, 1) else []
-    evidence.current.variants = (*drivers, *djangos, *(f"PostgreSQL-{other}" for other in others))
+    running.current.variants = (*drivers, *djangos, *(f"PostgreSQL-{other}" for other in others))
 
 
 def note_pgbouncer() -> str:

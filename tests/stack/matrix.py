@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from proven import ROOT, guide, ledger
+from proven import ROOT, guide
+from proven.evidence import ledger
 from setup import debian, others
 from tests.stack.postgres import DEFAULT_MAJOR
 
@@ -67,6 +68,9 @@ def here(kind: str, names: tuple[str, ...], fetch: Callable[[str], Found], said:
 
 def main(*arguments: str) -> int:
     """Run each stack, say how it ended, and return 1 where a proof failed."""
+    before = guide.read()
+    for name, proofs in sorted(ledger.outdated(before.history.runs, before.proofs, before.snippets).items()):
+        print(f"out of date  {len(proofs)} proofs, by an edit of {name}")
     said: list[str] = []
     pgbouncers = here("PgBouncer", SUITES, lambda suite: debian.fetch("pgbouncer", suite), said)
     postgres = here("PostgreSQL", MAJORS, others.postgres, said)
@@ -81,8 +85,10 @@ def main(*arguments: str) -> int:
         said.append(f"{'passed' if passed else 'FAILED':9} {stack}")
         failed = failed or not passed
     of = guide.read()
-    runs = [run for run in ledger.load(ROOT / ledger.LOCAL) if run.outcome != "failed"]
-    ledger.write(ROOT / ledger.COMMITTED, runs, of.proofs)
+    ran = ledger.Ledger(ledger.load(ROOT / ledger.LOCAL)).current(of.proofs, of.snippets).runs
+    # Where all stacks ran, what is outdated all the same is of versions that cannot be had any more.
+    runs = [run for run in ran if run.outcome != "failed"]
+    ledger.write(ROOT / ledger.COMMITTED, runs, of.proofs, outdated=bool(arguments))
     print("\n" + "\n".join(said))
     return int(failed)
 

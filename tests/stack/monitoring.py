@@ -20,7 +20,7 @@ from typing import Any
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from setup import debian
 from setup.programs import Program, started, unpacked
 from tests.stack.leash import Leash

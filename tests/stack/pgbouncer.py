@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from setup import debian
 from setup.programs import Program, started, unpacked
 from tests.stack.database import Database

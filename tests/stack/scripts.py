@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, evidence, snippets
+from proven import ROOT, evidence
 from proven.problems import ProblemError
-from proven.snippets import Snippet
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 
 Printed = Callable[..., str]
 

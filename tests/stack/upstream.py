@@ -15,7 +15,8 @@ from typing import Any
 import django
 import pytest
 
-from proven import evidence, snippets
+from proven import evidence
+from proven.sources import snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash, Server
 from tests.stack.wait import DEADLINE, until

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from proven import ROOT, evidence
-from proven.check import PICTURES
+from proven.macros.lists import PICTURES
 from tests.stack import pgbouncer, timeline
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres

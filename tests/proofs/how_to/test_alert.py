@@ -12,8 +12,9 @@ import pytest
 import yaml
 from psycopg import sql
 
-from proven import ROOT, evidence, snippets
+from proven import ROOT, evidence
 from proven.problems import ProblemError
+from proven.sources import snippets
 from tests.proofs.watched import CONFIG, POOL, RULES, Watched, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import Exporter, Prometheus

@@ -9,8 +9,9 @@ from signal import SIGTERM
 import psycopg
 import pytest
 
-from proven import evidence, snippets
+from proven import evidence
 from proven.problems import Problem
+from proven.sources import snippets
 from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.snippets import Snippet
+from proven.sources.snippets import Snippet
 from tests.lint import cloud_sql, gcloud, google
 from tests.lint.findings import refuse
 from tests.stack import pgbouncer

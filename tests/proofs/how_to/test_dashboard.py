@@ -14,9 +14,10 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from proven import ROOT, evidence, snippets
-from proven.measurements import FOLDER
+from proven import ROOT, evidence
+from proven.evidence.measurements import FOLDER
 from proven.problems import ProblemError
+from proven.sources import snippets
 from tests.proofs.watched import POOL, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import faster

@@ -14,9 +14,10 @@ import psycopg
 import pytest
 import yaml
 
-from proven import ROOT, evidence, snippets
+from proven import ROOT, evidence
 from proven.problems import Problem
-from proven.snippets import Snippet
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS

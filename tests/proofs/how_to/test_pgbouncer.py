@@ -10,7 +10,7 @@ import pytest
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.snippets import parse
+from proven.sources.snippets import parse
 from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.database import run_psql

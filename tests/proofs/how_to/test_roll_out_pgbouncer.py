@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from proven import evidence, snippets
+from proven import evidence
+from proven.sources import snippets
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.database import fresh

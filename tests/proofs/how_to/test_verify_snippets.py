@@ -15,9 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from proven import ROOT, catalogue, digests, evidence, guide, snippets
-from proven.ledger import Run
-from proven.snippets import Snippet
+from proven import ROOT, evidence, guide
+from proven.evidence import digests
+from proven.evidence.ledger import Run
+from proven.macros import catalogue
+from proven.site.publish import write_snippets
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 from tests.lint.test_tools import run as tool
 from tests.stack.wait import DEADLINE
 
@@ -31,8 +35,8 @@ def publish(root: Path, site: Path) -> Path:
     """Record the digests of a project's snippets, write its catalogue into a site, and return the site."""
     of = guide.read(root)
     ran = {path: [snippet.digest, "ran"] for path, snippet in of.snippets.items()}
-    digests.remember([Run("", "", "", "passed", "", 0, {}, ran)], root)
-    catalogue.write(site, of)
+    digests.remember([Run("", "", {}, "passed", "", 0, {}, ran)], root)
+    write_snippets(site, of)
     return site
 
 

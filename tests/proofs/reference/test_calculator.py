@@ -11,9 +11,10 @@ from functools import cache
 import psycopg
 import pytest
 
-from proven import evidence, snippets
-from proven.macros import calculated_files
-from proven.snippets import parse
+from proven import evidence
+from proven.macros.calculator import calculated_files
+from proven.sources import snippets
+from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
 from tests.proofs.pooled import reader, settings_of
 from tests.stack.pgbouncer import PgBouncer

@@ -9,7 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from proven import evidence, snippets
+from proven import evidence
+from proven.sources import snippets
 from tests.stack.database import Database
 from tests.stack.leash import Leash
 from tests.stack.wait import DEADLINE

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from proven import ROOT, check, guide
-from proven.macros import Macros
+from proven import ROOT, guide
+from proven.macros.lists import FACTS
+from tests.guard.project import Macros
 
-FILE = ROOT / check.FACTS / "managed-poolers.json"
+FILE = ROOT / FACTS / "managed-poolers.json"
 SCHEMA = FILE.with_name("managed-poolers.schema.json")
 # Whose own words count: how the addresses of their pages begin.
 VENDORS = {

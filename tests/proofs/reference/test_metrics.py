@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from proven import ROOT, guide, snippets
+from proven import ROOT, guide
 from proven.problems import ProblemError, nearest
+from proven.sources import snippets
 from tests.proofs.watched import RULES, watching
 from tests.stack import monitoring, postgres
 from tests.stack.pgbouncer import PgBouncer

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, catalogue, guide, snippets
+from proven import ROOT, guide
+from proven.macros import catalogue
+from proven.sources import snippets
 
 WRITE = """
 import sys; from pathlib import Path
-from proven import catalogue, guide
-catalogue.write(Path(sys.argv[1]), guide.read(Path(sys.argv[2])))
+from proven import guide; from proven.site import publish
+publish.write_snippets(Path(sys.argv[1]), guide.read(Path(sys.argv[2])))
 """
 
 

@@ -8,8 +8,9 @@ import subprocess
 import psycopg
 import pytest
 
-from proven import evidence, snippets
-from proven.snippets import Snippet
+from proven import evidence
+from proven.sources import snippets
+from proven.sources.snippets import Snippet
 from tests.lint import manifests
 from tests.proofs.deployed import against_kubectl
 from tests.stack.wait import free_port

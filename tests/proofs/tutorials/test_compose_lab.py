@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from proven import ROOT, evidence
-from proven.snippets import FOLDER, Snippet, read
+from proven.sources.snippets import FOLDER, Snippet, read
 from tests.lint import compose
 from tests.lint.findings import refuse
 from tests.proofs.pooled import settings_of

@@ -1,0 +1,32 @@
+"""Every digest that a snippet has had, in docs/data/digests.json: one line for each snippet, the oldest digest first.
+
+With them a reader's copy of an older snippet can be told from one that the reader edited. `make record` adds to them,
+because nothing is published that was not recorded, and nothing deletes one.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from proven import ROOT, whole
+from proven.evidence.ledger import Run
+
+FILE = "docs/data/digests.json"
+
+
+def read(root: Path = ROOT) -> dict[str, list[str]]:
+    """Return the digests by the snippet's path; nothing where there is no such file."""
+    file = root / FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def remember(runs: Iterable[Run], root: Path = ROOT) -> None:
+    """Add the digests of the snippets that some proofs ran. Those of a snippet that is gone stay."""
+    with whole.alone((root / FILE).parent):
+        known = read(root)
+        for run in runs:
+            for path, (digest, *_) in run.snippets.items():
+                if digest not in known.setdefault(path, []):
+                    known[path].append(digest)
+        rows = ",\n".join(f"{json.dumps(path)}: {json.dumps(known[path])}" for path in sorted(known))
+        whole.write(root / FILE, f"{{\n{rows}\n}}\n")

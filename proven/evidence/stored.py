@@ -1,0 +1,70 @@
+"""How a ledger lies in its file: what many runs share stands there once, and the runs of a proof are one line.
+
+    parts      what proofs rest on in tests/: "tests/proofs/pooled.py::start", by a digest of its text
+    snippets   what they ran, with its SHA-256: ["postgres/usage.sql", "…"]
+    stacks     versions: {"PostgreSQL": "18.6", …}
+    runs       a line for each proof, case, and what it rested on and ran, with how it ended on which stacks: "passed":
+               {"3f2a1b0c": ["2026-11-28", 0.41]}, the day and how many seconds it took; of what was not run also why
+
+So a diff shows what ran anew, and nothing else.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from proven import whole
+
+# What a line says beside how its runs ended.
+SHARED = ("proof", "case", "rests", "snippets")
+
+
+def read(file: Path) -> Iterator[dict[str, Any]]:
+    """Return each run that a file holds.
+
+    Raises ValueError, TypeError, KeyError or AttributeError where something else is in it.
+    """
+    found = json.loads(file.read_text(encoding="utf-8"))
+    for line in found["runs"]:
+        parts = {found["parts"][key]: key for key in line["rests"]}
+        snippets = {}
+        for key, words in line["snippets"].items():
+            path, digest = found["snippets"][key]
+            snippets[path] = [digest, *words]
+        shared = {"proof": line["proof"], "case": line.get("case", ""), "parts": parts, "snippets": snippets}
+        for outcome in sorted(line.keys() - set(SHARED)):
+            for key, (date, seconds, *reason) in line[outcome].items():
+                run = {"outcome": outcome, "date": date, "seconds": seconds, "stack": found["stacks"][key]}
+                yield shared | run | {"reason": "".join(reason)}
+
+
+def write(file: Path, runs: list[dict[str, Any]]) -> None:
+    """Write runs into a file."""
+    tables: dict[str, dict[str, Any]] = {"parts": {}, "snippets": {}, "stacks": {}}
+
+    def key(table: str, value: Any) -> str:
+        """Put a value into a table, and return what it goes by there."""
+        short = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+        tables[table][short] = value
+        return short
+
+    lines: dict[tuple[str, ...], dict[str, Any]] = {}
+    for run in runs:
+        tables["parts"] |= {digest: name for name, digest in run["parts"].items()}
+        words = {key("snippets", [path, digest]): words for path, (digest, *words) in sorted(run["snippets"].items())}
+        line = {"proof": run["proof"], "rests": sorted(run["parts"].values()), "snippets": words}
+        line |= {"case": run["case"]} if run["case"] else {}
+        line = lines.setdefault((run["proof"], run["case"], json.dumps(line)), line)
+        ended = [run["date"], run["seconds"], *filter(None, [run["reason"]])]
+        line.setdefault(run["outcome"], {})[key("stacks", run["stack"])] = ended
+    found = [f"{json.dumps(name)}: {{\n{_lines(table)}\n}}" for name, table in tables.items()]
+    rows = ",\n".join(json.dumps(lines[key], sort_keys=True) for key in sorted(lines))
+    whole.write(file, "{\n" + ",\n".join([*found, f'"runs": [\n{rows}\n]']) + "\n}\n")
+
+
+def _lines(table: dict[str, Any]) -> str:
+    """Return a table, in the order of what is in it."""
+    entries = sorted((json.dumps(value, sort_keys=True), key) for key, value in table.items())
+    return ",\n".join(f"{json.dumps(key)}: {value}" for value, key in entries)

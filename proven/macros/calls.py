@@ -1,0 +1,156 @@
+"""How a macro is declared, and the calls of all pages by these declarations.
+
+A family declares each of its macros once, and pages, checks and the build know it from there:
+
+    def _unknown(of: Guide, name: str) -> Iterator[str]:
+        if name not in of.proofs:
+            yield f"no proof is called {name!r}{nearest(name, of.proofs)}"
+
+    @macro(wrong=_unknown)
+    def badge(at: Place, name: str) -> str:
+        return f"![{name}]({at.up}assets/badge.svg)"
+
+Pages write the arguments behind `at`. A macro that returns a Block stands on a line of its own.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from proven.guide import Guide
+from proven.macros.place import Block
+from proven.problems import Problem, nearest
+from proven.sources.pages import NO_LANGUAGE, Call, Page
+
+Render = TypeVar("Render", bound=Callable[..., str | Block])
+
+
+@dataclass(frozen=True)
+class Macro:
+    """What a family declares of a macro; see `macro` below."""
+
+    render: Callable[..., str | Block]  # takes the place of the call, then what the page writes
+    parameters: inspect.Signature  # of what the page writes
+    block: bool
+    shows: str
+    claims: tuple[str, ...]
+    wrong: Callable[..., Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A call that fits its macro, with every argument by its name."""
+
+    macro: Macro
+    name: str
+    given: dict[str, Any]
+    line: int
+
+    @property
+    def shows(self) -> str:
+        """The snippet, or the folder of snippets that ends in "/", which the call shows; "" where it shows none."""
+        return str(self.given[self.macro.shows]) if self.macro.shows else ""
+
+    @property
+    def claims(self) -> list[str]:
+        """The proofs on which the sentence before the call rests."""
+        named = (self.given[argument] for argument in self.macro.claims)
+        return [str(name) for each in named for name in (each if isinstance(each, tuple) else (each,))]
+
+    def covers(self, path: str) -> bool:
+        """Return whether the call shows a snippet, be it among others of a folder."""
+        return path == self.shows or (self.shows.endswith("/") and path.startswith(self.shows))
+
+
+MACROS: dict[str, Macro] = {}
+CHECKS: list[Callable[[Guide], Iterable[Problem]]] = []
+
+
+def macro(
+    *, shows: str = "", claims: tuple[str, ...] = (), wrong: Callable[..., Iterable[str]] = lambda _, **__: ()
+) -> Callable[[Render], Render]:
+    """Declare a macro: pages call it by the function's name.
+
+    `shows` is the argument that names a snippet or a folder of them, `claims` are those that name proofs. `wrong` takes
+    the guide and the arguments of a call by their names, and returns what is wrong with it.
+    """
+
+    def declare(render: Render) -> Render:
+        whole = inspect.signature(render)
+        behind_at = whole.replace(parameters=list(whole.parameters.values())[1:])
+        MACROS[render.__name__] = Macro(render, behind_at, whole.return_annotation == Block, shows, claims, wrong)
+        return render
+
+    return declare
+
+
+def check(problems: Callable[[Guide], Iterable[Problem]]) -> Callable[[Guide], Iterable[Problem]]:
+    """Declare what can be wrong with the calls of all pages together, each of which may be right."""
+    CHECKS.append(problems)
+    return problems
+
+
+@lru_cache(maxsize=1)
+def every(of: Guide) -> list[tuple[Page, Bound]]:
+    """Return each call that fits its macro, with its page."""
+    found = ((page, bind(call)) for page in of.pages for call in page.calls)
+    return [(page, call) for page, call in found if isinstance(call, Bound)]
+
+
+def named(of: Guide, *names: str) -> list[tuple[Page, Bound]]:
+    """Return the calls of these macros."""
+    return [(page, call) for page, call in every(of) if call.name in names]
+
+
+@lru_cache(maxsize=1)
+def showing(of: Guide) -> list[tuple[Page, Bound]]:
+    """Return the calls that show snippets."""
+    return [(page, call) for page, call in every(of) if call.shows]
+
+
+def where_shown(of: Guide, path: str) -> list[tuple[Page, Bound]]:
+    """Return the calls that show a snippet."""
+    return [(page, call) for page, call in showing(of) if call.covers(path)]
+
+
+def claiming(of: Guide) -> list[tuple[Page, Bound, str]]:
+    """Return each proof that a call names, with the call."""
+    return [(page, call, name) for page, call in every(of) for name in call.claims]
+
+
+def problems(of: Guide) -> Iterator[Problem]:
+    """Return what is wrong with every call by itself, and with all of them together."""
+    for page in of.pages:
+        for call in page.calls:
+            bound = bind(call)
+            if not isinstance(bound, Bound):
+                yield Problem(page.path, call.line, bound)
+                continue
+            if bound.macro.block and not call.alone:
+                message = f"{call.name}() gives a block: put the call on a line of its own"
+                yield Problem(page.path, call.line, message)
+            for message in bound.macro.wrong(of, **bound.given):
+                yield Problem(page.path, call.line, message)
+    for together in CHECKS:
+        yield from together(of)
+
+
+def bind(call: Call) -> Bound | str:
+    """Return a call by its declaration, or why it does not fit."""
+    macro = MACROS.get(call.name)
+    if macro is None:
+        return f"no macro or variable is called {call.name!r}{nearest(call.name, MACROS)}"
+    if call.arguments is None:
+        return NO_LANGUAGE
+    positional, by_name = call.arguments
+    try:
+        bound = macro.parameters.bind(*positional, **by_name)
+    except TypeError as error:
+        known = macro.parameters.parameters
+        wrong = [name for name in by_name if name not in known]
+        hint = nearest(wrong[0], known) if wrong else ""
+        return f"{call.name}() cannot be called so: {error}{hint}"
+    bound.apply_defaults()
+    return Bound(macro, call.name, bound.arguments, call.line)

@@ -1,0 +1,128 @@
+"""Claims and proofs: the mark behind a sentence that claims behaviour, and every proof with what it ran on.
+
+{{ proven("test_function_name") }}  the mark
+{{ proofs() }}                      every proof, by the page that it proves
+{{ left_out() }}                    which proofs some stack left out, and why
+{{ evidence() }}                    in one line, how much ran, on what and when
+"""
+
+from collections.abc import Iterator
+
+from proven.evidence import summary
+from proven.evidence.ledger import Run
+from proven.guide import Guide
+from proven.macros.calls import macro
+from proven.macros.markup import PROOFS_PAGE, counted, in_words, linked, sentence
+from proven.macros.place import Block, Place
+from proven.problems import nearest
+from proven.sources.proofs import Proof, page_of
+
+PROJECT = "upstream"  # the example project: a proof that runs it runs most of its files
+
+
+def _unknown(of: Guide, name: str, names: tuple[str, ...]) -> Iterator[str]:
+    for each in (name, *names):
+        if each not in of.proofs:
+            yield f"no proof is called {each!r}{nearest(each, of.proofs)}"
+
+
+@macro(claims=("name", "names"), wrong=_unknown)
+def proven(at: Place, name: str, *names: str) -> str:
+    """Mark a sentence as proven: a small link to the test, which says what it ran on."""
+    marks = []
+    for each in (name, *names):
+        runs = at.guide.ledger.of_proof(each)
+        link = f"{at.link(PROOFS_PAGE)}#{each}"
+        if runs:
+            says = f"{sentence(summary.of_proof(runs))} · {summary.newest(runs)}"
+            marks.append(f'[✓]({link} "{says}"){{ .proven aria-label="Proof: {in_words(each)}" }}')
+        else:
+            says = f"{each} has not passed since it was last edited"
+            marks.append(f'[not yet proven]({link} "{says}"){{ .unproven }}')
+    return "".join(marks)
+
+
+@macro()
+def proofs(at: Place) -> Block:
+    """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
+    by_page: dict[str, list[Proof]] = {}
+    for proof in sorted(at.guide.proofs.values(), key=lambda proof: (proof.path, proof.line)):
+        by_page.setdefault(page_of(proof.path), []).append(proof)
+    lines: Block = []
+    for page in sorted((page for page in at.guide.pages if page.path in by_page), key=at.guide.place):
+        chosen = by_page[page.path]
+        lines += [
+            f"## {page.title}",
+            "",
+            f"[The page]({at.link(page.name)}) · {_taken(at.guide, chosen)}",
+            "{ .proof }",
+            "",
+        ]
+        for proof in chosen:
+            lines += [*_entry(at.guide, proof), ""]
+    return lines
+
+
+@macro()
+def left_out(at: Place) -> Block:
+    """Show which proofs were not run on some stack, and why, folded up by the reason."""
+    runs: dict[str, list[Run]] = {}
+    for run in at.guide.ledger.not_run():
+        runs.setdefault(run.reason, []).append(run)
+    if not runs:
+        return ["Nothing was left out."]
+    link = at.link(PROOFS_PAGE)
+    lines: Block = []
+    for reason, found in sorted(runs.items()):
+        names = sorted({run.proof for run in found})
+        heading = f"{sentence(reason)}: {counted(len(names), 'proof')} on {summary.in_short(found)}"
+        lines += [f'??? note "{heading}"', "", *(f"    - [{in_words(name)}]({link}#{name})" for name in names), ""]
+    return lines
+
+
+@macro()
+def evidence(at: Place) -> str:
+    """Say in one line how much ran, on what and when."""
+    runs = at.guide.ledger.passed()
+    if not runs:
+        return "Nothing has run yet."
+    ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
+    return f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
+
+
+def _taken(of: Guide, chosen: list[Proof]) -> str:
+    """Return how often some proofs ran, how long that took, and when."""
+    runs = [run for proof in chosen for run in of.ledger.of_proof(proof.name)]
+    if not runs:
+        return f"{counted(len(chosen), 'proof')}, none of which has run"
+    took = f"{sum(run.seconds for run in runs):.1f} s"
+    return f"{counted(len(chosen), 'proof')}, {counted(len(runs), 'run')}, {took} · {_day(runs)}"
+
+
+def _entry(of: Guide, proof: Proof) -> Block:
+    """Return one proof for the page of proofs."""
+    runs = of.ledger.of_proof(proof.name)
+    ran = "not proven at its present digest"
+    if runs:
+        times = [run.seconds for run in runs]
+        took = f"{max(times):.2f} s" if len(times) == 1 else f"{min(times):.2f} to {max(times):.2f} s"
+        on = [summary.in_full(runs)] if summary.in_full(runs) else []
+        on += [linked(text) for text in summary.compared(summary.words_of(runs))]
+        ran = " · ".join([*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)])
+    return [
+        f"**{in_words(proof.name)}**{{ #{proof.name} }}",
+        proof.says,
+        f"<small>{ran} · `{proof.path}:{proof.line}`{_files({path for run in runs for path in run.snippets})}</small>",
+        "{ .entry }",
+    ]
+
+
+def _files(paths: set[str]) -> str:
+    """Return which snippets a proof ran; of the example project, that it ran."""
+    named = sorted({f"{PROJECT}/" if path.startswith(f"{PROJECT}/") else path for path in paths})
+    return f" · runs {', '.join(f'`{path}`' for path in named)}" if named else ""
+
+
+def _day(runs: list[Run]) -> str:
+    """Return the day of the latest run, which no line end breaks."""
+    return f"<time>{summary.newest(runs)}</time>"

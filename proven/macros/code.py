@@ -1,0 +1,157 @@
+"""Code: snippets, each with the line that says how it was proven, and what their functions return.
+
+{{ snippet("postgres/usage.sql") }}                     a snippet
+{{ snippet("postgres/usage.sql", region="slots") }}     a part of it
+{{ project("upstream/") }}                              every file of a folder
+{{ compute("sizing/sizing.py", "usable_slots", 100) }}  what a function in a snippet returns
+"""
+
+import re
+import types
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from proven.evidence import summary
+from proven.evidence.ledger import Run
+from proven.guide import Guide
+from proven.macros.calls import macro
+from proven.macros.markup import PROOFS_PAGE, UNSEARCHED, counted, in_words, inline, linked, sentence, table
+from proven.macros.place import Block, Place
+from proven.problems import nearest
+from proven.sources import snippets, transcripts
+from proven.sources.snippets import Snippet
+
+FEW = 5  # proofs that the line below a snippet names
+
+
+def _unknown(of: Guide, path: str) -> Iterator[str]:
+    # What is broken is told of at its own line.
+    if path not in of.snippets and not any(problem.path == f"{snippets.FOLDER}/{path}" for problem in of.broken):
+        yield f"no snippet is called {path!r}{nearest(path, of.snippets)}"
+
+
+def _wrong_snippet(of: Guide, path: str, region: Any, highlight: Any, transcript: Any, **_: Any) -> Iterator[str]:
+    yield from _unknown(of, path)
+    if (snippet := of.snippets.get(path)) is None:
+        return
+    if region is not None and region not in snippet.regions:
+        yield f"{snippet.place} has no region {region!r}{nearest(region, snippet.regions)}"
+        return
+    for text in highlight if isinstance(highlight, list) else [highlight] if highlight else []:
+        if not isinstance(text, str) or not snippet.lines_of(text, region):
+            yield f"{snippet.place} has nothing to highlight that reads {text!r}"
+    recorded = transcripts.of_snippet(snippet, of.root)
+    if transcript is not False and not recorded:
+        yield f"{transcripts.file_of(snippet)} is not there: make record ONLY={snippet.place}"
+    elif not isinstance(transcript, bool) and transcript not in recorded:
+        yield f"{snippet.place} has no transcript called {transcript!r}{nearest(transcript, recorded)}"
+
+
+@macro(shows="path", wrong=_wrong_snippet)
+def snippet(
+    at: Place,
+    path: str,
+    region: str | None = None,
+    title: str | None = None,
+    highlight: str | list[str] | None = None,
+    transcript: bool | str = False,
+) -> Block:
+    """Show a snippet or one region of it; below it all its transcripts, or the one that is named.
+
+    `highlight` names lines by a text in them or by a region, never by number.
+    """
+    shown = at.guide.snippets[path]
+    heading = title or (f"{path} · {region}" if region else path)
+    names = [highlight] if isinstance(highlight, str) else highlight or []
+    marked = sorted({line for name in names for line in shown.lines_of(name, region)})
+    lines = _fence(shown.show(region), shown.language, heading, marked)
+    if transcript is not False:  # "" is the name of the one that has none
+        recorded = transcripts.of_snippet(shown, at.guide.root)
+        for name in recorded if transcript is True else [transcript]:
+            heading = "what it prints" + (f": {name}" if name else "")
+            lines += ["", *_fence(recorded.get(name, "not recorded yet\n"), "text", heading, [])]
+    return [*lines, "", *_proof_line(at, shown)]
+
+
+def _unknown_folder(of: Guide, folder: str) -> Iterator[str]:
+    if not folder.endswith("/") or not any(path.startswith(folder) for path in of.snippets):
+        folders = {f"{above}/" for path in of.snippets for above in Path(path).parents if above.name}
+        yield f"no folder of snippets is called {folder!r}{nearest(folder, folders)}"
+
+
+@macro(shows="folder", wrong=_unknown_folder)
+def project(at: Place, folder: str) -> Block:
+    """Show every snippet below a folder, each folded up, in the order a newcomer reads them."""
+    lines: Block = []
+    for path, shown in at.guide.snippets.items():
+        if path.startswith(folder) and shown.text.strip():
+            lines += [f'??? example "{path.removeprefix(folder)}"', ""]
+            inner = [*_fence(shown.text, shown.language, path, []), "", *_proof_line(at, shown)]
+            lines += [f"    {line}" if line else "" for line in inner] + [""]
+    return lines
+
+
+def _unknown_function(of: Guide, path: str, function: str, **_: Any) -> Iterator[str]:
+    yield from _unknown(of, path)
+    if path in of.snippets:
+        functions = re.findall(r"^def (\w+)\(", of.snippets[path].text, re.MULTILINE)
+        if function not in functions:
+            yield f"{of.snippets[path].place} has no function {function!r}{nearest(function, functions)}"
+
+
+@macro(shows="path", wrong=_unknown_function)
+def compute(at: Place, path: str, function: str, *args: Any, **kwargs: Any) -> str | Block:
+    """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
+    value = getattr(module(at.guide, path), function)(*args, **kwargs)
+    return table(value) if isinstance(value, list) else str(value)
+
+
+@lru_cache(maxsize=16)  # it is run once a build
+def module(of: Guide, path: str) -> Any:
+    """Return a Python snippet's names."""
+    found = of.snippets[path]
+    made = types.ModuleType(Path(path).stem)
+    with snippets.beside(path, of.root):
+        exec(compile(found.text, found.place, "exec"), made.__dict__)  # noqa: S102
+    return made
+
+
+def _fence(code: str, language: str, title: str, marked: list[int]) -> Block:
+    """Return a fenced code block. The fence is longer than any run of backticks inside."""
+    ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
+    lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
+    return [f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}', *code.rstrip("\n").splitlines(), ticks]
+
+
+def _proof_line(at: Place, shown: Snippet) -> Block:
+    """Return the quiet line under a snippet: how far it was proven, on what, when, by what. It unfolds to all."""
+    file = f"{at.up}{snippets.FOLDER}/{shown.path}"
+    runs = at.guide.ledger.of_snippet(shown.path)
+    how_far = [linked(text) for text in summary.how_far(runs, shown.path)]
+    if not how_far:
+        return [inline("unproven.md", file=file), f"{{ .proof .unproven {UNSEARCHED} }}"]
+    names = sorted({run.proof for run in runs})
+    line = inline(
+        "proof_line.md",
+        level=summary.level(runs, shown.path),
+        first=sentence(how_far[0]),
+        others=how_far[1:],
+        versions=summary.versions(runs),
+        ran=_ran(runs),
+        proofs={in_words(name): f"{at.link(PROOFS_PAGE)}#{name}" for name in names[:FEW]},
+        more=len(names) - FEW,
+        count=counted(len(names), "proof"),
+        link=f"{at.link(PROOFS_PAGE)}#{names[0]}",
+        day=summary.newest(runs),
+        file=file,
+    )
+    return [line, f"{{ .proof {UNSEARCHED} }}"]
+
+
+def _ran(runs: list[Run]) -> str:
+    """Return how often, on how many stacks and in which days proofs ran."""
+    first, last = min(run.date for run in runs), summary.newest(runs)
+    stacks = counted(len({run.stack_key for run in runs}), "stack")
+    return f"{counted(len(runs), 'run')} on {stacks}, {last if first == last else f'{first} to {last}'}"

@@ -1,0 +1,81 @@
+"""Markdown and HTML that several families give, and the templates, in which values are escaped and nowhere else."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from proven.macros.place import Block
+
+PROOFS_PAGE = "reference/proofs.md"
+# Every visitor fetches the site's search whole, so it has the prose, and not what stands in blocks.
+UNSEARCHED = 'data-search-exclude=""'
+# {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
+ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=jinja2.select_autoescape(["html", "svg"]),  # Markdown has signs of its own
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+
+
+def html(template: str, **values: Any) -> Block:
+    """Return HTML as a block. An empty line would end it for Markdown."""
+    return [
+        line
+        for line in TEMPLATES.get_template(template).render(values, unsearched=UNSEARCHED).splitlines()
+        if line.strip()
+    ]
+
+
+def inline(template: str, **values: Any) -> str:
+    """Return what goes into a line, as in a sentence or a cell."""
+    return TEMPLATES.get_template(template).render(values, unsearched=UNSEARCHED).strip()
+
+
+def figure(svg: str, caption: str = "") -> str:
+    """Return a drawing in the page itself, on one line."""
+    return re.sub(r">\s+<", "><", inline("figure.html", svg=svg.strip(), caption=caption))
+
+
+def table(rows: list[dict[str, Any]]) -> Block:
+    """Return rows as a Markdown table; the keys of the first are its header. Numbers align right."""
+    header = list(rows[0])
+    rule = ["---:" if isinstance(rows[0][name], int | float) else "---" for name in header]
+    body = [[str(row[name]) for name in header] for row in rows]
+    return ["| " + " | ".join(cells) + " |" for cells in [header, rule, *body]]
+
+
+def unsearched(name: str, lines: Block) -> Block:
+    """Return lines as a block of this class that the site's search leaves out."""
+    return [f'<div class="{name}" {UNSEARCHED} markdown>', "", *lines, "", "</div>"]
+
+
+def in_words(proof: str) -> str:
+    """Return a proof's name as words."""
+    return proof.removeprefix("test_").replace("_", " ").capitalize()
+
+
+def sentence(text: str) -> str:
+    """Return a text with a capital at its beginning and every other as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing: "1 proof", "2 proofs"."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def linked(text: str) -> str:
+    """Return a text with its addresses as links, which need not say https."""
+    return re.sub(r"https://([^\s,]+)", r"[\1](https://\1)", text)
+
+
+def bare(text: str) -> str:
+    """Return a line of Markdown as bare text: without marks of proof, links, emphasis and attributes."""
+    text = re.sub(r"\[(?:✓|not yet proven)\]\([^)]*\)", "", ATTRIBUTES.sub("", text))
+    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"\s+([.,:;]|$)", r"\1", " ".join(re.sub(r"[*`]", "", text).split()))

@@ -1,0 +1,61 @@
+"""On which versions proofs have passed.
+
+{{ matrix("tests/proofs/a.py", "One", "Other") }}  the proofs of a module or folder, by the versions of these parts
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from proven.evidence import summary
+from proven.guide import Guide
+from proven.macros.calls import macro
+from proven.macros.markup import PROOFS_PAGE, in_words, table, unsearched
+from proven.macros.place import Block, Place
+from proven.problems import nearest
+
+Column = tuple[tuple[str, str], ...]  # the parts of a stack, each with its version
+
+
+def _no_proofs(of: Guide, tests: str, **_: Any) -> Iterator[str]:
+    if not of.proofs_in(tests):
+        yield f"no proof is in {tests!r}{nearest(tests, {proof.path for proof in of.proofs.values()})}"
+
+
+@macro(wrong=_no_proofs)
+def matrix(at: Place, tests: str, *components: str) -> Block:
+    """Show which proofs of a module or folder passed on which versions of these parts of a stack.
+
+    Of parts that stand in for each other the first counts: "psycopg2|psycopg". A proof that met none is left out.
+    """
+    chosen = at.guide.proofs_in(tests)
+    names = {proof.name for proof in chosen}
+    met = {run.proof for run in at.guide.history.runs if run.proof in names and _column(run.stack, components)}
+    outcomes: dict[Column, dict[str, set[str]]] = {}
+    for run in at.guide.ledger.runs:
+        column = _column(run.stack, components)
+        if run.proof in names and column:
+            outcomes.setdefault(column, {}).setdefault(run.proof, set()).add(run.outcome)
+    columns = sorted(outcomes, key=lambda parts: [(name, summary.order(version)) for name, version in parts])
+    rows: list[dict[str, Any]] = []
+    for proof in [proof for proof in chosen if proof.name in met] or chosen:
+        first = re.split(r"(?<=\.)\s", proof.says)[0].replace("|", "\\|")
+        row = {"What was seen": f"[{in_words(proof.name)}]({at.link(PROOFS_PAGE)}#{proof.name}). {first}"}
+        for column in columns:
+            heading = "<br>".join(f"{name} {version}" for name, version in column)
+            row[heading] = _cell(outcomes[column].get(proof.name, set()))
+        rows.append(row)
+    return unsearched("matrix", table(rows))
+
+
+def _column(stack: dict[str, str], components: tuple[str, ...]) -> Column | None:
+    """Return the names and versions of these parts in a stack, or None where it lacks one."""
+    names = [next((name for name in part.split("|") if name in stack), "") for part in components]
+    return tuple((name, stack[name]) for name in names) if all(names) else None
+
+
+def _cell(outcomes: set[str]) -> str:
+    """Return what a matrix says of one proof on one stack, of which every case counts."""
+    if "failed" in outcomes:
+        return "failed"
+    return "✓" if "passed" in outcomes else "not run"

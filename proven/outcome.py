@@ -1,0 +1,106 @@
+"""What a run of proofs found: the ledger that it writes, the pages that are not true any more, and its summary."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from proven import ROOT, check, guide, impact
+from proven.evidence import digests, ledger, summary
+from proven.evidence.ledger import Run
+from proven.guide import Guide
+from proven.macros import calls
+from proven.problems import Problem
+from proven.sources import proofs
+
+
+class Outcome:
+    """Gathered from the reports of one run's proofs, where that run is controlled."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.left_out: list[Run] = []
+        self.failures: list[tuple[Problem, str]] = []  # each with the proof that failed
+        self.refused: list[Problem] = []
+
+    def add(self, of: Guide, report: pytest.TestReport, seen: dict[str, Any]) -> None:
+        """Add what a proof has seen: its name and case, its snippets, its stack, and where it failed."""
+        proof = of.proofs.get(seen["proof"])
+        if proof is None:
+            return
+        if report.failed:
+            where = f"{proof.path}:{proof.line} {report.nodeid.rpartition('::')[2]}"
+            untrue = impact.made_untrue(of, proof, seen["snippets"], _why(report, seen["location"]))
+            self.failures += [(problem, where) for problem in untrue]
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        (self.left_out if report.skipped else self.runs).append(
+            Run(
+                seen["proof"],
+                seen["case"],
+                proof.parts,
+                ledger.NOT_RUN if report.skipped else report.outcome,
+                datetime.now(UTC).date().isoformat(),
+                round(report.duration, 3),
+                seen["stack"],
+                {path: [digest, *words] for path, (digest, *words) in seen["snippets"].items() if words},
+                reason.removeprefix("Skipped: ") if report.skipped else "",
+            )
+        )
+
+    def write(self, of: Guide, record: bool) -> None:
+        """Write the ledger of this machine; with `record` the committed one too, unless something failed."""
+        ran = [*self.runs, *(self._placed(run) for run in self.left_out)]
+        ledger.write(ROOT / ledger.LOCAL, ran, of.proofs)
+        if record and not self.failures:
+            ledger.write(ROOT / ledger.COMMITTED, ran, of.proofs)
+            digests.remember(self.runs)
+
+    def refuse_left_out(self, but_for: Iterable[str]) -> None:
+        """Refuse each proof that was left out, but for these reasons."""
+        left_out = [line for line in self.not_run if not any(reason in line for reason in but_for)]
+        self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]
+
+    def refuse_unproven(self) -> None:
+        """Refuse what has no passing proof, now that all of them were to run."""
+        self.refused += check.unproven(guide.read())
+
+    @property
+    def not_run(self) -> list[str]:
+        """What was left out, each with the reason."""
+        return [f"{run.proof}: {run.reason}" for run in self.left_out]
+
+    def summary(self, proof_cpu: float) -> Iterator[str]:
+        """Return the lines that a run ends with. `proof_cpu` is what all its proofs took, in seconds."""
+        passed = sum(run.outcome == "passed" for run in self.runs)
+        each = proof_cpu / len(self.runs) * 1000
+        yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
+        now = guide.read()
+        seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
+        shown = [path for path in seen if calls.where_shown(now, path)]
+        done = [path for path in seen if now.ledger.of_snippet(path)]
+        yield f"snippets  {len(done)} proven, {len(shown)} shown, {len(seen)} in all"
+        met = Counter(f"{name} {version}" for run in self.runs for name, version in run.stack.items())
+        yield f"stack     {', '.join(sorted(met))}"
+        if self.not_run:
+            yield f"not run   {len(self.not_run)}:"
+            yield from (f"          {line}" for line in sorted(self.not_run))
+        else:
+            yield "not run   nothing was left out"
+
+    def _placed(self, left_out: Run) -> Run:
+        """Return what was left out with the stack that it would have met: of whatever this run met one version only."""
+        met = summary.versions(self.runs)
+        stack = {name: found[0] for name, found in met.items() if len(found) == 1}
+        return replace(left_out, stack=stack | left_out.stack)
+
+
+def _why(report: pytest.TestReport, location: list[Any] | None) -> str:
+    """Return in one line why a proof failed: the snippet's line that is to blame, else what was raised."""
+    if location:
+        path, line, message = location
+        return f"{path}:{line}: {message.splitlines()[0]}"
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message.splitlines()[0] if crash else str(report.longrepr).strip().splitlines()[-1])

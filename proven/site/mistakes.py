@@ -1,0 +1,61 @@
+"""A mistake, shown on the page in its place: `make serve` goes on with one, and its writer sees where it is."""
+
+import re
+from collections.abc import Iterable
+
+from proven.guide import Guide
+from proven.macros import calls
+from proven.problems import Problem
+from proven.sources import pages, snippets
+from proven.sources.pages import Page
+
+
+def shown(page: Page, of: Guide, found: Iterable[Problem]) -> str:
+    """Return a page's text with each of its mistakes in its place, and below its title what concerns every page.
+
+    Nothing is left in it that a template's language would stumble over.
+    """
+    told = _by_line(page, of, found)
+    everywhere = [p for p in of.broken if not p.path.startswith(f"{snippets.FOLDER}/")]
+    lines = []
+    for number, line in enumerate(_lines(page), start=1):
+        if number in told:
+            indent = line[: len(line) - len(line.lstrip())]
+            lines += [indent + row if row else "" for row in box(told[number])]
+            # What a template's language would read is shown as it was typed; all else is shown as ever.
+            lines.append(indent + plain(line.strip()) if pages.TEMPLATE.search(line) else line)
+        else:
+            lines.append(line)
+        if everywhere and line.startswith("# "):
+            lines += box(everywhere)
+            everywhere = []
+    return "\n".join(lines)
+
+
+def box(problems: Iterable[Problem]) -> list[str]:
+    """Return problems as an admonition, in Markdown."""
+    return ["", '!!! failure "This is broken"', *(row for p in problems for row in ("", f"    {plain(str(p))}")), ""]
+
+
+def plain(text: str) -> str:
+    """Return a text that neither Markdown nor HTML nor a template's language makes anything of."""
+    return re.sub(r"[^\w\s.,:;/-]|_", lambda character: f"&#{ord(character[0])};", text)
+
+
+def _by_line(page: Page, of: Guide, found: Iterable[Problem]) -> dict[int, list[Problem]]:
+    """Return what is wrong with a page, by line; a snippet that cannot be read is told of where it is shown."""
+    lines = _lines(page)
+    told: dict[int, list[Problem]] = {}
+    for problem in found:
+        shown = [call.line for where, call in calls.where_shown(of, _snippet(problem)) if where is page]
+        for line in [problem.line] if problem.path == page.path else shown:
+            told.setdefault(pages.opening(lines, line), []).append(problem)
+    return told
+
+
+def _snippet(problem: Problem) -> str:
+    return problem.path.removeprefix(f"{snippets.FOLDER}/")
+
+
+def _lines(page: Page) -> list[str]:
+    return pages.visible(page.text).splitlines() or [""]

@@ -1,0 +1,70 @@
+"""Pages as their macros complete them, whatever is wrong with them."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from proven import check
+from proven.guide import Guide
+from proven.macros.calls import MACROS, Macro
+from proven.macros.place import Place
+from proven.problems import Problem
+from proven.site import mistakes
+from proven.sources import pages
+from proven.sources.pages import Page
+
+# MkDocs counts what this logger warns of, and a strict build fails on it.
+log = logging.getLogger("mkdocs.proven")
+
+
+class Rendering:
+    """One build's pages, with the guide as it was read when the build began.
+
+    `env` is what MkDocs or Zensical hands to macros; without either, it is anything that can have a page.
+    """
+
+    def __init__(self, env: Any, of: Guide) -> None:
+        self.env = env
+        self.guide = of
+        self.place = Place(env, of)
+        self.problems = check.problems(of)
+        self.rendered: dict[str, str] = {}  # of each page that was built: its Markdown, completed
+
+    def macros(self) -> dict[str, Callable[..., str]]:
+        """Return what pages call, by its name."""
+        return {name: self._answering(macro) for name, macro in MACROS.items()}
+
+    def with_mistakes(self, markdown: str) -> str:
+        """Return the Markdown of the page being rendered, with what is wrong with it in its place."""
+        path = f"{pages.FOLDER}/{self.place.page}" if self.problems else ""
+        for page in self.guide.pages:
+            if page.path == path and (text := mistakes.shown(page, self.guide, self.problems)) != page.text:
+                self.place.reads(text)
+                return text
+        return markdown
+
+    def of_page(self, page: Page) -> str:
+        """Return a page's Markdown as its macros complete it: as the build had it, or now where it had none."""
+        if page.name not in self.rendered:
+            self.env.page = SimpleNamespace(path=page.name)
+            template = pages.TEMPLATES.from_string(page.text.lstrip("\n"))
+            self.rendered[page.name] = template.render(self.macros())
+        return self.rendered[page.name]
+
+    def _answering(self, macro: Macro) -> Callable[..., str]:
+        """Return a macro that says on the page what it would raise: a function in a snippet may be broken."""
+
+        def call(*args: Any, **kwargs: Any) -> str:
+            try:
+                answer = macro.render(self.place, *args, **kwargs)
+                return answer if isinstance(answer, str) else self.place.indented(answer)
+            except Exception as error:
+                at = traceback.extract_tb(error.__traceback__)[-1]
+                message = f"{type(error).__name__} at {at.filename}:{at.lineno}: {error}"
+                problem = Problem(f"{pages.FOLDER}/{self.place.page}", self.place.line, message)
+                log.warning("%s", problem)
+                return f"**{mistakes.plain(str(problem))}**"
+
+        return call

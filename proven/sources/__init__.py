@@ -1,0 +1,9 @@
+"""What people write, read from the files.
+
+configuration.py  what mkdocs.yml says
+snippets.py       a file under snippets/: text, regions, digest
+pages.py          a page under docs/: which macros it calls, on which line
+handmade.py       code that stands on a page itself, which no page may
+proofs.py         a test under tests/proofs/: name, place, digest
+transcripts.py    what a snippet printed, in a file beside it: compared or recorded
+"""

@@ -1,0 +1,66 @@
+"""Code that stands on a page itself: a reader would see and copy it, and no proof runs it.
+
+The page is converted as the site converts it. So a list, a quote or a tab is here what it is there, whatever its
+indentation, and nothing has to be guessed.
+"""
+
+import re
+from functools import cache
+from html import unescape
+from pathlib import Path
+
+from markdown import Markdown
+
+from proven.problems import Problem
+from proven.sources import configuration
+
+WHAT_TO_DO = "put the code in a file under snippets/ and call {{ snippet(…) }}"
+FENCE = re.compile(r"```|~~~")
+# What browsers show as it was typed.
+BLOCK = re.compile(r"<(?:pre|listing|plaintext|textarea|xmp)\b[^>]*>", re.IGNORECASE)
+INDENTED = re.compile(r" {4}|\t")  # anywhere: it may stand in a list or a quote
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TAG = re.compile(r"<[^>]+>")
+
+
+def problems(path: str, text: str, root: Path) -> list[Problem]:
+    """Return a problem for each code block on a page. `text` is without its front matter, each line where it was."""
+    found = _found(text, (root / configuration.FILE).read_text(encoding="utf-8"))
+    return [Problem(path, line, f"{what} is typed by hand: {WHAT_TO_DO}") for line, what in found]
+
+
+@cache  # `make serve` asks again for every page when one was edited
+def _found(text: str, settings: str) -> list[tuple[int, str]]:
+    """Return the line of each code block, and what it is."""
+    lines = text.splitlines()
+    fences = [number for number, line in enumerate(lines, start=1) if FENCE.search(line)]
+    if fences:  # every other one closes what the one before it opened
+        return [(line, "a code block") for line in fences[::2]]
+    if not INDENTED.search(text) and not BLOCK.search(text):
+        return []  # as on most pages, which need not be converted for it
+    html = COMMENT.sub("", _converter(settings).reset().convert(text))
+    found = []
+    last = 0
+    for block in BLOCK.finditer(html):
+        last = _line(lines, last, html[block.end() :])
+        what = "an HTML block of code" if BLOCK.search(lines[last - 1]) else "an indented code block"
+        found.append((last, what))
+    return found
+
+
+def _line(lines: list[str], after: int, shown: str) -> int:
+    """Return the next line that opens an HTML block, or reads as the first that is shown does."""
+    first = next((line.strip() for line in unescape(TAG.sub("", shown)).splitlines() if line.strip()), "")
+    for number, line in enumerate(lines[after:], start=after + 1):
+        if BLOCK.search(line) or line.strip(" \t>") == first:
+            return number
+    return after or 1
+
+
+@cache
+def _converter(settings: str) -> Markdown:
+    """Return what converts pages on a site with this mkdocs.yml."""
+    listed = configuration.parse(settings).get("markdown_extensions", [])
+    options = [extension if isinstance(extension, dict) else {extension: {}} for extension in listed]
+    names = {name: values or {} for extension in options for name, values in extension.items()}
+    return Markdown(extensions=list(names), extension_configs=names)

@@ -1,0 +1,187 @@
+"""A page: a Markdown file under docs/, and the macros it calls, each with its line.
+
+Pages are read twice: here, without rendering them, so that every mistake is found at once and named by its line;
+and by the site's macros, which ask only on which line they stand.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from jinja2 import nodes
+
+from proven import ROOT
+from proven.problems import Problem
+
+FOLDER = "docs"
+NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
+# What MkDocs takes for a page, or publishes as it is, and nothing here would read.
+OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+TEMPLATE = re.compile(r"\{[{%#]")
+# Nothing is rendered from it, so nothing has to be escaped.
+TEMPLATES = jinja2.Environment()  # noqa: S701
+# As MkDocs finds it, with the empty lines after it, which it drops too.
+FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
+
+DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call on a page as it is written there; which macros there are, and what they take, is not known here."""
+
+    name: str
+    arguments: tuple[list[Any], dict[str, Any]] | None  # None where the name stands there without being called
+    line: int
+    alone: bool  # nothing else stands on its lines
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page's path from the project's root, its text, its macro calls, and what keeps it from being read."""
+
+    path: str
+    text: str = ""  # without front matter, each line where it was
+    calls: tuple[Call, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    description: str = ""  # from the front matter: the answer in one sentence
+
+    @property
+    def name(self) -> str:
+        """The page's path from docs/, as links and the navigation have it."""
+        return self.path.removeprefix(f"{FOLDER}/")
+
+    @property
+    def title(self) -> str:
+        """The page's heading."""
+        heading = re.search(r"^# (.+)$", self.text, re.MULTILINE)
+        return heading[1] if heading else self.path
+
+
+def url(path: str) -> str:
+    """Return where a page is on the site, from the site's root: "how-to/see-connections/", "" for the home page."""
+    return f"{path.removeprefix(f'{FOLDER}/').removesuffix('.md')}/".removesuffix("index/")
+
+
+def front_matter_lines(text: str) -> int:
+    """Return how many lines the YAML at the head of a page takes."""
+    match = FRONT_MATTER.match(text)
+    return match[0].count("\n") if match else 0
+
+
+@cache  # `make serve` asks again for every page when one was edited
+def parse(path: str, text: str) -> Page:
+    """Find a page's macro calls, and whatever else a template's language would make of it."""
+    skipped = front_matter_lines(text)
+    lines = text.splitlines()
+    body = "\n" * skipped + "\n".join(lines[skipped:])
+    problems = [
+        Problem(path, number, "a macro is called in the front matter, where nothing runs it")
+        for number, line in enumerate(lines[:skipped], start=1)
+        if "{{" in line or "{%" in line
+    ]
+    problems += _front_matter(path, text)
+    lines = visible(body).splitlines()
+    while True:
+        try:
+            found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
+            break
+        except jinja2.TemplateSyntaxError as error:
+            line = _wrong(lines, error)
+            problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
+            lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
+    calls = tuple(part for part in found if isinstance(part, Call))
+    problems += [part for part in found if isinstance(part, Problem)]
+    description = DESCRIPTION.search("\n".join(lines[:skipped]))
+    return Page(path, body, calls, tuple(problems), description[1] if description else "")
+
+
+def read_all(root: Path = ROOT) -> list[Page]:
+    """Return every page, sorted by path."""
+    files = sorted(file for file in (root / FOLDER).rglob("*") if file.suffix in (".md", *OTHER_PAGES))
+    return [_read(file, file.relative_to(root).as_posix()) for file in files]
+
+
+def _read(file: Path, path: str) -> Page:
+    if file.suffix in OTHER_PAGES:
+        return Page(path, problems=(Problem(path, 1, "a page is Markdown, and its name ends in .md: rename it"),))
+    try:
+        return parse(path, file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+
+
+def opening(lines: list[str], line: int) -> int:
+    """Return the line on which that begins which a template's language made of a line; it may be far above."""
+    before = "\n".join(lines[: line - 1])
+    begun, ended = (max(before.rfind(mark) for mark in marks) for marks in (("{{", "{%", "{#"), ("}}", "%}", "#}")))
+    if begun > ended:
+        return before.count("\n", 0, begun) + 1
+    return line
+
+
+def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
+    """Return the line that is to blame for an error, which Jinja may notice only where the page ends."""
+    statements = [number for number, line in enumerate(lines, start=1) if "{%" in line]
+    if "end of template" in str(error.message) and statements:
+        return statements[-1]
+    line = opening(lines, error.lineno)
+    above = [number for number, text in enumerate(lines, start=1) if TEMPLATE.search(text) and number <= line]
+    return above[-1] if above else line
+
+
+def _front_matter(path: str, text: str) -> Iterator[Problem]:
+    """Check the YAML at the head of a page: what MkDocs cannot read it shows to the reader."""
+    if match := FRONT_MATTER.match(text):
+        try:
+            if not isinstance(yaml.safe_load(match[1]), dict):
+                yield Problem(path, 1, "the front matter holds no names with values: write them as 'title: Home'")
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 2 if error.problem_mark else 1
+            yield Problem(path, line, f"the front matter is not YAML: {error.problem}")
+
+
+def visible(text: str) -> str:
+    """Return a page without its comments, each line where it was: what stands in one shows a reader nothing."""
+    return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
+
+
+def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:
+    """Return each macro call, and a problem for anything else: a page computes nothing itself."""
+    for statement in tree.body:
+        if not isinstance(statement, nodes.Output):
+            yield Problem(path, statement.lineno, NO_LANGUAGE)
+            continue
+        for index, part in enumerate(statement.nodes):
+            if not isinstance(part, nodes.TemplateData):
+                yield _call(path, part, _alone(statement.nodes, index))
+
+
+def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
+    """Return a call with its arguments, or what is wrong with it."""
+    called = node.node if isinstance(node, nodes.Call) else node
+    if not isinstance(called, nodes.Name):
+        return Problem(path, node.lineno, NO_LANGUAGE)
+    if not isinstance(node, nodes.Call):
+        return Call(called.name, None, node.lineno, alone)
+    try:
+        if node.dyn_args or node.dyn_kwargs:
+            raise nodes.Impossible
+        positional = [argument.as_const() for argument in node.args]
+        by_name = {pair.key: pair.value.as_const() for pair in node.kwargs}
+    except nodes.Impossible:
+        return Problem(path, node.lineno, f"{called.name}() needs arguments that are written out")
+    return Call(called.name, (positional, by_name), node.lineno, alone)
+
+
+def _alone(parts: list[nodes.Expr], index: int) -> bool:
+    """Return whether nothing but space stands on a call's line before and after it."""
+    texts = [part.data if isinstance(part, nodes.TemplateData) else "{{…}}" for part in parts]
+    before, after = "".join(texts[:index]), "".join(texts[index + 1 :])
+    return not before.rpartition("\n")[2].strip() and not after.partition("\n")[0].strip()

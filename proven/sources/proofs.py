@@ -1,0 +1,88 @@
+"""A proof: a test function under tests/proofs/. Found by reading the file, so that no page has to import pytest."""
+
+import ast
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from proven import ROOT
+from proven.problems import Problem
+from proven.sources import pages, reach
+
+FOLDER = "tests/proofs"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A proof's function name, its place, the strings in it (for finding snippets), and what it rests on."""
+
+    name: str
+    path: str
+    line: int
+    says: str  # its docstring
+    strings: frozenset[str]
+    parts: dict[str, str] = field(default_factory=dict)  # what it reaches in tests/, itself included, with digests
+
+
+def read_all(root: Path = ROOT) -> dict[str, Proof]:
+    """Return every proof by its name. Two proofs of one name: the later one wins; check.py reports them."""
+    return {proof.name: proof for proof in listing(root)}
+
+
+def listing(root: Path = ROOT) -> list[Proof]:
+    """Return every proof, in the order of files and lines."""
+    return [part for part in _parts(root) if isinstance(part, Proof)]
+
+
+def broken(root: Path = ROOT) -> list[Problem]:
+    """Return what keeps proofs from being read."""
+    return [part for part in _parts(root) if isinstance(part, Problem)]
+
+
+def page_of(module: str) -> str:
+    """Return the page that a module of proofs is named after.
+
+    tests/proofs/how_to/test_size_connections.py proves docs/how-to/size-connections.md.
+    """
+    inner = Path(module).relative_to(FOLDER)
+    name = inner.stem.removeprefix("test_")
+    return (Path(pages.FOLDER) / inner.parent / f"{name}.md").as_posix().replace("_", "-")
+
+
+def _parts(root: Path) -> list[Proof | Problem]:
+    files = sorted((root / FOLDER).rglob("test_*.py"))
+    parts = [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
+    tests = reach.Reach(root)
+    return [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
+
+
+@cache  # `make serve` asks again for every file when one was edited
+def _in_file(path: str, source: str) -> list[Proof | Problem]:
+    try:
+        tree = reach.tree(source)
+    except SyntaxError as error:
+        return [Problem(path, error.lineno or 1, f"no proof in here can be read: {error.msg}")]
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found: list[Proof | Problem] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            strings = frozenset(_strings(node, constants))
+            found.append(Proof(node.name, path, node.lineno, ast.get_docstring(node) or "", strings))
+    return found
+
+
+def _strings(node: ast.AST, constants: dict[str, ast.expr]) -> set[str]:
+    """Return the string literals in a function, also those it reaches through the module's constants."""
+    found = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            found.add(part.value)
+        elif isinstance(part, ast.Name) and part.id in constants:
+            found |= _strings(constants[part.id], {})
+    return found

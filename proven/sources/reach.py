@@ -1,0 +1,166 @@
+"""What a proof rests on beside its own lines: the helpers, constants and fixtures of tests/ that its function reaches.
+
+Found by reading alone, from name to name, through imports and the fixtures that parameters ask for. It ends at
+tests/stack, which starts and stops the servers and has tests of its own; only the fixtures there count.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+FOLDER = "tests"
+PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
+ENDS = "tests/stack"
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass
+class Part:
+    """A function, class or constant at the top of a module: its text, and the names in it."""
+
+    text: str
+    names: frozenset[str]  # "until", and of what another module has: "pooled.reader"
+    asks: frozenset[str] = frozenset()  # the fixtures that a function asks for
+    everywhere: bool = False  # a fixture that nobody has to ask for
+
+
+@dataclass
+class Module:
+    """A module's parts, and what it imports of tests/: name → (module, name there, or nothing)."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    imports: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+class Reach:
+    """The modules of a project's tests, each read when something leads to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._modules: dict[str, Module] = {}
+        self.plugins = self._plugins()
+
+    def of(self, path: str, name: str) -> dict[str, str]:
+        """Return what a function reaches, itself included: "tests/proofs/pooled.py::start" → the digest of its text."""
+        found: dict[str, str] = {}
+        self._follow(path, name, found)
+        for other, part in self._module(path).parts.items():
+            if part.everywhere or other == "pytestmark":
+                self._follow(path, other, found)
+        return found
+
+    def _follow(self, path: str, name: str, found: dict[str, str]) -> None:
+        module = self._module(path)
+        part = module.parts.get(name)
+        if part is None:
+            self._import(module, name, "", found)
+        elif f"{path}::{name}" not in found:
+            found[f"{path}::{name}"] = digest(f"{path}::{name}\n{part.text}")
+            for used in part.names:
+                first, _, then = used.partition(".")
+                if first in module.parts:
+                    self._follow(path, first, found)
+                else:
+                    self._import(module, first, then, found)
+            for fixture in part.asks:
+                self._follow_fixture(path, fixture, found)
+
+    def _import(self, module: Module, name: str, then: str, found: dict[str, str]) -> None:
+        """Follow a name that another module of tests/ gave, or what a name has that is such a module."""
+        if name in module.imports:
+            package, inner = module.imports[name]
+            for path, what in ((_file(package), inner), (_file(f"{package}.{inner}".strip(".")), then)):
+                if what and not path.startswith(f"{ENDS}/"):
+                    self._follow(path, what, found)
+
+    def _follow_fixture(self, path: str, name: str, found: dict[str, str]) -> None:
+        module = self._module(path)
+        if name in module.parts or name in module.imports:
+            self._follow(path, name, found)
+            return
+        plugin = next((plugin for plugin in self.plugins if name in self._module(plugin).parts), None)
+        if plugin:
+            self._follow(plugin, name, found)
+
+    def _module(self, path: str) -> Module:
+        if path not in self._modules:
+            file = self.root / path
+            self._modules[path] = _read(file.read_text(encoding="utf-8")) if file.is_file() else Module()
+        return self._modules[path]
+
+    def _plugins(self) -> list[str]:
+        """Return the modules whose fixtures every test may ask for: conftest.py, and those that it names."""
+        file = self.root / PLUGINS
+        names = [
+            part.value
+            for node in (_top(file.read_text(encoding="utf-8")) if file.is_file() else ())
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytest_plugins"
+            for part in ast.walk(node.value)
+            if isinstance(part, ast.Constant)
+        ]
+        return [PLUGINS, *(_file(str(name)) for name in names if str(name).startswith(f"{FOLDER}."))]
+
+
+@cache
+def digest(text: str) -> str:
+    """Return what tells a part from another, its place included."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _file(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
+
+
+@cache  # by the text: `make serve` asks again for every module when one was edited
+def tree(source: str) -> ast.Module:
+    """Return the syntax tree of a module. Raises SyntaxError."""
+    return ast.parse(source)
+
+
+def _top(source: str) -> list[ast.stmt]:
+    try:
+        return tree(source).body
+    except SyntaxError:  # whoever runs it says what is wrong with it
+        return []
+
+
+@cache
+def _read(source: str) -> Module:
+    module, lines = Module(), source.splitlines()
+    for node in _top(source):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == FOLDER:
+            module.imports |= {each.asname or each.name: (node.module, each.name) for each in node.names}
+        for name in _defines(node):
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+            text = "\n".join(lines[first - 1 : node.end_lineno])
+            module.parts[name] = Part(text, frozenset(_names(node)), frozenset(_asks(node)), "autouse=True" in text)
+    return module
+
+
+def _defines(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, Function | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from (part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    """Return the names in a part; what something has goes with its name, as in "pooled.reader"."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+            yield f"{part.value.id}.{part.attr}"
+        elif isinstance(part, ast.Name):
+            yield part.id
+
+
+def _asks(node: ast.AST) -> Iterator[str]:
+    """Return the fixtures that a function asks for by its parameters, and those that a mark names."""
+    if isinstance(node, Function):
+        yield from (each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs))
+    for part in ast.walk(node):
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == "usefixtures":
+            yield from (str(each.value) for each in part.args if isinstance(each, ast.Constant))

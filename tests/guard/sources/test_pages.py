@@ -1,0 +1,49 @@
+"""How a page is read: what may not stand on it, whatever is called."""
+
+from pathlib import Path
+
+import pytest
+
+from proven.sources import pages
+from proven.sources.pages import NO_LANGUAGE
+from tests.guard.project import Mistake, problems, refused
+
+WRITTEN_OUT = "snippet() needs arguments that are written out"
+
+REFUSED: dict[str, Mistake] = {
+    "computed argument": ('{{ snippet("answer" ~ ending) }}\n', 1, WRITTEN_OUT),
+    "unpacked argument": ('{{ snippet(**{"path": "answer.py"}) }}\n', 1, WRITTEN_OUT),
+    "filter": ('{{ snippet("answer.py") | replace("42", "43") }}\n', 1, NO_LANGUAGE),
+    "statement": ("Text.\n\n{% set limit = 3 %}\n", 3, NO_LANGUAGE),
+    "included file": ('{% include "snippets/answer.py" %}\n', 1, NO_LANGUAGE),
+    "call in front matter": (
+        "---\ntitle: x\ndescription: \"{{ proven('test_answer') }}\"\n---\n\nText.\n",
+        3,
+        "a macro is called in the front matter, where nothing runs it",
+    ),
+    "call that does not end": ('Text.\n\n{{ snippet("answer.py"\n', 3, "the macro call cannot be read: unexpected end"),
+    "heading with an anchor that begins a comment": (
+        "# Title {#anchor}\n",
+        1,
+        "the macro call cannot be read: Missing end of comment tag",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_macro_call_is_refused(case: str, tmp_path: Path) -> None:
+    """A page computes nothing itself, and what cannot be read is named with its line."""
+    refused(tmp_path, REFUSED[case])
+
+
+@pytest.mark.parametrize("name", ["case.markdown", "case.html", "how-to/case.mkd"])
+def test_a_page_in_another_format_is_refused(name: str, tmp_path: Path) -> None:
+    """MkDocs would publish it, and nothing here would have read it."""
+    message = "a page is Markdown, and its name ends in .md: rename it"
+    assert problems(tmp_path, {f"docs/{name}": "<pre>select 1</pre>\n"}) == [f"docs/{name}:1: {message}"]
+
+
+def test_lines_are_counted_below_front_matter_as_mkdocs_drops_it() -> None:
+    """A call in a tab is indented as its own line is, which must be the right one."""
+    assert pages.front_matter_lines("---\ntitle: x\n---\n\n\n# Title\n") == 5
+    assert pages.front_matter_lines("# Title\n") == 0
