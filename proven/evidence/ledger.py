@@ -141,7 +141,7 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
 
 
 def _same(failed: dict[str, str], later: dict[str, str]) -> bool:
-    """Return whether two stacks have versions in common and agree on them. A failure that knows of none agrees with all."""
+    """Return whether two stacks agree on all versions that both have; a failure that knows of none agrees with all."""
     both = failed.keys() & later.keys()
     return all(failed[name] == later[name] for name in both) and bool(both or not failed)
 

@@ -126,7 +126,7 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> Block:
 
 
 def _proof_line(at: Place, shown: Snippet) -> Block:
-    """Return the quiet line under a snippet: how far it was proven, on what and when. It unfolds to all versions and proofs."""
+    """Return the line under a snippet: how far it was proven, on what, when. It unfolds to all versions and proofs."""
     file = f"{at.up}{snippets.FOLDER}/{shown.path}"
     runs = at.guide.ledger.of_snippet(shown.path)
     how_far = [linked(text) for text in summary.how_far(runs, shown.path)]
