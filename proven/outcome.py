@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, check, guide, impact
+from proven import ROOT, check, impact
 from proven.evidence import digests, ledger, summary
 from proven.evidence.ledger import Run
-from proven.guide import Guide
+from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem
 from proven.sources import proofs
 
 
 class Outcome:
-    """Gathered from the reports of one run's proofs, where that run is controlled."""
+    """Gathered from the reports of all proofs of a run, in the process that controls its workers."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
@@ -26,14 +26,14 @@ class Outcome:
         self.failures: list[tuple[Problem, str]] = []  # each with the proof that failed
         self.refused: list[Problem] = []
 
-    def add(self, of: Guide, report: pytest.TestReport, seen: dict[str, Any]) -> None:
-        """Add what a proof has seen: its name and case, its snippets, its stack, and where it failed."""
-        proof = of.proofs.get(seen["proof"])
+    def add(self, guide: Guide, report: pytest.TestReport, seen: dict[str, Any]) -> None:
+        """Add a proof's report, with what it has seen: its case, its snippets, its stack, and where it failed."""
+        proof = guide.proofs.get(seen["proof"])
         if proof is None:
             return
         if report.failed:
             where = f"{proof.path}:{proof.line} {report.nodeid.rpartition('::')[2]}"
-            untrue = impact.made_untrue(of, proof, seen["snippets"], _why(report, seen["location"]))
+            untrue = impact.made_untrue(guide, proof, seen["snippets"], _why(report, seen["location"]))
             self.failures += [(problem, where) for problem in untrue]
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         (self.left_out if report.skipped else self.runs).append(
@@ -50,12 +50,12 @@ class Outcome:
             )
         )
 
-    def write(self, of: Guide, record: bool) -> None:
+    def write(self, guide: Guide, record: bool) -> None:
         """Write the ledger of this machine; with `record` the committed one too, unless something failed."""
         ran = [*self.runs, *(self._placed(run) for run in self.left_out)]
-        ledger.write(ROOT / ledger.LOCAL, ran, of.proofs)
+        ledger.write(ROOT / ledger.LOCAL, ran, guide.proofs)
         if record and not self.failures:
-            ledger.write(ROOT / ledger.COMMITTED, ran, of.proofs)
+            ledger.write(ROOT / ledger.COMMITTED, ran, guide.proofs)
             digests.remember(self.runs)
 
     def refuse_left_out(self, but_for: Iterable[str]) -> None:
@@ -64,8 +64,8 @@ class Outcome:
         self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]
 
     def refuse_unproven(self) -> None:
-        """Refuse what has no passing proof, now that all of them were to run."""
-        self.refused += check.unproven(guide.read())
+        """Refuse what has no passing proof, after a run of all proofs."""
+        self.refused += check.unproven(read())
 
     @property
     def not_run(self) -> list[str]:
@@ -77,7 +77,7 @@ class Outcome:
         passed = sum(run.outcome == "passed" for run in self.runs)
         each = proof_cpu / len(self.runs) * 1000
         yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
-        now = guide.read()
+        now = read()
         seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
         shown = [path for path in seen if calls.where_shown(now, path)]
         done = [path for path in seen if now.ledger.of_snippet(path)]
@@ -91,7 +91,7 @@ class Outcome:
             yield "not run   nothing was left out"
 
     def _placed(self, left_out: Run) -> Run:
-        """Return what was left out with the stack that it would have met: of whatever this run met one version only."""
+        """Return what was left out with the stack that it would have met: whatever this run met in one version only."""
         met = summary.versions(self.runs)
         stack = {name: found[0] for name, found in met.items() if len(found) == 1}
         return replace(left_out, stack=stack | left_out.stack)

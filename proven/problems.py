@@ -1,4 +1,4 @@
-"""One mistake, told the same way everywhere: where it is, what is wrong, what to do."""
+"""One mistake, reported the same way everywhere: where it is, what is wrong, what to do."""
 
 import os
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class Problem:
 
 
 class ProblemError(Exception):
-    """Raised where a problem leaves nothing to go on with."""
+    """Raised for a problem that ends what is being done."""
 
     def __init__(self, path: str, line: int, message: str) -> None:
         self.problem = Problem(path, line, message)

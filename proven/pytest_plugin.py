@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, guide, impact
+from proven import ROOT, impact
 from proven.evidence import running
-from proven.guide import Guide
+from proven.guide import Guide, read
 from proven.outcome import Outcome
 from proven.problems import ProblemError, annotation
 from proven.sources import proofs, transcripts
 from proven.sources.snippets import FOLDER, Snippet
 
-# Tests that another process runs in this one's name report here; see pytest_runtest_makereport.
+# The name under which a proof's evidence travels in its report; see pytest_runtest_makereport.
 EVIDENCE = "proven-evidence"
 
 
@@ -160,7 +160,7 @@ class Session:
 
     def _guide(self) -> Guide:
         if not hasattr(self, "_read"):
-            self._read = guide.read()
+            self._read = read()
         return self._read
 
     @pytest.hookimpl(optionalhook=True)
@@ -185,7 +185,7 @@ class Session:
         if outcome.refused and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    # ---- telling -----------------------------------------------------------------------------------------
+    # ---- reporting ---------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,6 @@
 """Every digest that a snippet has had, in docs/data/digests.json: one line for each snippet, the oldest digest first.
 
-With them a reader's copy of an older snippet can be told from one that the reader edited. `make record` adds to them,
+They distinguish a reader's copy of an older snippet from a copy that the reader edited. `make record` adds to them,
 because nothing is published that was not recorded, and nothing deletes one.
 """
 

@@ -40,11 +40,11 @@ class Run:
 
     @cached_property
     def stack_key(self) -> tuple[str, ...]:
-        """What tells one stack from another."""
+        """The versions of the stack, sorted: equal for equal stacks."""
         return tuple(f"{name} {version}" for name, version in sorted(self.stack.items()))
 
     def words(self, path: str) -> list[str]:
-        """Return how far this run proves a snippet; nothing where it is none of its own."""
+        """Return how far this run proves a snippet: [] for one that it did not run."""
         return self.snippets.get(path, [])[1:]
 
     @property
@@ -54,7 +54,7 @@ class Run:
 
 
 class Ledger:
-    """The runs that still speak of the proofs and snippets as they are now."""
+    """Some runs, by proof and by snippet."""
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
@@ -116,7 +116,7 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
     """Return both, where the newer run of the same proof on the same stack replaces the older one.
 
     Where a proof fails or is skipped early it does not know all of its stack. So a failure gives way to a later run
-    that knows of no other version, be it one that was left out. What was left out is kept where nothing else ran.
+    that knows of no other version, also to one that was left out. What was left out is kept where nothing else ran.
     """
     ran = {(run.proof, run.case): run for run in newer}
 
@@ -137,13 +137,13 @@ def merge(older: list[Run], newer: list[Run]) -> list[Run]:
 
 
 def _same(failed: dict[str, str], later: dict[str, str]) -> bool:
-    """Return whether two stacks agree in what both know, and whether that is anything."""
+    """Return whether two stacks agree on all versions that both have; a failure that knows of none agrees with all."""
     both = failed.keys() & later.keys()
     return all(failed[name] == later[name] for name in both) and bool(both or not failed)
 
 
 def _as_much(run: Run, done: Run) -> bool:
-    """Return whether what was left out ran after all: on the same versions, of what both stacks have."""
+    """Return whether a proof that was left out ran after all: on the same versions of what both stacks have."""
     return all(run.stack.get(name, version) == version for name, version in done.stack.items())
 
 

@@ -4,7 +4,7 @@ import re
 
 # The strongest first.
 LEVELS = ("ran", "started", "checked", "read")
-# What the weaker two must name, so that a reader can look for themselves: how it reads, and what to write.
+# What the weaker two must name, so that a reader can check it: as a pattern, and as a message says it.
 AGAINST = {
     "checked": (r".+, .*\d.*", "NAME, REVISION"),
     "read": (r".+, \d{4}-\d{2}-\d{2}", "SOURCE, YYYY-MM-DD"),

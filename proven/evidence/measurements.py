@@ -18,7 +18,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class UnknownError(LookupError):
-    """Raised where nothing of a name was measured."""
+    """Raised for a name that was not measured, or that is not of the kind that is asked for."""
 
 
 def find(root: Path, path: str) -> Any:
@@ -70,12 +70,12 @@ def verdict(root: Path, path: str) -> int:
 
 
 def differs(found: dict[str, Any], nothing: float) -> int:
-    """Return 1 where a quantity's whole interval is above what stands for no difference, -1 where below, else 0."""
+    """Return 1 where a quantity's whole interval is above the value for no difference, -1 where below, else 0."""
     return (found["low"] > nothing) - (found["high"] < nothing)
 
 
 def number(value: float) -> str:
-    """Return a number as a reader takes it in: three digits that count, and nothing that does not."""
+    """Return a number with three significant digits: "12.2", "1,148"."""
     if not value:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -87,7 +87,7 @@ def with_interval(root: Path, path: str) -> dict[str, Any]:
     """Return the quantity that a name leads to. Raises UnknownError where it has no interval."""
     found = find(root, path)
     if not isinstance(found, dict) or "low" not in found:
-        raise UnknownError(f"{path!r} has no interval, so that nothing can be told from it")
+        raise UnknownError(f"{path!r} has no interval to judge it by")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the running proof loads and runs. The plugin clears it before each test and writes it down after.
+"""What the running proof loads and runs. The plugin clears it before each test, and reports it afterwards.
 
 Only what really handed a snippet to a server or an interpreter calls `ran`: the runners in tests/stack/.
 """
@@ -32,7 +32,7 @@ current = Evidence()
 
 
 def begin() -> Evidence:
-    """Forget the proof before."""
+    """Begin with the next proof, of which nothing is known yet."""
     global current  # noqa: PLW0603
     current = Evidence()
     return current

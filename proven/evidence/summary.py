@@ -38,15 +38,15 @@ def how_far(runs: Iterable[Run], path: str) -> list[str]:
     That it started is left out where it ran on the same.
     """
     words = [(run, word) for run in runs for word in run.words(path)]
-    told: list[str] = []
+    found: list[str] = []
     met: set[str] = set()
     for level in RUNS:
         at = [run for run, word in words if word == level]
-        here = {f"{name} {series(name, v)}" for name, found in versions(at).items() if name in NAMED for v in found}
-        if at and (not told or here - met):
-            told.append(" on ".join(filter(None, [SAYS[level], in_short(at)])))
+        here = {f"{name} {series(name, v)}" for name, seen in versions(at).items() if name in NAMED for v in seen}
+        if at and (not found or here - met):
+            found.append(" on ".join(filter(None, [SAYS[level], in_short(at)])))
         met |= here
-    return told + compared(word for _, word in words)
+    return found + compared(word for _, word in words)
 
 
 def level(runs: list[Run], path: str) -> str:
@@ -64,7 +64,7 @@ def of_proof(runs: list[Run]) -> str:
 
 
 def words_of(runs: Iterable[Run]) -> set[str]:
-    """Return how far runs prove whatever snippets they have, in the ledger's words."""
+    """Return how far runs prove their snippets, in the ledger's words."""
     return {word for run in runs for path in run.snippets for word in run.words(path)}
 
 
@@ -81,7 +81,7 @@ def in_full(runs: Iterable[Run], named: tuple[str, ...] = ()) -> str:
 
 
 def series(name: str, version: str) -> str:
-    """Return what people call a version by: PostgreSQL 18.6 is an 18, PgBouncer 1.26.1 is a 1.26."""
+    """Return the series of a version: "18" of PostgreSQL 18.6, "1.26" of PgBouncer 1.26.1."""
     return ".".join(version.split(".")[: 1 if name == "PostgreSQL" else 2])
 
 
@@ -91,7 +91,7 @@ def newest(runs: Iterable[Run]) -> str:
 
 
 def order(version: str) -> list[int]:
-    """Return what versions are sorted by."""
+    """Return the numbers in a version, by which versions are sorted."""
     return [int(number) for number in re.findall(r"\d+", version)]
 
 

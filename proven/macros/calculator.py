@@ -1,4 +1,4 @@
-"""The calculator: sizing/budget.py as a form, which calculator.js answers.
+"""The calculator: sizing/budget.py as a form, which calculator.js evaluates.
 
 {{ calculator() }}
 """

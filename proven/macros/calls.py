@@ -1,10 +1,10 @@
-"""How a macro is declared, and the calls of all pages by these declarations.
+"""How a macro is declared, and the calls of all pages, bound to these declarations.
 
 A family declares each of its macros once, and pages, checks and the build know it from there:
 
-    def _unknown(of: Guide, name: str) -> Iterator[str]:
-        if name not in of.proofs:
-            yield f"no proof is called {name!r}{nearest(name, of.proofs)}"
+    def _unknown(guide: Guide, name: str) -> Iterator[str]:
+        if name not in guide.proofs:
+            yield f"no proof is called {name!r}{nearest(name, guide.proofs)}"
 
     @macro(wrong=_unknown)
     def badge(at: Place, name: str) -> str:
@@ -60,7 +60,7 @@ class Bound:
         return [str(name) for each in named for name in (each if isinstance(each, tuple) else (each,))]
 
     def covers(self, path: str) -> bool:
-        """Return whether the call shows a snippet, be it among others of a folder."""
+        """Return whether the call shows a snippet, by itself or as part of a folder."""
         return path == self.shows or (self.shows.endswith("/") and path.startswith(self.shows))
 
 
@@ -87,42 +87,42 @@ def macro(
 
 
 def check(problems: Callable[[Guide], Iterable[Problem]]) -> Callable[[Guide], Iterable[Problem]]:
-    """Declare what can be wrong with the calls of all pages together, each of which may be right."""
+    """Declare a check of all calls together, for what no single call shows."""
     CHECKS.append(problems)
     return problems
 
 
 @lru_cache(maxsize=1)
-def every(of: Guide) -> list[tuple[Page, Bound]]:
+def every(guide: Guide) -> list[tuple[Page, Bound]]:
     """Return each call that fits its macro, with its page."""
-    found = ((page, bind(call)) for page in of.pages for call in page.calls)
+    found = ((page, bind(call)) for page in guide.pages for call in page.calls)
     return [(page, call) for page, call in found if isinstance(call, Bound)]
 
 
-def named(of: Guide, *names: str) -> list[tuple[Page, Bound]]:
+def named(guide: Guide, *names: str) -> list[tuple[Page, Bound]]:
     """Return the calls of these macros."""
-    return [(page, call) for page, call in every(of) if call.name in names]
+    return [(page, call) for page, call in every(guide) if call.name in names]
 
 
 @lru_cache(maxsize=1)
-def showing(of: Guide) -> list[tuple[Page, Bound]]:
+def showing(guide: Guide) -> list[tuple[Page, Bound]]:
     """Return the calls that show snippets."""
-    return [(page, call) for page, call in every(of) if call.shows]
+    return [(page, call) for page, call in every(guide) if call.shows]
 
 
-def where_shown(of: Guide, path: str) -> list[tuple[Page, Bound]]:
+def where_shown(guide: Guide, path: str) -> list[tuple[Page, Bound]]:
     """Return the calls that show a snippet."""
-    return [(page, call) for page, call in showing(of) if call.covers(path)]
+    return [(page, call) for page, call in showing(guide) if call.covers(path)]
 
 
-def claiming(of: Guide) -> list[tuple[Page, Bound, str]]:
+def claiming(guide: Guide) -> list[tuple[Page, Bound, str]]:
     """Return each proof that a call names, with the call."""
-    return [(page, call, name) for page, call in every(of) for name in call.claims]
+    return [(page, call, name) for page, call in every(guide) for name in call.claims]
 
 
-def problems(of: Guide) -> Iterator[Problem]:
+def problems(guide: Guide) -> Iterator[Problem]:
     """Return what is wrong with every call by itself, and with all of them together."""
-    for page in of.pages:
+    for page in guide.pages:
         for call in page.calls:
             bound = bind(call)
             if not isinstance(bound, Bound):
@@ -131,14 +131,14 @@ def problems(of: Guide) -> Iterator[Problem]:
             if bound.macro.block and not call.alone:
                 message = f"{call.name}() gives a block: put the call on a line of its own"
                 yield Problem(page.path, call.line, message)
-            for message in bound.macro.wrong(of, **bound.given):
+            for message in bound.macro.wrong(guide, **bound.given):
                 yield Problem(page.path, call.line, message)
     for together in CHECKS:
-        yield from together(of)
+        yield from together(guide)
 
 
 def bind(call: Call) -> Bound | str:
-    """Return a call by its declaration, or why it does not fit."""
+    """Return a call with its arguments bound to its macro's, or why they do not fit."""
     macro = MACROS.get(call.name)
     if macro is None:
         return f"no macro or variable is called {call.name!r}{nearest(call.name, MACROS)}"

@@ -30,7 +30,7 @@ from proven.sources.snippets import Snippet
 
 MANIFEST = "snippets.json"
 SCHEMA = "snippets.schema.json"
-# The folders that are of use as a whole.
+# The folders that are published as archives too.
 ARCHIVES = ("pgbouncer", "upstream")
 # 1980-01-01, the earliest day that every archiver and file system knows.
 DAY_ONE = 315532800
@@ -84,14 +84,14 @@ def _order_of_names(part: str) -> tuple[str, list[int]]:
 
 
 @lru_cache(maxsize=1)  # a page shows it, and the site publishes it
-def manifest(of: Guide) -> dict[str, Any]:
+def manifest(guide: Guide) -> dict[str, Any]:
     """Return the manifest, as docs/snippets.schema.json describes it."""
-    known = digests.read(of.root)
+    known = digests.read(guide.root)
     return {
         "$schema": SCHEMA,
         "version": 1,
-        "archives": [_archive_entry(of, folder) for folder in archives(of)],
-        "snippets": [entry(of, snippet, known.get(path, [])) for path, snippet in of.snippets.items()],
+        "archives": [_archive_entry(guide, folder) for folder in archives(guide)],
+        "snippets": [entry(guide, snippet, known.get(path, [])) for path, snippet in guide.snippets.items()],
     }
 
 
@@ -104,9 +104,9 @@ def as_text(manifest: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
-def entry(of: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
+def entry(guide: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
     """Return what the manifest says of one snippet, whose digests up to now are `known`."""
-    runs = of.ledger.of_snippet(snippet.path)
+    runs = guide.ledger.of_snippet(snippet.path)
     return {
         "path": snippet.path,
         "url": snippet.place,
@@ -120,7 +120,7 @@ def entry(of: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
         "date": max((run.date[:10] for run in runs), default=None),
         "stacks": sorted(_distinct(run.stack for run in runs), key=json.dumps),
         "proofs": sorted({run.proof for run in runs}),
-        "pages": _pages(of, snippet.path),
+        "pages": _pages(guide, snippet.path),
     }
 
 
@@ -143,12 +143,12 @@ def title(text: str) -> str:
     return " ".join(re.split(r"(?<=[.?!])\s|\n(?=[A-Z])", said.strip())[0].split())
 
 
-def archives(of: Guide) -> list[str]:
+def archives(guide: Guide) -> list[str]:
     """Return the folders that are published whole."""
-    return [folder for folder in ARCHIVES if any(path.startswith(f"{folder}/") for path in of.snippets)]
+    return [folder for folder in ARCHIVES if any(path.startswith(f"{folder}/") for path in guide.snippets)]
 
 
-def archive(of: Guide, folder: str) -> bytes:
+def archive(guide: Guide, folder: str) -> bytes:
     """Return a folder's snippets as a tar: the same bytes from every machine and every version of Python.
 
     Nothing in it comes from the file system, and it is not compressed: what gzip makes of the same bytes depends on
@@ -156,7 +156,7 @@ def archive(of: Guide, folder: str) -> bytes:
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path, snippet in of.snippets.items():
+        for path, snippet in guide.snippets.items():
             if path.startswith(f"{folder}/"):
                 content = snippet.text.encode()
                 member = tarfile.TarInfo(path)
@@ -167,8 +167,8 @@ def archive(of: Guide, folder: str) -> bytes:
     return buffer.getvalue()
 
 
-def _archive_entry(of: Guide, folder: str) -> dict[str, Any]:
-    content = archive(of, folder)
+def _archive_entry(guide: Guide, folder: str) -> dict[str, Any]:
+    content = archive(guide, folder)
     digest = hashlib.sha256(content).hexdigest()
     return {"folder": folder, "url": archive_url(folder), "bytes": len(content), "sha256": digest}
 
@@ -178,12 +178,12 @@ def archive_url(folder: str) -> str:
     return f"{snippets.FOLDER}/{folder}.tar"
 
 
-def _pages(of: Guide, path: str) -> list[dict[str, str]]:
+def _pages(guide: Guide, path: str) -> list[dict[str, str]]:
     """Return the pages that show a snippet, first those that show it by name: they explain it."""
-    shown = sorted(calls.where_shown(of, path), key=lambda found: (found[1].name != "snippet", found[0].path))
+    shown = sorted(calls.where_shown(guide, path), key=lambda found: (found[1].name != "snippet", found[0].path))
     return _distinct({"url": pages.url(page.path), "title": bare(page.title)} for page, _ in shown)
 
 
 def _distinct(rows: Any) -> list[dict[str, str]]:
-    """Return each of some dicts once, where it comes first."""
+    """Return each of some dicts once, in the order in which they first come."""
     return list({tuple(sorted(row.items())): row for row in rows}.values())

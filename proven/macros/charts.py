@@ -96,7 +96,7 @@ def lines(series: list[Series], *, title: str, x: str, y: str) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers that cover what lies between two numbers, `about` as many as that."""
+    """Return round numbers that cover what is between two numbers: about as many as `about` says."""
     span = (high - low) or abs(high) or 1.0
     power = 10 ** math.floor(math.log10(span / about))
     step = min((factor * power for factor in (1, 2, 5, 10)), key=lambda size: abs(span / size - about))
@@ -134,7 +134,7 @@ def _drawn(one: Series, style: str, at: Scale, height: Scale) -> dict[str, Any]:
 
 
 def _styles(series: list[Series]) -> list[str]:
-    """Return a style for each series: lines and points count apart, so that a pair of them looks like one."""
+    """Return a style for each series. Lines and points are counted apart: a curve and its points share a style."""
     seen = {"line": 0, "points": 0}
     found = []
     for one in series:

@@ -20,10 +20,10 @@ from proven.sources.proofs import Proof, page_of
 PROJECT = "upstream"  # the example project: a proof that runs it runs most of its files
 
 
-def _unknown(of: Guide, name: str, names: tuple[str, ...]) -> Iterator[str]:
+def _unknown(guide: Guide, name: str, names: tuple[str, ...]) -> Iterator[str]:
     for each in (name, *names):
-        if each not in of.proofs:
-            yield f"no proof is called {each!r}{nearest(each, of.proofs)}"
+        if each not in guide.proofs:
+            yield f"no proof is called {each!r}{nearest(each, guide.proofs)}"
 
 
 @macro(claims=("name", "names"), wrong=_unknown)
@@ -90,18 +90,18 @@ def evidence(at: Place) -> str:
     return f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
 
 
-def _taken(of: Guide, chosen: list[Proof]) -> str:
+def _taken(guide: Guide, chosen: list[Proof]) -> str:
     """Return how often some proofs ran, how long that took, and when."""
-    runs = [run for proof in chosen for run in of.ledger.of_proof(proof.name)]
+    runs = [run for proof in chosen for run in guide.ledger.of_proof(proof.name)]
     if not runs:
         return f"{counted(len(chosen), 'proof')}, none of which has run"
     took = f"{sum(run.seconds for run in runs):.1f} s"
     return f"{counted(len(chosen), 'proof')}, {counted(len(runs), 'run')}, {took} · {_day(runs)}"
 
 
-def _entry(of: Guide, proof: Proof) -> Block:
+def _entry(guide: Guide, proof: Proof) -> Block:
     """Return one proof for the page of proofs."""
-    runs = of.ledger.of_proof(proof.name)
+    runs = guide.ledger.of_proof(proof.name)
     ran = "not proven at its present digest"
     if runs:
         times = [run.seconds for run in runs]
@@ -118,11 +118,11 @@ def _entry(of: Guide, proof: Proof) -> Block:
 
 
 def _files(paths: set[str]) -> str:
-    """Return which snippets a proof ran; of the example project, that it ran."""
+    """Return which snippets a proof ran, with one name for all files of the example project."""
     named = sorted({f"{PROJECT}/" if path.startswith(f"{PROJECT}/") else path for path in paths})
     return f" · runs {', '.join(f'`{path}`' for path in named)}" if named else ""
 
 
 def _day(runs: list[Run]) -> str:
-    """Return the day of the latest run, which no line end breaks."""
+    """Return the day of the latest run; the stylesheet breaks no line in a <time>."""
     return f"<time>{summary.newest(runs)}</time>"

@@ -26,15 +26,15 @@ from proven.sources.snippets import Snippet
 FEW = 5  # proofs that the line below a snippet names
 
 
-def _unknown(of: Guide, path: str) -> Iterator[str]:
-    # What is broken is told of at its own line.
-    if path not in of.snippets and not any(problem.path == f"{snippets.FOLDER}/{path}" for problem in of.broken):
-        yield f"no snippet is called {path!r}{nearest(path, of.snippets)}"
+def _unknown(guide: Guide, path: str) -> Iterator[str]:
+    # A snippet that cannot be read is a problem at its own line already.
+    if path not in guide.snippets and not any(problem.path == f"{snippets.FOLDER}/{path}" for problem in guide.broken):
+        yield f"no snippet is called {path!r}{nearest(path, guide.snippets)}"
 
 
-def _wrong_snippet(of: Guide, path: str, region: Any, highlight: Any, transcript: Any, **_: Any) -> Iterator[str]:
-    yield from _unknown(of, path)
-    if (snippet := of.snippets.get(path)) is None:
+def _wrong_snippet(guide: Guide, path: str, region: Any, highlight: Any, transcript: Any, **_: Any) -> Iterator[str]:
+    yield from _unknown(guide, path)
+    if (snippet := guide.snippets.get(path)) is None:
         return
     if region is not None and region not in snippet.regions:
         yield f"{snippet.place} has no region {region!r}{nearest(region, snippet.regions)}"
@@ -42,7 +42,7 @@ def _wrong_snippet(of: Guide, path: str, region: Any, highlight: Any, transcript
     for text in highlight if isinstance(highlight, list) else [highlight] if highlight else []:
         if not isinstance(text, str) or not snippet.lines_of(text, region):
             yield f"{snippet.place} has nothing to highlight that reads {text!r}"
-    recorded = transcripts.of_snippet(snippet, of.root)
+    recorded = transcripts.of_snippet(snippet, guide.root)
     if transcript is not False and not recorded:
         yield f"{transcripts.file_of(snippet)} is not there: make record ONLY={snippet.place}"
     elif not isinstance(transcript, bool) and transcript not in recorded:
@@ -75,9 +75,9 @@ def snippet(
     return [*lines, "", *_proof_line(at, shown)]
 
 
-def _unknown_folder(of: Guide, folder: str) -> Iterator[str]:
-    if not folder.endswith("/") or not any(path.startswith(folder) for path in of.snippets):
-        folders = {f"{above}/" for path in of.snippets for above in Path(path).parents if above.name}
+def _unknown_folder(guide: Guide, folder: str) -> Iterator[str]:
+    if not folder.endswith("/") or not any(path.startswith(folder) for path in guide.snippets):
+        folders = {f"{above}/" for path in guide.snippets for above in Path(path).parents if above.name}
         yield f"no folder of snippets is called {folder!r}{nearest(folder, folders)}"
 
 
@@ -93,12 +93,12 @@ def project(at: Place, folder: str) -> Block:
     return lines
 
 
-def _unknown_function(of: Guide, path: str, function: str, **_: Any) -> Iterator[str]:
-    yield from _unknown(of, path)
-    if path in of.snippets:
-        functions = re.findall(r"^def (\w+)\(", of.snippets[path].text, re.MULTILINE)
+def _unknown_function(guide: Guide, path: str, function: str, **_: Any) -> Iterator[str]:
+    yield from _unknown(guide, path)
+    if path in guide.snippets:
+        functions = re.findall(r"^def (\w+)\(", guide.snippets[path].text, re.MULTILINE)
         if function not in functions:
-            yield f"{of.snippets[path].place} has no function {function!r}{nearest(function, functions)}"
+            yield f"{guide.snippets[path].place} has no function {function!r}{nearest(function, functions)}"
 
 
 @macro(shows="path", wrong=_unknown_function)
@@ -108,12 +108,12 @@ def compute(at: Place, path: str, function: str, *args: Any, **kwargs: Any) -> s
     return table(value) if isinstance(value, list) else str(value)
 
 
-@lru_cache(maxsize=16)  # it is run once a build
-def module(of: Guide, path: str) -> Any:
+@lru_cache(maxsize=16)  # a snippet is run once a build
+def module(guide: Guide, path: str) -> Any:
     """Return a Python snippet's names."""
-    found = of.snippets[path]
+    found = guide.snippets[path]
     made = types.ModuleType(Path(path).stem)
-    with snippets.beside(path, of.root):
+    with snippets.beside(path, guide.root):
         exec(compile(found.text, found.place, "exec"), made.__dict__)  # noqa: S102
     return made
 
@@ -126,15 +126,15 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> Block:
 
 
 def _proof_line(at: Place, shown: Snippet) -> Block:
-    """Return the quiet line under a snippet: how far it was proven, on what, when, by what. It unfolds to all."""
+    """Return the line under a snippet: how far it was proven, on what, when. It unfolds to all versions and proofs."""
     file = f"{at.up}{snippets.FOLDER}/{shown.path}"
     runs = at.guide.ledger.of_snippet(shown.path)
     how_far = [linked(text) for text in summary.how_far(runs, shown.path)]
     if not how_far:
-        return [inline("unproven.md", file=file), f"{{ .proof .unproven {UNSEARCHED} }}"]
+        return [inline("unproven.md.jinja", file=file), f"{{ .proof .unproven {UNSEARCHED} }}"]
     names = sorted({run.proof for run in runs})
     line = inline(
-        "proof_line.md",
+        "proof_line.md.jinja",
         level=summary.level(runs, shown.path),
         first=sentence(how_far[0]),
         others=how_far[1:],
@@ -151,7 +151,7 @@ def _proof_line(at: Place, shown: Snippet) -> Block:
 
 
 def _ran(runs: list[Run]) -> str:
-    """Return how often, on how many stacks and in which days proofs ran."""
+    """Return how often, on how many stacks and from which day to which proofs ran."""
     first, last = min(run.date for run in runs), summary.newest(runs)
     stacks = counted(len({run.stack_key for run in runs}), "stack")
     return f"{counted(len(runs), 'run')} on {stacks}, {last if first == last else f'{first} to {last}'}"

@@ -29,7 +29,7 @@ class Symptom:
     """A text and the pages that explain it; the first is the one to read first."""
 
     text: str
-    said: bool  # by a machine, to the letter
+    said: bool  # by a program, literally; otherwise it is a sign that a reader notices
     pages: tuple[Page, ...]
 
 
@@ -63,34 +63,34 @@ def symptoms(at: Place) -> Block:
     return unsearched("texts", table(rows))
 
 
-def listing(of: Guide) -> list[Symptom]:
+def listing(guide: Guide) -> list[Symptom]:
     """Return each text once, in the order of the navigation."""
     found: dict[str, list[tuple[Page, Bound]]] = {}
-    for page, call in _texts(of):
+    for page, call in _texts(guide):
         found.setdefault(str(call.given["text"]), []).append((page, call))
     listed = []
     for text, those in found.items():
         ranked = sorted(those, key=lambda each: bool(each[1].given["also"]))
         pages = {page.path: page for page, _ in reversed(ranked)}
         listed.append(Symptom(text, those[0][1].name == "symptom", tuple(reversed(pages.values()))))
-    return sorted(listed, key=lambda symptom: (not symptom.said, of.place(symptom.pages[0])))
+    return sorted(listed, key=lambda symptom: (not symptom.said, guide.place(symptom.pages[0])))
 
 
 @check
-def _homes(of: Guide) -> Iterator[Problem]:
+def _homes(guide: Guide) -> Iterator[Problem]:
     """Check that each text has exactly one page to read first."""
     first: dict[str, Page] = {}
-    for page, call in _texts(of):
+    for page, call in _texts(guide):
         if not call.given["also"]:
             text = str(call.given["text"])
             before = first.setdefault(text, page)
             if before != page:
                 message = f"{before.path} is to be read first for {text!r}: add also=True here"
                 yield Problem(page.path, call.line, message)
-    for page, call in _texts(of):
+    for page, call in _texts(guide):
         if (text := str(call.given["text"])) not in first:
             yield Problem(page.path, call.line, f"no page is to be read first for {text!r}: leave also=True out on one")
 
 
-def _texts(of: Guide) -> list[tuple[Page, Bound]]:
-    return calls.named(of, "symptom", "sign")
+def _texts(guide: Guide) -> list[tuple[Page, Bound]]:
+    return calls.named(guide, "symptom", "sign")

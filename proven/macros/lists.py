@@ -1,4 +1,4 @@
-"""Lists, and what lies under docs/ and is shown as it is.
+"""Lists of pages, and files under docs/ that are shown as tables and drawings.
 
 {{ section() }}                          the pages beside this one, each with what it answers
 {{ facts("managed-poolers.json") }}      what was read elsewhere, each cell with its source and day
@@ -41,9 +41,9 @@ def section(at: Place) -> Block:
 def _not_in(folder: str, what: str, pattern: str) -> Callable[[Guide, str], Iterator[str]]:
     """Return a check that a file is in a folder."""
 
-    def wrong(of: Guide, name: str) -> Iterator[str]:
-        if not (of.root / folder / name).is_file():
-            known = [file.name for file in (of.root / folder).glob(pattern)]
+    def wrong(guide: Guide, name: str) -> Iterator[str]:
+        if not (guide.root / folder / name).is_file():
+            known = [file.name for file in (guide.root / folder).glob(pattern)]
             yield f"no {what} in {folder}/ is called {name!r}{nearest(name, known)}"
 
     return wrong
@@ -65,7 +65,7 @@ def _fact(cell: dict[str, str | None]) -> str:
     source = str(cell["source"])
     gist = str(cell["gist"]).replace('"', "”")
     return inline(
-        "fact.md", says=cell["says"], host=urlsplit(source).hostname, source=source, gist=gist, date=cell["date"]
+        "fact.md.jinja", says=cell["says"], host=urlsplit(source).hostname, source=source, gist=gist, date=cell["date"]
     )
 
 

@@ -1,4 +1,4 @@
-"""Markdown and HTML that several families give, and the templates, in which values are escaped and nowhere else."""
+"""Markdown and HTML that several families give, and the templates: values are escaped there and nowhere else."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ import jinja2
 from proven.macros.place import Block
 
 PROOFS_PAGE = "reference/proofs.md"
-# Every visitor fetches the site's search whole, so it has the prose, and not what stands in blocks.
+# Every visitor who searches fetches the whole index, so that it holds the prose alone, without what stands in blocks.
 UNSEARCHED = 'data-search-exclude=""'
 # {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
 ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=jinja2.select_autoescape(["html", "svg"]),  # Markdown has signs of its own
+    autoescape=jinja2.select_autoescape(["html", "svg"]),  # not in Markdown, which is escaped otherwise
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
@@ -70,7 +70,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def linked(text: str) -> str:
-    """Return a text with its addresses as links, which need not say https."""
+    """Return a text with its addresses as links, shown without https://."""
     return re.sub(r"https://([^\s,]+)", r"[\1](https://\1)", text)
 
 

@@ -17,9 +17,9 @@ from proven.problems import nearest
 Column = tuple[tuple[str, str], ...]  # the parts of a stack, each with its version
 
 
-def _no_proofs(of: Guide, tests: str, **_: Any) -> Iterator[str]:
-    if not of.proofs_in(tests):
-        yield f"no proof is in {tests!r}{nearest(tests, {proof.path for proof in of.proofs.values()})}"
+def _no_proofs(guide: Guide, tests: str, **_: Any) -> Iterator[str]:
+    if not guide.proofs_in(tests):
+        yield f"no proof is in {tests!r}{nearest(tests, {proof.path for proof in guide.proofs.values()})}"
 
 
 @macro(wrong=_no_proofs)

@@ -65,9 +65,9 @@ def curves(root: Path, path: str) -> list[Series]:
 def _needs(name: str, find: Callable[..., Any]) -> Callable[..., Iterator[str]]:
     """Return a check of a macro: what it would show can be found."""
 
-    def wrong(of: Guide, **given: Any) -> Iterator[str]:
+    def wrong(guide: Guide, **given: Any) -> Iterator[str]:
         try:
-            find(of.root, **given)
+            find(guide.root, **given)
         except UnknownError as error:
             yield f"{name}(): {error}"
         except ValueError as error:

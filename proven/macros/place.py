@@ -7,17 +7,17 @@ from typing import Any
 from proven.guide import Guide
 from proven.sources import pages
 
-Block = list[str]  # lines of Markdown, which are put as far in as the call stands
+Block = list[str]  # lines of Markdown, which get the indentation of the call
 
 
 class Place:
-    """The place of whatever call is being answered.
+    """The place of the call that is being rendered.
 
     `env` is what MkDocs or Zensical hands to macros: it knows the page that is rendered.
     """
 
-    def __init__(self, env: Any, of: Guide) -> None:
-        self.guide = of
+    def __init__(self, env: Any, guide: Guide) -> None:
+        self.guide = guide
         self._env = env
         self._sources: dict[str, list[str]] = {}
 
@@ -41,15 +41,15 @@ class Place:
 
     @property
     def up(self) -> str:
-        """The way from the page's URL to the site's root."""
+        """The relative URL of the site's root."""
         return "../" * pages.url(self.page).count("/")
 
     def link(self, page: str) -> str:
-        """Return the way to another page's Markdown."""
+        """Return the relative path to another page's Markdown."""
         return posixpath.relpath(page, posixpath.dirname(self.page) or ".")
 
     def indented(self, block: Block) -> str:
-        """Return lines as far in as the call itself stands.
+        """Return lines with the indentation of the call itself.
 
         A template's expression knows nothing of what stands before it on its line, so the page is asked.
         """
@@ -61,7 +61,7 @@ class Place:
         return "\n".join([first, *(indent + row if row else "" for row in rest)])
 
     def reads(self, text: str) -> None:
-        """Take this text for the page's, instead of what its file holds."""
+        """Take this text for the page's source, instead of what its file holds."""
         self._sources[self.page] = text.splitlines()
 
     def _source(self) -> list[str]:

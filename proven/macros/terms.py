@@ -25,17 +25,17 @@ MARKUP = re.compile(r"\[([^]]+)\]\([^)]*\)|[*`]|\{\{.*?\}\}")
 
 
 @lru_cache(maxsize=1)  # a page asks for each of its terms
-def terms(of: Guide) -> dict[str, tuple[str, str]]:
+def terms(guide: Guide) -> dict[str, tuple[str, str]]:
     """Return each term's anchor and its explanation as plain text."""
     return {
         entry["name"]: (entry["anchor"], MARKUP.sub(r"\1", entry["text"]).strip())
-        for entry in ENTRY.finditer(_glossary(of))
+        for entry in ENTRY.finditer(_glossary(guide))
     }
 
 
-def _unknown(of: Guide, name: str, **_: object) -> Iterator[str]:
-    if name not in terms(of):
-        yield f"the glossary does not explain {name!r}{nearest(name, terms(of))}"
+def _unknown(guide: Guide, name: str, **_: object) -> Iterator[str]:
+    if name not in terms(guide):
+        yield f"the glossary does not explain {name!r}{nearest(name, terms(guide))}"
 
 
 @macro(wrong=_unknown)
@@ -47,10 +47,10 @@ def term(at: Place, name: str, shown: str | None = None) -> str:
 
 
 @check
-def _unused(of: Guide) -> Iterator[Problem]:
+def _unused(guide: Guide) -> Iterator[Problem]:
     """Check that each term that is explained is used by some page."""
-    used = {call.given["name"] for _, call in calls.named(of, "term")}
-    text = _glossary(of)
+    used = {call.given["name"] for _, call in calls.named(guide, "term")}
+    text = _glossary(guide)
     for entry in ENTRY.finditer(text):
         if entry["name"] not in used:
             line = text[: entry.start()].count("\n") + 1
@@ -58,5 +58,5 @@ def _unused(of: Guide) -> Iterator[Problem]:
             yield Problem(f"{FOLDER}/{PAGE}", line, message)
 
 
-def _glossary(of: Guide) -> str:
-    return next((page.text for page in of.pages if page.name == PAGE), "")
+def _glossary(guide: Guide) -> str:
+    return next((page.text for page in guide.pages if page.name == PAGE), "")

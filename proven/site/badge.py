@@ -9,7 +9,7 @@ from proven import ROOT, guide, whole
 from proven.evidence import ledger, summary
 
 FILE = "docs/assets/badge.svg"
-# A character of 11 pixels' type is about this wide in every font that may draw it; textLength does the rest.
+# About the width of a character of 11 pixels in whatever font is used; textLength stretches the text to fit.
 WIDTH = 6.2
 SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="proven: {text}">

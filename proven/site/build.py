@@ -4,15 +4,16 @@ import gc
 from pathlib import Path
 from typing import Any
 
-from proven import ROOT, guide
+from proven import ROOT
+from proven.guide import remembered
 from proven.site import publish
 from proven.site.rendering import Rendering, log
 
 
 def define_env(env: Any) -> None:
     """Hand the macros to the pages. MkDocs calls it once a build, Zensical once a page."""
-    gc.set_threshold(100_000)  # a build makes many objects, of which hardly any wait for the collector
-    env.proven = Rendering(env, guide.remembered(ROOT))
+    gc.set_threshold(100_000)  # a build makes many objects, and hardly any of them are garbage
+    env.proven = Rendering(env, remembered(ROOT))
     for problem in env.proven.problems:
         log.warning("%s", problem)
     for name, macro in env.proven.macros().items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-SIZE = (1200, 630)  # what those who show it crop least
+SIZE = (1200, 630)  # the size that is cropped least where links are shared
 MARGIN = 88
 SIZES = (84, 72, 60, 48)  # of the title: the first at which it takes three lines or fewer
 PAPER, INK, QUIET, PROVEN = "#fdfcf9", "#1d2327", "#565d63", "#0b6b45"

@@ -10,19 +10,19 @@ from proven.sources import pages, snippets
 from proven.sources.pages import Page
 
 
-def shown(page: Page, of: Guide, found: Iterable[Problem]) -> str:
+def shown(page: Page, guide: Guide, found: Iterable[Problem]) -> str:
     """Return a page's text with each of its mistakes in its place, and below its title what concerns every page.
 
-    Nothing is left in it that a template's language would stumble over.
+    No tag of Jinja that cannot be rendered is left in it.
     """
-    told = _by_line(page, of, found)
-    everywhere = [p for p in of.broken if not p.path.startswith(f"{snippets.FOLDER}/")]
+    by_line = _by_line(page, guide, found)
+    everywhere = [p for p in guide.broken if not p.path.startswith(f"{snippets.FOLDER}/")]
     lines = []
     for number, line in enumerate(_lines(page), start=1):
-        if number in told:
+        if number in by_line:
             indent = line[: len(line) - len(line.lstrip())]
-            lines += [indent + row if row else "" for row in box(told[number])]
-            # What a template's language would read is shown as it was typed; all else is shown as ever.
+            lines += [indent + row if row else "" for row in box(by_line[number])]
+            # A line with Jinja's tags is shown as it was typed, and every other line is rendered.
             lines.append(indent + plain(line.strip()) if pages.TEMPLATE.search(line) else line)
         else:
             lines.append(line)
@@ -38,19 +38,19 @@ def box(problems: Iterable[Problem]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return a text that neither Markdown nor HTML nor a template's language makes anything of."""
+    """Return a text with every character escaped that Markdown, HTML or Jinja would interpret."""
     return re.sub(r"[^\w\s.,:;/-]|_", lambda character: f"&#{ord(character[0])};", text)
 
 
-def _by_line(page: Page, of: Guide, found: Iterable[Problem]) -> dict[int, list[Problem]]:
-    """Return what is wrong with a page, by line; a snippet that cannot be read is told of where it is shown."""
+def _by_line(page: Page, guide: Guide, found: Iterable[Problem]) -> dict[int, list[Problem]]:
+    """Return what is wrong with a page, by line. A snippet that cannot be read is wrong wherever it is shown."""
     lines = _lines(page)
-    told: dict[int, list[Problem]] = {}
+    by_line: dict[int, list[Problem]] = {}
     for problem in found:
-        shown = [call.line for where, call in calls.where_shown(of, _snippet(problem)) if where is page]
+        shown = [call.line for where, call in calls.where_shown(guide, _snippet(problem)) if where is page]
         for line in [problem.line] if problem.path == page.path else shown:
-            told.setdefault(pages.opening(lines, line), []).append(problem)
-    return told
+            by_line.setdefault(pages.opening(lines, line), []).append(problem)
+    return by_line
 
 
 def _snippet(problem: Problem) -> str:

@@ -1,4 +1,4 @@
-"""A page's Markdown for those who read no HTML: what the macros gave, less what only a theme understands.
+"""A page's Markdown for those who read no HTML: what the macros rendered, without what only the theme understands.
 
 It lies beside the page's HTML, as index.md, so that its links lead to the Markdown of other pages.
 """

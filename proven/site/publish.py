@@ -13,8 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from proven import guide
-from proven.guide import Guide
+from proven.guide import Guide, read
 from proven.macros import catalogue
 from proven.macros.markup import bare
 from proven.site import cards, plain
@@ -30,32 +29,32 @@ test ran on real servers; the line below it says on which versions and when, and
 
 def finish(site: Path, rendering: Rendering) -> None:
     """Write what belongs to a site beside its pages."""
-    of = rendering.guide
-    write_snippets(site, of)
+    guide = rendering.guide
+    write_snippets(site, guide)
     if rendering.problems:
         return
-    settings = configuration.parse((of.root / configuration.FILE).read_text(encoding="utf-8"))
-    rendered = {page.name: rendering.of_page(page) for page in of.pages}
+    settings = configuration.parse((guide.root / configuration.FILE).read_text(encoding="utf-8"))
+    rendered = {page.name: rendering.of_page(page) for page in guide.pages}
     for path, text in rendered.items():
         file = site / pages.url(path) / "index.md"
         _write(file, plain.markdown(text, path).encode())
         if settings.get("site_url"):  # a shared link shows no picture whose address is relative
             name, promise = settings["site_name"], settings["site_description"]
             cards.draw(file.with_name("card.png"), _title(path, text), name, promise)
-    _write(site / "llms.txt", ("\n".join(_llms(settings, rendered, of)) + "\n").encode())
+    _write(site / "llms.txt", ("\n".join(_llms(settings, rendered, guide)) + "\n").encode())
     _write(site / "robots.txt", ("\n".join(_robots(settings)) + "\n").encode())
 
 
-def write_snippets(site: Path, of: Guide) -> None:
+def write_snippets(site: Path, guide: Guide) -> None:
     """Write the manifest, the raw files and the archives into a built site.
 
     A snippet that is broken is left out. The build has said so: a strict one has failed, and `make serve` goes on.
     """
-    for path, snippet in of.snippets.items():
+    for path, snippet in guide.snippets.items():
         _write(site / snippets.FOLDER / path, snippet.text.encode())
-    for folder in catalogue.archives(of):
-        _write(site / catalogue.archive_url(folder), catalogue.archive(of, folder))
-    _write(site / catalogue.MANIFEST, catalogue.as_text(catalogue.manifest(of)).encode())
+    for folder in catalogue.archives(guide):
+        _write(site / catalogue.archive_url(folder), catalogue.archive(guide, folder))
+    _write(site / catalogue.MANIFEST, catalogue.as_text(catalogue.manifest(guide)).encode())
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -63,13 +62,13 @@ def _write(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
 
-def _llms(settings: dict[str, Any], rendered: dict[str, str], of: Guide) -> Iterator[str]:
+def _llms(settings: dict[str, Any], rendered: dict[str, str], guide: Guide) -> Iterator[str]:
     """List every page by the site's own navigation, each with its description."""
     yield f"# {settings['site_name']}\n\n> {settings.get('site_description', '')}\n\n{FOR_MACHINES}"
     base = settings.get("site_url") or ""
-    descriptions = {page.path: page.description for page in of.pages}
+    descriptions = {page.path: page.description for page in guide.pages}
     section = ""
-    for path, headings in (of.navigation or dict.fromkeys(sorted(rendered), ())).items():
+    for path, headings in (guide.navigation or dict.fromkeys(sorted(rendered), ())).items():
         if path not in rendered:
             continue  # a link out of the site
         heading = headings[0] if headings else "Pages"
@@ -98,7 +97,7 @@ def main() -> None:
     site = parser.parse_args().site
     if not (site / "index.html").is_file():
         parser.error(f"{site} holds no built site: run make site")
-    finish(site, Rendering(SimpleNamespace(), guide.read()))
+    finish(site, Rendering(SimpleNamespace(), read()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pages as their macros complete them, whatever is wrong with them."""
+"""Pages as their macros complete them, with their mistakes shown on them."""
 
 import logging
 import traceback
@@ -25,11 +25,11 @@ class Rendering:
     `env` is what MkDocs or Zensical hands to macros; without either, it is anything that can have a page.
     """
 
-    def __init__(self, env: Any, of: Guide) -> None:
+    def __init__(self, env: Any, guide: Guide) -> None:
         self.env = env
-        self.guide = of
-        self.place = Place(env, of)
-        self.problems = check.problems(of)
+        self.guide = guide
+        self.place = Place(env, guide)
+        self.problems = check.problems(guide)
         self.rendered: dict[str, str] = {}  # of each page that was built: its Markdown, completed
 
     def macros(self) -> dict[str, Callable[..., str]]:
@@ -54,7 +54,7 @@ class Rendering:
         return self.rendered[page.name]
 
     def _answering(self, macro: Macro) -> Callable[..., str]:
-        """Return a macro that says on the page what it would raise: a function in a snippet may be broken."""
+        """Return a macro that shows on the page what it would raise: a function of a snippet may be broken."""
 
         def call(*args: Any, **kwargs: Any) -> str:
             try:

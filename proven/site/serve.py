@@ -54,7 +54,7 @@ class Site:
         self.good = Path(tempfile.mkdtemp(dir=folder))  # the last that succeeded
         self.engine = edited()
         config = self._configuration(self.good)
-        # It looks for edits more often than MkDocs does, which would wait half a second.
+        # MkDocs polls the files twice a second; this polls them five times.
         self.server = LiveReloadServer(self.build, *config.dev_addr, root=str(self.shown), polling_interval=0.2)
         self.server.error_handler = self._error
         local = ROOT / LOCAL
@@ -79,7 +79,7 @@ class Site:
             why = reason(error)
             logging.getLogger("mkdocs").error(why)
             shutil.copytree(self.good, target, dirs_exist_ok=True)
-            tell(target, why)
+            put_on_pages(target, why)
         else:
             self.good = target
             few = ", ".join(CONVERTED) if len(CONVERTED) < 4 else f"{len(CONVERTED)} pages"
@@ -107,7 +107,7 @@ def edited() -> dict[Path, int]:
 
 
 def forget_engine() -> None:
-    """Have the engine imported again: mkdocs-macros runs macros.py itself anew, and what that imports would stay."""
+    """Have the engine imported again: mkdocs-macros runs site/build.py anew, but not what that imports."""
     for name in list(sys.modules):
         if name.partition(".")[0] == "proven":
             del sys.modules[name]
@@ -122,8 +122,8 @@ def reason(error: BaseException) -> str:
     return traceback.format_exc(limit=-1).strip()
 
 
-def tell(site: Path, why: str) -> None:
-    """Say on every page why the site is not what it should be."""
+def put_on_pages(site: Path, why: str) -> None:
+    """Put on every page why the site could not be built."""
     box = (
         '<div class="admonition failure"><p class="admonition-title">The site cannot be built</p>'
         f"<pre><code>{escape(why)}</code></pre></div>"
@@ -180,17 +180,18 @@ def remembering_code(compiled: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[tuple[Any, ...], Any] = {}
 
     @functools.wraps(compiled)
-    def remember(of: jinja2.Environment, source: Any, *named: Any) -> Any:
-        given = (source, *named, of.trim_blocks, of.lstrip_blocks, bool(of.autoescape), of.undefined)
+    def remember(environment: jinja2.Environment, source: Any, *named: Any) -> Any:
+        settings = (environment.trim_blocks, environment.lstrip_blocks, bool(environment.autoescape))
+        given = (source, *named, *settings, environment.undefined)
         if given not in known:
-            known[given] = compiled(of, source, *named)
+            known[given] = compiled(environment, source, *named)
         return known[given]
 
     return remember
 
 
 def main(address: str = ADDRESS) -> None:
-    """Serve the site until Ctrl-C, or until somebody ends the process."""
+    """Serve the site until Ctrl-C or SIGTERM."""
     logging.basicConfig(format="%(levelname)-8s %(message)s")
     logging.getLogger("mkdocs").setLevel(logging.INFO)
     logging.getLogger("mkdocs.plugins").setLevel(logging.WARNING)

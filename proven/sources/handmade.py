@@ -1,7 +1,7 @@
-"""Code that stands on a page itself: a reader would see and copy it, and no proof runs it.
+"""A code block that is typed into a page: a reader would copy it, and no proof runs it.
 
-The page is converted as the site converts it. So a list, a quote or a tab is here what it is there, whatever its
-indentation, and nothing has to be guessed.
+The page is converted with the site's own extensions of Markdown, so that what is a code block in a list, a quote or a
+tab is not guessed.
 """
 
 import re
@@ -49,7 +49,7 @@ def _found(text: str, settings: str) -> list[tuple[int, str]]:
 
 
 def _line(lines: list[str], after: int, shown: str) -> int:
-    """Return the next line that opens an HTML block, or reads as the first that is shown does."""
+    """Return the next line that opens an HTML block of code, or that reads as the first line of a converted block."""
     first = next((line.strip() for line in unescape(TAG.sub("", shown)).splitlines() if line.strip()), "")
     for number, line in enumerate(lines[after:], start=after + 1):
         if BLOCK.search(line) or line.strip(" \t>") == first:
@@ -59,7 +59,7 @@ def _line(lines: list[str], after: int, shown: str) -> int:
 
 @cache
 def _converter(settings: str) -> Markdown:
-    """Return what converts pages on a site with this mkdocs.yml."""
+    """Return a converter with the extensions that this mkdocs.yml names."""
     listed = configuration.parse(settings).get("markdown_extensions", [])
     options = [extension if isinstance(extension, dict) else {extension: {}} for extension in listed]
     names = {name: values or {} for extension in options for name, values in extension.items()}

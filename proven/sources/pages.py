@@ -1,7 +1,6 @@
 """A page: a Markdown file under docs/, and the macros it calls, each with its line.
 
-Pages are read twice: here, without rendering them, so that every mistake is found at once and named by its line;
-and by the site's macros, which ask only on which line they stand.
+Pages are parsed here without being rendered, so that all mistakes are found at once, each with its line.
 """
 
 import re
@@ -20,13 +19,13 @@ from proven.problems import Problem
 
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
-# What MkDocs takes for a page, or publishes as it is, and nothing here would read.
+# Formats that MkDocs would render, or publish as they are, and that nothing here parses.
 OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TEMPLATE = re.compile(r"\{[{%#]")
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs finds it, with the empty lines after it, which it drops too.
+# As MkDocs matches it, with the empty lines below it, which MkDocs drops too.
 FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
 
 DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
@@ -77,7 +76,7 @@ def front_matter_lines(text: str) -> int:
 
 @cache  # `make serve` asks again for every page when one was edited
 def parse(path: str, text: str) -> Page:
-    """Find a page's macro calls, and whatever else a template's language would make of it."""
+    """Find a page's macro calls, and everything else in it that Jinja would interpret."""
     skipped = front_matter_lines(text)
     lines = text.splitlines()
     body = "\n" * skipped + "\n".join(lines[skipped:])
@@ -118,7 +117,7 @@ def _read(file: Path, path: str) -> Page:
 
 
 def opening(lines: list[str], line: int) -> int:
-    """Return the line on which that begins which a template's language made of a line; it may be far above."""
+    """Return the line on which the Jinja tag begins that a line is part of, or the line itself."""
     before = "\n".join(lines[: line - 1])
     begun, ended = (max(before.rfind(mark) for mark in marks) for marks in (("{{", "{%", "{#"), ("}}", "%}", "#}")))
     if begun > ended:
@@ -127,7 +126,7 @@ def opening(lines: list[str], line: int) -> int:
 
 
 def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
-    """Return the line that is to blame for an error, which Jinja may notice only where the page ends."""
+    """Return the line that caused an error: Jinja reports an unclosed block at the end of the page."""
     statements = [number for number, line in enumerate(lines, start=1) if "{%" in line]
     if "end of template" in str(error.message) and statements:
         return statements[-1]
@@ -137,7 +136,7 @@ def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
 
 
 def _front_matter(path: str, text: str) -> Iterator[Problem]:
-    """Check the YAML at the head of a page: what MkDocs cannot read it shows to the reader."""
+    """Check the front matter: what MkDocs cannot parse of it, it shows as text on the page."""
     if match := FRONT_MATTER.match(text):
         try:
             if not isinstance(yaml.safe_load(match[1]), dict):
@@ -148,7 +147,7 @@ def _front_matter(path: str, text: str) -> Iterator[Problem]:
 
 
 def visible(text: str) -> str:
-    """Return a page without its comments, each line where it was: what stands in one shows a reader nothing."""
+    """Return a page without its HTML comments, each line where it was."""
     return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
 
 
@@ -181,7 +180,7 @@ def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
 
 
 def _alone(parts: list[nodes.Expr], index: int) -> bool:
-    """Return whether nothing but space stands on a call's line before and after it."""
+    """Return whether the lines of a call hold nothing else but space."""
     texts = [part.data if isinstance(part, nodes.TemplateData) else "{{…}}" for part in parts]
     before, after = "".join(texts[:index]), "".join(texts[index + 1 :])
     return not before.rpartition("\n")[2].strip() and not after.partition("\n")[0].strip()

@@ -28,7 +28,7 @@ FOLDER = "snippets"
 MARKER = re.compile(
     r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
 )
-# What was meant to be one, and would be shown. An option called --region is none.
+# What was probably meant as a marker, and would be shown to readers. The option --region of a command is not.
 LIKE_A_MARKER = re.compile(
     r"(?:\#\s*|--\s+|;\s*|//\s*|<!--\s*|\{\#\s*|/\*\s*)(?:end)?region\b(?:\s*:|\s*[\w-]*\W*$)", re.IGNORECASE
 )
@@ -103,7 +103,7 @@ class Snippet:
         return self.source_lines[max(0, min(line, len(self.source_lines)) - 1)]
 
 
-@cache  # Pygments looks through all that it knows
+@cache  # Pygments searches all of its lexers
 def language(path: str) -> str:
     """Return the name by which Pygments knows the language of a file, "text" where it knows none."""
     name = Path(path).name
@@ -170,7 +170,7 @@ def read(path: str, root: Path = ROOT) -> Snippet:
 
 @contextmanager
 def beside(path: str, root: Path = ROOT) -> Iterator[None]:
-    """Let a Python snippet import those of its folder, as where a reader keeps them. They are forgotten afterwards."""
+    """Let a Python snippet import those of its folder, as a reader's copies can. They are unloaded afterwards."""
     folder = str((root / FOLDER / path).parent)
     before = set(sys.modules)
     sys.path.insert(0, folder)

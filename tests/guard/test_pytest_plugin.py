@@ -43,6 +43,10 @@ def test_asserts() -> None:
 
 def test_is_left_out() -> None:
     pytest.skip("no server here")
+
+
+def test_is_left_out_for_a_reason() -> None:
+    pytest.skip("needs a server of its own")
 """
 PAGE = """\
 # Answers
@@ -51,6 +55,22 @@ It is known. {{ proven("test_answer") }} It is a number. {{ proven("test_asserts
 
 {{ snippet("answer.py", transcript=True) }}
 """
+
+FAILED = "snippets/answer.py:2: 42 is not the answer"
+PROOF = "(tests/proofs/test_index.py:7 test_answer)"
+# What it is, and how a run that fails says it.
+SAYS = {
+    "the block that shows the snippet": f"docs/index.md:5: snippets/answer.py: {FAILED}  {PROOF}",
+    "the sentence that claims what the proof no longer shows": f"docs/index.md:3: this claim: {FAILED}  {PROOF}",
+    "the claim of a proof without a snippet": "docs/index.md:3: this claim: AssertionError: numbers differ",
+    "a proof that only loads its snippet": "test_forgets_to_run loads snippets/answer.py and never runs it: "
+    "hand it to a runner of tests/stack, or do not load it",
+    "a transcript that differs, with the command that accepts it": "snippets/answer.out:1: the output of "
+    "snippets/answer.py differs; if the new output is right: make record ONLY=snippets/answer.py\n"
+    "--- recorded\n+++ this run\n@@ -1,2 +1,2 @@\n 40\n-42\n+43\n",
+    "an annotation of the block": f"\n::error file=docs/index.md,line=5::snippets/answer.py: {FAILED}\n",
+    "an annotation of the claim": f"\n::error file=docs/index.md,line=3::this claim: {FAILED}\n",
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,51 +85,21 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
             "conftest.py": 'pytest_plugins = ["proven.pytest_plugin"]\n',
         },
     )
-    result = run(folder, "tests/proofs", CI="true", GITHUB_ACTIONS="true")
+    result = run(folder, "tests/proofs", "-o", "may_be_left_out=needs a server", CI="true", GITHUB_ACTIONS="true")
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout + result.stderr
     return result.stdout
 
 
-def test_a_failure_names_the_snippets_line_and_each_place_on_a_page(printed: str) -> None:
-    """The block that shows the snippet, and the sentence that claims what the proof no longer shows."""
-    proof = "(tests/proofs/test_index.py:7 test_answer)"
-    what = "snippets/answer.py:2: 42 is not the answer"
-    assert f"docs/index.md:5: snippets/answer.py: {what}  {proof}" in printed
-    assert f"docs/index.md:3: this claim: {what}  {proof}" in printed
+@pytest.mark.parametrize("what", SAYS)
+def test_a_run_says_what_failed_and_what_it_makes_untrue(what: str, printed: str) -> None:
+    """Each on lines of its own."""
+    assert SAYS[what] in printed
 
 
-def test_a_failed_assertion_names_the_claim(printed: str) -> None:
-    """The proof loads no snippet, and a page claims what it asserts."""
-    assert "docs/index.md:3: this claim: AssertionError: numbers differ" in printed
-
-
-def test_a_proof_that_only_loads_its_snippet_fails(printed: str) -> None:
-    """Or it would count as proven by a test that did nothing with it."""
-    assert (
-        "test_forgets_to_run loads snippets/answer.py and never runs it: "
-        "hand it to a runner of tests/stack, or do not load it"
-    ) in printed
-
-
-def test_a_transcript_that_differs_is_shown_as_a_diff(printed: str) -> None:
-    """With the command that accepts the new output."""
-    assert (
-        "snippets/answer.out:1: the output of snippets/answer.py differs; "
-        "if the new output is right: make record ONLY=snippets/answer.py\n"
-        "--- recorded\n+++ this run\n@@ -1,2 +1,2 @@\n 40\n-42\n+43\n"
-    ) in printed
-
-
-def test_failures_are_annotations_of_the_pages_lines(printed: str) -> None:
-    """GitHub shows them beside the changed line."""
-    what = "snippets/answer.py:2: 42 is not the answer"
-    assert f"\n::error file=docs/index.md,line=5::snippets/answer.py: {what}\n" in printed
-    assert f"\n::error file=docs/index.md,line=3::this claim: {what}\n" in printed
-
-
-def test_a_proof_that_is_left_out_is_refused_in_continuous_integration(printed: str) -> None:
-    """Unless the reason is on the reviewed list."""
+def test_a_proof_is_left_out_for_a_reviewed_reason(printed: str) -> None:
+    """And is refused in continuous integration for every other."""
     assert "not run under CI=true: test_is_left_out: no server here" in printed
+    assert "not run under CI=true: test_is_left_out_for_a_reason" not in printed
 
 
 def test_a_page_that_nobody_knows_is_no_reason_to_run_nothing(tmp_path: Path) -> None:
@@ -150,7 +140,7 @@ def here():
     evidence.on(Client="1")
     assert os.environ["OUTCOME"] == "passed"
 """
-PROOF = """\
+ANSWERS = """\
 def test_answer(here) -> None:
     assert here is None
 """
@@ -158,7 +148,7 @@ def test_answer(here) -> None:
 
 def test_a_failure_counts_until_the_proof_passes_or_is_skipped_on_that_stack(tmp_path: Path) -> None:
     """A proof that learned to leave a stack out would else have failed there for good; one that passed has passed."""
-    folder = make(tmp_path, {"conftest.py": HERE, "tests/proofs/test_index.py": PROOF})
+    folder = make(tmp_path, {"conftest.py": HERE, "tests/proofs/test_index.py": ANSWERS})
 
     def outcomes(server: str, outcome: str) -> list[tuple[str, str]]:
         run(folder, "tests/proofs", SERVER=server, OUTCOME=outcome)

@@ -4,23 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.guard.project import Mistake, refused
-
-REFUSED: dict[str, Mistake] = {
-    "unknown proof": (
-        'Text. {{ proven("test_anwser") }}\n',
-        1,
-        "no proof is called 'test_anwser'; did you mean test_answer?",
-    ),
-    "unknown proof among others": (
-        'Text. {{ proven("test_answer", "test_anwser") }}\n',
-        1,
-        "no proof is called 'test_anwser'; did you mean test_answer?",
-    ),
-}
+from tests.guard.project import PAGE, problems
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_claim_without_its_proof_is_refused(case: str, tmp_path: Path) -> None:
-    """With its nearest name, also where it stands among others."""
-    refused(tmp_path, REFUSED[case])
+@pytest.mark.parametrize("call", ['proven("test_anwser")', 'proven("test_answer", "test_anwser")'])
+def test_a_claim_without_its_proof_is_refused(call: str, tmp_path: Path) -> None:
+    """With the nearest name, also where it stands among others."""
+    found = problems(tmp_path, {PAGE: f"Text. {{{{ {call} }}}}\n"})
+    assert found == [f"{PAGE}:1: no proof is called 'test_anwser'; did you mean test_answer?"]

@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
-from tests.guard.project import Mistake, refused
-
-REFUSED: dict[str, Mistake] = {
-    "unknown facts": ('{{ facts("x.json") }}\n', 1, "no facts in docs/data/ is called 'x.json'"),
-    "unknown picture": ('{{ picture("x.svg") }}\n', 1, "no picture in docs/assets/ is called 'x.svg'"),
-}
+from tests.guard.project import PAGE, problems
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_file_that_is_not_there_is_refused(case: str, tmp_path: Path) -> None:
-    """In the folder in which it would have to be."""
-    refused(tmp_path, REFUSED[case])
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """With the folder in which it would have to be."""
+    assert problems(tmp_path, {PAGE: '{{ facts("x.json") }}\n\n{{ picture("x.svg") }}\n'}) == [
+        f"{PAGE}:1: no facts in docs/data/ is called 'x.json'",
+        f"{PAGE}:3: no picture in docs/assets/ is called 'x.svg'",
+    ]

@@ -32,7 +32,7 @@ REFUSED = {
     'measured("speed.results.none")': "this holds p50: name one of them",
     'measured("speed.waits.model.points")': "this is no number that a page can show: name one in it",
     'measured("speed.kernel.version")': "'speed.kernel.version' was not measured",
-    'verdict("speed.kernel", "a", "b", "c")': "'speed.kernel' has no interval, so that nothing can be told from it",
+    'verdict("speed.kernel", "a", "b", "c")': "'speed.kernel' has no interval to judge it by",
     'measurements("speed.results", "p59")': "'speed.results.none.p59' was not measured; did you mean p50?",
     'bars("speed.results", metric="p95", title="x")': "'speed.results.none.p95' was not measured; did you mean p50?",
     'lines("speed.ratios", title="x", x="x", y="y")': "'speed.ratios.points' was not measured",

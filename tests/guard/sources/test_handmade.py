@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from proven import ROOT
+from proven.problems import Problem
+from proven.sources import handmade, pages
 from proven.sources.handmade import WHAT_TO_DO
 from tests.guard.project import PAGE, problems
 
@@ -67,10 +70,11 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_code_that_a_page_holds_itself_is_refused(case: str, tmp_path: Path) -> None:
-    """Whatever the syntax and wherever it stands."""
+def test_code_that_a_page_holds_itself_is_refused(case: str) -> None:
+    """In every syntax, and wherever it stands."""
     text, line, message = REFUSED[case]
-    assert problems(tmp_path, {PAGE: text}) == [f"{PAGE}:{line}: {message}"]
+    page = pages.parse(PAGE, text)
+    assert handmade.problems(page.path, page.text, ROOT) == [Problem(PAGE, line, message)]
 
 
 @pytest.mark.parametrize("case", ALLOWED)

@@ -8,7 +8,7 @@ from tests.guard.project import problems
 
 PLACE = "snippets/case.py"
 SHOWN = {"docs/case.md": '{{ snippet("case.py") }}\n'}
-SEEN = "a reader would see this marker: a line of its own, '# region: name' or '# endregion: name'"
+MARKER = "a reader would see this marker: a line of its own, '# region: name' or '# endregion: name'"
 
 # What it is: the snippet, the line that is named, and the message.
 REGIONS = {
@@ -35,12 +35,15 @@ REGIONS = {
         1,
         "region 'one' is empty: put its lines in, or delete it",
     ),
-    "without its colon": ("# region one\na = 1\n", 1, SEEN),
-    "in capitals": ("# Region: one\na = 1\n", 1, SEEN),
-    "without a name": ("a = 1\n# endregion\n", 2, SEEN),
-    "of two words": ("# region: one two\na = 1\n", 1, SEEN),
-    "behind code": ("a = 1  # region: one\n", 1, SEEN),
-    "in a comment that it does not know": ("/* region: one */\na = 1\n", 1, SEEN),
+}
+# Markers that a reader would see, and their lines.
+SEEN = {
+    "without its colon": {1: "# region one\na = 1\n"},
+    "in capitals": {1: "# Region: one\na = 1\n"},
+    "without a name": {2: "a = 1\n# endregion\n"},
+    "of two words": {1: "# region: one two\na = 1\n"},
+    "behind code": {1: "a = 1  # region: one\n"},
+    "in a comment that it does not know": {1: "/* region: one */\na = 1\n"},
 }
 # Speaks of regions, and marks none.
 ALLOWED = {
@@ -56,6 +59,13 @@ def test_a_broken_region_is_refused(case: str, tmp_path: Path) -> None:
     """At its own line, once, however many pages show the snippet."""
     text, line, message = REGIONS[case]
     assert problems(tmp_path, {PLACE: text, **SHOWN}) == [f"{PLACE}:{line}: {message}"]
+
+
+@pytest.mark.parametrize("case", SEEN)
+def test_a_marker_that_a_reader_would_see_is_refused(case: str, tmp_path: Path) -> None:
+    """It was probably meant as one, and marks nothing."""
+    ((line, text),) = SEEN[case].items()
+    assert problems(tmp_path, {PLACE: text, **SHOWN}) == [f"{PLACE}:{line}: {MARKER}"]
 
 
 @pytest.mark.parametrize("case", ALLOWED)
