@@ -46,7 +46,6 @@ def somebodys(folder: Path) -> dict[str, str]:
         "TZ": "Asia/Kathmandu",
         "BASH_ENV": "/nowhere",
         "PYTHON": "python2",
-        "ADDRESS": "nowhere",
         "QUICK": "1",
         "BASH_FUNC_pytest%%": "() {  exit 1\n}",
         "OF_MANY_LINES": "$(PATH)\n$HOME",
