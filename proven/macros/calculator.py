@@ -3,11 +3,17 @@
 {{ calculator() }}
 """
 
+from pathlib import Path
+
+import yaml
+
 from proven.macros.calls import macro
 from proven.macros.code import module
 from proven.macros.markup import html
 from proven.macros.place import Block, Place
 from proven.sources.snippets import Snippet
+
+LABELS = Path(__file__).parent / "templates/calculator.yaml"
 
 
 @macro()
@@ -17,7 +23,8 @@ def calculator(at: Place) -> Block:
     All of it waits in a <template>, so that there is none without JavaScript.
     """
     fields = module(at.guide, "sizing/budget.py").FIELDS
-    return html("calculator.html", up=at.up, fields=fields, files=calculated_files(at.guide.snippets))
+    labels = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
+    return html("calculator.html", up=at.up, fields=fields, files=calculated_files(at.guide.snippets), **labels)
 
 
 def calculated_files(known: dict[str, Snippet]) -> dict[str, str]:

@@ -152,5 +152,18 @@ def bind(call: Call) -> Bound | str:
         wrong = [name for name in by_name if name not in known]
         hint = nearest(wrong[0], known) if wrong else ""
         return f"{call.name}() cannot be called so: {error}{hint}"
+    for name, value in bound.arguments.items():
+        wanted = macro.parameters.parameters[name].annotation
+        for each in value if isinstance(value, tuple) else (value,):
+            if not _is(each, wanted):
+                kind = inspect.formatannotation(wanted)
+                return f"{call.name}() cannot be called so: {name} is {each!r}, and has to be of type {kind}"
     bound.apply_defaults()
     return Bound(macro, call.name, bound.arguments, call.line)
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    try:
+        return isinstance(value, wanted)
+    except TypeError:  # Any, and list[str], say nothing that can be asked here
+        return True

@@ -67,7 +67,7 @@ def listing(guide: Guide) -> list[Symptom]:
     """Return each text once, in the order of the navigation."""
     found: dict[str, list[tuple[Page, Bound]]] = {}
     for page, call in _texts(guide):
-        found.setdefault(str(call.given["text"]), []).append((page, call))
+        found.setdefault(call.given["text"], []).append((page, call))
     listed = []
     for text, those in found.items():
         ranked = sorted(those, key=lambda each: bool(each[1].given["also"]))
@@ -82,13 +82,13 @@ def _homes(guide: Guide) -> Iterator[Problem]:
     first: dict[str, Page] = {}
     for page, call in _texts(guide):
         if not call.given["also"]:
-            text = str(call.given["text"])
+            text = call.given["text"]
             before = first.setdefault(text, page)
             if before != page:
                 message = f"{before.path} is to be read first for {text!r}: add also=True here"
                 yield Problem(page.path, call.line, message)
     for page, call in _texts(guide):
-        if (text := str(call.given["text"])) not in first:
+        if (text := call.given["text"]) not in first:
             yield Problem(page.path, call.line, f"no page is to be read first for {text!r}: leave also=True out on one")
 
 

@@ -24,6 +24,7 @@ The engine's, in the folders of proven/:
 And of what else guards the project:
 
     lint/test_tools.py             every tool of tests/lint
+    lint/test_imports.py           imports in the engine that go up, or in a circle
     lint/test_pgbouncer.py         what PgBouncer would refuse or misunderstand
     lint/test_mistakes.py          what Compose, Kubernetes or Google would refuse, ignore or never reach
     lint/test_compose.py           a Compose file as guides have it

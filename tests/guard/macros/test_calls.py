@@ -13,6 +13,21 @@ REFUSED: dict[str, Mistake] = {
         1,
         "snippet() cannot be called so: got an unexpected keyword argument 'regoin'; did you mean region?",
     ),
+    "argument of another type": (
+        "{{ snippet(3) }}\n",
+        1,
+        "snippet() cannot be called so: path is 3, and has to be of type str",
+    ),
+    "argument of another type among others": (
+        '{{ proven("test_answer", 3) }}\n',
+        1,
+        "proven() cannot be called so: names is 3, and has to be of type str",
+    ),
+    "optional argument of another type": (
+        '{{ snippet("answer.py", region=["answer"]) }}\n',
+        1,
+        "snippet() cannot be called so: region is ['answer'], and has to be of type str | None",
+    ),
     "missing argument": ("{{ snippet() }}\n", 1, "snippet() cannot be called so: missing a required argument: 'path'"),
     "claim of nothing": ("{{ proven() }}\n", 1, "proven() cannot be called so: missing a required argument: 'name'"),
     "too many arguments": ('{{ proofs("x") }}\n', 1, "proofs() cannot be called so: too many positional arguments"),
