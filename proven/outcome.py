@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proven import ROOT, check, impact
-from proven.evidence import digests, ledger, summary
+from proven.evidence import digests, ledger, stored, summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
@@ -25,6 +25,7 @@ class Outcome:
         self.left_out: list[Run] = []
         self.failures: list[tuple[Problem, str]] = []  # each with the proof that failed
         self.refused: list[Problem] = []
+        self.tools: dict[str, str] = {}  # what else this run was done with, each with its version
 
     def add(self, guide: Guide, report: pytest.TestReport, seen: dict[str, Any]) -> None:
         """Add a proof's report, with what it has seen: its case, its snippets, its stack, and where it failed."""
@@ -53,9 +54,10 @@ class Outcome:
     def write(self, guide: Guide, record: bool) -> None:
         """Write the ledger of this machine; with `record` the committed one too, unless something failed."""
         ran = [*self.runs, *(self._placed(run) for run in self.left_out)]
-        ledger.write(ROOT / ledger.LOCAL, ran, guide.proofs)
+        ledger.write(ROOT / ledger.LOCAL, ran, guide.proofs, tools=self.tools)
         if record and not self.failures:
-            ledger.write(ROOT / ledger.COMMITTED, ran, guide.proofs)
+            tools = stored.tools(ROOT / ledger.LOCAL)
+            ledger.write(ROOT / ledger.COMMITTED, ran, guide.proofs, tools=tools)
             digests.remember(self.runs)
 
     def refuse_left_out(self, but_for: Iterable[str]) -> None:
@@ -83,6 +85,7 @@ class Outcome:
         done = [path for path in seen if now.ledger.of_snippet(path)]
         yield f"snippets  {len(done)} proven, {len(shown)} shown, {len(seen)} in all"
         met = Counter(f"{name} {version}" for run in self.runs for name, version in run.stack.items())
+        met.update(f"{name} {version}" for name, version in self.tools.items())
         yield f"stack     {', '.join(sorted(met))}"
         if self.not_run:
             yield f"not run   {len(self.not_run)}:"

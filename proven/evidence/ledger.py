@@ -152,8 +152,14 @@ def read(root: Path = ROOT) -> Ledger:
     return Ledger(merge(load(root / COMMITTED), load(root / LOCAL)))
 
 
-def write(file: Path, runs: list[Run], proofs: dict[str, Proof], outdated: bool = True) -> None:
-    """Add runs to a ledger file, and drop those of proofs that are gone, or all that are outdated.
+def write(
+    file: Path,
+    runs: list[Run],
+    proofs: dict[str, Proof],
+    outdated: bool = True,
+    tools: dict[str, str] | None = None,
+) -> None:
+    """Add runs and tools to a ledger file, and drop runs of proofs that are gone, or all that are outdated.
 
     Else the runs of a proof that was edited stay until it runs again on the same stack: they say what to run, and why.
     """
@@ -167,7 +173,8 @@ def write(file: Path, runs: list[Run], proofs: dict[str, Proof], outdated: bool 
         return current(run) or (outdated and run.proof in proofs and (run.proof, run.stack_key) not in again)
 
     with whole.alone(file.parent):
-        stored.write(file, [asdict(run) for run in merge(load(file), runs) if stays(run)])
+        kept = [asdict(run) for run in merge(load(file), runs) if stays(run)]
+        stored.write(file, kept, {**stored.tools(file), **(tools or {})})
 
 
 def outdated(runs: list[Run], proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> dict[str, set[str]]:

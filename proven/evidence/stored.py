@@ -1,5 +1,6 @@
 """How a ledger lies in its file: what many runs share stands there once, and the runs of a proof are one line.
 
+    tools      what else a run was done with: "Chromium": "156.0.8078.108"
     parts      what proofs rest on in tests/: "tests/proofs/pooled.py::start", by a digest of its text
     snippets   what they ran, with its SHA-256: ["postgres/usage.sql", "…"]
     stacks     versions: {"PostgreSQL": "18.6", …}
@@ -40,8 +41,13 @@ def read(file: Path) -> Iterator[dict[str, Any]]:
                 yield shared | run | {"reason": "".join(reason)}
 
 
-def write(file: Path, runs: list[dict[str, Any]]) -> None:
-    """Write runs into a file."""
+def tools(file: Path) -> dict[str, str]:
+    """Return with what else the runs of a file were done, by name; nothing where there is no such file."""
+    return dict(json.loads(file.read_text(encoding="utf-8"))["tools"]) if file.exists() else {}
+
+
+def write(file: Path, runs: list[dict[str, Any]], tools: dict[str, str]) -> None:
+    """Write runs into a file, and with what else they were done."""
     tables: dict[str, dict[str, Any]] = {"parts": {}, "snippets": {}, "stacks": {}}
 
     def key(table: str, value: Any) -> str:
@@ -59,7 +65,8 @@ def write(file: Path, runs: list[dict[str, Any]]) -> None:
         line = lines.setdefault((run["proof"], run["case"], json.dumps(line)), line)
         ended = [run["date"], run["seconds"], *filter(None, [run["reason"]])]
         line.setdefault(run["outcome"], {})[key("stacks", run["stack"])] = ended
-    found = [f"{json.dumps(name)}: {{\n{_lines(table)}\n}}" for name, table in tables.items()]
+    found = [f'"tools": {json.dumps(tools, sort_keys=True)}']
+    found += [f"{json.dumps(name)}: {{\n{_lines(table)}\n}}" for name, table in tables.items()]
     rows = ",\n".join(json.dumps(lines[key], sort_keys=True) for key in sorted(lines))
     whole.write(file, "{\n" + ",\n".join([*found, f'"runs": [\n{rows}\n]']) + "\n}\n")
 

@@ -15,6 +15,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT, whole
+from proven.pytest_plugin import SESSION
 from tests.lint import files
 from tests.site import chromium, fonts, known
 from tests.site.server import Server
@@ -139,10 +140,16 @@ class Report:
                 if weight:
                     self.weights[page] = weight
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Say which browser it was, in the ledger too."""
+        if self.taken and (browser := known.browser()):
+            name, _, version = browser.rpartition(" ")
+            session.config.stash[SESSION].outcome.tools[name] = version
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say it in three lines, and write all weights into a file."""
+        """Say it in two lines, and write all weights into a file."""
         if self.taken:
-            terminalreporter.write_line(f"browser   {known.browser() or 'none'}")
             terminalreporter.write_line(
                 f"looks     {len(self.taken)} at pages, {sum(self.taken)} of them taken now: "
                 "where no byte has changed, what was in order still is"

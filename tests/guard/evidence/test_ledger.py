@@ -31,7 +31,7 @@ def ledger_of(root: Path, name: str, version: str, outcome: str = "passed", date
     (proof,) = proofs.listing(root)
     run = Run(proof.name, "", proof.parts, outcome, date, 0.0, {"Oracle": version}, {})
     file = root / name
-    stored.write(file, [asdict(run)])
+    stored.write(file, [asdict(run)], {})
     return file
 
 
@@ -142,6 +142,15 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     ledger.write(file, runs, known)
     assert sorted(ledger.load(file), key=lambda run: run.key) == sorted(runs, key=lambda run: run.key)
     assert file.read_text().count("helper") == 1
+
+
+def test_with_what_else_a_run_was_done_is_kept(tmp_path: Path) -> None:
+    """The newest of each, whatever runs come after it."""
+    file = tmp_path / "ledger.json"
+    ledger.write(file, [], {}, tools={"Chromium": "155", "Other": "1"})
+    ledger.write(file, [], {}, tools={"Chromium": "156"})
+    ledger.write(file, [], {})
+    assert stored.tools(file) == {"Chromium": "156", "Other": "1"}
 
 
 def test_a_line_differs_only_where_its_proof_ran_anew(tmp_path: Path) -> None:
