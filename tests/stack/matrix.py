@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from proven import ROOT, guide
 from proven.evidence import ledger
+from proven.macros.markup import counted
 from setup import debian, others
 from tests.stack.postgres import DEFAULT_MAJOR
 
@@ -70,7 +71,7 @@ def main(*arguments: str) -> int:
     """Run each stack, say how it ended, and return 1 where a proof failed."""
     before = guide.read()
     for name, proofs in sorted(ledger.outdated(before.history.runs, before.proofs, before.snippets).items()):
-        print(f"out of date  {len(proofs)} proofs, by an edit of {name}")
+        print(f"out of date  {name}, on which {counted(len(proofs), 'proof')} rested")
     said: list[str] = []
     pgbouncers = here("PgBouncer", SUITES, lambda suite: debian.fetch("pgbouncer", suite), said)
     postgres = here("PostgreSQL", MAJORS, others.postgres, said)
