@@ -11,7 +11,6 @@ from typing import Literal
 from xml.sax.saxutils import escape
 
 from proven import ROOT
-from setup import cache
 
 Font = Literal["wide", "narrow"]
 # For text and for code. Bitstream Vera is what DejaVu grew from: they and Verdana share their widths.
@@ -25,7 +24,7 @@ FILES = (
     "fontpkg_pt_sans_narrow/files/*.ttf",
     "fontpkg_inconsolata/files/*.ttf",
 )
-CONFIGURATION = ROOT / "build" / "fonts.conf"
+FOLDER = ROOT / "build" / "fonts"
 
 
 def files() -> list[Path]:
@@ -35,25 +34,22 @@ def files() -> list[Path]:
 
 
 def environment() -> dict[str, str]:
-    """Return the variable by which a browser on Linux finds these fonts alone.
-
-    Raises RuntimeError where there is no folder for a cache.
-    """
+    """Return the variable by which a browser on Linux finds these fonts alone."""
     lines = [
         *(f"<dir>{escape(str(folder))}</dir>" for folder in sorted({file.parent for file in files()})),
         # Others may lie beside them.
         "<selectfont><rejectfont><glob>*</glob></rejectfont><acceptfont>",
         *(f"<glob>{escape(str(file))}</glob>" for file in files()),
         "</acceptfont></selectfont>",
-        f"<cachedir>{escape(str(cache.folder() / 'fontconfig'))}</cachedir>",
+        f"<cachedir>{escape(str(FOLDER))}</cachedir>",
     ]
     text = "\n".join(['<?xml version="1.0"?>', "<fontconfig>", *lines, "</fontconfig>", ""])
     # Written whole and then renamed: a browser of another worker may be reading it.
-    CONFIGURATION.parent.mkdir(exist_ok=True)
-    part = CONFIGURATION.with_suffix(f".{os.getpid()}")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    configuration, part = FOLDER / "fonts.conf", FOLDER / f"fonts.{os.getpid()}"
     part.write_text(text, encoding="utf-8")
-    part.replace(CONFIGURATION)
-    return {"FONTCONFIG_FILE": str(CONFIGURATION)}
+    part.replace(configuration)
+    return {"FONTCONFIG_FILE": str(configuration)}
 
 
 def families(font: Font) -> dict[str, str]:
