@@ -10,7 +10,6 @@ from typing import Literal
 from xml.sax.saxutils import escape
 
 from proven import ROOT, whole
-from setup import cache
 
 Font = Literal["wide", "narrow"]
 # For text and for code. Bitstream Vera is what DejaVu grew from: they and Verdana share their widths.
@@ -24,7 +23,7 @@ FILES = (
     "fontpkg_pt_sans_narrow/files/*.ttf",
     "fontpkg_inconsolata/files/*.ttf",
 )
-CONFIGURATION = ROOT / "build" / "fonts.conf"
+FOLDER = ROOT / "build" / "fonts"
 
 
 def files() -> list[Path]:
@@ -34,21 +33,19 @@ def files() -> list[Path]:
 
 
 def environment() -> dict[str, str]:
-    """Return the variable by which a browser on Linux finds these fonts alone.
-
-    Raises RuntimeError where there is no folder for a cache.
-    """
+    """Return the variable by which a browser on Linux finds these fonts alone."""
     lines = [
         *(f"<dir>{escape(str(folder))}</dir>" for folder in sorted({file.parent for file in files()})),
         # Others may lie beside them.
         "<selectfont><rejectfont><glob>*</glob></rejectfont><acceptfont>",
         *(f"<glob>{escape(str(file))}</glob>" for file in files()),
         "</acceptfont></selectfont>",
-        f"<cachedir>{escape(str(cache.folder() / 'fontconfig'))}</cachedir>",
+        f"<cachedir>{escape(str(FOLDER))}</cachedir>",
     ]
     text = "\n".join(['<?xml version="1.0"?>', "<fontconfig>", *lines, "</fontconfig>", ""])
-    whole.write(CONFIGURATION, text)
-    return {"FONTCONFIG_FILE": str(CONFIGURATION)}
+    configuration = FOLDER / "fonts.conf"
+    whole.write(configuration, text)
+    return {"FONTCONFIG_FILE": str(configuration)}
 
 
 def families(font: Font) -> dict[str, str]:

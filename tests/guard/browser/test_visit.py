@@ -149,6 +149,7 @@ def test_no_browser_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """It says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("PROVEN_CHROMIUM", raising=False)
     with pytest.raises(RuntimeError, match=r"^no browser for the pages: install chromium or google-chrome \("):
         chromium.find()
     monkeypatch.setenv("PROVEN_CHROMIUM", "/nowhere")
