@@ -30,7 +30,7 @@ MISTAKES = """
 <p style="display: none" class="planted">Planted and hidden</p>
 <pre style="overflow-x: auto"><code style="display: block; width: 900px">Planted and cut off</code></pre>
 <script>console.error("planted error")</script>
-<script src="planted.js"></script>
+<script src="planted.js" defer></script>
 """
 LATE = """
 const late = document.createElement("p")
