@@ -6,6 +6,7 @@ The engine's, in the folders of proven/:
     sources/test_pages.py          what is no macro call, and pages in other formats
     sources/test_handmade.py       code that stands on a page itself
     sources/test_snippets.py       regions, and snippets that nobody shows
+    sources/test_reach.py          edits of what a proof rests on
     evidence/test_ledger.py        the evidence of several machines, put together
     evidence/test_levels.py        how far a snippet was proven
     macros/test_calls.py           calls that fit no macro

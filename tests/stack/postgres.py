@@ -92,7 +92,7 @@ def given() -> Server | None:
         with psycopg.connect(url, connect_timeout=10) as connection:
             superuser = connection.info.parameter_status("is_superuser") == "on"
             host, port = connection.info.host, connection.info.port
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:  # a % and two digits may be no character
         raise RuntimeError(f"DATABASE_URL names a server that cannot be used: {why(error)}") from None
     if not superuser:
         raise RuntimeError("DATABASE_URL must name a superuser: proofs make roles and databases, and drop them again")
@@ -102,7 +102,7 @@ def given() -> Server | None:
     return Server(url, host, port, f"proven_{secrets.token_hex(4)}_")
 
 
-def why(error: psycopg.Error) -> str:
+def why(error: Exception) -> str:
     """Return why there is no connection, without a word of the URL: libpq quotes from it, also pieces of a password."""
     return next((words for words in SAID if words in str(error)), 'psql "$DATABASE_URL" says why')
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proven import ROOT
@@ -172,13 +172,14 @@ FORMS = (
 
 
 @given(st.sampled_from(FORMS), PASSWORDS)
+@example("postgresql://postgres:{}127.0.0.1:1/db", "00%9")  # the byte that is meant is no character
 @settings(max_examples=300, deadline=None)
 def test_no_piece_of_a_password_is_said(form: str, password: str) -> None:
     """Whatever is mistyped: neither where the form is looked at, nor where libpq reads it and quotes from it."""
     said = [shell.variables({"DATABASE_URL": form.format(password)})]
     try:
         psycopg.conninfo.conninfo_to_dict(form.format(password))
-    except psycopg.Error as error:
+    except (psycopg.Error, UnicodeError) as error:
         said.append(postgres.why(error))
     for piece in (password[at : at + 4] for at in range(len(password) - 3)):
         assert not [line for line in said if piece in line]
