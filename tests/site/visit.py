@@ -27,6 +27,7 @@ PICTURED = ("", "404.html", "how-to/pgbouncer/", "runbooks/too-many-clients/", "
 IDLE = """() => document.documentElement.matches(".no-js")
     || new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))"""
 FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
+PATIENCE = 15_000  # milliseconds that a label has to come into view: it glides
 AXE = "axe"  # where the server has it
 RUN_AXE = """() => {
     checks.markKinds()
@@ -154,7 +155,7 @@ class Visit:
             for _ in range(tabs):
                 self.page.keyboard.press("ArrowRight")
                 try:
-                    self.page.wait_for_function("!checks.hiddenTab()", timeout=15_000)
+                    self.page.wait_for_function("!checks.hiddenTab()", timeout=PATIENCE)
                 except NotInTime:
                     hidden.append(f"no keyboard brings into view {self.page.evaluate('checks.hiddenTab()')}")
         return hidden

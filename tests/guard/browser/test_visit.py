@@ -109,12 +109,15 @@ def test_what_fits_in_narrow_fonts_alone_is_found(reader: Reader) -> None:
         assert visit.layout("narrow") == []
 
 
-def test_an_arrow_that_leads_to_what_no_keyboard_reaches_is_found(reader: Reader) -> None:
+def test_an_arrow_that_leads_to_what_no_keyboard_reaches_is_found(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is a shortcut only where the labels that it scrolls are reached, and come into view."""
     with reader(TABS, viewport=PHONE) as visit:
         assert visit.page.is_visible(".tabbed-button")
         assert visit.layout() == []
         visit.page.evaluate("Element.prototype.scrollTo = () => {}")
+        monkeypatch.setattr("tests.site.visit.PATIENCE", 1000)  # none comes
         (hidden,) = visit.layout()
         assert hidden.startswith("in wide fonts: no keyboard brings into view ")
         assert "Cloud Run" in hidden
