@@ -16,6 +16,9 @@ from proven.macros import calls
 from proven.problems import Problem
 from proven.sources import proofs
 
+# So many modules are named that took the most CPU.
+DEAREST = 5
+
 
 class Outcome:
     """Gathered from the reports of all proofs of a run, in the process that controls its workers."""
@@ -74,11 +77,12 @@ class Outcome:
         """What was left out, each with the reason."""
         return [f"{run.proof}: {run.reason}" for run in self.left_out]
 
-    def summary(self, proof_cpu: float) -> Iterator[str]:
-        """Return the lines that a run ends with. `proof_cpu` is what all its proofs took, in seconds."""
+    def summary(self, cpu: Counter[str]) -> Iterator[str]:
+        """Return the lines that a run ends with. `cpu` is what the proofs of each module took, in seconds."""
         passed = sum(run.outcome == "passed" for run in self.runs)
-        each = proof_cpu / len(self.runs) * 1000
+        each = cpu.total() / len(self.runs) * 1000
         yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
+        yield f"dearest   {', '.join(f'{module} {seconds:.1f} s' for module, seconds in cpu.most_common(DEAREST))}"
         now = read()
         seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
         shown = [path for path in seen if calls.where_shown(now, path)]
