@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from proven.sources import controls
+
 FOLDER = "tests"
 PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
 ENDS = "tests/stack"
@@ -135,7 +137,9 @@ def _read(source: str) -> Module:
             module.imports |= {each.asname or each.name: (node.module, each.name) for each in node.names}
         for name in _defines(node):
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
-            text = "\n".join(lines[first - 1 : node.end_lineno])
+            # What it must fail under is no part of what it shows: a control that is added outdates no evidence.
+            without = {n for each in controls.statements(node) for n in range(each.lineno, (each.end_lineno or 0) + 1)}
+            text = "\n".join(lines[n - 1] for n in range(first, (node.end_lineno or 0) + 1) if n not in without)
             module.parts[name] = Part(text, frozenset(_names(node)), frozenset(_asks(node)), "autouse=True" in text)
     return module
 

@@ -10,10 +10,13 @@ T = TypeVar("T")
 # Seconds after which what is waited for is taken to hang. Nothing that goes on takes as long, on however busy a
 # machine, and no test tells by it how long anything takes.
 DEADLINE = 120.0
+# Under a control a state often never comes, which is told apart from an assertion that fails.
+UNDER_A_CONTROL = 10.0
 
 
-def until(what: str, probe: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+def until(what: str, probe: Callable[[], T | None], seconds: float | None = None) -> T:
     """Call `probe` until it returns something true, and return that. Raises TimeoutError, naming `what`."""
+    seconds = DEADLINE if seconds is None else seconds
     deadline = time.monotonic() + seconds
     pause = 0.001
     while True:
