@@ -99,7 +99,7 @@ RUNS = {
     "another error than the control names": (
         '@control(edit("answer.py", "42", "0"), fails_with="KeyError")\n'
         "def test_answer():\n    assert 84 / answer() == 2\n",
-        "it fails with ZeroDivisionError: division by zero, and the control names 'KeyError'",
+        "it fails with ZeroDivisionError: division by zero, which the control does not name",
     ),
 }
 
