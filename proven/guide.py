@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from proven import ROOT
-from proven.evidence import ledger
+from proven.evidence import ledger, seen
 from proven.evidence.ledger import Ledger
+from proven.evidence.seen import Seen
 from proven.problems import Problem, ProblemError
 from proven.sources import configuration, pages, proofs, reach, snippets
 from proven.sources.pages import Page
@@ -30,6 +31,7 @@ class Guide:
     proofs: dict[str, Proof]
     ledger: Ledger  # only runs at the present digests
     history: Ledger  # all runs, for saying what was proven before an edit
+    seen: Seen = field(default_factory=dict)  # which proofs failed under which controls
     # The pages that mkdocs.yml names, from docs/, in its order, each with the headings that it stands under.
     navigation: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -75,6 +77,7 @@ def read(root: Path = ROOT) -> Guide:
         tests,
         history.current(tests, found),
         history,
+        seen.read(root),
         _navigation(root / configuration.FILE),
     )
 

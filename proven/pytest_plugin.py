@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from proven import ROOT, impact
+from proven.controls import Controls
 from proven.evidence import cpu, running
 from proven.guide import Guide, read
 from proven.outcome import Outcome
@@ -29,12 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("proven", "documentation whose every snippet has run")
     group.addoption("--only", help="run only the proofs of this snippet, page, module or proof")
     group.addoption("--record", action="store_true", help="record transcripts and the committed ledger again")
+    group.addoption("--controls", choices=("edited", "all"), help="demand that proofs fail under their controls")
     parser.addini("may_be_left_out", "why a proof may be left out under CI=true: parts of reasons", type="linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = Session(config)
     config.pluginmanager.register(config.stash[SESSION], "proven-session")
+    if config.getoption("controls"):
+        config.pluginmanager.register(Controls(config, config.stash[SESSION].guide), "proven-controls")
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ class Session:
     def pytest_collection(self, session: pytest.Session) -> None:
         only = session.config.getoption("only")
         try:
-            self.names = impact.proofs_of(self._guide(), only) if only else set()
+            self.names = impact.proofs_of(self.guide(), only) if only else set()
         except LookupError as error:
             raise pytest.UsageError(error.args[0]) from None
 
@@ -83,7 +87,7 @@ class Session:
             return None
         if collection_path.is_dir() or (ROOT / config.getoption("only")) in (collection_path, *collection_path.parents):
             return None
-        wanted = {self._guide().proofs[name].path for name in self.names}
+        wanted = {self.guide().proofs[name].path for name in self.names}
         return str(collection_path.relative_to(ROOT)) not in wanted or None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -156,7 +160,7 @@ class Session:
             return
         for key, value in report.user_properties:
             if key == EVIDENCE and isinstance(value, dict):
-                self.outcome.add(self._guide(), report, value)
+                self.outcome.add(self.guide(), report, value)
 
     def _whole(self) -> bool:
         """Return whether this run was to run every proof: only then is a missing one a mistake."""
@@ -165,7 +169,8 @@ class Session:
         paths = [(self.config.invocation_params.dir / arg).resolve() for arg in self.config.args]
         return not narrowed and any(path in (ROOT, ROOT / "tests", ROOT / proofs.FOLDER) for path in paths)
 
-    def _guide(self) -> Guide:
+    def guide(self) -> Guide:
+        """Return the guide as it was when this run first asked."""
         if not hasattr(self, "_read"):
             self._read = read()
         return self._read
@@ -184,7 +189,7 @@ class Session:
         outcome = self.outcome
         if not outcome.runs + outcome.left_out:
             return
-        outcome.write(self._guide(), self.config.getoption("record"))
+        outcome.write(self.guide(), self.config.getoption("record"))
         if os.environ.get("CI") == "true":
             outcome.refuse_left_out(self.config.getini("may_be_left_out"))
         if self._whole() and not outcome.failures and exitstatus == pytest.ExitCode.OK:

@@ -6,6 +6,7 @@ ledger.py        which proof ran which snippet, at which digest, on which stack
 stored.py        how a ledger lies in its file
 cpu.py           what running took
 digests.py       every digest that a snippet has had
+seen.py          which proofs were seen to fail under their controls
 measurements.py  what was measured: numbers with their intervals
 summary.py       what proofs ran on, in a few words or in full
 

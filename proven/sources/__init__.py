@@ -4,6 +4,7 @@ configuration.py  what mkdocs.yml says
 snippets.py       a file under snippets/: text, regions, digest
 pages.py          a page under docs/: which macros it calls, on which line
 handmade.py       code that stands on a page itself, which no page may
+controls.py       under which change a proof must fail
 reach.py          what a test reaches in tests/: helpers, constants, fixtures
 proofs.py         a test under tests/proofs/: name, place, what it rests on
 transcripts.py    what a snippet printed, in a file beside it: compared or recorded

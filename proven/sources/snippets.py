@@ -10,6 +10,7 @@ The comment lines are never shown, downloaded, run or counted in the digest.
 """
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from proven import ROOT
 from proven.problems import ProblemError, nearest
 
 FOLDER = "snippets"
+# Where they are while a control is in force: in a copy of the folder, in which it has edited some.
+ELSEWHERE = "PROVEN_EDITED_SNIPPETS"
 MARKER = re.compile(
     r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
 )
@@ -152,9 +155,15 @@ def parse(path: str, source: str) -> Snippet:
     return Snippet(path, "".join(shown), regions, tuple(numbers))
 
 
+def folder_of(root: Path = ROOT) -> Path:
+    """Return the folder that holds a project's snippets: of this one the edited copy, while a control is in force."""
+    elsewhere = os.environ.get(ELSEWHERE) if root == ROOT else None
+    return Path(elsewhere) if elsewhere else root / FOLDER
+
+
 def paths(root: Path = ROOT) -> list[str]:
     """Return every snippet's path relative to snippets/, sorted. Transcripts are not snippets."""
-    folder = root / FOLDER
+    folder = folder_of(root)
     found = (file for file in folder.rglob("*") if file.is_file())
     return sorted(
         file.relative_to(folder).as_posix()
@@ -165,13 +174,13 @@ def paths(root: Path = ROOT) -> list[str]:
 
 def read(path: str, root: Path = ROOT) -> Snippet:
     """Return one snippet. Raises ProblemError for a broken region, FileNotFoundError where there is no such file."""
-    return parse(path, (root / FOLDER / path).read_text(encoding="utf-8"))
+    return parse(path, (folder_of(root) / path).read_text(encoding="utf-8"))
 
 
 @contextmanager
 def beside(path: str, root: Path = ROOT) -> Iterator[None]:
     """Let a Python snippet import those of its folder, as a reader's copies can. They are unloaded afterwards."""
-    folder = str((root / FOLDER / path).parent)
+    folder = str((folder_of(root) / path).parent)
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:

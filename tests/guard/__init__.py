@@ -21,6 +21,7 @@ The engine's, in the folders of proven/:
     test_check.py                  claims, names, and evidence that is out of date
     site/test_build.py             the strict build of the site
     test_pytest_plugin.py          a run of proofs that fail
+    test_controls.py               proofs that do not fail under their controls
 
 And of what else guards the project:
 

@@ -13,7 +13,7 @@ from proven import evidence
 from proven.evidence import cpu, running
 from proven.pytest_plugin import SESSION
 from tests.stack import database as databases
-from tests.stack import janitor, pgbouncer, postgres
+from tests.stack import janitor, pgbouncer, postgres, wait
 from tests.stack.database import Database
 from tests.stack.leash import KEEPERS, end_keepers
 from tests.stack.pgbouncer import PgBouncer
@@ -24,6 +24,8 @@ from tests.stack.wait import until
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run()
+    if config.getoption("controls"):
+        wait.DEADLINE = wait.UNDER_A_CONTROL
 
 
 @pytest.hookimpl(tryfirst=True)

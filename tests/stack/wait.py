@@ -12,10 +12,13 @@ T = TypeVar("T")
 DEADLINE = 120.0
 # The part of the time waited so far that may pass before a state is noticed.
 LATE = 0.1
+# Under a control a state often never comes, which is told apart from an assertion that fails.
+UNDER_A_CONTROL = 10.0
 
 
-def until(what: str, probe: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+def until(what: str, probe: Callable[[], T | None], seconds: float | None = None) -> T:
     """Call `probe` until it returns something true, and return that. Raises TimeoutError, naming `what`."""
+    seconds = DEADLINE if seconds is None else seconds
     began = time.monotonic()
     while True:
         value = probe()
