@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,12 @@ def read(root: Path = ROOT) -> Guide:
         seen.read(root),
         _navigation(root / configuration.FILE),
     )
+
+
+def renewed(guide: Guide) -> Guide:
+    """Return a guide with the evidence that its ledgers hold by now. Raises ProblemError where one cannot be read."""
+    history = ledger.read(guide.root)
+    return replace(guide, ledger=history.current(guide.proofs, guide.snippets), history=history)
 
 
 def remembered(root: Path = ROOT) -> Guide:

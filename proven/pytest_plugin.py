@@ -193,7 +193,7 @@ class Session:
         if os.environ.get("CI") == "true":
             outcome.refuse_left_out(self.config.getini("may_be_left_out"))
         if self._whole() and not outcome.failures and exitstatus == pytest.ExitCode.OK:
-            outcome.refuse_unproven()
+            outcome.refuse_unproven(self.guide())
         if outcome.refused and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -213,7 +213,7 @@ class Session:
                 write(annotation(problem))
         if outcome.runs:
             terminalreporter.section("proven")
-            for line in outcome.summary(self.cpu):
+            for line in outcome.summary(self.guide(), self.cpu):
                 write(line)
 
 
