@@ -105,6 +105,8 @@ def _unknown_function(guide: Guide, path: str, function: str, **_: Any) -> Itera
 def compute(at: Place, path: str, function: str, *args: Any, **kwargs: Any) -> str | Block:
     """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
     value = getattr(module(at.guide, path), function)(*args, **kwargs)
+    if value is None or value == []:
+        return ""  # refused, as every call that shows nothing
     return table(value) if isinstance(value, list) else str(value)
 
 

@@ -5,7 +5,7 @@ import posixpath
 from typing import Any
 
 from proven.guide import Guide
-from proven.sources import pages
+from proven.sources import front_matter, pages
 
 Block = list[str]  # lines of Markdown, which get the indentation of the call
 
@@ -34,7 +34,7 @@ class Place:
         while frame is not None:
             template = frame.f_globals.get("__jinja_template__")
             if template is not None:
-                skipped = pages.front_matter_lines("\n".join(self._source()) + "\n")
+                skipped = front_matter.lines("\n".join(self._source()) + "\n")
                 return int(template.get_corresponding_lineno(frame.f_lineno)) + skipped
             frame = frame.f_back
         return 1

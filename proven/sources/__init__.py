@@ -2,6 +2,7 @@
 
 configuration.py  what mkdocs.yml says
 snippets.py       a file under snippets/: text, regions, digest
+front_matter.py   the YAML at the head of a page
 pages.py          a page under docs/: which macros it calls, on which line
 handmade.py       code that stands on a page itself, which no page may
 reach.py          what a test reaches in tests/: helpers, constants, fixtures

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from jinja2 import nodes
 
 from proven import ROOT
 from proven.problems import Problem
+from proven.sources import front_matter
 
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
@@ -25,10 +25,6 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TEMPLATE = re.compile(r"\{[{%#]")
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs matches it, with the empty lines below it, which MkDocs drops too.
-FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
-
-DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -68,24 +64,12 @@ def url(path: str) -> str:
     return f"{path.removeprefix(f'{FOLDER}/').removesuffix('.md')}/".removesuffix("index/")
 
 
-def front_matter_lines(text: str) -> int:
-    """Return how many lines the YAML at the head of a page takes."""
-    match = FRONT_MATTER.match(text)
-    return match[0].count("\n") if match else 0
-
-
 @cache  # `make serve` asks again for every page when one was edited
 def parse(path: str, text: str) -> Page:
     """Find a page's macro calls, and everything else in it that Jinja would interpret."""
-    skipped = front_matter_lines(text)
-    lines = text.splitlines()
-    body = "\n" * skipped + "\n".join(lines[skipped:])
-    problems = [
-        Problem(path, number, "a macro is called in the front matter, where nothing runs it")
-        for number, line in enumerate(lines[:skipped], start=1)
-        if "{{" in line or "{%" in line
-    ]
-    problems += _front_matter(path, text)
+    skipped = front_matter.lines(text)
+    body = "\n" * skipped + "\n".join(text.splitlines()[skipped:])
+    said, problems = front_matter.read(path, text)
     lines = visible(body).splitlines()
     while True:
         try:
@@ -97,8 +81,7 @@ def parse(path: str, text: str) -> Page:
             lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
-    description = DESCRIPTION.search("\n".join(lines[:skipped]))
-    return Page(path, body, calls, tuple(problems), description[1] if description else "")
+    return Page(path, body, calls, tuple(problems), str(said.get("description", "")))
 
 
 def read_all(root: Path = ROOT) -> list[Page]:
@@ -133,17 +116,6 @@ def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
     line = opening(lines, error.lineno)
     above = [number for number, text in enumerate(lines, start=1) if TEMPLATE.search(text) and number <= line]
     return above[-1] if above else line
-
-
-def _front_matter(path: str, text: str) -> Iterator[Problem]:
-    """Check the front matter: what MkDocs cannot parse of it, it shows as text on the page."""
-    if match := FRONT_MATTER.match(text):
-        try:
-            if not isinstance(yaml.safe_load(match[1]), dict):
-                yield Problem(path, 1, "the front matter holds no names with values: write them as 'title: Home'")
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 2 if error.problem_mark else 1
-            yield Problem(path, line, f"the front matter is not YAML: {error.problem}")
 
 
 def visible(text: str) -> str:

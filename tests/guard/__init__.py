@@ -19,6 +19,7 @@ The engine's, in the folders of proven/:
     macros/test_terms.py           terms that nobody explains, or uses
     macros/test_lists.py           tables and drawings that are not there
     test_check.py                  claims, names, and evidence that is out of date
+    site/test_rendering.py         calls that give nothing
     site/test_build.py             the strict build of the site
     test_pytest_plugin.py          a run of proofs that fail
 
