@@ -18,7 +18,7 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import handmade, proofs, snippets, transcripts
+from proven.sources import handmade, proofs, snippets
 
 
 @lru_cache(maxsize=1)  # Zensical asks again for every page
@@ -89,7 +89,7 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
     for path, snippet in guide.snippets.items():
         if snippet.text.strip() and not calls.where_shown(guide, path):
             yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
-    known = {Path(transcripts.file_of(snippet)).with_suffix("") for snippet in guide.snippets.values()}
+    known = {Path(snippets.FOLDER, path).with_suffix("") for path in snippets.paths(guide.root)}
     for file in sorted((guide.root / snippets.FOLDER).rglob("*.out")):
         path = file.relative_to(guide.root)
         if path.parent / path.name.split(".")[0] not in known:

@@ -18,6 +18,7 @@ from proven.macros.calls import Bound, check, macro, unanswered
 from proven.macros.markup import bare, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import Problem
+from proven.sources import characters
 from proven.sources.pages import Page
 
 ASK = "overrides/partials/ask.html"
@@ -49,7 +50,7 @@ def sign(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
 def ask(at: Place) -> Block:
     """Show the box into which readers paste their error; symptoms.js answers."""
     box = (at.guide.root / ASK).read_text(encoding="utf-8").strip()
-    return [*box.splitlines(), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
+    return [*characters.lines(box), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
 
 
 @macro()

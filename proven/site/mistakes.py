@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from proven.guide import Guide
 from proven.macros import calls
 from proven.problems import Problem
-from proven.sources import pages, snippets
+from proven.sources import characters, pages, snippets
 from proven.sources.pages import Page
 
 
@@ -58,4 +58,4 @@ def _snippet(problem: Problem) -> str:
 
 
 def _lines(page: Page) -> list[str]:
-    return pages.visible(page.text).splitlines() or [""]
+    return characters.lines(pages.visible(page.text)) or [""]

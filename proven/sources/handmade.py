@@ -12,7 +12,7 @@ from pathlib import Path
 from markdown import Markdown
 
 from proven.problems import Problem
-from proven.sources import configuration
+from proven.sources import characters, configuration
 
 WHAT_TO_DO = "put the code in a file under snippets/ and call {{ snippet(…) }}"
 FENCE = re.compile(r"```|~~~")
@@ -32,7 +32,7 @@ def problems(path: str, text: str, root: Path) -> list[Problem]:
 @cache  # `make serve` asks again for every page when one was edited
 def _found(text: str, settings: str) -> list[tuple[int, str]]:
     """Return the line of each code block, and what it is."""
-    lines = text.splitlines()
+    lines = characters.lines(text)
     fences = [number for number, line in enumerate(lines, start=1) if FENCE.search(line)]
     if fences:  # every other one closes what the one before it opened
         return [(line, "a code block") for line in fences[::2]]
@@ -50,7 +50,7 @@ def _found(text: str, settings: str) -> list[tuple[int, str]]:
 
 def _line(lines: list[str], after: int, shown: str) -> int:
     """Return the next line that opens an HTML block of code, or that reads as the first line of a converted block."""
-    first = next((line.strip() for line in unescape(TAG.sub("", shown)).splitlines() if line.strip()), "")
+    first = next((line.strip() for line in characters.lines(unescape(TAG.sub("", shown))) if line.strip()), "")
     for number, line in enumerate(lines[after:], start=after + 1):
         if BLOCK.search(line) or line.strip(" \t>") == first:
             return number

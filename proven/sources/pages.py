@@ -14,8 +14,8 @@ import jinja2
 from jinja2 import nodes
 
 from proven import ROOT
-from proven.problems import Problem
-from proven.sources import front_matter
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, front_matter
 
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
@@ -68,9 +68,10 @@ def url(path: str) -> str:
 def parse(path: str, text: str) -> Page:
     """Find a page's macro calls, and everything else in it that Jinja would interpret."""
     skipped = front_matter.lines(text)
-    body = "\n" * skipped + "\n".join(text.splitlines()[skipped:])
+    body = "\n" * skipped + "\n".join(characters.lines(text)[skipped:])
     said, problems = front_matter.read(path, text)
-    lines = visible(body).splitlines()
+    problems += characters.unseen(path, text)
+    lines = characters.lines(visible(body))
     while True:
         try:
             found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
@@ -94,9 +95,9 @@ def _read(file: Path, path: str) -> Page:
     if file.suffix in OTHER_PAGES:
         return Page(path, problems=(Problem(path, 1, "a page is Markdown, and its name ends in .md: rename it"),))
     try:
-        return parse(path, file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+        return parse(path, characters.read(file, path))
+    except ProblemError as error:
+        return Page(path, problems=(error.problem,))
 
 
 def opening(lines: list[str], line: int) -> int:
