@@ -18,7 +18,7 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import handmade, proofs, snippets
+from proven.sources import allowed, handmade, proofs, published, snippets
 
 
 @lru_cache(maxsize=1)  # Zensical asks again for every page
@@ -28,6 +28,8 @@ def problems(guide: Guide) -> list[Problem]:
     for page in guide.pages:
         found += page.problems
         found += handmade.problems(page.path, page.text, guide.root)
+        found += allowed.problems(page.path, page.text)
+    found += published.problems(guide.root)
     found += calls.problems(guide)
     found += _orphans(guide)
     found += _proofs(guide)

@@ -58,8 +58,8 @@ def _not_in(folder: str, what: str, pattern: str) -> Callable[[Guide, str], Iter
     """Return a check that a file is in a folder."""
 
     def wrong(guide: Guide, name: str) -> Iterator[str]:
-        if not (guide.root / folder / name).is_file():
-            known = [file.name for file in (guide.root / folder).glob(pattern)]
+        known = [file.name for file in (guide.root / folder).glob(pattern)]
+        if name not in known:  # as listed there, so that no name leads out of the folder
             yield f"no {what} in {folder}/ is called {name!r}{nearest(name, known)}"
 
     return wrong

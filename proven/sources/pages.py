@@ -19,9 +19,6 @@ from proven.sources import characters, front_matter
 
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
-# Formats that MkDocs would render, or publish as they are, and that nothing here parses.
-OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TEMPLATE = re.compile(r"\{[{%#]")
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
@@ -71,7 +68,7 @@ def parse(path: str, text: str) -> Page:
     body = "\n" * skipped + "\n".join(characters.lines(text)[skipped:])
     said, problems = front_matter.read(path, text)
     problems += characters.unseen(path, text)
-    lines = characters.lines(visible(body))
+    lines = characters.lines(body)
     while True:
         try:
             found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
@@ -80,6 +77,11 @@ def parse(path: str, text: str) -> Page:
             line = _wrong(lines, error)
             problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
             lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
+    problems += [
+        Problem(path, line, NO_LANGUAGE)  # what a comment hides, and what is raw, is in no tree
+        for line, kind, _ in TEMPLATES.lex("\n".join(lines))
+        if kind in ("comment_begin", "raw_begin")
+    ]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
     return Page(path, body, calls, tuple(problems), str(said.get("description", "")))
@@ -87,13 +89,11 @@ def parse(path: str, text: str) -> Page:
 
 def read_all(root: Path = ROOT) -> list[Page]:
     """Return every page, sorted by path."""
-    files = sorted(file for file in (root / FOLDER).rglob("*") if file.suffix in (".md", *OTHER_PAGES))
+    files = sorted((root / FOLDER).rglob("*.md"))
     return [_read(file, file.relative_to(root).as_posix()) for file in files]
 
 
 def _read(file: Path, path: str) -> Page:
-    if file.suffix in OTHER_PAGES:
-        return Page(path, problems=(Problem(path, 1, "a page is Markdown, and its name ends in .md: rename it"),))
     try:
         return parse(path, characters.read(file, path))
     except ProblemError as error:
@@ -117,11 +117,6 @@ def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
     line = opening(lines, error.lineno)
     above = [number for number, text in enumerate(lines, start=1) if TEMPLATE.search(text) and number <= line]
     return above[-1] if above else line
-
-
-def visible(text: str) -> str:
-    """Return a page without its HTML comments, each line where it was."""
-    return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
 
 
 def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:

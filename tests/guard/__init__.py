@@ -3,7 +3,7 @@
 The engine's, in the folders of proven/:
 
     project.py                     a project of four small files, and what is wrong with it
-    sources/test_pages.py          what is no macro call, and pages in other formats
+    sources/test_pages.py          what is no macro call, and front matter
     sources/test_handmade.py       code that stands on a page itself
     sources/test_snippets.py       regions, and snippets that nobody shows
     sources/test_reach.py          edits of what a proof rests on

@@ -28,3 +28,10 @@ def test_a_mistake_is_refused(kind: str, what: str, tmp_path: Path) -> None:
     assert len(found) == len(says), found
     for problem, beginning in zip(found, says, strict=True):
         assert problem.startswith(beginning), problem
+
+
+def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:
+    """Whatever it leads to would be published."""
+    (tmp_path / "docs/assets").mkdir(parents=True)
+    (tmp_path / "docs/assets/case.svg").symlink_to("/etc/passwd")
+    assert problems(tmp_path) == ["docs/assets/case.svg:1: a symbolic link: put the file itself here"]

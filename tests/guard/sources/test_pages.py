@@ -1,12 +1,10 @@
 """How a page is read: what may not stand on it, whatever is called."""
 
-from pathlib import Path
-
 import pytest
 
 from proven.sources import front_matter, pages
 from proven.sources.pages import NO_LANGUAGE
-from tests.guard.project import PAGE, Mistake, problems
+from tests.guard.project import PAGE, Mistake
 
 WRITTEN_OUT = "snippet() needs arguments that are written out"
 
@@ -53,13 +51,6 @@ def test_what_is_no_macro_call_is_refused(case: str) -> None:
     text, line, message = REFUSED[case]
     (found,) = pages.parse(PAGE, text).problems
     assert str(found).startswith(f"{PAGE}:{line}: {message}")
-
-
-@pytest.mark.parametrize("name", ["case.markdown", "case.html", "how-to/case.mkd"])
-def test_a_page_in_another_format_is_refused(name: str, tmp_path: Path) -> None:
-    """MkDocs would publish it, and nothing here would have read it."""
-    message = "a page is Markdown, and its name ends in .md: rename it"
-    assert problems(tmp_path, {f"docs/{name}": "<pre>select 1</pre>\n"}) == [f"docs/{name}:1: {message}"]
 
 
 @pytest.mark.parametrize(
