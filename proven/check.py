@@ -18,7 +18,7 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import handmade, proofs, snippets, transcripts
+from proven.sources import allowed, handmade, proofs, published, snippets
 from proven.sources.controls import Edit, absent
 
 MAY_BE_WITHOUT = 0.05  # of all proofs
@@ -33,6 +33,8 @@ def problems(guide: Guide) -> list[Problem]:
     for page in guide.pages:
         found += page.problems
         found += handmade.problems(page.path, page.text, guide.root)
+        found += allowed.problems(page.path, page.text)
+    found += published.problems(guide.root)
     found += calls.problems(guide)
     found += _orphans(guide)
     found += _proofs(guide)
@@ -111,7 +113,7 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
     for path, snippet in guide.snippets.items():
         if snippet.text.strip() and not calls.where_shown(guide, path):
             yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
-    known = {Path(transcripts.file_of(snippet)).with_suffix("") for snippet in guide.snippets.values()}
+    known = {Path(snippets.FOLDER, path).with_suffix("") for path in snippets.paths(guide.root)}
     for file in sorted((guide.root / snippets.FOLDER).rglob("*.out")):
         path = file.relative_to(guide.root)
         if path.parent / path.name.split(".")[0] not in known:

@@ -14,7 +14,7 @@ from proven.evidence import ledger, seen
 from proven.evidence.ledger import Ledger
 from proven.evidence.seen import Seen
 from proven.problems import Problem, ProblemError
-from proven.sources import configuration, pages, proofs, reach, snippets
+from proven.sources import configuration, pages, proofs, reach, snippets, transcripts
 from proven.sources.pages import Page
 from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
@@ -60,10 +60,8 @@ def read(root: Path = ROOT) -> Guide:
             found[path] = snippets.read(path, root)
         except ProblemError as error:
             broken.append(error.problem)
-        except UnicodeDecodeError:
-            broken.append(Problem(f"{snippets.FOLDER}/{path}", 1, "not UTF-8 text: a snippet is something to read"))
     tests = proofs.read_all(root)
-    broken += proofs.broken(root)
+    broken += [*transcripts.broken(root), *proofs.broken(root)]
     try:
         history = ledger.read(root)
     except ProblemError as error:

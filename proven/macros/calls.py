@@ -137,6 +137,12 @@ def problems(guide: Guide) -> Iterator[Problem]:
         yield from together(guide)
 
 
+def unanswered(page: Page, where: str) -> Problem:
+    """Return what is wrong with a page that is listed somewhere and does not say what it answers."""
+    message = f"{where} lists this page with its answer: give its front matter a description, one sentence"
+    return Problem(page.path, 1, message)
+
+
 def bind(call: Call) -> Bound | str:
     """Return a call with its arguments bound to its macro's, or why they do not fit."""
     macro = MACROS.get(call.name)

@@ -20,7 +20,7 @@ from proven.macros.calls import macro
 from proven.macros.markup import PROOFS_PAGE, UNSEARCHED, counted, in_words, inline, linked, sentence, table
 from proven.macros.place import Block, Place
 from proven.problems import nearest
-from proven.sources import snippets, transcripts
+from proven.sources import characters, snippets, transcripts
 from proven.sources.snippets import Snippet
 
 FEW = 5  # proofs that the line below a snippet names
@@ -105,6 +105,8 @@ def _unknown_function(guide: Guide, path: str, function: str, **_: Any) -> Itera
 def compute(at: Place, path: str, function: str, *args: Any, **kwargs: Any) -> str | Block:
     """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
     value = getattr(module(at.guide, path), function)(*args, **kwargs)
+    if value is None or value == []:
+        return ""  # refused, as every call that shows nothing
     return table(value) if isinstance(value, list) else str(value)
 
 
@@ -122,7 +124,11 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> Block:
     """Return a fenced code block. The fence is longer than any run of backticks inside."""
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
     lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
-    return [f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}', *code.rstrip("\n").splitlines(), ticks]
+    return [
+        f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}',
+        *characters.lines(code.rstrip("\n")),
+        ticks,
+    ]
 
 
 def _proof_line(at: Place, shown: Snippet) -> Block:

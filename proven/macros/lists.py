@@ -11,11 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proven.guide import Guide
-from proven.macros.calls import macro
+from proven.macros import calls
+from proven.macros.calls import check, macro, unanswered
 from proven.macros.markup import figure, inline, table, unsearched
 from proven.macros.place import Block, Place
-from proven.problems import nearest
+from proven.problems import Problem, nearest
 from proven.sources import pages
+from proven.sources.pages import Page
 
 PICTURES = "docs/assets"
 FACTS = "docs/data"
@@ -24,26 +26,40 @@ FACTS = "docs/data"
 @macro()
 def section(at: Place) -> Block:
     """Show the pages beside this one, in the order and under the headings of the navigation, with their answers."""
-    here = Path(pages.FOLDER, at.page)
     above = at.guide.navigation.get(at.page, ())
     lines: Block = []
-    for page in sorted(at.guide.pages, key=at.guide.place):
-        path = Path(page.path)
-        if path.parent == here.parent and path != here:
-            headings = at.guide.navigation.get(page.name, ())
-            if headings != above:
-                lines += [f"## {headings[-1]}", ""]
-                above = headings
-            lines += [f"[{page.title}]({path.name})", f":   {page.description}", ""]
+    for page in _beside(at.guide, f"{pages.FOLDER}/{at.page}"):
+        headings = at.guide.navigation.get(page.name, ())
+        if headings and headings != above:
+            lines += [f"## {headings[-1]}", ""]
+            above = headings
+        lines += [f"[{page.title}]({Path(page.path).name})", f":   {page.description}", ""]
     return lines
+
+
+def _beside(guide: Guide, path: str) -> list[Page]:
+    """Return the pages in a page's folder but itself, in the order of the navigation."""
+    folder = Path(path).parent
+    found = (page for page in guide.pages if Path(page.path).parent == folder and page.path != path)
+    return sorted(found, key=guide.place)
+
+
+@check
+def _without_answers(guide: Guide) -> Iterator[Problem]:
+    """Check that a page which lists others finds some, and that each of these says what it answers."""
+    for page, call in calls.named(guide, "section"):
+        listed = _beside(guide, page.path)
+        if not listed:
+            yield Problem(page.path, call.line, "section() lists the pages beside this one, and there are none")
+        yield from (unanswered(each, page.path) for each in listed if not each.description)
 
 
 def _not_in(folder: str, what: str, pattern: str) -> Callable[[Guide, str], Iterator[str]]:
     """Return a check that a file is in a folder."""
 
     def wrong(guide: Guide, name: str) -> Iterator[str]:
-        if not (guide.root / folder / name).is_file():
-            known = [file.name for file in (guide.root / folder).glob(pattern)]
+        known = [file.name for file in (guide.root / folder).glob(pattern)]
+        if name not in known:  # as listed there, so that no name leads out of the folder
             yield f"no {what} in {folder}/ is called {name!r}{nearest(name, known)}"
 
     return wrong

@@ -11,24 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from jinja2 import nodes
 
 from proven import ROOT
-from proven.problems import Problem
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, front_matter
 
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
-# Formats that MkDocs would render, or publish as they are, and that nothing here parses.
-OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TEMPLATE = re.compile(r"\{[{%#]")
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs matches it, with the empty lines below it, which MkDocs drops too.
-FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
-
-DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -68,25 +61,14 @@ def url(path: str) -> str:
     return f"{path.removeprefix(f'{FOLDER}/').removesuffix('.md')}/".removesuffix("index/")
 
 
-def front_matter_lines(text: str) -> int:
-    """Return how many lines the YAML at the head of a page takes."""
-    match = FRONT_MATTER.match(text)
-    return match[0].count("\n") if match else 0
-
-
 @cache  # `make serve` asks again for every page when one was edited
 def parse(path: str, text: str) -> Page:
     """Find a page's macro calls, and everything else in it that Jinja would interpret."""
-    skipped = front_matter_lines(text)
-    lines = text.splitlines()
-    body = "\n" * skipped + "\n".join(lines[skipped:])
-    problems = [
-        Problem(path, number, "a macro is called in the front matter, where nothing runs it")
-        for number, line in enumerate(lines[:skipped], start=1)
-        if "{{" in line or "{%" in line
-    ]
-    problems += _front_matter(path, text)
-    lines = visible(body).splitlines()
+    skipped = front_matter.lines(text)
+    body = "\n" * skipped + "\n".join(characters.lines(text)[skipped:])
+    said, problems = front_matter.read(path, text)
+    problems += characters.unseen(path, text)
+    lines = characters.lines(body)
     while True:
         try:
             found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
@@ -95,25 +77,27 @@ def parse(path: str, text: str) -> Page:
             line = _wrong(lines, error)
             problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
             lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
+    problems += [
+        Problem(path, line, NO_LANGUAGE)  # what a comment hides, and what is raw, is in no tree
+        for line, kind, _ in TEMPLATES.lex("\n".join(lines))
+        if kind in ("comment_begin", "raw_begin")
+    ]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
-    description = DESCRIPTION.search("\n".join(lines[:skipped]))
-    return Page(path, body, calls, tuple(problems), description[1] if description else "")
+    return Page(path, body, calls, tuple(problems), str(said.get("description", "")))
 
 
 def read_all(root: Path = ROOT) -> list[Page]:
     """Return every page, sorted by path."""
-    files = sorted(file for file in (root / FOLDER).rglob("*") if file.suffix in (".md", *OTHER_PAGES))
+    files = sorted((root / FOLDER).rglob("*.md"))
     return [_read(file, file.relative_to(root).as_posix()) for file in files]
 
 
 def _read(file: Path, path: str) -> Page:
-    if file.suffix in OTHER_PAGES:
-        return Page(path, problems=(Problem(path, 1, "a page is Markdown, and its name ends in .md: rename it"),))
     try:
-        return parse(path, file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+        return parse(path, characters.read(file, path))
+    except ProblemError as error:
+        return Page(path, problems=(error.problem,))
 
 
 def opening(lines: list[str], line: int) -> int:
@@ -133,22 +117,6 @@ def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
     line = opening(lines, error.lineno)
     above = [number for number, text in enumerate(lines, start=1) if TEMPLATE.search(text) and number <= line]
     return above[-1] if above else line
-
-
-def _front_matter(path: str, text: str) -> Iterator[Problem]:
-    """Check the front matter: what MkDocs cannot parse of it, it shows as text on the page."""
-    if match := FRONT_MATTER.match(text):
-        try:
-            if not isinstance(yaml.safe_load(match[1]), dict):
-                yield Problem(path, 1, "the front matter holds no names with values: write them as 'title: Home'")
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 2 if error.problem_mark else 1
-            yield Problem(path, line, f"the front matter is not YAML: {error.problem}")
-
-
-def visible(text: str) -> str:
-    """Return a page without its HTML comments, each line where it was."""
-    return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
 
 
 def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from proven import ROOT
-from proven.problems import Problem
-from proven.sources import controls, pages, reach
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, controls, pages, reach
 from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
@@ -54,9 +54,16 @@ def page_of(module: str) -> str:
 
 def _parts(root: Path) -> list[Proof | Problem]:
     files = sorted((root / FOLDER).rglob("test_*.py"))
-    parts = [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
+    parts = [part for file in files for part in _read(file, file.relative_to(root).as_posix())]
     tests = reach.Reach(root)
     return [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
+
+
+def _read(file: Path, path: str) -> list[Proof | Problem]:
+    try:
+        return _in_file(path, characters.seen(file, path))
+    except ProblemError as error:
+        return [error.problem]
 
 
 @cache  # `make serve` asks again for every file when one was edited

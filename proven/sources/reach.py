@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from proven.sources import controls
+from proven.sources import characters, controls
 
 FOLDER = "tests"
 PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
@@ -91,7 +91,9 @@ class Reach:
     def _module(self, path: str) -> Module:
         if path not in self._modules:
             file = self.root / path
-            self._modules[path] = _read(file.read_text(encoding="utf-8")) if file.is_file() else Module()
+            self._modules[path] = (
+                _read(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else Module()
+            )
         return self._modules[path]
 
     def _plugins(self) -> list[str]:
@@ -99,7 +101,7 @@ class Reach:
         file = self.root / PLUGINS
         names = [
             part.value
-            for node in (_top(file.read_text(encoding="utf-8")) if file.is_file() else ())
+            for node in (_top(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ())
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytest_plugins"
             for part in ast.walk(node.value)
             if isinstance(part, ast.Constant)
@@ -137,7 +139,7 @@ def _top(source: str) -> list[ast.stmt]:
 
 @cache
 def _read(source: str) -> Module:
-    module, lines = Module(), source.splitlines()
+    module, lines = Module(), characters.lines(source)
     for node in _top(source):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == FOLDER:
             module.imports |= {each.asname or each.name: (node.module, each.name) for each in node.names}
