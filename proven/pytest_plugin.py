@@ -6,7 +6,7 @@ with one summary.
 """
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class Session:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.outcome = Outcome()
-        self.cpu: Counter[str] = Counter()  # seconds that the proofs of each module took
+        self.cpu: dict[str, float] = defaultdict(float)  # seconds that the proofs of each module took
         self.began = 0.0  # what this process had taken when the module began
         self.names: set[str] = set()  # of the proofs that --only asks for
 
@@ -177,7 +177,8 @@ class Session:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self.cpu.update(getattr(node, "workeroutput", {}).get("cpu", {}))
+        for module, seconds in getattr(node, "workeroutput", {}).get("cpu", {}).items():
+            self.cpu[module] += seconds
 
     # ---- writing -----------------------------------------------------------------------------------------
 
