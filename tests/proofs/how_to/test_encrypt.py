@@ -1,7 +1,5 @@
 """Proves docs/how-to/encrypt.md: certificates from the reader's script, on both hops where the server has TLS."""
 
-import shutil
-import subprocess
 from contextlib import closing
 from signal import SIGKILL
 from typing import Any
@@ -11,39 +9,23 @@ import psycopg2
 import pytest
 
 from proven import evidence
-from tests.proofs.pooled import reader, settings_of
+from tests.proofs.pooled import CERTIFICATES, certificates, reader, settings_of
 from tests.stack.database import fresh
-from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
 from tests.stack.wait import until
 
-SCRIPT, SETTINGS, ENVIRONMENT = "pgbouncer/certificates.sh", "pgbouncer/tls.ini", "pgbouncer/tls.env"
+SETTINGS, ENVIRONMENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
 
 
 @pytest.fixture(scope="module")
 def setup(cluster):
     """PostgreSQL with the reader's roles and database, and certificates for this machine's address."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    files = Leash("certificates")
-    try:
-        with reader(cluster, "how-to-encrypt") as made:
-            script = made.load(SCRIPT)
-            made.load(SETTINGS)
-            made.load(ENVIRONMENT)
-            for name in ("ours", "others"):
-                folder = files.folder / name
-                folder.mkdir()
-                command = ["sh", files.write("certificates.sh", script.text), "pooler.internal", "127.0.0.1"]
-                subprocess.run(command, cwd=folder, check=True, capture_output=True)
-                folder.chmod(0o755)
-                give(folder, *folder.iterdir())
-            made.certificates = files.folder / "ours"
-            made.strangers = files.folder / "others"
-            yield made
-    finally:
-        files.stop()
+    with certificates("ours", "others") as made_for, reader(cluster, "how-to-encrypt") as made:
+        for path in (CERTIFICATES, SETTINGS, ENVIRONMENT):
+            made.load(path)
+        made.certificates, made.strangers = made_for
+        yield made
 
 
 @pytest.fixture(autouse=True)
