@@ -144,7 +144,7 @@ def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcr
 
 
 def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop, load) -> None:
-    """Both requests fail and are rolled back; those that wait get their places, also while such a request knows nothing of it."""
+    """Both requests fail and are rolled back; who waits gets their places before they know of it."""
     gunicorn, database, bouncer, service = shop
     before = placed(database)
     usual, (one, other, late) = service.answer, (Event(), Event(), Event())
@@ -188,7 +188,9 @@ def test_requests_outside_of_a_transaction_hold_no_server_connection(shop) -> No
     with ThreadPoolExecutor(CLIENTS) as clients:
         requests = [clients.submit(gunicorn.request, "/orders/pay/", "POST") for _ in range(CLIENTS)]
         try:
-            until("every order is there", lambda: placed(database) == before + CLIENTS and {*states(database)} == {"idle"})
+            until(
+                "every order is there", lambda: placed(database) == before + CLIENTS and {*states(database)} == {"idle"}
+            )
             with bouncer.connect(database) as other:
                 assert other.execute("select 1").fetchone() == (1,)
             until("nobody waits", lambda: pool(bouncer, database)["cl_waiting"] == 0)
