@@ -30,7 +30,7 @@ from proven.sources import controls, snippets
 from proven.sources.controls import Control, Edit, Here
 from proven.sources.proofs import Proof
 
-HANGS = 100  # seconds after which a proof under a control is taken to hang
+HANGS: int = 100  # seconds after which a proof under a control is taken to hang
 SEEN = "proven-control"
 RAISED = pytest.StashKey[tuple[str, BaseException]]()
 CASES = pytest.StashKey[list[pytest.Function]]()
@@ -38,7 +38,32 @@ CASES = pytest.StashKey[list[pytest.Function]]()
 BROKEN = re.compile(r"\b(?:NameError|SyntaxError|IndentationError|ImportError|ModuleNotFoundError)\b")
 
 
-class Controls:
+class Watched:
+    """What holds_under() needs to be told of a test that runs."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None]:
+        """End what hangs, as a deadline does: this is no failure that counts."""
+
+        def hangs(_: int, __: FrameType | None) -> None:
+            raise TimeoutError(f"the proof hangs: not within {HANGS} s")
+
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.alarm(HANGS)
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Note what was raised first, and in which part of a test."""
+        if call.excinfo:
+            item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
+
+
+class Controls(Watched):
     """A run of proofs under their controls."""
 
     def __init__(self, config: pytest.Config, guide: Callable[[], Guide]) -> None:
@@ -83,27 +108,6 @@ class Controls:
         item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Generator[None]:
-        """End what hangs, as a deadline does: this is no failure that counts."""
-
-        def hangs(_: int, __: FrameType | None) -> None:
-            raise TimeoutError(f"the proof hangs: not within {HANGS} s")
-
-        before = signal.signal(signal.SIGALRM, hangs)
-        signal.alarm(HANGS)
-        try:
-            return (yield)
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Note what was raised first, and in which part of a test."""
-        if call.excinfo:
-            item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather what was seen, in the process that controls the workers."""
