@@ -4,6 +4,7 @@ ADDRESS ?= 127.0.0.1:8000
 # To be said on the command line, as in make test PYTHON=python3.13; what the shell has under these names is not taken.
 PYTHON = python3
 ONLY =
+ALL =
 QUICK =
 UPGRADE =
 GROUPS = setup site upstream proofs measure browser lint
@@ -18,7 +19,7 @@ export LC_ALL = C.UTF-8
 export PYTHONUTF8 = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help serve test prove record measure matrix site links lock clean shell environment programs
+.PHONY: help serve test prove record controls measure matrix site links lock clean shell environment programs
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,10 @@ measure: shell programs ## measure here what reuse is worth, waits in a queue, a
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.edit
+
+controls: shell environment ## see proofs fail under their controls: what was edited, ONLY=one, or ALL=1
+	$(BIN)/pytest --controls $(if $(ALL)$(ONLY),all,edited) $(if $(ONLY),--only "$(ONLY)",$(PARALLEL) --dist=worksteal) \
+		tests/proofs
 
 matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")

@@ -8,7 +8,7 @@
 
 from collections.abc import Iterator
 
-from proven.evidence import summary
+from proven.evidence import seen, summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide
 from proven.macros.calls import macro
@@ -112,10 +112,19 @@ def _entry(guide: Guide, proof: Proof) -> Block:
         ran = " · ".join([*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)])
     return [
         f"**{in_words(proof.name)}**{{ #{proof.name} }}",
-        proof.says,
+        " ".join([proof.says, *_fails(guide, proof)]),
         f"<small>{ran} · `{proof.path}:{proof.line}`{_files({path for run in runs for path in run.snippets})}</small>",
         "{ .entry }",
     ]
+
+
+def _fails(guide: Guide, proof: Proof) -> Iterator[str]:
+    """Return in a sentence each under which changes a proof fails; it says so where that was not seen."""
+    unseen = seen.unseen(proof, guide.seen, guide.snippets)
+    for control in proof.controls:
+        yield f"Fails when {control}{' (not seen yet)' if control in unseen else ''}."
+    if proof.without:
+        yield f"Nothing can make it fail: {proof.without}."
 
 
 def _files(paths: set[str]) -> str:

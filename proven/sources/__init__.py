@@ -8,6 +8,7 @@ pages.py          a page under docs/: which macros it calls, on which line
 allowed.py        what else may stand on a page: a short list of HTML, attributes and links
 handmade.py       code that stands on a page itself, which no page may
 published.py      which files lie in docs/ and snippets/, and what they may be called
+controls.py       under which change a proof must fail
 reach.py          what a test reaches in tests/: helpers, constants, fixtures
 proofs.py         a test under tests/proofs/: name, place, what it rests on
 transcripts.py    what a snippet printed, in a file beside it: compared or recorded

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from proven import ROOT
 from proven.problems import Problem, ProblemError
-from proven.sources import characters, pages, reach
+from proven.sources import characters, controls, pages, reach
+from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
 
@@ -22,6 +23,8 @@ class Proof:
     says: str  # its docstring
     strings: frozenset[str]
     parts: dict[str, str] = field(default_factory=dict)  # what it reaches in tests/, itself included, with digests
+    controls: tuple[Control, ...] = ()  # under which it must fail
+    without: str = ""  # why it can have none
 
 
 def read_all(root: Path = ROOT) -> dict[str, Proof]:
@@ -79,15 +82,27 @@ def _in_file(path: str, source: str) -> list[Proof | Problem]:
     found: list[Proof | Problem] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            strings = frozenset(_strings(node, constants))
-            found.append(Proof(node.name, path, node.lineno, ast.get_docstring(node) or "", strings))
+            stated = list(controls.read(node, path, source))
+            found += [each for each in stated if isinstance(each, Problem)]
+            found.append(
+                Proof(
+                    node.name,
+                    path,
+                    node.lineno,
+                    ast.get_docstring(node) or "",
+                    frozenset(_strings(node, constants)),
+                    controls=tuple(each for each in stated if isinstance(each, Control)),
+                    without=next((each.reason for each in stated if isinstance(each, Without)), ""),
+                )
+            )
     return found
 
 
 def _strings(node: ast.AST, constants: dict[str, ast.expr]) -> set[str]:
     """Return the string literals in a function, also those it reaches through the module's constants."""
     found = set()
-    for part in ast.walk(node):
+    stated = {part for each in controls.statements(node) for part in ast.walk(each)}
+    for part in (part for part in ast.walk(node) if part not in stated):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             found.add(part.value)
         elif isinstance(part, ast.Name) and part.id in constants:

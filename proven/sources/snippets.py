@@ -10,6 +10,7 @@ The comment lines are never shown, downloaded, run or counted in the digest.
 """
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from proven.problems import ProblemError, nearest
 from proven.sources import characters
 
 FOLDER = "snippets"
+# Where they are while a control is in force: in a copy of the folder, in which it has edited some.
+ELSEWHERE = "PROVEN_EDITED_SNIPPETS"
 MARKER = re.compile(
     r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
 )
@@ -153,9 +156,15 @@ def parse(path: str, source: str) -> Snippet:
     return Snippet(path, "".join(shown), regions, tuple(numbers))
 
 
+def folder_of(root: Path = ROOT) -> Path:
+    """Return the folder that holds a project's snippets: of this one the edited copy, while a control is in force."""
+    elsewhere = os.environ.get(ELSEWHERE) if root == ROOT else None
+    return Path(elsewhere) if elsewhere else root / FOLDER
+
+
 def paths(root: Path = ROOT) -> list[str]:
     """Return every snippet's path relative to snippets/, sorted. Transcripts are not snippets."""
-    folder = root / FOLDER
+    folder = folder_of(root)
     found = (file for file in folder.rglob("*") if file.is_file())
     return sorted(
         file.relative_to(folder).as_posix()
@@ -169,13 +178,13 @@ def read(path: str, root: Path = ROOT) -> Snippet:
 
     Raises ProblemError for a broken region and for what nobody sees, FileNotFoundError where there is no such file.
     """
-    return parse(path, characters.seen(root / FOLDER / path, f"{FOLDER}/{path}"))
+    return parse(path, characters.seen(folder_of(root) / path, f"{FOLDER}/{path}"))
 
 
 @contextmanager
 def beside(path: str, root: Path = ROOT) -> Iterator[None]:
     """Let a Python snippet import those of its folder, as a reader's copies can. They are unloaded afterwards."""
-    folder = str((root / FOLDER / path).parent)
+    folder = str((folder_of(root) / path).parent)
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:

@@ -61,7 +61,7 @@ def settle(
         raise ProblemError(path, 1, f"{snippet.place} has no transcript; {accept}")
     diff = list(difflib.unified_diff(characters.lines(old), characters.lines(new), "recorded", "this run", lineterm=""))
     line = next((int(match[1]) for row in diff if (match := re.match(r"@@ -(\d+)", row))), 1)
-    raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff))
+    raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff), untrue=True)
 
 
 def file_of(snippet: Snippet, *names: str | None) -> str:

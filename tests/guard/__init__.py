@@ -23,6 +23,7 @@ The engine's, in the folders of proven/:
     site/test_rendering.py         calls that give nothing
     site/test_build.py             the strict build of the site
     test_pytest_plugin.py          a run of proofs that fail
+    test_controls.py               proofs that do not fail under their controls
 
 And of what else guards the project:
 

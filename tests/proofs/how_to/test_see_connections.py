@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from proven.sources.controls import control, edit
 from tests.stack.database import Database, Role, fresh
 from tests.stack.wait import until
 
@@ -42,12 +43,14 @@ def waiting(database: Database) -> int:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+@control(edit("postgres/clients.sql", "and datname = current_database()", ""))
 def test_clients_groups_sessions_by_application_and_state(busy, load, transcript) -> None:
     """Each application's sessions are counted by state, and nothing else is: no worker, no background process."""
     snippet = load("postgres/clients.sql")
     transcript(snippet, busy.psql(snippet))
 
 
+@control(edit("postgres/clients.sql", "backend_type = 'client backend'", "true"))
 def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
     """Without the filter on backend_type a parallel query counts once for each of its workers."""
     connection = sessions(database, application_name="report")
@@ -127,6 +130,11 @@ def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> 
     watcher.drop(database.admin)
 
 
+@control(edit("postgres/close_idle.sql", "and state = 'idle'", ""))
+@control(
+    edit("postgres/close_idle.sql", "and application_name = :'application'", ""),
+    fails_with="the idle session ends: not within",
+)
 def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, sessions) -> None:
     """Idle sessions of the named application end; busy ones, younger ones and other applications stay."""
     sessions(database, application_name="upstream")

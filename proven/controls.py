@@ -1,0 +1,220 @@
+"""`pytest --controls`: each proof runs with its control in force, and must fail: in an assertion of its own.
+
+All fixtures are made anew for it, those of a whole session too: they may hold what the control changes.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from proven import ROOT
+from proven.evidence import running, seen
+from proven.guide import Guide
+from proven.problems import Problem, ProblemError
+from proven.sources import controls, snippets
+from proven.sources.controls import Control, Edit, Here
+from proven.sources.proofs import Proof
+
+HANGS = 100  # seconds after which a proof under a control is taken to hang
+SEEN = "proven-control"
+RAISED = pytest.StashKey[tuple[str, BaseException]]()
+CASES = pytest.StashKey[list[pytest.Function]]()
+# Programs that a control broke say so in what an assertion quotes: the proof failed, and not for what it claims.
+BROKEN = re.compile(r"\b(?:NameError|SyntaxError|IndentationError|ImportError|ModuleNotFoundError)\b")
+
+
+class Controls:
+    """A run of proofs under their controls."""
+
+    def __init__(self, config: pytest.Config, guide: Callable[[], Guide]) -> None:
+        self.all = config.getoption("controls") == "all"
+        self.worker = hasattr(config, "workerinput")
+        self.guide = guide
+        self.seen: seen.Seen = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the proofs that have a control to be seen, each as its first case."""
+        guide, kept = self.guide(), {}
+        for item in items:
+            proof = guide.proofs.get(getattr(item, "originalname", ""))
+            if isinstance(item, pytest.Function) and proof and item.path == ROOT / proof.path and self._due(proof):
+                kept.setdefault(proof.name, item).stash.setdefault(CASES, []).append(item)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept.values()])
+        items[:] = kept.values()
+
+    def _due(self, proof: Proof) -> list[Control]:
+        guide = self.guide()
+        return list(proof.controls) if self.all else seen.unseen(proof, guide.seen, guide.snippets)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Function) -> bool:
+        """Run a proof under each of its controls, and report one that it does not fail under."""
+        guide, passed = self.guide(), []
+        proof = guide.proofs[item.originalname]
+        report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "call")
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for control in self._due(proof):
+            why = holds_under(item.stash[CASES], control, proof.path)
+            if why.startswith("Skipped: "):
+                report.outcome, report.longrepr = "skipped", (proof.path, proof.line, why)
+            elif why:
+                report.outcome = "failed"
+                message = f"{proof.name} does not fail when {control}: {why}"
+                report.longrepr = str(Problem(proof.path, control.line, message))
+            else:
+                passed.append(seen.digest(proof, control, guide.snippets))
+        report.user_properties.append((SEEN, [proof.name, passed]))
+        item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None]:
+        """End what hangs, as a deadline does: this is no failure that counts."""
+
+        def hangs(_: int, __: FrameType | None) -> None:
+            raise TimeoutError(f"the proof hangs: not within {HANGS} s")
+
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.alarm(HANGS)
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Note what was raised first, and in which part of a test."""
+        if call.excinfo:
+            item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather what was seen, in the process that controls the workers."""
+        today = datetime.now(UTC).date().isoformat()
+        for key, value in report.user_properties:
+            if key == SEEN and isinstance(value, list) and not self.worker:
+                proof, digests = value
+                self.seen[proof] = dict.fromkeys(digests, today)
+
+    def pytest_sessionfinish(self) -> None:
+        """Keep what was seen."""
+        if not self.worker:
+            seen.remember(self.seen, self.guide().proofs.values(), self.guide().snippets)
+
+
+def holds_under(cases: list[pytest.Function], control: Control, path: str) -> str:
+    """Return why a proof does not fail as it must under a control, in any of its cases; nothing where it does."""
+    why = ""
+    for case in cases:
+        try:
+            with in_force(control, case.function, path):
+                running.begin()
+                if RAISED in case.stash:
+                    del case.stash[RAISED]
+                runtestprotocol(case, log=False, nextitem=None)
+        except ProblemError as error:
+            return error.problem.message
+        when, error = case.stash.get(RAISED, ("", None))
+        if not (why := improper(when, error, control.fails_with)):
+            return ""
+    return why
+
+
+def improper(when: str, error: BaseException | None, fails_with: str) -> str:
+    """Return why a failure does not count; nothing where it is an assertion's, or the error that a control names."""
+    if error is None:
+        return "it passes"
+    said = f"{type(error).__name__}: {error}".strip()
+    short = " ".join(said.split())[:200]
+    if isinstance(error, pytest.skip.Exception):
+        return f"Skipped: {error}"
+    if when != "call":
+        return f"it fails in its {when}, with {short}"
+    if fails_with and fails_with in said:
+        return ""
+    if BROKEN.search(said):
+        return f"it fails as something is broken, with {short}"
+    return "" if asserts(error) else f"it fails with {short}, which the control does not name"
+
+
+def asserts(error: BaseException) -> bool:
+    """Return whether an error is an assertion's of the tests, pytest.raises and comparisons with a snippet included."""
+    if isinstance(error, ProblemError):  # what a script printed is not what its comments say
+        return error.untrue or isinstance(error.__context__, pytest.fail.Exception)
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    file = Path(trace.tb_frame.f_code.co_filename) if trace else ROOT
+    ours = file.is_relative_to(ROOT / "tests") or "_pytest" in file.parts
+    return ours and (isinstance(error, AssertionError) or str(error).startswith("DID NOT RAISE"))
+
+
+@contextmanager
+def in_force(control: Control, proof: Callable[..., object], path: str) -> Iterator[None]:
+    """Put a control's changes in force for as long as the block lasts.
+
+    Raises ProblemError where there is nothing to change.
+    """
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        copy = Path(folder, snippets.FOLDER)
+        for change in control.changes:
+            if isinstance(change, Edit):
+                if not copy.exists():
+                    shutil.copytree(ROOT / snippets.FOLDER, copy)
+                    patch.setenv(snippets.ELSEWHERE, str(copy))
+                file = copy / change.snippet
+                if not file.is_file() or change.old not in (text := file.read_text(encoding="utf-8")):
+                    raise ProblemError(path, control.line, controls.absent(change.old, f"snippets/{change.snippet}"))
+                file.write_text(text.replace(change.old, change.new), encoding="utf-8")
+            elif isinstance(change, Here):
+                function = inspect.unwrap(named(change.of) if change.of else proof)
+                patch.setattr(function, "__code__", edited(function, change, path, control.line))
+            else:
+                module, _, name = change.name.partition(":")
+                patch.setattr(importlib.import_module(module), name, change.value)
+        forget()
+        yield
+    forget()
+
+
+def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
+    """Return the code of a function with a text of it changed."""
+    source = textwrap.dedent(inspect.getsource(function))
+    changed = controls.swap(source, change.old, change.new)
+    if changed == source:
+        raise ProblemError(path, line, controls.absent(change.old, f"{function.__name__}, outside of its assertions"))
+    begin = "\n" * (function.__code__.co_firstlineno - 1)
+    whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
+
+
+def named(name: str) -> Any:
+    """Return a helper or a fixture by its module and name: "tests.proofs.pooled:start"."""
+    module, _, inner = name.partition(":")
+    return functools.reduce(getattr, inner.split("."), importlib.import_module(module))
+
+
+def forget() -> None:
+    """Let helpers forget what they remember of snippets."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tests."):
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper) and isinstance(value.__wrapped__, FunctionType):
+                    value.cache_clear()
