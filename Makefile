@@ -52,9 +52,6 @@ controls: shell environment ## see proofs fail under their controls: what was ed
 	$(BIN)/pytest --controls $(if $(ALL)$(ONLY),all,edited) $(if $(ONLY),--only "$(ONLY)",$(PARALLEL) --dist=worksteal) \
 		tests/proofs
 
-measure-site: shell environment ## say what a build of the site takes in CPU, and what Material alone takes for the same pages
-	$(BIN)/python -m measure.site
-
 matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.site.badge

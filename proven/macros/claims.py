@@ -26,7 +26,7 @@ def _unknown(guide: Guide, name: str, names: tuple[str, ...]) -> Iterator[str]:
             yield f"no proof is called {each!r}{nearest(each, guide.proofs)}"
 
 
-@macro(claims=("name", "names"), wrong=_unknown)
+@macro(claims=("name", "names"), links=True, wrong=_unknown)
 def proven(at: Place, name: str, *names: str) -> str:
     """Mark a sentence as proven: a small link to the test, which says what it ran on."""
     marks = []

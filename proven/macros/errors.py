@@ -34,13 +34,18 @@ class Symptom:
     pages: tuple[Page, ...]
 
 
-@macro()
+def _within_code(_: Guide, text: str, **__: object) -> Iterator[str]:
+    if "`" in text:
+        yield f"symptom() shows {text!r} as code: leave its backticks out"
+
+
+@macro(says=("text",), wrong=_within_code)
 def symptom(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
     """Show the text of an error. `also` says that another page is to be read first for it."""
     return f"`{text}`"
 
 
-@macro()
+@macro(says=("text",))
 def sign(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
     """Show what a reader notices where no error is raised."""
     return text

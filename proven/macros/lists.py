@@ -6,6 +6,7 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ from proven.sources.pages import Page
 
 PICTURES = "docs/assets"
 FACTS = "docs/data"
+# What a browser would run or fetch of a drawing that stands in the page itself.
+RUNS = re.compile(r"<(?:script|foreignObject|!ENTITY)|\bon\w+\s*=|(?:href|src)\s*=\s*[\"'](?!#)|@import", re.IGNORECASE)
 
 
 @macro()
@@ -85,7 +88,15 @@ def _fact(cell: dict[str, str | None]) -> str:
     )
 
 
-@macro(wrong=_not_in(PICTURES, "picture", "*.svg"))
+def _wrong_picture(guide: Guide, name: str) -> Iterator[str]:
+    missing = list(_not_in(PICTURES, "picture", "*.svg")(guide, name))
+    svg = "" if missing else (guide.root / PICTURES / name).read_text(encoding="utf-8", errors="replace")
+    yield from missing
+    if found := RUNS.search(svg):
+        yield f"{PICTURES}/{name}: {found[0]!r} in a drawing is run, or fetched, where it is shown: take it out"
+
+
+@macro(wrong=_wrong_picture)
 def picture(at: Place, name: str) -> str:
     """Show a drawing in the page itself, so that it takes the page's colours. Its <title> is its text."""
     svg = (at.guide.root / PICTURES / name).read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from proven.problems import Problem
 from proven.sources import characters, handmade
+from proven.sources.pages import CODE
 
-CODE = re.compile(r"(?<!\\)(?P<ticks>`+)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)")
 TEMPLATE = re.compile(r"\{(?P<kind>[{%#]).*?[}%#]\}", re.DOTALL)  # its own mistakes are told where pages are parsed
 OPENS = re.compile(r"<[A-Za-z/!?]")
 # Without `markdown`, what a macro gives inside would be shown as it is. The last puts the list of tags in its place.

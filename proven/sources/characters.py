@@ -31,12 +31,13 @@ def lines(text: str, keepends: bool = False) -> list[str]:
 
 
 def read(file: Path, path: str) -> str:
-    """Return the text of a file that is called `path` in messages. Raises ProblemError where it is not UTF-8."""
-    content = file.read_bytes()
+    """Return a file's text. Raises ProblemError, which calls it `path`, where it cannot be had or is not UTF-8."""
     try:
-        return content.decode()
+        return file.read_bytes().decode()
+    except OSError as error:
+        raise ProblemError(path, 1, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise ProblemError(path, line, "not UTF-8 text: save it as UTF-8, or delete it") from None
 
 

@@ -20,6 +20,7 @@ from proven.sources import characters, front_matter
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
 TEMPLATE = re.compile(r"\{[{%#]")
+CODE = re.compile(r"(?<!\\)(?P<ticks>`+)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)")  # within a line
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
 
@@ -31,7 +32,25 @@ class Call:
     name: str
     arguments: tuple[list[Any], dict[str, Any]] | None  # None where the name stands there without being called
     line: int
-    alone: bool  # nothing else stands on its lines
+    before: str  # what stands before it on its line, other calls as {{…}}
+    after: str
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else stands on its lines."""
+        return not self.before.strip() and not self.after.strip()
+
+    @property
+    def within(self) -> str:
+        """What of Markdown the call stands within, where it is not read as Markdown: "code", "a link", "a title"."""
+        before = CODE.sub("", self.before)
+        if "`" in before:
+            return "code"
+        if re.search(r"\[[^\]]*$", before) and re.match(r"[^\[\]]*\]\(", self.after):
+            return "a link"
+        if re.search(r"<\w[^>]*$", before):
+            return "an attribute"
+        return "a title" if self.before.startswith("# ") else ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,7 @@ def parse(path: str, text: str) -> Page:
 
 def read_all(root: Path = ROOT) -> list[Page]:
     """Return every page, sorted by path."""
-    files = sorted((root / FOLDER).rglob("*.md"))
+    files = sorted(file for file in (root / FOLDER).rglob("*.md") if not file.is_symlink())
     return [_read(file, file.relative_to(root).as_posix()) for file in files]
 
 
@@ -127,16 +146,16 @@ def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:
             continue
         for index, part in enumerate(statement.nodes):
             if not isinstance(part, nodes.TemplateData):
-                yield _call(path, part, _alone(statement.nodes, index))
+                yield _call(path, part, *_around(statement.nodes, index))
 
 
-def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
+def _call(path: str, node: nodes.Expr, before: str, after: str) -> Call | Problem:
     """Return a call with its arguments, or what is wrong with it."""
     called = node.node if isinstance(node, nodes.Call) else node
     if not isinstance(called, nodes.Name):
         return Problem(path, node.lineno, NO_LANGUAGE)
     if not isinstance(node, nodes.Call):
-        return Call(called.name, None, node.lineno, alone)
+        return Call(called.name, None, node.lineno, before, after)
     try:
         if node.dyn_args or node.dyn_kwargs:
             raise nodes.Impossible
@@ -144,11 +163,10 @@ def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
         by_name = {pair.key: pair.value.as_const() for pair in node.kwargs}
     except nodes.Impossible:
         return Problem(path, node.lineno, f"{called.name}() needs arguments that are written out")
-    return Call(called.name, (positional, by_name), node.lineno, alone)
+    return Call(called.name, (positional, by_name), node.lineno, before, after)
 
 
-def _alone(parts: list[nodes.Expr], index: int) -> bool:
-    """Return whether the lines of a call hold nothing else but space."""
+def _around(parts: list[nodes.Expr], index: int) -> tuple[str, str]:
+    """Return what stands on a call's line before it, and behind it."""
     texts = [part.data if isinstance(part, nodes.TemplateData) else "{{…}}" for part in parts]
-    before, after = "".join(texts[:index]), "".join(texts[index + 1 :])
-    return not before.rpartition("\n")[2].strip() and not after.partition("\n")[0].strip()
+    return "".join(texts[:index]).rpartition("\n")[2], "".join(texts[index + 1 :]).partition("\n")[0]

@@ -30,6 +30,16 @@ def test_a_mistake_is_refused(kind: str, what: str, tmp_path: Path) -> None:
         assert problem.startswith(beginning), problem
 
 
+def test_a_page_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    """In one line, as every other that cannot be read."""
+    (tmp_path / "docs/how-to.md").mkdir(parents=True)
+    (tmp_path / "docs/case.md").symlink_to("case.md")
+    assert problems(tmp_path) == [
+        "docs/case.md:1: a symbolic link: put the file itself here",
+        "docs/how-to.md:1: it cannot be read: Is a directory",
+    ]
+
+
 def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:
     """Whatever it leads to would be published."""
     (tmp_path / "docs/assets").mkdir(parents=True)
