@@ -52,7 +52,7 @@ controls: shell environment ## see proofs fail under their controls: what was ed
 	$(BIN)/pytest --controls $(if $(ALL)$(ONLY),all,edited) $(if $(ONLY),--only "$(ONLY)",$(PARALLEL) --dist=worksteal) \
 		tests/proofs
 
-matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
+matrix: shell environment ## run the proofs on every PgBouncer, PostgreSQL, Django and driver to be had here; ONLY=one, or ONLY=edited
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.site.badge
 
