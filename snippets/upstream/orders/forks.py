@@ -1,19 +1,18 @@
-"""Close Django's pools before a process forks. Import it to have that done.
+"""Close connections and pools before a process forks. Import it for that.
 
-Who was forked then opens a pool of its own, instead of sharing sockets.
+Who was forked then opens its own, instead of sharing sockets.
 """
 
 import os
 
 from django.db import connections
-from django.db.backends.postgresql.base import DatabaseWrapper
 
 
-def close_pools() -> None:
-    for connection in connections.all():
-        if isinstance(connection, DatabaseWrapper):
-            connection.close()
+def close_all() -> None:
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        if hasattr(connection, "close_pool"):  # from Django 5.1 on
             connection.close_pool()
 
 
-os.register_at_fork(before=close_pools)
+os.register_at_fork(before=close_all)

@@ -1,0 +1,224 @@
+"""Proves docs/how-to/forks.md: what was open when a process forked, by hand and by Gunicorn."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, edit, here, replace
+from tests.stack.database import Database, fresh
+from tests.stack.upstream import Project, serving
+from tests.stack.wait import until
+
+PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+
+
+@pytest.fixture
+def tables(server, server_version, migrated) -> Iterator[Database]:
+    """A database of this proof's own with the project's tables."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as made:
+        yield made
+
+
+def asked(project: Project, database: Database, load, *options: str) -> str:
+    """Fork with a connection open, and return what the parent says that it gets."""
+    script = load("leak/forked_connection.py")
+    url = f"{database.url}?sslmode=disable"
+    status, said = project.run("-c", script.text, *options, database_url=url, **PRODUCTION)
+    assert status == 0, said
+    evidence.ran(script)
+    return said
+
+
+@control(edit("leak/forked_connection.py", 'if "--fixed" in sys.argv', "if True"))
+def test_the_parent_gets_the_answer_of_its_child(project, database, load, transcript) -> None:
+    """Without TLS a query of the parent returns what its child had asked for, and nothing fails."""
+    said = asked(project, database, load)
+    assert said == "parent gets the child's answer\n"
+    transcript(load("leak/forked_connection.py"), said)
+
+
+@control(edit("upstream/orders/forks.py", "connection.close()", "pass"))
+def test_a_parent_that_closed_before_gets_its_own(project, database, load, transcript) -> None:
+    """With the module imported, the same query returns what was asked for."""
+    said = asked(project, database, load, "--fixed")
+    assert said == "parent gets the parent's answer\n"
+    transcript(load("leak/forked_connection.py"), said, case="fixed")
+
+
+# ---- Gunicorn --------------------------------------------------------------------------------------------------
+
+# An application that asks PostgreSQL while it is loaded, and closes before each fork where it is told to.
+ASKS = """
+import os
+from wsgi import application
+from orders.models import Order
+if "CLOSES" in os.environ:
+    from orders import forks
+Order.objects.count()
+"""
+CONFIGURED = """
+import os
+bind = os.environ["GUNICORN_BIND"]
+wsgi_app = "asks:application"
+workers = 2
+"""
+
+
+def shared(project: Project, database: Database, folder: Path, *, preload: bool, **settings: str) -> bool:
+    """Serve what asks while it is loaded from two sync workers; return whether both are on one backend."""
+    (folder / "asks.py").write_text(ASKS)
+    (folder / "gunicorn.conf.py").write_text(CONFIGURED)
+    options = f"--config {folder}/gunicorn.conf.py --pythonpath {folder} {'--preload' if preload else ''}"
+    served: dict[int, int] = {}
+    with serving(project, database, options, DB_CONN_MAX_AGE="60", **settings) as gunicorn:
+
+        def both() -> bool:
+            status, found = gunicorn.request("/connection/")
+            assert status == 200, gunicorn.said()
+            served[found["process"]] = found["backend"]
+            return len(served) == 2
+
+        until("both workers have answered", both)
+        gunicorn.note()
+    return len({*served.values()}) == 1
+
+
+@control(here("preload=True", "preload=False"))
+def test_preloaded_workers_share_what_was_opened_while_loading(project, tables, tmp_path) -> None:
+    """With --preload and a query at import, two sync workers are on one backend, and no request fails."""
+    found = shared(project, tables, tmp_path, preload=True)
+    assert found
+
+
+@control(here("preload=False", "preload=True"))
+def test_without_preload_each_worker_has_its_own(project, tables, tmp_path) -> None:
+    """The same query is asked by each worker for itself: two workers, two backends."""
+    found = shared(project, tables, tmp_path, preload=False)
+    assert not found
+
+
+@control(here('CLOSES="1"', 'OPEN="1"'))
+def test_preloaded_workers_that_closed_before_have_their_own(project, tables, tmp_path) -> None:
+    """With the module imported, --preload and the query at import go together."""
+    found = shared(project, tables, tmp_path, preload=True, CLOSES="1")
+    assert not found
+
+
+# ---- when an application begins --------------------------------------------------------------------------------
+
+READY = """
+import django
+from orders.apps import OrdersConfig
+OrdersConfig.ready = lambda self: print(self.get_model("Order").objects.count(), flush=True)
+django.setup()
+from django.db import connection
+print("open" if connection.connection else "closed")
+"""
+
+
+@control(here('"-c", READY', '"-c", READY.replace(".ready", ".other")'))
+def test_a_query_in_ready_is_warned_of_and_leaves_a_connection(project, tables) -> None:
+    """From Django 5.0 on a RuntimeWarning says so; the query is answered, and the connection stays open."""
+    if django.VERSION < (5, 0):
+        pytest.skip("needs Django 5.0")
+    status, said = project.run("-c", READY, database_url=tables.url, **PRODUCTION)
+    assert status == 0, said
+    assert "RuntimeWarning: Accessing the database during app initialization is discouraged." in said
+    assert {"0", "open"} <= {*said.splitlines()}
+
+
+IMPORTED = """
+import django
+django.setup()
+from django.db import connection
+from orders.models import Order
+print(Order.objects.count())
+"""
+
+
+@control(here("IMPORTED", "READY"))
+def test_a_query_after_the_start_is_not_warned_of(project, tables) -> None:
+    """Once the applications are set up, a query at a module's import is like any other."""
+    status, said = project.run("-c", IMPORTED, database_url=tables.url, **PRODUCTION)
+    assert (status, said) == (0, "0\n")
+
+
+# ---- what the module does --------------------------------------------------------------------------------------
+
+# What follows it has a connection, a query and a fork to go on with.
+BEGINS = """
+import os, subprocess, sys, warnings
+import django
+warnings.simplefilter("ignore")  # of a fork beside threads
+django.setup()
+from django.db import Error, connection, transaction
+
+def fork(child=lambda: None):
+    if os.fork() == 0:
+        child()
+        os._exit(0)
+    os.wait()
+
+def backend():
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+def tried():
+    try:
+        return "the same" if backend() == before else "another"
+    except Error:
+        return "an error"
+
+before = backend()
+"""
+PROGRAMS = """
+from orders import forks
+for does in (lambda: subprocess.run(["true"]), lambda: os.system("true"), fork):
+    does()
+    print(tried())
+"""
+ATOMIC = """
+from orders import forks
+from orders.models import Order
+try:
+    with transaction.atomic():
+        Order.objects.create(customer="Ada")
+        fork()
+        print(tried())
+finally:
+    print(Order.objects.count())
+"""
+IN_THE_CHILD = """
+fork(connection.close)
+print(tried())
+"""
+
+
+def forked(project: Project, database: Database, code: str) -> list[str]:
+    """Return what a process prints that has a connection, and forks."""
+    status, said = project.run("-c", BEGINS + code, database_url=f"{database.url}?sslmode=disable", **PRODUCTION)
+    assert status == 0, said
+    return said.splitlines()
+
+
+@control(edit("upstream/orders/forks.py", "before=", "after_in_child="))
+def test_only_a_fork_of_python_closes(project, database) -> None:
+    """With the module imported, subprocess and os.system keep the connection, and os.fork closes it."""
+    assert forked(project, database, PROGRAMS) == ["the same", "the same", "another"]
+
+
+@control(edit("upstream/orders/forks.py", "before=", "after_in_child="))
+def test_a_fork_within_a_transaction_ends_it(project, tables) -> None:
+    """With the module imported, the next query fails, and what was written before is not there."""
+    assert forked(project, tables, ATOMIC) == ["an error", "0"]
+
+
+@control(replace("tests.proofs.how_to.test_forks:IN_THE_CHILD", "fork()\nprint(tried())"))
+def test_closing_in_the_child_ends_the_parents_session(project, database) -> None:
+    """The parent's next query fails."""
+    assert forked(project, database, IN_THE_CHILD) == ["an error"]
