@@ -19,10 +19,10 @@ export LC_ALL = C.UTF-8
 export PYTHONUTF8 = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help serve test prove record controls measure matrix site links lock clean shell environment programs
+.PHONY: help serve test prove record controls measure measure-site matrix site links lock clean shell environment programs
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
 	@$(PYTHON) -m setup.address "$(ADDRESS)"
@@ -44,6 +44,9 @@ measure: shell programs ## measure here what reuse is worth, waits in a queue, a
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.edit
+
+measure-site: shell environment ## say what a build of the site takes in CPU, and what Material alone takes for its pages
+	$(BIN)/python -m measure.site
 
 controls: shell environment ## see proofs fail under their controls: what was edited, ONLY=one, or ALL=1
 	$(BIN)/pytest --controls $(if $(ALL)$(ONLY),all,edited) $(if $(ONLY),--only "$(ONLY)",$(PARALLEL) --dist=worksteal) \

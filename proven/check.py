@@ -18,7 +18,7 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import handmade, proofs, snippets, transcripts
+from proven.sources import allowed, handmade, proofs, published, snippets
 from proven.sources.controls import Edit, absent
 
 MAY_BE_WITHOUT = 0.05  # of all proofs
@@ -33,6 +33,8 @@ def problems(guide: Guide) -> list[Problem]:
     for page in guide.pages:
         found += page.problems
         found += handmade.problems(page.path, page.text, guide.root)
+        found += allowed.problems(page.path, page.text)
+    found += published.problems(guide.root)
     found += calls.problems(guide)
     found += _orphans(guide)
     found += _proofs(guide)
@@ -111,7 +113,7 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
     for path, snippet in guide.snippets.items():
         if snippet.text.strip() and not calls.where_shown(guide, path):
             yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
-    known = {Path(transcripts.file_of(snippet)).with_suffix("") for snippet in guide.snippets.values()}
+    known = {Path(snippets.FOLDER, path).with_suffix("") for path in snippets.paths(guide.root)}
     for file in sorted((guide.root / snippets.FOLDER).rglob("*.out")):
         path = file.relative_to(guide.root)
         if path.parent / path.name.split(".")[0] not in known:
@@ -119,12 +121,7 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
 
 
 def _proofs(guide: Guide) -> Iterator[Problem]:
-    """Check that proofs have names of their own, and that each module proves the page it is named after."""
-    named: dict[str, str] = {}
-    for proof in proofs.listing(guide.root):
-        if proof.name in named:
-            yield Problem(proof.path, proof.line, f"{named[proof.name]} has a proof of this name already: rename one")
-        named[proof.name] = f"{proof.path}:{proof.line}"
+    """Check that each module proves the page it is named after."""
     known = {page.path for page in guide.pages}
     for module in sorted({proof.path for proof in guide.proofs.values()}):
         page = proofs.page_of(module)

@@ -6,6 +6,7 @@ with one summary.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from proven import ROOT, impact
 from proven.controls import Controls
-from proven.evidence import running
+from proven.evidence import cpu, running
 from proven.guide import Guide, read
 from proven.outcome import Outcome
 from proven.problems import ProblemError, annotation
@@ -67,7 +68,8 @@ class Session:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.outcome = Outcome()
-        self.proof_cpu = 0.0
+        self.cpu: dict[str, float] = defaultdict(float)  # seconds that the proofs of each module took
+        self.began = 0.0  # what this process had taken when the module began
         self.names: set[str] = set()  # of the proofs that --only asks for
 
     # ---- choosing ----------------------------------------------------------------------------------------
@@ -98,14 +100,19 @@ class Session:
     # ---- running one proof -------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        before = cpu_seconds()
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
         running.begin()
+        self.began = self.began or cpu.seconds()
         try:
             return (yield)
         finally:
-            if proof_name(item):
-                self.proof_cpu += cpu_seconds() - before
+            if nextitem is None or nextitem.path != item.path:
+                now = cpu.seconds()
+                if proof_name(item):
+                    self.cpu[item.path.stem] += now - self.began
+                self.began = now
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -170,14 +177,15 @@ class Session:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self.proof_cpu += getattr(node, "workeroutput", {}).get("proof_cpu", 0.0)
+        for module, seconds in getattr(node, "workeroutput", {}).get("cpu", {}).items():
+            self.cpu[module] += seconds
 
     # ---- writing -----------------------------------------------------------------------------------------
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.worker:
-            self.config.workeroutput["proof_cpu"] = self.proof_cpu  # type: ignore[attr-defined]
+            self.config.workeroutput["cpu"] = dict(self.cpu)  # type: ignore[attr-defined]
             return
         outcome = self.outcome
         if not outcome.runs + outcome.left_out:
@@ -186,7 +194,7 @@ class Session:
         if os.environ.get("CI") == "true":
             outcome.refuse_left_out(self.config.getini("may_be_left_out"))
         if self._whole() and not outcome.failures and exitstatus == pytest.ExitCode.OK:
-            outcome.refuse_unproven()
+            outcome.refuse_unproven(self.guide())
         if outcome.refused and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -206,7 +214,7 @@ class Session:
                 write(annotation(problem))
         if outcome.runs:
             terminalreporter.section("proven")
-            for line in outcome.summary(self.proof_cpu):
+            for line in outcome.summary(self.guide(), self.cpu):
                 write(line)
 
 
@@ -220,12 +228,6 @@ def under(item: pytest.Item, only: str) -> bool:
     """Return whether the item is in the test file or folder that was asked for."""
     path = ROOT / only
     return path.exists() and item.path.is_relative_to(path)
-
-
-def cpu_seconds() -> float:
-    """Return the CPU time of this process and of its children that have ended, in seconds."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 SESSION = pytest.StashKey[Session]()

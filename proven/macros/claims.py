@@ -26,7 +26,7 @@ def _unknown(guide: Guide, name: str, names: tuple[str, ...]) -> Iterator[str]:
             yield f"no proof is called {each!r}{nearest(each, guide.proofs)}"
 
 
-@macro(claims=("name", "names"), wrong=_unknown)
+@macro(claims=("name", "names"), links=True, wrong=_unknown)
 def proven(at: Place, name: str, *names: str) -> str:
     """Mark a sentence as proven: a small link to the test, which says what it ran on."""
     marks = []
@@ -81,13 +81,14 @@ def left_out(at: Place) -> Block:
 
 
 @macro()
-def evidence(at: Place) -> str:
-    """Say in one line how much ran, on what and when."""
+def evidence(at: Place) -> Block:
+    """Say in one line how much ran, on what and when. It leads to the proofs."""
     runs = at.guide.ledger.passed()
-    if not runs:
-        return "Nothing has run yet."
-    ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
-    return f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
+    says = "Nothing has run yet."
+    if runs:
+        ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
+        says = f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
+    return [says if at.page == PROOFS_PAGE else f"[{says}]({at.link(PROOFS_PAGE)})", "{ .proof }"]
 
 
 def _taken(guide: Guide, chosen: list[Proof]) -> str:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from proven.guide import Guide
 from proven.macros import calls
-from proven.macros.calls import Bound, check, macro
+from proven.macros.calls import Bound, check, macro, unanswered
 from proven.macros.markup import bare, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import Problem
+from proven.sources import characters
 from proven.sources.pages import Page
 
 ASK = "overrides/partials/ask.html"
@@ -33,13 +34,18 @@ class Symptom:
     pages: tuple[Page, ...]
 
 
-@macro()
+def _within_code(_: Guide, text: str, **__: object) -> Iterator[str]:
+    if "`" in text:
+        yield f"symptom() shows {text!r} as code: leave its backticks out"
+
+
+@macro(says=("text",), wrong=_within_code)
 def symptom(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
     """Show the text of an error. `also` says that another page is to be read first for it."""
     return f"`{text}`"
 
 
-@macro()
+@macro(says=("text",))
 def sign(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
     """Show what a reader notices where no error is raised."""
     return text
@@ -49,7 +55,7 @@ def sign(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
 def ask(at: Place) -> Block:
     """Show the box into which readers paste their error; symptoms.js answers."""
     box = (at.guide.root / ASK).read_text(encoding="utf-8").strip()
-    return [*box.splitlines(), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
+    return [*characters.lines(box), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
 
 
 @macro()
@@ -74,6 +80,14 @@ def listing(guide: Guide) -> list[Symptom]:
         pages = {page.path: page for page, _ in reversed(ranked)}
         listed.append(Symptom(text, those[0][1].name == "symptom", tuple(reversed(pages.values()))))
     return sorted(listed, key=lambda symptom: (not symptom.said, guide.place(symptom.pages[0])))
+
+
+@check
+def _without_answers(guide: Guide) -> Iterator[Problem]:
+    """Check that each page to which a text leads says what it answers: the box shows that below the link."""
+    for page, _ in _texts(guide):
+        if not page.description:
+            yield unanswered(page, "the table of error texts")
 
 
 @check

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from proven import ROOT
-from proven.problems import Problem
-from proven.sources import controls, pages, reach
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, controls, pages, reach
 from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
@@ -27,19 +27,21 @@ class Proof:
     without: str = ""  # why it can have none
 
 
-def read_all(root: Path = ROOT) -> dict[str, Proof]:
-    """Return every proof by its name. Two proofs of one name: the later one wins; check.py reports them."""
-    return {proof.name: proof for proof in listing(root)}
-
-
-def listing(root: Path = ROOT) -> list[Proof]:
-    """Return every proof, in the order of files and lines."""
-    return [part for part in _parts(root) if isinstance(part, Proof)]
-
-
-def broken(root: Path = ROOT) -> list[Problem]:
-    """Return what keeps proofs from being read."""
-    return [part for part in _parts(root) if isinstance(part, Problem)]
+def read(root: Path = ROOT) -> tuple[dict[str, Proof], list[Problem]]:
+    """Return every proof by its name, in the order of files and lines, and what is wrong with others."""
+    files = sorted((root / FOLDER).rglob("test_*.py"))
+    tests = reach.Reach(root)
+    found: dict[str, Proof] = {}
+    broken = []
+    for part in (part for file in files for part in _read(file, file.relative_to(root).as_posix())):
+        if isinstance(part, Problem):
+            broken.append(part)
+        elif other := found.get(part.name):
+            message = f"{other.path}:{other.line} has a proof of this name already: rename one"
+            broken.append(Problem(part.path, part.line, message))
+        else:
+            found[part.name] = replace(part, parts=tests.of(part.path, part.name))
+    return found, broken
 
 
 def page_of(module: str) -> str:
@@ -52,11 +54,11 @@ def page_of(module: str) -> str:
     return (Path(pages.FOLDER) / inner.parent / f"{name}.md").as_posix().replace("_", "-")
 
 
-def _parts(root: Path) -> list[Proof | Problem]:
-    files = sorted((root / FOLDER).rglob("test_*.py"))
-    parts = [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
-    tests = reach.Reach(root)
-    return [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
+def _read(file: Path, path: str) -> list[Proof | Problem]:
+    try:
+        return _in_file(path, characters.seen(file, path))
+    except ProblemError as error:
+        return [error.problem]
 
 
 @cache  # `make serve` asks again for every file when one was edited

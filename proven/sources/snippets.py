@@ -24,6 +24,7 @@ from pygments.util import ClassNotFound
 
 from proven import ROOT
 from proven.problems import ProblemError, nearest
+from proven.sources import characters
 
 FOLDER = "snippets"
 # Where they are while a control is in force: in a copy of the folder, in which it has edited some.
@@ -87,7 +88,7 @@ class Snippet:
         if region is None:
             return self.text
         part = self.regions[region]
-        lines = self.text.splitlines()[part.first - 1 : part.last]
+        lines = characters.lines(self.text)[part.first - 1 : part.last]
         margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
         return "".join(line[margin:] + "\n" for line in lines)
 
@@ -97,7 +98,7 @@ class Snippet:
         if text in self.regions:
             part = self.regions[text]
             return [n - shown.first + 1 for n in range(part.first, part.last + 1) if shown.first <= n <= shown.last]
-        return [n for n, line in enumerate(self.show(region).splitlines(), start=1) if text in line]
+        return [n for n, line in enumerate(characters.lines(self.show(region)), start=1) if text in line]
 
     def source_line(self, line: int) -> int:
         """Return the file's line for a line of the text, both from 1; the nearest one for a line past the end."""
@@ -129,7 +130,7 @@ def parse(path: str, source: str) -> Snippet:
     numbers: list[int] = []
     opened: dict[str, tuple[int, int]] = {}  # name: (line of the marker, first line of the text)
     regions: dict[str, Region] = {}
-    for number, line in enumerate(source.splitlines(keepends=True), start=1):
+    for number, line in enumerate(characters.lines(source, keepends=True), start=1):
         marker = MARKER.match(line)
         if marker is None:
             if LIKE_A_MARKER.search(line):
@@ -173,8 +174,11 @@ def paths(root: Path = ROOT) -> list[str]:
 
 
 def read(path: str, root: Path = ROOT) -> Snippet:
-    """Return one snippet. Raises ProblemError for a broken region, FileNotFoundError where there is no such file."""
-    return parse(path, (folder_of(root) / path).read_text(encoding="utf-8"))
+    """Return one snippet.
+
+    Raises ProblemError for a broken region and for what nobody sees, FileNotFoundError where there is no such file.
+    """
+    return parse(path, characters.seen(folder_of(root) / path, f"{FOLDER}/{path}"))
 
 
 @contextmanager

@@ -5,8 +5,11 @@ It takes a PostgreSQL server of its own, because a reader's roles and database h
 
 import re
 import secrets
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,11 +19,13 @@ from proven.sources.snippets import Snippet
 from tests.stack import pgbouncer
 from tests.stack.database import Database, Role
 from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.wait import until
 
 INI = "pgbouncer/pgbouncer.ini"
+CERTIFICATES = "pgbouncer/certificates.sh"
 USER = re.compile(r'^"(.+)" "(.+)"$', re.MULTILINE)
 # What psql finds in its environment, and who then has that password.
 PASSWORDS = {
@@ -101,7 +106,7 @@ class Setup:
     def note(self) -> None:
         """Tell the running proof what its setup ran, and on what."""
         for path, snippet in self.ran.items():
-            evidence.ran(snippet, "ran" if path.endswith(".sql") else "started")
+            evidence.ran(snippet, "ran" if path.endswith((".sql", ".sh")) else "started")
         note_postgres(self.server.version())
         evidence.on(PgBouncer=pgbouncer.version())
 
@@ -126,6 +131,49 @@ def reader(cluster: Callable[..., Cluster], name: str, **settings: object) -> It
         made.database.leave()
         made.everything.leave()
         started.stop()
+
+
+@contextmanager
+def certificates(*names: str) -> Iterator[list[Path]]:
+    """Make an authority and a certificate for this machine, by the reader's script; yield each folder that has one.
+
+    The certificate is for pooler.internal, which is 127.0.0.1.
+    """
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    script = evidence.load(CERTIFICATES)
+    files = Leash("certificates")
+    folders = [files.folder / name for name in names]
+    try:
+        for folder in folders:
+            folder.mkdir()
+            certify(folder, script.text)
+        yield folders
+    finally:
+        files.stop()
+
+
+def certify(folder: Path, script: str) -> None:
+    """Run the reader's script in a folder, and let servers read what it made."""
+    command = ["sh", "-c", script, "certificates.sh", "pooler.internal", "127.0.0.1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    folder.chmod(0o755)
+    give(folder, *folder.iterdir())
+
+
+@contextmanager
+def reader_with_tls(
+    cluster: Callable[..., Cluster], name: str, plain: Setup
+) -> Iterator[tuple[Setup, dict[str, Path]]]:
+    """Set up a server that has TLS, where `plain` shows that it can; yield also ca.crt, by whether it is `ours`."""
+    query = "select setting from pg_settings where name = 'ssl_library'"
+    if plain.database.admin.execute(query).fetchone() == ("",):
+        pytest.skip("needs PostgreSQL with TLS")  # the embedded one is built without; PROVEN_PG_BIN names another
+    with certificates("ours", "others") as (ours, others):
+        own = ours / "pooler.internal"
+        with reader(cluster, name, ssl="on", ssl_cert_file=f"{own}.crt", ssl_key_file=f"{own}.key") as made:
+            made.load(CERTIFICATES)
+            yield made, {"ours": ours / "ca.crt", "others": others / "ca.crt"}
 
 
 @contextmanager

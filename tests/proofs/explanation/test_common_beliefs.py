@@ -8,6 +8,7 @@ import pytest
 
 from proven import evidence
 from tests.stack.database import fresh
+from tests.stack.scripts import execute
 from tests.stack.upstream import needs_django_5_1
 from tests.stack.wait import until
 
@@ -116,10 +117,12 @@ def test_connection_queries_counts_no_connections(connect, database) -> None:
     assert len(database.backends()) == 1
 
 
-def test_alerts_on_all_of_max_connections_never_fire(cluster, sessions) -> None:
-    """With 10 slots an application is locked out at 7 clients: 70 % of max_connections, below a threshold of 80 %."""
-    with fresh(cluster(max_connections=10).server) as database:
-        for _ in range(7):
+@pytest.mark.parametrize(("slots", "rings"), [(10, {80: False, 95: False}), (100, {80: True, 95: True})])
+def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, rings, cluster, sessions, load) -> None:
+    """Locked out with 7 of 10 slots taken, below an alert at 80 %; of 100 with 97, past alerts at 80 % and at 95 %."""
+    usable = execute(load("sizing/connections.py"))["usable_slots"](slots)
+    with fresh(cluster(max_connections=slots).server) as database:
+        for _ in range(usable):
             sessions(database)
         share = database.admin.execute(
             "select 100.0 * count(*) / current_setting('max_connections')::int from pg_stat_activity"
@@ -127,4 +130,5 @@ def test_alerts_on_all_of_max_connections_never_fire(cluster, sessions) -> None:
         ).fetchone()[0]
         with pytest.raises(Exception, match="slots are reserved"):
             database.connect()
-    assert share < 80
+    assert share == 100 * usable / slots
+    assert {limit: share >= limit for limit in rings} == rings

@@ -2,14 +2,20 @@
 
 import os
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from signal import SIGCONT, SIGSTOP
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from proven import evidence
-from tests.proofs.pooled import USER, reader, settings_of, starting
+from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
+from tests.stack.wait import until
 
 LOOKED_UP = "pgbouncer/auth_query.ini"
 # Before PgBouncer 1.24.1 the default read pg_shadow like this, whatever it says of expiry.
@@ -72,14 +78,52 @@ def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) 
 
 
 def test_the_poolers_role_is_made_with_a_password_or_not_at_all(setup, load, monkeypatch) -> None:
-    """Without one the script says so and ends. With one it goes on, and here meets the role that it has made."""
+    """Without one the script says so and fails, before it makes anything. With one it goes on, and here meets the role.
+
+    It stops by itself, whether or not psql was told to stop at errors.
+    """
     script = load("pgbouncer/auth_query.sql")
     evidence.ran(script)
+    as_it_is = {"ON_ERROR_STOP": "0"}
     with setup.passwords():
-        assert 'role "pgbouncer" already exists' in run_psql(setup.server.superuser, script.text).stderr
+        assert 'role "pgbouncer" already exists' in run_psql(setup.server.superuser, script.text, **as_it_is).stderr
         monkeypatch.delenv("POOLER_PASSWORD")
-        said = run_psql(setup.server.superuser, script.text).stderr
-    assert said == "a password is missing: export POOLER_PASSWORD first\n"
+        missing = run_psql(setup.server.superuser, script.text, **as_it_is)
+    assert missing.stderr.endswith("ERROR:  a password is missing: export POOLER_PASSWORD first\n")
+    assert missing.stderr.count("\n") == 1  # it stops there
+    assert missing.returncode == 3
+
+
+def test_the_script_makes_all_of_it_in_the_applications_database_or_nothing(setup, load) -> None:
+    """It connects to it by itself, and what it made before a statement that fails is gone."""
+    script = load("pgbouncer/auth_query.sql")
+    evidence.ran(script)
+    admin = setup.database.admin
+    admin.execute("alter role pgbouncer rename to another")
+    try:
+        with setup.passwords():
+            failed = run_psql(setup.server.superuser, script.text)  # which is in the database postgres
+        assert 'schema "pgbouncer" already exists' in failed.stderr  # so it is in the application's
+        assert admin.execute("select to_regnamespace('pgbouncer')").fetchone() == (None,)
+        assert admin.execute("select count(*) from pg_roles where rolname = 'pgbouncer'").fetchone() == (0,)
+    finally:
+        admin.execute("alter role another rename to pgbouncer")
+
+
+@pytest.mark.parametrize("name", ["auth_query", "roles"])
+def test_no_password_that_a_script_sends_is_in_the_servers_log(setup, load, name) -> None:
+    """Though the server logs each statement, and those that fail: the script's own session does not."""
+    script = load(f"pgbouncer/{name}.sql")
+    evidence.ran(script)
+    loud = "-c log_statement=all -c log_min_duration_statement=0 -c log_min_messages=log"
+    before = len(setup.cluster.leash.said())
+    with setup.passwords():
+        target = conninfo.make_conninfo(setup.server.superuser, options=loud)
+        assert "already exists" in run_psql(target, script.text).stderr  # so the statement with the password was sent
+        passwords = [os.environ[variable] for variable in PASSWORDS]
+    said = setup.cluster.leash.said()[before:]
+    assert "set log_statement = 'none'" in said
+    assert not [password for password in passwords if password in said]
 
 
 def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
@@ -168,6 +212,67 @@ def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
     assert who(looking_up, setup.database, user=role.name, password="another") == role.name
     with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
         who(looking_up, setup.database, user=role.name, password=role.password)
+
+
+def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(setup, start) -> None:
+    """32 clients at a time are served, also after RECONNECT while PostgreSQL has not ended the old sessions yet.
+
+    The lock lets all lookups be under way together, as they are on a busy server. With a limit of 5 nobody gets in.
+    """
+    query = setup.lookup["auth_query"] + ", pg_advisory_xact_lock_shared(32)"
+    bouncer = start(users=setup.only_pooler, **{**setup.lookup, "auth_query": query})
+    size = int(section(setup.ran[INI], "pgbouncer")["default_pool_size"])
+
+    def client(_number: int) -> str:
+        try:
+            return who(bouncer, setup.database)
+        except psycopg.OperationalError as error:
+            return str(error)
+
+    def burst() -> list[str]:
+        """Return what 32 clients that come at a time get: who they are, or the error."""
+        with setup.server.connect("upstream") as busy, ThreadPoolExecutor(32) as clients:
+            busy.execute("select pg_advisory_lock(32)")
+            got = [clients.submit(client, number) for number in range(32)]
+            until(
+                "every connection looks up, or a login has failed",
+                lambda: pool(bouncer, "pgbouncer")["sv_active"] == size or any(one.done() for one in got),
+            )
+            busy.execute("select pg_advisory_unlock(32)")
+            return [one.result() for one in got]
+
+    assert burst() == ["upstream"] * 32
+    (counted,) = [row["current_connections"] for row in bouncer.show("databases") if row["name"] == "upstream"]
+    assert counted > size  # the application's, and those of the lookups
+    with reconnected(setup, bouncer):
+        assert burst() == ["upstream"] * 32
+    setup.database.admin.execute("alter role pgbouncer connection limit 5")
+    try:
+        with reconnected(setup, bouncer):
+            assert 'too many connections for role "pgbouncer"' in client(0)
+    finally:
+        setup.database.admin.execute("alter role pgbouncer connection limit -1")
+
+
+@contextmanager
+def reconnected(setup, bouncer) -> Iterator[None]:
+    """Tell PgBouncer to RECONNECT, on a server that ends no lookup's session for as long as the block lasts."""
+    query = "select pid from pg_stat_activity where usename = 'pgbouncer'"
+    sessions = [pid for (pid,) in setup.database.admin.execute(query)]
+    signal(sessions, SIGSTOP)
+    try:
+        with bouncer.admin() as console:
+            console.execute("reconnect")
+        yield
+    finally:
+        signal(sessions, SIGCONT)
+
+
+def signal(processes: list[int], number: int) -> None:
+    """Send a signal to each that is still there."""
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> None:

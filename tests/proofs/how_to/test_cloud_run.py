@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from contextlib import ExitStack
 from signal import SIGTERM
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
-from tests.proofs.pooled import reader, settings_of
+from tests.proofs.pooled import reader, reader_with_tls, settings_of
 from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, free_port, until
 
@@ -33,6 +34,13 @@ UNKNOWN = "You do not currently have an active account selected"  # what gcloud 
 def setup(cluster):
     """PostgreSQL with the reader's roles and database."""
     with reader(cluster, "how-to-cloud-run") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def secured(cluster, setup):
+    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
+    with reader_with_tls(cluster, "how-to-cloud-run-with-tls", setup) as made:
         yield made
 
 
@@ -150,6 +158,35 @@ def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
         assert key in deployed.TAKEN_OVER or config[key] == value, key
     with bouncer.connect(setup.database) as client:
         assert client.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("whose", ["ours", "others"])
+def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secured, project, load, whose) -> None:
+    """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
+    setup, authorities = secured
+    setup.note()
+    ini = load(INI)
+    evidence.ran(load(SERVICE), "started")
+    written = settings_of(ini.text)
+    assert written["server_tls_ca_file"].endswith("/ca.crt")
+    tls: dict[str, Any] = {
+        "server_tls_sslmode": written["server_tls_sslmode"],
+        "server_tls_ca_file": authorities[whose],
+    }
+    if whose == "others":
+        tls["query_wait_timeout"] = 0.5
+    bouncer = deployed.start(setup, ini, ini, **tls)
+    try:
+        pooled, direct = deployed.ways(setup, project, bouncer, container(load, "app")["env"], authorities[whose])
+        if whose == "ours":
+            assert (pooled, direct) == ("encrypted", "encrypted")
+        else:
+            assert "query_wait_timeout" in pooled
+            assert "certificate verify failed" in direct
+            assert "certificate verify failed" in bouncer.leash.said()
+    finally:
+        bouncer.stop()
+    project.note()
 
 
 # ---- the instance --------------------------------------------------------------------------------------------

@@ -123,6 +123,20 @@ def test_terraforms_names_are_the_apis(load) -> None:
     evidence.ran(resource, "checked", against=api())
 
 
+def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load) -> None:
+    """Neither a public address nor a client in the clear; the request and the script say nothing of either."""
+    resource, body, script = (load(f"{FOLDER}/pooling.{kind}") for kind in ("tf", "json", "sh"))
+    access = cloud_sql.body_of(resource.text)["settings"]["ipConfiguration"]
+    assert (access["ipv4Enabled"], access["sslMode"]) == (False, "ENCRYPTED_ONLY")
+    assert access["privateNetwork"]
+    assert list(json.loads(body.text)["settings"]) == ["connectionPoolConfig"]
+    (patch,) = [words for _, words in gcloud.commands(script.text) if "patch" in words]
+    assert {word.partition("=")[0] for word in patch if word.startswith("--")} <= SHOWN
+    for file in (resource, body):
+        evidence.ran(file, "checked", against=api())
+    evidence.ran(script, "read", against=GUIDE)
+
+
 def test_all_three_ways_turn_the_same_pooling_on(load) -> None:
     """The script, the request and the resource give the pooler the same flags."""
     names = ("pooling.json", "pooling.sh", "pooling_api.sh", "pooling.tf")

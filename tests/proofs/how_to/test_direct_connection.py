@@ -1,6 +1,8 @@
 """Proves docs/how-to/direct-connection.md: the example project with both of its ways to the database."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from tests.proofs.pooled import INI, reader, section
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
-from tests.stack.upstream import driver
+from tests.stack.upstream import needs_psycopg_3
 from tests.stack.wait import DEADLINE, until
 
 DJANGO = "import django; django.setup(); from django.db import connection, connections; "
@@ -109,27 +111,71 @@ HOLD = (
 )
 
 
-def test_an_advisory_lock_on_the_direct_connection_is_held_by_one_process(project, setup, bouncer, tmp_path) -> None:
-    """While one process is in the block another is told that it is not alone; afterwards the lock is free."""
-    fifo = str(tmp_path / "until")
+@contextmanager
+def held(project, setup, bouncer, folder) -> Iterator[None]:
+    """Have one process hold the lock for as long as the block lasts; afterwards it has ended well."""
+    fifo = str(folder / "until")
     os.mkfifo(fifo)
     first = project.start("-c", DJANGO + HOLD.format(fifo=fifo), **environment(setup, bouncer))
     try:
         until("the lock is held", lambda: first.said() == "True\n" or first.ended())
-        assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
+        yield
         with open(fifo, "w"):  # noqa: PTH123
-            until("the first has seen that it may end", lambda: True)
+            pass
         until("the first ends", first.ended)
     finally:
         first.stop()
     assert first.status == 0, first.said()
+
+
+def test_an_advisory_lock_on_the_direct_connection_is_held_by_one_process(project, setup, bouncer, tmp_path) -> None:
+    """While one process is in the block another is told that it is not alone; afterwards the lock is free."""
+    with held(project, setup, bouncer, tmp_path):
+        assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
     assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "True\n"
+
+
+@pytest.fixture
+def idle_too_long(setup, load):
+    """Give the role its timeouts, with a second for the hour, and return what waits until they have ended a session."""
+    setup.everything.psql(load("postgres/role_timeouts.sql"), role="upstream")
+    setup.database.admin.execute("alter role upstream set idle_session_timeout = '1s'")
+
+    def wait() -> None:
+        with setup.database.connect() as idle:
+            pid = idle.info.backend_pid
+            until("an idle session has been ended", lambda: pid not in setup.database.backends())
+
+    yield wait
+    setup.database.admin.execute("alter role upstream reset all")
+
+
+def test_a_lock_outlives_the_roles_idle_session_timeout(project, setup, bouncer, tmp_path, idle_too_long) -> None:
+    """The session that holds it says nothing for longer than that, and nobody else gets the lock meanwhile."""
+    with held(project, setup, bouncer, tmp_path):
+        idle_too_long()
+        assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
+
+
+def test_listen_outlives_the_roles_idle_session_timeout(project, setup, bouncer, idle_too_long) -> None:
+    """The command hears what is sent after it has been idle for longer than that."""
+    needs_psycopg_3()
+    following = project.start("manage.py", "follow_orders", **environment(setup, bouncer))
+    try:
+        until("the command listens", lambda: "listening" in following.said() or following.ended())
+        idle_too_long()
+        with bouncer.connect(setup.database) as connection:
+            connection.execute("notify orders, 'late'")
+        until("it arrives", lambda: following.said() == "listening\nlate\n" or following.ended())
+        assert following.said() == "listening\nlate\n"
+    finally:
+        following.stop()
+    project.note()
 
 
 def test_listen_on_the_direct_connection_hears_every_notification(project, setup, bouncer) -> None:
     """What another client sends through PgBouncer arrives: NOTIFY needs no session, LISTEN does."""
-    if "psycopg2" in driver():
-        pytest.skip("needs psycopg 3")
+    needs_psycopg_3()
     following = project.start("manage.py", "follow_orders", **environment(setup, bouncer))
     try:
         until("the command listens", lambda: "listening" in following.said() or following.ended())

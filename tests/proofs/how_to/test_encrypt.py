@@ -1,6 +1,5 @@
 """Proves docs/how-to/encrypt.md: certificates from the reader's script, on both hops where the server has TLS."""
 
-import shutil
 import subprocess
 from contextlib import closing
 from signal import SIGKILL
@@ -11,39 +10,23 @@ import psycopg2
 import pytest
 
 from proven import evidence
-from tests.proofs.pooled import reader, settings_of
+from tests.proofs.pooled import CERTIFICATES, certificates, certify, reader, settings_of
 from tests.stack.database import fresh
-from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
 from tests.stack.wait import until
 
-SCRIPT, SETTINGS, ENVIRONMENT = "pgbouncer/certificates.sh", "pgbouncer/tls.ini", "pgbouncer/tls.env"
+SETTINGS, ENVIRONMENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
 
 
 @pytest.fixture(scope="module")
 def setup(cluster):
     """PostgreSQL with the reader's roles and database, and certificates for this machine's address."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    files = Leash("certificates")
-    try:
-        with reader(cluster, "how-to-encrypt") as made:
-            script = made.load(SCRIPT)
-            made.load(SETTINGS)
-            made.load(ENVIRONMENT)
-            for name in ("ours", "others"):
-                folder = files.folder / name
-                folder.mkdir()
-                command = ["sh", files.write("certificates.sh", script.text), "pooler.internal", "127.0.0.1"]
-                subprocess.run(command, cwd=folder, check=True, capture_output=True)
-                folder.chmod(0o755)
-                give(folder, *folder.iterdir())
-            made.certificates = files.folder / "ours"
-            made.strangers = files.folder / "others"
-            yield made
-    finally:
-        files.stop()
+    with certificates("ours", "others") as made_for, reader(cluster, "how-to-encrypt") as made:
+        for path in (CERTIFICATES, SETTINGS, ENVIRONMENT):
+            made.load(path)
+        made.certificates, made.strangers = made_for
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +110,52 @@ def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) 
             assert not client.pgconn.ssl_in_use
     finally:
         bouncer.stop()
+
+
+def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload(setup) -> None:
+    """With verify-full. The script, run again, makes the next one under the same names, and RELOAD is enough."""
+    script = setup.ran[CERTIFICATES].text
+    at_once = script.replace("-days 365", "-days 0")
+    assert at_once != script
+    with certificates("renewed") as (folder,):
+        own = {
+            name: value.replace(str(setup.certificates), str(folder)) for name, value in tls(setup, "client").items()
+        }
+        trusting = {"sslmode": "verify-full", "sslrootcert": str(folder / "ca.crt")}
+        bouncer = setup.start(**own)
+        try:
+            bouncer.connect(setup.database, **trusting).close()
+            certify(folder, at_once)
+            bouncer.reload()
+            with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+                bouncer.connect(setup.database, **trusting)
+            certify(folder, script)
+            bouncer.reload()
+            bouncer.connect(setup.database, **trusting).close()
+        finally:
+            bouncer.stop()
+
+
+def test_the_check_fails_where_a_certificate_ends_soon(setup, load, tmp_path) -> None:
+    """It names each with its end. The script's own have a year; one of 29 days is too late."""
+    check = load("pgbouncer/certificates_end.sh")
+    evidence.ran(check)
+    soon = tmp_path / "soon.crt"
+    make = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 29 -subj /CN=soon -keyout key -out"
+    )
+    subprocess.run([*make.split(), soon], cwd=tmp_path, check=True, capture_output=True)
+
+    def run(*files):
+        command = ["sh", "-c", check.text, "certificates_end.sh", *files]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    ours = setup.certificates / "pooler.internal.crt"
+    good = run(ours, setup.certificates / "ca.crt")
+    assert (good.returncode, good.stdout.count("notAfter=")) == (0, 2)
+    late = run(ours, soon, setup.certificates / "ca.crt")
+    assert (late.returncode, late.stdout.count("notAfter=")) == (1, 3)
+    assert run(tmp_path / "nowhere").returncode == 1
 
 
 REASONS = "query_wait_timeout", "terminating connection due to administrator command"

@@ -9,6 +9,7 @@ from base64 import b64decode
 from functools import cache, partial
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,7 +24,7 @@ from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import reader, settings_of
+from tests.proofs.pooled import reader, reader_with_tls, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -42,6 +43,13 @@ PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
 def setup(cluster):
     """PostgreSQL with the reader's roles and database."""
     with reader(cluster, "how-to-kubernetes") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def secured(cluster, setup):
+    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
+    with reader_with_tls(cluster, "how-to-kubernetes-with-tls", setup) as made:
         yield made
 
 
@@ -168,12 +176,13 @@ def same(one: object, other: object) -> bool:
 
 
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
-    """Run for real up to the cluster: kubectl makes both Secrets, and what would be sent to a cluster is kept here."""
+    """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here."""
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
     setup.note()
     users = "".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items())
     (tmp_path / "userlist.txt").write_text(users)
+    (tmp_path / "ca.crt").write_text("a certificate\n")
     stand_in = tmp_path / "kubectl"
     stand_in.write_text(
         f'#!/bin/sh\nif test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
@@ -185,8 +194,10 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     said = subprocess.run(**command, env={**environment, **passwords}, check=True).stdout
     made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(said) if each}
     decoded = {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
+    without_admin = "".join(line for line in users.splitlines(keepends=True) if "pgbouncer_admin" not in line)
     assert decoded == {
-        "pgbouncer-users": {"userlist.txt": users},
+        "database-ca": {"ca.crt": "a certificate\n"},
+        "pgbouncer-users": {"userlist.txt": without_admin},
         "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
     }
     missing = subprocess.run(**command, env=environment)
@@ -235,6 +246,38 @@ def test_the_application_gets_its_password_from_the_environment(start, served) -
         gunicorn.note()
     with served(start("config.yaml").port, PGPASSWORD="wrong") as gunicorn:
         assert gunicorn.request("/connection/")[0] == 500
+
+
+@pytest.mark.parametrize("whose", ["ours", "others"])
+def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secured, project, load, whose) -> None:
+    """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
+    setup, authorities = secured
+    setup.note()
+    config = load(f"{FOLDER}/config.yaml")
+    ini = deployed.within(config, documents(config)[0], *INI)
+    evidence.ran(load(APP), "started")
+    written = settings_of(ini.text)
+    assert written["server_tls_ca_file"].endswith("/ca.crt")
+    tls: dict[str, Any] = {
+        "server_tls_sslmode": written["server_tls_sslmode"],
+        "server_tls_ca_file": authorities[whose],
+    }
+    if whose == "others":
+        tls["query_wait_timeout"] = 0.5
+    bouncer = deployed.start(setup, config, ini, **tls)
+    try:
+        pooled, direct = deployed.ways(
+            setup, project, bouncer, deploy(load).get(*container("containers"), "env"), authorities[whose]
+        )
+        if whose == "ours":
+            assert (pooled, direct) == ("encrypted", "encrypted")
+        else:
+            assert "query_wait_timeout" in pooled
+            assert "certificate verify failed" in direct
+            assert "certificate verify failed" in bouncer.leash.said()
+    finally:
+        bouncer.stop()
+    project.note()
 
 
 # ---- probes --------------------------------------------------------------------------------------------------

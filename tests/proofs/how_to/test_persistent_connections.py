@@ -518,3 +518,50 @@ def test_installed_versions_are_the_ones_required(load) -> None:
         required = Requirement(line)
         assert required.specifier.contains(version(required.name)), line
     evidence.ran(snippet, "checked", against=f"the packages that proofs run with, Django {version('django')}")
+
+
+FORKS = """
+import os, sys, warnings
+import django
+warnings.simplefilter("ignore")  # of a fork beside threads
+django.setup()
+from django.db import connection
+def backend():
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return cursor.fetchone()[0]
+print(backend(), flush=True)
+if "close" in sys.argv:
+    connection.close()
+if os.fork() == 0:
+    print(backend(), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize(("option", "backends"), [((), 1), (("close",), 2)], ids=["open", "closed before"])
+def test_a_connection_that_is_open_at_a_fork_is_shared(option, backends, project, database) -> None:
+    """The child of a fork talks to its parent's backend; where the parent closed it before, to one of its own."""
+    settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.prod"}
+    status, said = project.run("-c", FORKS, *option, **settings)
+    assert status == 0, said
+    assert len({*said.split()}) == backends, said
+
+
+LIMITED = """
+import socket
+import django
+django.setup()
+from django.db import connection
+connection.ensure_connection()
+fd = connection.connection.fileno()
+with socket.socket(fileno=socket.dup(fd)) as it:
+    print(*(it.getsockopt(socket.IPPROTO_TCP, what) for what in (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE)))
+"""
+
+
+def test_limits_to_silence_in_the_url_reach_the_socket(project, database) -> None:
+    """The kernel has them for the connection of Django's: 10 s for what nobody acknowledges, and 20 s of silence."""
+    url = f"{database.url}?tcp_user_timeout=10000&keepalives_idle=20&connect_timeout=5"
+    assert project.run("-c", LIMITED, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod") == (0, "10000 20\n")

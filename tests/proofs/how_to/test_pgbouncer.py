@@ -88,17 +88,24 @@ def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shippe
 
 @control(edit("pgbouncer/roles.sql", ":'admin_password',\n        :'stats_password'", ":'admin_password'"))
 def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch) -> None:
-    """With one missing the script says so and ends. With all it goes on, and here meets the roles that it has made."""
+    """With one missing the script says so and fails. With all it goes on, and here meets the roles that it has made.
+
+    It stops by itself, whether or not psql was told to stop at errors.
+    """
     script = load("pgbouncer/roles.sql")
     evidence.ran(script)
+    as_it_is = {"ON_ERROR_STOP": "0"}
     with setup.passwords():
-        assert 'role "upstream_owner" already exists' in run_psql(setup.server.superuser, script.text).stderr
+        made = run_psql(setup.server.superuser, script.text, **as_it_is)
+        assert 'role "upstream_owner" already exists' in made.stderr
         needed = [name for name in PASSWORDS if f"${name}" in script.text]
         for name in needed:
             with monkeypatch.context() as without:
                 without.delenv(name)
-                said = run_psql(setup.server.superuser, script.text).stderr
-            assert said == "a password is missing: export all five first\n", name
+                missing = run_psql(setup.server.superuser, script.text, **as_it_is)
+            assert missing.stderr.endswith("ERROR:  a password is missing: export all five first\n"), name
+            assert missing.stderr.count("\n") == 1, name  # it stops there
+            assert missing.returncode == 3, name
         assert len(needed) == 5
 
 
@@ -392,6 +399,19 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
                 watching.execute("select * from public.orders_order")
     with pytest.raises(psycopg.OperationalError, match="is not permitted to log in"):
         setup.database.connect(user=admin.name, password=admin.password)
+
+
+@pytest.mark.usefixtures("served")
+def test_the_monitoring_role_sees_the_values_in_statements(setup, as_shipped, project) -> None:
+    """What Django looked for is in pg_stat_activity: by itself it sends values as a part of the statement."""
+    code = "from orders.models import Order; Order.objects.filter(customer='Eve').count()"
+    urls = {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    url = as_shipped.url(setup.database)
+    assert project.run("-c", f"import django; django.setup(); {code}", database_url=url, **urls) == (0, "")
+    monitor = setup.roles["upstream_monitor"]
+    with setup.database.connect(user=monitor.name, password=monitor.password) as watching:
+        seen = "select count(*) from pg_stat_activity where usename = 'upstream' and query like %s"
+        until("its statement is shown", lambda: watching.execute(seen, ["%'Eve'%"]).fetchone() == (1,))
 
 
 # ---- console -------------------------------------------------------------------------------------------------

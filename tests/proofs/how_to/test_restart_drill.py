@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from signal import SIGTERM
 
 import psycopg
@@ -220,16 +220,21 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
 def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load) -> None:
     """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits."""
     bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600)
-    served = []
+    served, tried = [], []
     for comes in (False, True):
         console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
         with bouncer.impatient():
             assert not comes or refuses(bouncer, database)
         console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
-        served.append(not refuses(bouncer, database))
+        before = bouncer.leash.said().count("new connection to server")
+        with bouncer.impatient() if comes else nullcontext():
+            served.append(not refuses(bouncer, database))
+        tried.append(bouncer.leash.said().count("new connection to server") > before)
     assert served == [True, False]
+    assert tried == [True, False], "where nobody is served, PgBouncer did not even try"
     bouncer.reload(server_login_retry=0)
-    until("clients are served", lambda: not refuses(bouncer, database))
+    with bouncer.impatient():
+        until("clients are served", lambda: not refuses(bouncer, database))
 
 
 @control(replace("tests.proofs.how_to.test_restart_drill:SIGTERM", 3), fails_with="OperationalError")

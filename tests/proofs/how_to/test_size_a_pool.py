@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from random import Random
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from proven import ROOT, evidence
 from proven.sources.controls import control, edit, here
+from tests.stack.console import pool
 from tests.stack.database import Database, run_psql
 from tests.stack.scripts import execute
 from tests.stack.wait import until
@@ -413,3 +414,25 @@ def waiting(bouncer, database, number: int) -> bool:
     """Return whether so many clients of a database wait for a server connection."""
     (row,) = [row for row in bouncer.show("pools") if row["database"] == database.name]
     return row["cl_waiting"] == number
+
+
+def test_max_db_connections_limits_what_a_larger_pool_gets(database, pooler) -> None:
+    """Four clients want one each: of a pool of four that may have two in all, two wait until it may have four."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_db_connections=2)
+    with ThreadPoolExecutor(4) as threads, ExitStack() as stop:
+        clients = [stop.enter_context(bouncer.connect(database)) for _ in range(4)]
+        begun = [threads.submit(client.execute, "begin") for client in clients]
+        until("three wait", lambda: pool(bouncer, database)["cl_waiting"] == 3)
+        bouncer.reload(default_pool_size=4)
+        until("one does no longer", lambda: pool(bouncer, database)["cl_waiting"] < 3)
+        until("they have waited, or none does", lambda: waited(pool(bouncer, database)))
+        assert pool(bouncer, database)["cl_waiting"] == 2
+        bouncer.reload(max_db_connections=4)
+        for each in begun:
+            each.result()
+        assert pool(bouncer, database)["sv_active"] == 4
+
+
+def waited(shown) -> bool:
+    """Return whether somebody has waited for a second by now, or nobody waits."""
+    return shown["maxwait"] >= 1 or shown["cl_waiting"] == 0
