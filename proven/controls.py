@@ -26,7 +26,7 @@ from proven import ROOT
 from proven.evidence import running, seen
 from proven.guide import Guide
 from proven.problems import Problem, ProblemError
-from proven.sources import controls, snippets
+from proven.sources import controls, proofs, snippets
 from proven.sources.controls import Control, Edit, Here
 from proven.sources.proofs import Proof
 
@@ -160,12 +160,15 @@ def improper(when: str, error: BaseException | None, fails_with: str) -> str:
 
 def asserts(error: BaseException) -> bool:
     """Return whether an error is an assertion's of the tests, pytest.raises and comparisons with a snippet included."""
-    if isinstance(error, ProblemError):  # what a script printed is not what its comments say
-        return error.untrue or isinstance(error.__context__, pytest.fail.Exception)
+    if isinstance(error, BaseExceptionGroup):  # which Hypothesis raises for several
+        return all(map(asserts, error.exceptions))
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
     file = Path(trace.tb_frame.f_code.co_filename) if trace else ROOT
+    if isinstance(error, ProblemError):  # else a server or an interpreter refused something
+        says_so = any(file.is_relative_to(ROOT / folder) for folder in (proofs.FOLDER, "tests/lint"))
+        return error.untrue or says_so or isinstance(error.__context__, pytest.fail.Exception)  # what a script printed
     ours = file.is_relative_to(ROOT / "tests") or "_pytest" in file.parts
     return ours and (isinstance(error, AssertionError) or str(error).startswith("DID NOT RAISE"))
 
@@ -188,11 +191,11 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
                     raise ProblemError(path, control.line, controls.absent(change.old, f"snippets/{change.snippet}"))
                 file.write_text(text.replace(change.old, change.new), encoding="utf-8")
             elif isinstance(change, Here):
-                function = inspect.unwrap(named(change.of) if change.of else proof)
+                of = getattr(*named(change.of, path, control.line)) if change.of else proof
+                function = inspect.unwrap(of)
                 patch.setattr(function, "__code__", edited(function, change, path, control.line))
             else:
-                module, _, name = change.name.partition(":")
-                patch.setattr(importlib.import_module(module), name, change.value)
+                patch.setattr(*named(change.name, path, control.line), change.value)
         forget()
         yield
     forget()
@@ -205,14 +208,22 @@ def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
     if changed == source:
         raise ProblemError(path, line, controls.absent(change.old, f"{function.__name__}, outside of its assertions"))
     begin = "\n" * (function.__code__.co_firstlineno - 1)
-    whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    try:
+        whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    except SyntaxError:
+        raise ProblemError(path, line, f"{function.__name__} is no Python with {change.new!r} in it") from None
     return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
 
 
-def named(name: str) -> Any:
-    """Return a helper or a fixture by its module and name: "tests.proofs.pooled:start"."""
+def named(name: str, path: str, line: int) -> tuple[Any, str]:
+    """Return the module and the name in it that "tests.proofs.pooled:start" means. Raises ProblemError for another."""
     module, _, inner = name.partition(":")
-    return functools.reduce(getattr, inner.split("."), importlib.import_module(module))
+    try:
+        found = importlib.import_module(module)
+        getattr(found, inner)
+    except (ImportError, AttributeError):
+        raise ProblemError(path, line, f"nothing is called {name}: write module:name") from None
+    return found, inner
 
 
 def forget() -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, here
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Gunicorn, Project, needs_a_pool, serving
 from tests.stack.wait import until
@@ -47,6 +48,7 @@ def crowd(gunicorn: Gunicorn, clients: int, looks: Callable[[Database], list[int
     return max(seen)
 
 
+@control(here('until("every thread has a connection", all_at_work)', "pass"))
 def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(serve) -> None:
     """64 clients, nothing kept: a connection at work for each thread, beside those that are just being closed."""
     gunicorn = serve(DB_CONN_MAX_AGE="0")

@@ -18,6 +18,7 @@ from proven import ROOT, evidence
 from proven.evidence.measurements import FOLDER
 from proven.problems import ProblemError
 from proven.sources import snippets
+from proven.sources.controls import control, edit
 from tests.proofs.watched import POOL, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import faster
@@ -194,6 +195,7 @@ def lost(ours, theirs, path: str = ""):
         yield f"{path} {ours!r}", path.rpartition(".")[2]
 
 
+@control(edit("monitoring/grafana/dashboard.json", '"id": 1,', '"id": 10,'))
 def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
     """A title, a description and a unit, a data source that the reader chooses, and a place that no other panel has."""
     snippet = load(DASHBOARD)

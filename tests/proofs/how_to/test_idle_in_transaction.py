@@ -7,12 +7,16 @@ import pytest
 
 from proven import evidence
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit, here
 from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, states
 from tests.stack.database import fresh
 from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_the_last_statement_names_the_view(project, server, server_version, migrated, load, transcript) -> None:
     """While a request waits for another service in its transaction, PostgreSQL shows which view it is in."""
     evidence.on(PostgreSQL=server_version)
@@ -38,6 +42,10 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
+@control(
+    here("statement_timeout=1s", "idle_in_transaction_session_timeout=1s"),
+    fails_with="it is silent for longer: not within",
+)
 def test_a_statement_timeout_does_not_end_a_silent_transaction(database) -> None:
     """It counts only while a statement runs: past it the silent session is still there, and goes on."""
     with database.connect(options="-c statement_timeout=1s", autocommit=False) as connection:
@@ -55,6 +63,7 @@ def silent_for(database) -> float:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+@control(edit("postgres/transaction_timeout.sql", "alter role :\"role\" set transaction_timeout = '5min';", ""))
 def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
     """Since PostgreSQL 17 a transaction of short statements ends as well; before, the setting is not known."""
     snippet = load("postgres/transaction_timeout.sql")

@@ -10,6 +10,7 @@ import pytest
 
 from proven import evidence
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
 from tests.stack import pgbouncer
@@ -74,6 +75,7 @@ def begin(bouncer, database, **options) -> psycopg.Connection:
 # ---- the smallest working setup ------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"))
 def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shipped) -> None:
     """Roles, userlist, ini and settings as they are copied: an order that was placed is listed, through PgBouncer."""
     status, placed = served.request("/orders/", "POST", "customer=Ada")
@@ -84,6 +86,7 @@ def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shippe
     assert {row["application_name"] for row in clients} == {"upstream"}
 
 
+@control(edit("pgbouncer/roles.sql", ":'admin_password',\n        :'stats_password'", ":'admin_password'"))
 def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch) -> None:
     """With one missing the script says so and fails. With all it goes on, and here meets the roles that it has made.
 
@@ -106,6 +109,7 @@ def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypat
         assert len(needed) == 5
 
 
+@control(edit("upstream/settings/environment.py", "Env.db_url_config(url)", 'Env.db_url_config(url.replace("%", ""))'))
 def test_a_password_is_written_as_in_any_url(project) -> None:
     """The settings read a URL, in which some characters have a meaning of their own."""
     code = "from django.conf import settings; print(settings.DATABASES['default']['PASSWORD'])"
@@ -114,6 +118,10 @@ def test_a_password_is_written_as_in_any_url(project) -> None:
     assert project.run("-c", code, database_url=url, **urls) == (0, "a@b/c\n")
 
 
+@control(
+    edit("pgbouncer/pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"),
+    fails_with="the pool shows {'cl_active': 10",
+)
 def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
     """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
     until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
@@ -122,6 +130,9 @@ def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shi
     assert len(setup.database.backends()) <= 10
 
 
+@control(
+    edit("upstream/settings/prod.py", "default=60", "default=0"), fails_with="every thread has a connection: not within"
+)
 def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
     """With CONN_MAX_AGE kept, request after request goes over the connections that are there."""
     until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
@@ -131,6 +142,7 @@ def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> N
     assert logins(as_shipped) == before
 
 
+@control(edit("upstream/settings/prod.py", 'seconds("DB_CONN_MAX_AGE", default=60)', "60"))
 @pytest.mark.usefixtures("served")
 def test_age_zero_logs_in_to_pgbouncer_for_each_request(setup, as_shipped, project) -> None:
     """What was true of PostgreSQL is true of PgBouncer: a connection for each request is a login for each."""
@@ -162,6 +174,7 @@ def logins(bouncer) -> int:
 # ---- settings ------------------------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "default_pool_size = 20", "default_pool_size = 020"))
 def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) -> None:
     """SHOW CONFIG has each key of the ini, with its value. The linter's list of keys is recorded from there."""
     shown = {row["key"]: row for row in as_shipped.show("config")}
@@ -176,6 +189,7 @@ def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) 
         assert known == listed
 
 
+@control(here("parse(INI, text)", "setup.ran[INI]"))
 @pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
 def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wrong) -> None:
     """PgBouncer says which, and on which line of the file."""
@@ -187,6 +201,7 @@ def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wr
     assert str(refused.value) == f'snippets/{INI}:{line}: PgBouncer: invalid value "{value}" for parameter {key}'
 
 
+@control(here("start(**{key: value})", "start()"))
 @pytest.mark.parametrize(
     ("setting", "becomes"), [("default_pool_size = -3", "-3"), ("max_packet_size = 99999999999", "1215752191")]
 )
@@ -197,6 +212,7 @@ def test_a_number_that_makes_no_sense_is_taken_as_it_is(start, setting, becomes)
     assert {row["key"]: row["value"] for row in bouncer.show("config")}[key] == becomes
 
 
+@control(here("[pgbouncer]\\nlisten_port", "[pgbouncer]\\nlisten_addr = 127.0.0.1\\nlisten_port"))
 def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
     """Nothing listens on the port; the socket is there."""
     leash = Leash("pgbouncer")
@@ -215,6 +231,7 @@ def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
         leash.stop()
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "stats_users = pgbouncer_stats", "stats_users = pgbouncer_stats, upstream"))
 def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> None:
     """admin_users may do everything, stats_users may look, and the application may not come in."""
     with setup.console(as_shipped) as console:
@@ -228,6 +245,7 @@ def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> N
         setup.console(as_shipped, "upstream")
 
 
+@control(here("autocommit=False", "autocommit=True"))
 def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> None:
     """It knows no BEGIN, and no statement whose values are sent apart from it."""
     admin = {"dbname": "pgbouncer", "user": "pgbouncer_stats", "password": setup.roles["pgbouncer_stats"].password}
@@ -243,6 +261,7 @@ def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> No
         console.execute("show %s", ["version"])
 
 
+@control(here("default_pool_size=3", "default_pool_size=4"))
 def test_the_pool_size_is_a_maximum(setup, start) -> None:
     """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
     bouncer = start(default_pool_size=3)
@@ -262,6 +281,7 @@ def test_the_pool_size_is_a_maximum(setup, start) -> None:
         client.close()
 
 
+@control(here("max_db_connections=1, ", ""))
 def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> None:
     """One server connection for each of two users is two, unless max_db_connections says otherwise."""
     users = {**setup.users, "upstream_owner": setup.roles["upstream_owner"].password}
@@ -274,6 +294,7 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
         bouncer.connect(setup.database, **owner)
 
 
+@control(here("max_client_conn=2", "max_client_conn=3"))
 def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, start) -> None:
     """One client more is refused, idle as the others are; an administrator can still look."""
     bouncer = start(max_client_conn=2)
@@ -284,6 +305,7 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
             assert console.execute("show version").fetchone()
 
 
+@control(here("default_pool_size=1", "default_pool_size=2"))
 def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
     """psycopg 3 raises ProtocolViolation with the words query_wait_timeout."""
     bouncer = start(default_pool_size=1)
@@ -296,6 +318,9 @@ def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
         waiting.execute("select 1")
 
 
+@control(
+    here("idle_transaction_timeout=0.1", "idle_transaction_timeout=0"), fails_with="the pool shows {'cl_active': 0"
+)
 def test_a_silent_transaction_is_closed(setup, start) -> None:
     """After idle_transaction_timeout its server connection is free for others, and the client finds out."""
     bouncer = start(default_pool_size=1)
@@ -307,6 +332,10 @@ def test_a_silent_transaction_is_closed(setup, start) -> None:
     silent.close()
 
 
+@control(
+    edit("pgbouncer/pgbouncer.ini", "max_prepared_statements = 200", "max_prepared_statements = 0"),
+    fails_with="prepared statement",
+)
 def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None:
     """A client that prepares finds its statement on whichever server connection it gets."""
     evidence.on(psycopg=psycopg.__version__)
@@ -316,6 +345,7 @@ def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None
             assert one.execute("select %s::int", [2]).fetchone() == (2,)
 
 
+@control(here("(3600, 0)", "(0, 0)"), fails_with="one serves: not within")
 def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> None:
     """Until server_login_retry is over, clients hear of the last failure, though its reason is gone."""
     waits, tries = (start(server_login_retry=seconds) for seconds in (3600, 0))
@@ -345,6 +375,14 @@ def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> N
 # ---- roles ---------------------------------------------------------------------------------------------------
 
 
+@control(
+    edit(
+        "pgbouncer/roles.sql",
+        "grant usage on schema public to upstream;",
+        "grant create, usage on schema public to upstream;",
+    )
+)
+@control(edit("pgbouncer/roles.sql", "create role pgbouncer_admin nologin", "create role pgbouncer_admin login"))
 @pytest.mark.usefixtures("served")
 def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
     """The application writes rows and makes no table, monitoring sees sessions and no rows, the console is no login."""
@@ -389,6 +427,10 @@ def console(setup, bouncer, snippet, **variables):
     return result.stdout
 
 
+@control(
+    edit("pgbouncer/console/pause.sql", "pause :database;", "show version;"),
+    fails_with="the server connections are closed: not within",
+)
 def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) -> None:
     """No client gets an error: its statement is answered after RESUME. PostgreSQL has no connection meanwhile."""
     bouncer = start()
@@ -402,6 +444,7 @@ def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) 
         assert answer(client) == b"42"
 
 
+@control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
 def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) -> None:
     """A client that is connected goes on, under the new settings."""
     bouncer = start()

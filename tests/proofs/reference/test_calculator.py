@@ -14,6 +14,7 @@ import pytest
 from proven import evidence
 from proven.macros.calculator import calculated_files
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
 from tests.proofs.pooled import reader, settings_of
@@ -132,12 +133,14 @@ def typed(given) -> dict[str, str]:
 # ---- formulas ------------------------------------------------------------------------------------------------
 
 
+@control(edit("sizing/budget.py", '"migrations": Field(1, ', '"migrations": Field(2, '))
 def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
     """The script prints what stands behind each of its prints, and its table has a row for each worked deployment."""
     names = run_script(load(BUDGET))
     assert len(budget["worked_plans"]()) == len(names["WORKED"]) == WORKED
 
 
+@control(edit("sizing/budget.py", "ceil_div(opened * 5, 4), superusers", "ceil_div(opened * 6, 4), superusers"))
 def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
     """Among hundreds of deployments: with the recommended max_connections four fifths are enough, with one less not."""
     for given in some(budget):
@@ -148,6 +151,7 @@ def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
         assert short["band"] != "fits"
 
 
+@control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
 def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> None:
     """Among hundreds of deployments: nobody waits longer than is accepted; with one connection less, they do."""
     for given in some(budget):
@@ -159,6 +163,7 @@ def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> Non
                 assert smaller["wait"] > given["wait_ms"]
 
 
+@control(edit("sizing/budget.py", "// (100 + surge)", "// 100"))
 def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
     """As many instances, threads and server connections have slots as it says, and one more has none."""
     plan, reached = budget["plan"], set()
@@ -180,6 +185,7 @@ def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
     assert reached == {"most_instances", "most_threads", "largest_pool"}
 
 
+@control(edit("sizing/budget.py", "<= float(number[1]) <= field.highest", "<= float(number[1])"))
 def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
     """Nothing, a text, a negative or a huge number in any field has one message there, and numbers that contradict."""
     fine = typed(budget["defaults"]())
@@ -210,6 +216,7 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
 # ---- files ---------------------------------------------------------------------------------------------------
 
 
+@control(edit("sizing/budget.py", "elif value:", "else:"))
 def test_every_file_reads_as_it_is_meant(budget) -> None:
     """Hundreds of pgbouncer.ini and .env pass the same linters as this guide's own."""
     for given in [*some(budget), *(budget["defaults"](**changed) for changed in budget["WORKED"].values())]:
@@ -224,6 +231,9 @@ def test_every_file_reads_as_it_is_meant(budget) -> None:
         assert test_pgbouncer.problems("pgbouncer.ini", files.get("pgbouncer.ini", "")) == []
 
 
+@control(
+    edit("sizing/budget.py", 'line.sub(rf"{name}\\g<1>{value}", text)', 'line.sub(rf"{name}\\g<1>0{value}", text)')
+)
 @pytest.mark.parametrize("number", range(WORKED))
 def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, setup, restarted, pooled) -> None:
     """PostgreSQL and PgBouncer start with the files, have every value that is in them, and serve the application."""
@@ -241,6 +251,12 @@ def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, s
         assert client.execute("select current_user").fetchone() == ("upstream",)
 
 
+@control(
+    edit(
+        "sizing/connections.py", "return max_connections - superuser_reserved - reserved", "return max_connections + 1"
+    ),
+    fails_with="too many clients",
+)
 def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restarted, pooled) -> None:
     """With pool and reserve taken and all others there, so many are open, and only the rest of the slots is left."""
     given = budget["defaults"](pool_size=2, reserve_pool=1, max_connections=1, superuser_reserved=0)
@@ -265,6 +281,7 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
             setup.database.connect()
 
 
+@control(edit("sizing/budget.py", '"DB_CONN_MAX_AGE": 0 if given["pool"] else 60', '"DB_CONN_MAX_AGE": 60'))
 @pytest.mark.parametrize(
     ("changed", "has"),
     [
@@ -291,6 +308,7 @@ def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) 
     evidence.ran(evidence.load("sizing/process.env"))
 
 
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_django_refuses_a_pool_together_with_an_age(database, project) -> None:
     """Its error says that pooling supports no persistent connections."""
     needs_a_pool()

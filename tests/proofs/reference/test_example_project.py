@@ -11,11 +11,13 @@ from pathlib import Path
 
 from proven import evidence
 from proven.sources import snippets
+from proven.sources.controls import control, edit
 from tests.stack.database import Database
 from tests.stack.leash import Leash
 from tests.stack.wait import DEADLINE
 
 
+@control(edit("upstream/.env.example", "DJANGO_ALLOWED_HOSTS=localhost,127.0.0.1", ""))
 def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) -> None:
     """Copied, with .env filled in and nothing else in the environment, start.sh makes the tables and serves."""
     copied = {snippet.path: snippet for snippet in snippets.export(tmp_path, below="upstream")}

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from proven import ROOT, guide
 from proven.macros.lists import FACTS
+from proven.sources.controls import control, here
 from tests.guard.project import Macros
 
 FILE = ROOT / FACTS / "managed-poolers.json"
@@ -27,12 +28,14 @@ VENDORS = {
 }
 
 
+@control(here("date.today().isoformat()", '"2026-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
 def test_every_cell_has_a_source_and_a_day() -> None:
     """The vendor's own page, and a day that has been; where nothing was confirmed, too."""
     facts = json.loads(FILE.read_text(encoding="utf-8"))
     assert wrong(facts) == []
 
 
+@control(here("date.today().isoformat()", '"3999-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
@@ -55,6 +58,7 @@ def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: st
     assert wrong(facts) == ["Cloud SQL, Managed Connection Pooling: has no cell for mode"]
 
 
+@control(here("facts(FILE.name)", 'facts(FILE.name).replace("https", "http")'))
 def test_every_source_is_a_link_of_the_table() -> None:
     """So whoever asks all links of the site asks these, and a reader has one beside each answer."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))

@@ -11,6 +11,7 @@ from threading import Event, Thread
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.console import pool
@@ -127,6 +128,9 @@ def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
     assert {row["pool_size"] for row in bouncer.show("databases") if row["name"] == database.name} == {2}
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcript) -> None:
     """As many sessions as the pool has are idle in transaction, all other requests wait, and PostgreSQL has no work."""
     gunicorn, database, bouncer, service = shop

@@ -5,6 +5,7 @@ import hashlib
 import psycopg
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
 from tests.stack.database import Role
@@ -75,6 +76,7 @@ def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database,
         assert client.execute("select current_user").fetchone() == (name,)
 
 
+@control(here('"select * from user_lookup($1)"', '"select / from user_lookup($1)"'))
 def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) -> None:
     """The client is told no more than that; the log of newer versions has PostgreSQL's own error, that of 1.18 not."""
     users = {database.role.name: database.role.password}
@@ -86,6 +88,11 @@ def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) ->
     assert ("function user_lookup(unknown) does not exist" in said) is at_least(1, 21)
 
 
+@control(
+    here(
+        'f"alter role {database.role.name} connection limit 0"', 'f"alter role {database.role.name} connection limit 1"'
+    )
+)
 def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> None:
     """Whoever made PgBouncer log in hears PostgreSQL's text; whoever comes before it tries again waits in vain."""
     bouncer = pooler(database, **MODE)
@@ -95,6 +102,13 @@ def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> Non
         assert refused(bouncer, database) == "query_wait_timeout"
 
 
+@control(
+    edit(
+        "postgres/secret_kinds.sql",
+        "when rolpassword is null then 'none: it cannot log in with one'",
+        "when rolpassword is not null then 'none: it cannot log in with one'",
+    )
+)
 def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, load) -> None:
     """One row a role that may log in."""
     output = database.psql(load("postgres/secret_kinds.sql"))

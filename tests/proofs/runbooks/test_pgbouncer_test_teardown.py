@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, here
 from tests.stack.database import fresh
 from tests.stack.upstream import needs_a_pool
 
@@ -57,6 +58,7 @@ execute_from_command_line(["manage.py", "test", "orders", "--noinput"])
 """
 
 
+@control(here('"0"', '"1"'))
 def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
     """Django closes its pool before it drops the test database."""
     needs_a_pool()

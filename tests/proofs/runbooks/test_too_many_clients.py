@@ -6,6 +6,7 @@ from psycopg import conninfo
 
 from proven import evidence
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit
 from tests.stack.database import fresh, run_psql
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
@@ -23,6 +24,7 @@ def full(cluster, sessions):
         yield database
 
 
+@control(edit("provoke/too_many_clients.py", "while True:", "while False:"))
 def test_an_ordinary_role_is_refused_while_slots_are_left(cluster, load, printed, transcript) -> None:
     """The first refusal an application sees speaks of reserved slots, in the words of its server's version."""
     snippet = load(TOO_MANY)
@@ -33,6 +35,7 @@ def test_an_ordinary_role_is_refused_while_slots_are_left(cluster, load, printed
     transcript(snippet, output)
 
 
+@control(edit("provoke/too_many_clients.py", "while True:", "while False:"))
 def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, load, printed, transcript) -> None:
     """Only when superusers hold the last three slots does the famous text appear."""
     snippet = load(TOO_MANY)
@@ -43,6 +46,13 @@ def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, lo
     transcript(snippet, output, case="as-superuser")
 
 
+@control(
+    edit(
+        "postgres/usage.sql",
+        "- current_setting('superuser_reserved_connections')::int",
+        "+ current_setting('superuser_reserved_connections')::int",
+    )
+)
 def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
     """As the application's role the diagnosis itself is refused; a superuser gets in."""
     snippet = load("postgres/usage.sql")
@@ -52,6 +62,7 @@ def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
     assert percent_used >= 100
 
 
+@control(edit("postgres/clients.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'"))
 def test_clients_names_the_application_that_holds_the_slots(full, load) -> None:
     """The application with the most connections stands first."""
     first = full.psql(load("postgres/clients.sql")).splitlines()[2]
@@ -67,6 +78,7 @@ def test_closing_idle_connections_lets_the_application_in_again(full, load) -> N
     full.connect().close()
 
 
+@control(edit("postgres/raise_max_connections.sql", "alter system set max_connections = :slots;", ""))
 def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) -> None:
     """After ALTER SYSTEM and a reload the old limit holds, marked pending_restart; after a restart the new one."""
     own = cluster(max_connections=10, cluster_name="restarted")
@@ -127,6 +139,13 @@ def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, st
     until("the standby follows", lambda: shows("last"))
 
 
+@control(
+    edit(
+        "postgres/raise_max_connections.sql",
+        "alter system set max_connections = :slots;",
+        "alter system set max_connections <> :slots;",
+    )
+)
 def test_the_application_may_not_change_the_limit(database, load) -> None:
     """ALTER SYSTEM takes a superuser, or a role that was granted that setting."""
     with pytest.raises(ProblemError, match=r"permission denied to set parameter|must be superuser"):
