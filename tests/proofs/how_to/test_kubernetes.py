@@ -283,16 +283,27 @@ def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secu
 # ---- probes --------------------------------------------------------------------------------------------------
 
 
-def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, load) -> None:
-    """A TCP connection, as the kubelet makes it: refused before the start, taken then, refused after SIGTERM."""
+def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, setup, load) -> None:
+    """A TCP connection, as the kubelet makes it: refused after SIGTERM and before the start, taken then.
+
+    Also when max_client_conn is reached, where the client that comes next is refused.
+    """
     probes = [pods(load).get(*container("containers"), probe) for probe in ("readinessProbe", "livenessProbe")]
     assert all(list(probe["tcpSocket"]) == ["port"] for probe in probes)
     evidence.ran(load(f"{FOLDER}/pgbouncer.yaml"), "checked", against=SCHEMAS)
-    assert not connects(free_port())
-    bouncer = start("config.yaml")
+    bouncer = start("config.yaml", max_client_conn=1)
     assert connects(bouncer.port)
-    bouncer.leash.signal(SIGTERM)
-    until("it takes nobody", lambda: not connects(bouncer.port))
+    with bouncer.connect(setup.database):
+        assert connects(bouncer.port)
+        with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
+            bouncer.connect(setup.database)
+        bouncer.leash.signal(SIGTERM)
+        until("it takes nobody", lambda: not connects(bouncer.port))
+        assert not bouncer.leash.ended()
+    until("it has ended", bouncer.leash.ended)
+    assert not connects(bouncer.port)
+    bouncer.restart()
+    assert connects(bouncer.port)
 
 
 def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
