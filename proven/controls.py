@@ -216,14 +216,18 @@ def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
 
 
 def named(name: str, path: str, line: int) -> tuple[Any, str]:
-    """Return the module and the name in it that "tests.proofs.pooled:start" means. Raises ProblemError for another."""
+    """Return what has a name, and the name in it: of "tests.proofs.pooled:Setup.start" the class, and "start".
+
+    Raises ProblemError where nothing is called so.
+    """
     module, _, inner = name.partition(":")
+    *outer, last = inner.split(".")
     try:
-        found = importlib.import_module(module)
-        getattr(found, inner)
+        owner = functools.reduce(getattr, outer, importlib.import_module(module))
+        getattr(owner, last)
     except (ImportError, AttributeError):
         raise ProblemError(path, line, f"nothing is called {name}: write module:name") from None
-    return found, inner
+    return owner, last
 
 
 def forget() -> None:

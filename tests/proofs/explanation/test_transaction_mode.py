@@ -545,7 +545,7 @@ def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, da
         value(one, "select 1 + %s", 1)
 
 
-@control(here("django()", 'django(OPTIONS={"prepare_threshold": 0})'))
+@control(here("django()", 'django(OPTIONS={"server_side_binding": True, "prepare_threshold": 0})'))
 def test_django_prepares_nothing_by_itself(django, client) -> None:
     """However often it sends a query, no prepared statement is left on the server connection."""
     one, other = django(), client()
@@ -747,7 +747,7 @@ def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, datab
     assert value(client(bouncer), "select 1") == 1
 
 
-@control(here("default_pool_size=2", "default_pool_size=3"))
+@control(here("pool_mode=mode", 'pool_mode="session"'))
 def test_the_picture_shows_who_held_a_server_connection(pooler, database, request) -> None:
     """Three clients do the same in both modes, and the drawing is what PgBouncer's console showed after each step."""
     traces = {}

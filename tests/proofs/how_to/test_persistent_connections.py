@@ -540,6 +540,7 @@ os.wait()
 """
 
 
+@control(here(", *option", ""))
 @pytest.mark.parametrize(("option", "backends"), [((), 1), (("close",), 2)], ids=["open", "closed before"])
 def test_a_connection_that_is_open_at_a_fork_is_shared(option, backends, project, database) -> None:
     """The child of a fork talks to its parent's backend; where the parent closed it before, to one of its own."""
@@ -561,6 +562,7 @@ with socket.socket(fileno=socket.dup(fd)) as it:
 """
 
 
+@control(here("tcp_user_timeout=10000", "tcp_user_timeout=5000"))
 def test_limits_to_silence_in_the_url_reach_the_socket(project, database) -> None:
     """The kernel has them for the connection of Django's: 10 s for what nobody acknowledges, and 20 s of silence."""
     url = f"{database.url}?tcp_user_timeout=10000&keepalives_idle=20&connect_timeout=5"

@@ -127,7 +127,7 @@ def test_a_password_is_written_as_in_any_url(project) -> None:
 )
 def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
     """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
-    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
+    until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
     idle = settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
     assert idle["sv_idle"] <= 10
     assert len(setup.database.backends()) <= 10
@@ -138,7 +138,7 @@ def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shi
 )
 def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
     """With CONN_MAX_AGE kept, request after request goes over the connections that are there."""
-    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
+    until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
     before = logins(as_shipped)
     for _ in range(20):
         served.backend()
@@ -192,11 +192,11 @@ def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) 
         assert known == listed
 
 
-@control(here("parse(INI, text)", "setup.ran[INI]"))
+@control(here("parse(INI, text)", "setup.load(INI)"))
 @pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
 def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wrong) -> None:
     """PgBouncer says which, and on which line of the file."""
-    text = "".join(f"{wrong if line.startswith('pool_mode') else line}\n" for line in setup.ran[INI].text.splitlines())
+    text = "".join(f"{wrong if line.startswith('pool_mode') else line}\n" for line in setup.load(INI).text.splitlines())
     line = text.splitlines().index(wrong) + 1
     key, value = wrong.split(" = ")
     with pytest.raises(ProblemError) as refused:
@@ -435,6 +435,7 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
         setup.database.connect(user=admin.name, password=admin.password)
 
 
+@control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="its statement is shown: not within")
 @pytest.mark.usefixtures("served")
 def test_the_monitoring_role_sees_the_values_in_statements(setup, as_shipped, project) -> None:
     """What Django looked for is in pg_stat_activity: by itself it sends values as a part of the statement."""
@@ -501,6 +502,7 @@ def settings_ini(bouncer) -> str:
     return "".join(f"{key} = {value}\n" for key, value in {**bouncer.settings, "listen_port": bouncer.port}.items())
 
 
+@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"))
 def test_reconnect_replaces_server_connections_between_transactions(setup, start, load) -> None:
     """A client in a transaction ends it on its old connection, and gets a new one with the next."""
     bouncer = start()
@@ -512,6 +514,7 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
         assert client.execute("select pg_backend_pid()").fetchone() != before
 
 
+@control(edit("pgbouncer/console/kill.sql", "kill :database;", "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
     bouncer = start()

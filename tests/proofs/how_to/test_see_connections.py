@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, Role, fresh
 from tests.stack.wait import until
 
@@ -128,6 +128,7 @@ def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> N
         transcript(snippet, database.psql(snippet))
 
 
+@control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))
 def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
     """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before anyone comes."""
     with cluster(max_connections=10).server.connect() as connection:

@@ -416,6 +416,7 @@ def waiting(bouncer, database, number: int) -> bool:
     return row["cl_waiting"] == number
 
 
+@control(here("max_db_connections=2", "max_db_connections=3"))
 def test_max_db_connections_limits_what_a_larger_pool_gets(database, pooler) -> None:
     """Four clients want one each: of a pool of four that may have two in all, two wait until it may have four."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_db_connections=2)

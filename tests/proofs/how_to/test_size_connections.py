@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import own_major
 
@@ -132,6 +132,7 @@ def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, 
     assert opened == peak - 1
 
 
+@control(here("server.connect()", "database.connect()"), fails_with="reserved")
 def test_a_superuser_still_gets_in(cluster) -> None:
     """The reserved slots are there for the one who has to look."""
     server = cluster(max_connections=10).server

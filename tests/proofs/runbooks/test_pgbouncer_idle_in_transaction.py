@@ -101,6 +101,10 @@ def noted(shop, server_version) -> None:
     evidence.on(PostgreSQL=server_version, PgBouncer=pgbouncer.version())
 
 
+@control(
+    edit("upstream/orders/payments.py", "@transaction.non_atomic_requests\n", ""),
+    fails_with="twice as many requests are answered: not within",
+)
 def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
     shop, load, printed, transcript, monkeypatch
 ) -> None:
@@ -147,6 +151,7 @@ def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcr
         assert {request.result()[0] for request in requests} == {200}
 
 
+@control(edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"))
 def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop, load) -> None:
     """Both requests fail and are rolled back; who waits gets their places before they know of it."""
     gunicorn, database, bouncer, service = shop
@@ -184,6 +189,10 @@ def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop,
     assert placed(database) == before + 2
 
 
+@control(
+    edit("upstream/orders/payments.py", "@transaction.non_atomic_requests\n", ""),
+    fails_with="every order is there: not within",
+)
 def test_requests_outside_of_a_transaction_hold_no_server_connection(shop) -> None:
     """While every thread waits for the other service, the pool is free, and another client is served at once."""
     gunicorn, database, bouncer, service = shop

@@ -6,7 +6,7 @@ from psycopg import conninfo
 
 from proven import evidence
 from proven.problems import ProblemError
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh, run_psql
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
@@ -69,6 +69,10 @@ def test_clients_names_the_application_that_holds_the_slots(full, load) -> None:
     assert [part.strip() for part in first.split("|")] == ["upstream", "idle", "7"]
 
 
+@control(
+    edit("postgres/close_idle.sql", "pg_terminate_backend", "pg_cancel_backend"),
+    fails_with="slots are free: not within",
+)
 def test_closing_idle_connections_lets_the_application_in_again(full, load) -> None:
     """The mitigation takes nothing from a request that runs, and works at once."""
     with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
@@ -152,6 +156,7 @@ def test_the_application_may_not_change_the_limit(database, load) -> None:
         database.psql(load("postgres/raise_max_connections.sql"), superuser=False, slots="100")
 
 
+@control(here("alter system set max_connections = 100", "select 1"))
 def test_both_statements_in_one_command_fail(database) -> None:
     """Sent together, as `psql --command` does, they are one transaction, in which ALTER SYSTEM cannot run."""
     with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="ALTER SYSTEM cannot run inside a transaction block"):
