@@ -92,7 +92,7 @@ def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
 
 
 @control(
-    edit("upstream/orders/management/commands/pool_doctor.sql", "amount >= warns_at", "amount >= 1000000 * warns_at")
+    edit("upstream/orders/management/commands/pool_doctor.sql", "amount >= alarms_at", "amount >= 1000000 * alarms_at")
 )
 def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
     """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14."""
@@ -254,7 +254,7 @@ def doctor(project, who: Database, *options: str, url: str | None = None) -> tup
     return project.run("manage.py", "pool_doctor", *options, database_url=url or who.url)
 
 
-@control(edit("upstream/orders/management/commands/pool_doctor.py", "{level:8}", "{level:9}"))
+@control(edit("upstream/orders/management/commands/pool_doctor.py", "{level:8}  {item:11}", "{item:11}  {level:8}"))
 @pytest.mark.usefixtures("busy")
 def test_the_command_prints_one_screen(watcher, project, load, transcript) -> None:
     """The same findings, a line each."""
