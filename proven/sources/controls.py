@@ -163,7 +163,7 @@ def _value(node: ast.expr) -> Any:
 
 def _becomes(old: str, new: str) -> str:
     """Say what is what: of texts of which one has the other in it, so that it is plain what comes or goes."""
-    if not new.strip():
+    if new.strip() in ("", "pass"):
         return f"{_code(old)} is missing"
     return f"{_code(old)} is {_code(new)}"
 

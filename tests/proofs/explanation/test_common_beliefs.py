@@ -128,7 +128,7 @@ def test_connection_queries_counts_no_connections(connect, database) -> None:
     assert len(database.backends()) == 1
 
 
-@control(edit("sizing/connections.py", "- superuser_reserved - reserved", "- superuser_reserved - reserved - 1"))
+@control(edit("sizing/connections.py", "- superuser_reserved - reserved", "- superuser_reserved - reserved - 5"))
 @pytest.mark.parametrize(("slots", "rings"), [(10, {80: False, 95: False}), (100, {80: True, 95: True})])
 def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, rings, cluster, sessions, load) -> None:
     """Locked out with 7 of 10 slots taken, below an alert at 80 %; of 100 with 97, past alerts at 80 % and at 95 %."""

@@ -313,7 +313,7 @@ def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> 
         before.start(before.port)
 
 
-@control(here('read_text(encoding="utf-8")', 'read_text(encoding="utf-8").replace("PgBouncerDown", "")'))
+@control(here('read_text(encoding="utf-8")', 'read_text(encoding="utf-8").replace("PgBouncerDown", "Down")'))
 def test_every_alert_was_made_to_fire() -> None:
     """No rule is left without a proof in this module that provokes what it is about."""
     provoked = re.findall(r"raised\([\w.]+, ((?:\"\w+\"(?:, )?)+)", Path(__file__).read_text(encoding="utf-8"))

@@ -297,10 +297,10 @@ def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> Non
 @pytest.fixture
 def session_entry(setup):
     """PgBouncer that serves the ini's second entry, with all that it says besides the address."""
-    entry = section(setup.ran[INI], "databases")["upstream_session"]
+    entry = section(setup.load(INI), "databases")["upstream_session"]
     options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
     named = {"upstream_session": setup.database}
-    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options)
+    started = PgBouncer(named=named, ini=setup.load(INI), users=setup.users, options=options)
     yield started
     started.stop()
 

@@ -112,7 +112,9 @@ def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypat
         assert len(needed) == 5
 
 
-@control(edit("upstream/settings/environment.py", "Env.db_url_config(url)", 'Env.db_url_config(url.replace("%", ""))'))
+@control(
+    edit("upstream/settings/environment.py", "Env.db_url_config(url)", 'Env.db_url_config(url.replace("%40", "-"))')
+)
 def test_a_password_is_written_as_in_any_url(project) -> None:
     """The settings read a URL, in which some characters have a meaning of their own."""
     code = "from django.conf import settings; print(settings.DATABASES['default']['PASSWORD'])"

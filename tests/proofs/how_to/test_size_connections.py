@@ -146,6 +146,7 @@ def test_a_superuser_still_gets_in(cluster) -> None:
                 connection.close()
 
 
+@control(edit("postgres/emergency_role.sql", "pg_use_reserved_connections, ", ""), fails_with="reserved")
 def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> None:
     """With reserved_connections set, a role that was granted its use connects when the application no longer can."""
     needs_16()

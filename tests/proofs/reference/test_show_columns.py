@@ -80,11 +80,8 @@ def record(columns: dict[str, dict[str, str]]) -> None:
 
 
 @control(
-    here(
-        'waiting.pgconn.send_query(b"select 1")',
-        'holding.execute("select 1")',
-        of="tests.proofs.reference.test_show_columns:busy",
-    )
+    here("pool = row_of(", "database.terminate(database.backends()[0]); pool = row_of("),
+    fails_with="maxwait rises: not within",
 )
 def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None:
     """One client is active, one waits, the pool's only server connection is taken, and maxwait rises."""
