@@ -38,6 +38,7 @@ PASSWORDS = {
     "CONSOLE_STATS_PASSWORD": "pgbouncer_stats",
     "POOLER_PASSWORD": "pgbouncer",
 }
+BURST = 32  # clients that log in at a time
 TAKEN_OVER = ("listen_addr", "listen_port", "auth_file", "admin_users")
 
 
@@ -192,8 +193,8 @@ def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
         bouncer.stop()
 
 
-def burst(bouncer: PgBouncer, database: Database, clients: int = 32, **options: str) -> Counter[str]:
-    """Let as many clients log in at a time, each for one query, and return how often each answer or error came."""
+def burst(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
+    """Let a burst of clients log in at a time, each for one query, and return how often each answer or error came."""
 
     def client(_number: int) -> str:
         try:
@@ -202,8 +203,8 @@ def burst(bouncer: PgBouncer, database: Database, clients: int = 32, **options: 
         except psycopg.Error as error:
             return str(error)
 
-    with ThreadPoolExecutor(clients) as threads:
-        return Counter(threads.map(client, range(clients)))
+    with ThreadPoolExecutor(BURST) as threads:
+        return Counter(threads.map(client, range(BURST)))
 
 
 def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:

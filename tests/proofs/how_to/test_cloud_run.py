@@ -17,7 +17,7 @@ from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
-from tests.proofs.pooled import a_day, reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
 from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, free_port, until
 
@@ -209,7 +209,7 @@ def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(st
     with served(bouncer.port) as gunicorn:
         gunicorn.note()
         assert gunicorn.request("/orders/")[0] == 200
-        assert a_day(bouncer, setup.database) == {"upstream": 4 * 32}
+        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
         assert gunicorn.request("/orders/")[0] == 200
 
 

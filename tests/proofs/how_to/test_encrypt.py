@@ -11,7 +11,7 @@ import pytest
 
 from proven import evidence
 from tests.proofs import deployed
-from tests.proofs.pooled import CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
+from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
@@ -225,7 +225,7 @@ def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, 
     try:
         with serving(project, Pooled(setup.database, bouncer), GUNICORN_WORKERS="1", **own) as gunicorn:
             gunicorn.note()
-            assert a_day(bouncer, setup.database, **verified(setup)) == {"upstream": 4 * 32}
+            assert a_day(bouncer, setup.database, **verified(setup)) == {"upstream": 4 * BURST}
             assert gunicorn.request("/orders/")[0] == 200
             with setup.console(bouncer, "pgbouncer_stats") as console:
                 assert console.execute("show pools").fetchall()

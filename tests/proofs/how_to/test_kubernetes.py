@@ -24,7 +24,7 @@ from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import a_day, reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -230,7 +230,7 @@ def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(st
     with served(bouncer.port) as gunicorn:
         gunicorn.note()
         assert gunicorn.request("/orders/")[0] == 200
-        assert a_day(bouncer, setup.database) == {"upstream": 4 * 32}
+        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
         assert gunicorn.request("/orders/")[0] == 200
 
 
