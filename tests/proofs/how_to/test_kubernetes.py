@@ -25,7 +25,7 @@ from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -228,6 +228,17 @@ def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name
         assert key in deployed.TAKEN_OVER or config[key] == value, key
     with bouncer.connect(setup.database) as client:
         assert client.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
+def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(start, served, setup, name) -> None:
+    """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
+    bouncer = start(name)
+    with served(bouncer.port) as gunicorn:
+        gunicorn.note()
+        assert gunicorn.request("/orders/")[0] == 200
+        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
+        assert gunicorn.request("/orders/")[0] == 200
 
 
 @control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir =\n    logfile = /tmp/log\n"))
