@@ -104,7 +104,7 @@ def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
         encrypted.connect(setup.database, **{**verified(setup), "sslrootcert": strangers})
     with pytest.raises(psycopg.OperationalError, match='does not match host name "localhost"'):
         encrypted.connect(setup.database, host="localhost", **verified(setup))
-    encrypted.connect(setup.database, sslmode="require").close()
+    encrypted.connect(setup.database, host="localhost", sslmode="require").close()
 
 
 @control(here("setup.start()", 'setup.start(**tls(setup, "client"))'))

@@ -181,7 +181,10 @@ def same(one: object, other: object) -> bool:
 
 @control(edit("kubernetes/secrets.sh", "grep --invert-match '^\"pgbouncer_admin\"' userlist.txt", "cat userlist.txt"))
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
-    """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here."""
+    """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here.
+
+    No argument of kubectl's holds a password.
+    """
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
     setup.note()
@@ -190,7 +193,8 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     (tmp_path / "ca.crt").write_text("a certificate\n")
     stand_in = tmp_path / "kubectl"
     stand_in.write_text(
-        f'#!/bin/sh\nif test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{tmp_path}/arguments\n'
+        f'if test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
     )
     stand_in.chmod(0o755)
     passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
@@ -205,6 +209,9 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
         "pgbouncer-users": {"userlist.txt": without_admin},
         "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
     }
+    arguments = (tmp_path / "arguments").read_text()
+    assert "create" in arguments
+    assert not [each for each in passwords.values() if each in arguments]
     missing = subprocess.run(**command, env=environment)
     assert "export the password" in missing.stderr
     assert not missing.stdout

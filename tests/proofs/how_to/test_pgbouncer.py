@@ -519,7 +519,7 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 @control(edit("pgbouncer/console/kill.sql", "kill :database;", "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
-    bouncer = start()
+    bouncer = start(server_login_retry=0)
     client = begin(bouncer, setup.database)
     console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
     with pytest.raises(psycopg.OperationalError):
@@ -527,6 +527,15 @@ def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) 
     client.close()
     (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
     assert row["paused"] == 1
+
+    def served() -> bool:
+        try:
+            with bouncer.connect(setup.database) as another:
+                return another.execute("select 1").fetchone() == (1,)
+        except psycopg.OperationalError:
+            return False
+
+    with bouncer.impatient():
+        assert not served()
     console(setup, bouncer, load("pgbouncer/console/resume.sql"), database="upstream")
-    with bouncer.connect(setup.database) as another:
-        assert another.execute("select 1").fetchone() == (1,)
+    until("clients are served", served)
