@@ -52,7 +52,7 @@ controls: shell environment ## see proofs fail under their controls: what was ed
 	$(BIN)/pytest --controls $(if $(ALL)$(ONLY),all,edited) $(if $(ONLY),--only "$(ONLY)",$(PARALLEL) --dist=worksteal) \
 		tests/proofs
 
-matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
+matrix: shell environment ## run the proofs on every PgBouncer, PostgreSQL, Django and driver to be had here; ONLY=one, or ONLY=edited
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.site.badge
 
@@ -60,7 +60,7 @@ site: environment ## build the site to publish, into site/; refuses what has no 
 	$(BIN)/python -m proven.check --proven
 	$(BIN)/mkdocs build --strict
 
-links: environment ## ask every host that a page links to whether it is still there; needs the network
+links: environment ## ask every host that a page links to whether it is still there, and has not moved; needs the network
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/links
 	$(BIN)/linkchecker --no-status --check-extern build/links/index.html
 

@@ -65,7 +65,7 @@ def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(se
 
 
 @control(
-    edit("upstream/settings/pool.py", '"min_size": 4, "max_size": 4', '"min_size": 2, "max_size": 2'),
+    edit("upstream/settings/pool.py", '"min_size": size, "max_size": size', '"min_size": 2, "max_size": 2'),
     fails_with="both pools are full: not within",
 )
 def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(serve) -> None:

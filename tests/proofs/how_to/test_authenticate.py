@@ -189,13 +189,15 @@ def looks(bouncer, password: str) -> bool:
 
 @control(here('"upstream_owner": secret', '"upstream_owner": owner.password'))
 def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
-    """With user= in an entry PgBouncer logs in as someone whose password no client gave it, and needs it in plain."""
+    """With user= in an entry PgBouncer needs the password in plain, whoever the client is: the very user as well."""
     owner = setup.roles["upstream_owner"]
     query = "select rolpassword from pg_authid where rolname = 'upstream_owner'"
     (secret,) = setup.database.admin.execute(query).fetchone()
     forced = {"options": "user=upstream_owner"}
-    with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
-        who(start(users={**setup.users, "upstream_owner": secret}, **forced), setup.database)
+    bouncer = start(users={**setup.users, "upstream_owner": secret}, **forced)
+    for login in (setup.roles["upstream"], owner):
+        with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
+            who(bouncer, setup.database, user=login.name, password=login.password)
     assert who(start(users={**setup.users, "upstream_owner": owner.password}, **forced), setup.database) == owner.name
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
-from tests.proofs.pooled import CERTIFICATES, certificates, certify, reader, settings_of
+from tests.proofs import deployed
+from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
+from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 SETTINGS, ENVIRONMENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
@@ -210,6 +212,34 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
     finally:
         bouncer.stop()
     evidence.on(**{driver.__name__: driver.__version__.split()[0]})
+
+
+def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, project, load) -> None:
+    """pgbouncer.ini with auth_query.ini, the client's part of tls.ini and exporter.ini, behind the project's threads.
+
+    The roles have their timeouts, and nobody but PgBouncer's own role is in the userlist.
+    """
+    with setup.passwords():
+        setup.database.psql(setup.load("pgbouncer/auth_query.sql"))
+    setup.database.psql(load("postgres/role_timeouts.sql"), role="upstream")
+    lookup, exporter = load("pgbouncer/auth_query.ini"), load("monitoring/exporter.ini")
+    together = {**tls(setup, "client"), **settings_of(lookup.text), **settings_of(exporter.text)}
+    users = {name: setup.users[name] for name in ("pgbouncer_admin", "pgbouncer_stats")}
+    bouncer = setup.start(users={**users, "pgbouncer": setup.roles["pgbouncer"].password}, **together)
+    for snippet in (lookup, exporter):
+        evidence.ran(snippet, "started")
+    deployed.migrate(setup, project)
+    own = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(setup.certificates / "ca.crt")}
+    own |= {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    try:
+        with serving(project, Pooled(setup.database, bouncer), GUNICORN_WORKERS="1", **own) as gunicorn:
+            gunicorn.note()
+            assert a_day(bouncer, setup.database, **verified(setup)) == {"upstream": 4 * BURST}
+            assert gunicorn.request("/orders/")[0] == 200
+            with setup.console(bouncer, "pgbouncer_stats") as console:
+                assert console.execute("show pools").fetchall()
+    finally:
+        bouncer.stop()
 
 
 # ---- from PgBouncer to PostgreSQL ----------------------------------------------------------------------------

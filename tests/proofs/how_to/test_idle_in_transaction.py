@@ -4,14 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
-from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, states
+from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, placed, states
 from tests.stack.database import fresh
 from tests.stack.upstream import serving
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 
 @control(
@@ -40,6 +41,34 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
             gunicorn.note()
     assert "/* orders.payments.pay_and_hold */ INSERT INTO" in output
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
+
+
+def test_a_request_that_is_silent_for_too_long_fails_and_is_rolled_back(
+    project, server, server_version, migrated
+) -> None:
+    """While it waits for another service the server ends its session: a 500, the text in the log, and no order."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database, payments() as service:
+        role = sql.Identifier(database.role.name)
+        database.admin.execute(sql.SQL("alter role {} set idle_in_transaction_session_timeout = '200ms'").format(role))
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "settings.atomic",
+            "PAYMENTS_HOST": f"127.0.0.1:{service.server_address[1]}",
+            "PAYMENTS_TIMEOUT": str(DEADLINE),
+            "GUNICORN_WORKERS": "1",
+        }
+        with serving(project, database, **settings) as gunicorn, ThreadPoolExecutor(1) as client:
+            service.answer.clear()
+            request = client.submit(gunicorn.request, "/orders/pay-and-hold/", "POST")
+            try:
+                until("it waits for the service", lambda: service.calls or request.done())
+                until("its session is gone, or stays", lambda: not database.backends() or silent_for(database) > 3)
+            finally:
+                service.answer.set()
+            assert request.result()[0] == 500
+            assert "due to idle-in-transaction timeout" in gunicorn.said()
+            assert placed(database) == 0
+            gunicorn.note()
 
 
 @control(

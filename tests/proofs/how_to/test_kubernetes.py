@@ -25,7 +25,7 @@ from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -230,6 +230,17 @@ def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
+def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(start, served, setup, name) -> None:
+    """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
+    bouncer = start(name)
+    with served(bouncer.port) as gunicorn:
+        gunicorn.note()
+        assert gunicorn.request("/orders/")[0] == 200
+        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
+        assert gunicorn.request("/orders/")[0] == 200
+
+
 @control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir =\n    logfile = /tmp/log\n"))
 def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
     """No socket, no log file and no pid file: it has no file open but where its output goes."""
@@ -295,16 +306,27 @@ def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secu
 
 
 @control(here("bouncer.leash.signal(SIGTERM)", "pass"), fails_with="it takes nobody: not within")
-def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, load) -> None:
-    """A TCP connection, as the kubelet makes it: refused before the start, taken then, refused after SIGTERM."""
+def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, setup, load) -> None:
+    """A TCP connection, as the kubelet makes it: refused after SIGTERM and before the start, taken then.
+
+    Also when max_client_conn is reached, where the client that comes next is refused.
+    """
     probes = [pods(load).get(*container("containers"), probe) for probe in ("readinessProbe", "livenessProbe")]
     assert all(list(probe["tcpSocket"]) == ["port"] for probe in probes)
     evidence.ran(load(f"{FOLDER}/pgbouncer.yaml"), "checked", against=SCHEMAS)
-    assert not connects(free_port())
-    bouncer = start("config.yaml")
+    bouncer = start("config.yaml", max_client_conn=1)
     assert connects(bouncer.port)
-    bouncer.leash.signal(SIGTERM)
-    until("it takes nobody", lambda: not connects(bouncer.port))
+    with bouncer.connect(setup.database):
+        assert connects(bouncer.port)
+        with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
+            bouncer.connect(setup.database)
+        bouncer.leash.signal(SIGTERM)
+        until("it takes nobody", lambda: not connects(bouncer.port))
+        assert not bouncer.leash.ended()
+    until("it has ended", bouncer.leash.ended)
+    assert not connects(bouncer.port)
+    bouncer.restart()
+    assert connects(bouncer.port)
 
 
 @control(here('start("config.yaml", ', 'start("config.yaml", listen_addr="127.0.0.2", '), fails_with="PgBouncer")

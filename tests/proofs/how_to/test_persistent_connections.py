@@ -241,7 +241,7 @@ def allow_connections(database: Database, allowed: bool) -> bool:
     return allowed
 
 
-@control(edit("upstream/orders/views.py", 'request.POST.get("customer", "anonymous")', '"anonymous"'))
+@control(edit("upstream/orders/views.py", "Placing(request.POST)", "Placing({})"))
 def test_reading_and_writing_works(as_shipped) -> None:
     """The example's own endpoints: an order that was placed is listed."""
     status, placed = as_shipped.request("/orders/", "POST", "customer=Ada")
@@ -254,7 +254,7 @@ def test_reading_and_writing_works(as_shipped) -> None:
 POOL = "pool/connect.py"
 
 
-@control(edit("upstream/settings/pool.py", '"max_size": 4', '"max_size": 8'))
+@control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": 2 * size'))
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     """Sixteen requests at a time are all answered, over four connections that are opened once."""
     with ThreadPoolExecutor(max_workers=16) as clients:
@@ -265,7 +265,7 @@ def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     assert pooled.database.sessions() == 4
 
 
-@control(edit("upstream/settings/pool.py", '"max_size": 4', '"max_size": 4, "timeout": 10'))
+@control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": size, "timeout": 10'))
 def test_who_waits_for_the_pool_gives_up_after_thirty_seconds(project, database) -> None:
     """Where nothing else is set: it is what psycopg's pool says of itself. The wait was run with less."""
     needs_a_pool()

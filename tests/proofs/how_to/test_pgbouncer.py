@@ -1,7 +1,10 @@
 """Proves docs/how-to/pgbouncer.md: the reader's folder and the example project, as they are copied."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from signal import SIGQUIT
 
@@ -178,7 +181,7 @@ def logins(bouncer) -> int:
 
 @control(edit("pgbouncer/pgbouncer.ini", "default_pool_size = 20", "default_pool_size = 020"))
 def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) -> None:
-    """SHOW CONFIG has each key of the ini, with its value. The linter's list of keys is recorded from there."""
+    """SHOW CONFIG has each key of the ini, with its value but for four. The linter's list of keys is recorded there."""
     shown = {row["key"]: row for row in as_shipped.show("config")}
     for key, value in section(load(INI), "pgbouncer").items():
         assert key in shown, key
@@ -305,6 +308,37 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
             bouncer.connect(setup.database)
         with setup.console(bouncer) as console:
             assert console.execute("show version").fetchone()
+
+
+def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, start) -> None:
+    """Long before max_client_conn: it hears nothing, and is served when others have left."""
+    bouncer = start(files=24)
+    with ThreadPoolExecutor(20) as threads, bouncer.connect(setup.database):  # a server connection is there
+        clients = [threads.submit(bouncer.connect, setup.database) for _ in range(20)]
+        until("it has run out", lambda: "accept() failed: Too many open files" in bouncer.leash.said())
+        assert not all(client.done() for client in clients)
+        for client in as_completed(clients):
+            client.result().close()
+
+
+def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, load, tmp_path) -> None:
+    """It says at its start how many files it may have open, and how many it may need; systemd takes the drop-in."""
+    said = re.search(r"kernel file descriptor limit: (\d+) .*max expected fd use: (\d+)", start(files=777).leash.said())
+    assert said
+    assert said[1] == "777"
+    limits = load("pgbouncer/limits.conf")
+    (limit,) = re.findall(r"^LimitNOFILE=(\d+)$", limits.text, re.MULTILINE)
+    assert int(limit) >= int(said[2]) > int(section(load(INI), "pgbouncer")["max_client_conn"])
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze")
+    (tmp_path / "pgbouncer.service.d").mkdir()
+    (tmp_path / "pgbouncer.service.d/limits.conf").write_text(limits.text)
+    unit = tmp_path / "pgbouncer.service"
+    unit.write_text("[Service]\nExecStart=/bin/true\n")
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert "limits.conf" not in checked.stderr
+    known = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout.split()[1]
+    evidence.ran(limits, "checked", against=f"systemd-analyze, {known}")
 
 
 @control(here("default_pool_size=1", "default_pool_size=2"))

@@ -122,7 +122,7 @@ def test_the_same_requests_need_fewer_sessions_through_pgbouncer(shop, load) -> 
     assert row.split("|")[2].strip() == str(POOL + THREADS)
 
 
-@control(edit("upstream/orders/views.py", 'request.POST.get("customer", "anonymous")', '"anonymous"'))
+@control(edit("upstream/orders/views.py", "Placing(request.POST)", "Placing({})"))
 @pytest.mark.usefixtures("noted")
 def test_both_kinds_of_instances_serve_the_same_orders(shop) -> None:
     """An order that was placed through PgBouncer is listed by the instance beside it, and the other way round."""

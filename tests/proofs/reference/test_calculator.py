@@ -18,16 +18,17 @@ from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
 from tests.proofs.pooled import reader, settings_of
-from tests.stack.pgbouncer import PgBouncer
+from tests.stack import pgbouncer
+from tests.stack.pgbouncer import PgBouncer, find
 from tests.stack.postgres import own_major
 from tests.stack.scripts import execute
-from tests.stack.upstream import needs_a_pool
+from tests.stack.upstream import needs_a_pool, serving
 
 BUDGET = "sizing/budget.py"
 IMPORTED = ("sizing/connections.py", "sizing/queueing.py")
 CONF = "sizing/postgresql.conf"
 INI = "pgbouncer/pgbouncer.ini"
-ADDED = {"reserve_pool_size", "reserved_connections"}  # where they are not 0
+ADDED = {"reserve_pool_size", "reserved_connections", "DB_POOL_SIZE"}  # where they are not 0
 WORKED = 6  # deployments
 
 
@@ -285,19 +286,21 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
 @pytest.mark.parametrize(
     ("changed", "has"),
     [
-        ({}, "default 6432 60, direct 5432 0"),
-        ({"replicas": 0, "processes": 3}, "default 5432 60"),
-        ({"replicas": 0, "pool": 10}, "default 5432 0"),
+        ({}, "default 6432 60 None, direct 5432 0 None"),
+        ({"replicas": 0, "processes": 3}, "default 5432 60 None"),
+        ({"replicas": 0, "pool": 10}, "default 5432 0 10"),
+        ({"pool": 10}, "default 6432 0 10, direct 5432 0 None"),
     ],
-    ids=["pooled", "straight", "a pool of its own"],
+    ids=["pooled", "straight", "a pool of its own", "both"],
 )
 def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) -> None:
-    """Django has the ages, addresses and settings that .env names, and Gunicorn the processes and threads."""
+    """Django has the ages, addresses and pools that .env names, and Gunicorn the processes and threads."""
     values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, budget["defaults"](**changed))[".env"], re.MULTILINE))
     url = values.pop("DATABASE_URL")
     asked = (
         "from django.db import connections as of; "
-        "print(*(f'{n} {of[n].settings_dict[\"PORT\"]} {of[n].settings_dict[\"CONN_MAX_AGE\"]}' for n in of), sep=', ')"
+        'print(*(f\'{n} {s["PORT"]} {s["CONN_MAX_AGE"]} {s["OPTIONS"].get("pool", {}).get("max_size")}\''
+        " for n in of for s in [of[n].settings_dict]), sep=', ')"
     )
     status, said = project.run("manage.py", "shell", "--verbosity=0", "-c", asked, database_url=url, **values)
     assert status == 0, said
@@ -306,6 +309,44 @@ def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) 
     effective = dict(re.findall(r"^(\w+) += (.*)$", said, re.MULTILINE))
     assert (effective["workers"], effective["threads"]) == (values["GUNICORN_WORKERS"], values["GUNICORN_THREADS"])
     evidence.ran(evidence.load("sizing/process.env"))
+
+
+@pytest.mark.parametrize("pool", [0, 3], ids=["no pool", "a pool of three"])
+def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, project, database) -> None:
+    """With .env's variables ten requests meet no more backends than the pool of each process has; without, ten."""
+    needs_a_pool()
+    given = budget["defaults"](replicas=0, pool=pool)
+    values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, given)[".env"], re.MULTILINE))
+    values |= {"DATABASE_URL": database.url} | ({} if pool else {"DB_CONN_MAX_AGE": "0"})
+    with serving(project, database, **values) as gunicorn:
+        met = {gunicorn.backend() for _ in range(10)}
+        gunicorn.note()
+    assert len(met) <= given["processes"] * pool if pool else len(met) == 10
+
+
+def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(
+    budget, setup, pooled, monkeypatch
+) -> None:
+    """It expects to use no more, and refuses who is too many; with fewer, of max_client_conn, the last ones hang."""
+    given, command = budget["defaults"](pool_size=2), find()
+    found = budget["plan"](given)
+
+    def last(files: int) -> str:
+        """Return what the first client hears that is not served."""
+        monkeypatch.setattr(pgbouncer, "find", lambda: ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command])
+        bouncer = pooled(written(budget, given)["pgbouncer.ini"])
+        (expected,) = re.findall(r"max expected fd use: (\d+)", bouncer.leash.said())
+        assert (int(expected) <= files) == (files == found["open_files"])
+        with ExitStack() as opened:
+            for _ in range(found["max_client_conn"] + 1):
+                try:
+                    opened.enter_context(bouncer.connect(setup.database, connect_timeout=2)).execute("select 1")
+                except psycopg.OperationalError as error:
+                    return str(error)
+        return "all are served"
+
+    assert "no more connections allowed" in last(found["open_files"])
+    assert "timeout expired" in last(found["max_client_conn"])
 
 
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))

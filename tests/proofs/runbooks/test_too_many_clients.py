@@ -4,10 +4,12 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
+from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
-from tests.stack.database import fresh
-from tests.stack.postgres import own_major
+from tests.stack.database import fresh, run_psql
+from tests.stack.fixtures import note_postgres
+from tests.stack.postgres import Cluster, own_major
 from tests.stack.wait import until
 
 TOO_MANY = "provoke/too_many_clients.py"
@@ -92,6 +94,53 @@ def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) 
         database.follow(own.server)
         transcript(slots, database.psql(slots), case="after-the-restart")
         database.admin.execute("alter system reset max_connections")
+
+
+@pytest.fixture
+def primary():
+    """A server of 10 slots of this proof's own, which has a standby."""
+    started = Cluster(max_connections=10)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def standby(primary):
+    """Its standby, with as many slots."""
+    started = Cluster(primary, max_connections=10)
+    yield started
+    started.stop()
+
+
+def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, standby, load) -> None:
+    """It shows nothing of what came after the primary's restart, until it has as many. Raised first, it shows all."""
+    note_postgres(primary.server.version())
+    script = load("postgres/raise_max_connections.sql")
+    evidence.ran(script)
+
+    def raise_it(server: Cluster, slots: int) -> None:
+        assert run_psql(server.server.superuser, script.text, slots=str(slots)).returncode == 0
+        server.restart()
+
+    def write(table: str) -> None:
+        with primary.server.connect() as connection:
+            connection.execute(f"create table {table} (n int)".encode())
+
+    def shows(table: str, paused: str = "not paused") -> bool:
+        with standby.server.connect() as connection:
+            query = "select to_regclass(%s) is not null, pg_get_wal_replay_pause_state()"
+            return connection.execute(query, [table]).fetchone() == (paused == "not paused", paused)
+
+    write("before")
+    until("the standby follows", lambda: shows("before"))
+    raise_it(primary, 12)
+    write("after")
+    until("the standby has stopped", lambda: shows("after", "paused"))
+    raise_it(standby, 14)
+    until("it has gone on", lambda: shows("after"))
+    raise_it(primary, 14)
+    write("last")
+    until("the standby follows", lambda: shows("last"))
 
 
 @control(
