@@ -211,6 +211,7 @@ def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, 
         gunicorn.note()
 
 
+@control(edit("cloud/run/pgbouncer.ini", "max_client_conn = 100", "max_client_conn = 10"))
 def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(start, served, setup) -> None:
     """The mounted ini with the application's environment: whoever logs in is served, and so are requests."""
     bouncer = start()

@@ -43,6 +43,7 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
+@control(here("'200ms'", "'200s'"))
 def test_a_request_that_is_silent_for_too_long_fails_and_is_rolled_back(
     project, server, server_version, migrated
 ) -> None:

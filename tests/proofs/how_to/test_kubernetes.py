@@ -230,6 +230,7 @@ def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@control(edit("kubernetes/config.yaml", "max_client_conn = 1000", "max_client_conn = 10"))
 @pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
 def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(start, served, setup, name) -> None:
     """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
