@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from proven import ROOT, guide
 from proven.macros.lists import FACTS
-from proven.sources.controls import control, here, replace
+from proven.sources.controls import control, here
 from tests.guard.project import Macros
 
 FILE = ROOT / FACTS / "managed-poolers.json"
