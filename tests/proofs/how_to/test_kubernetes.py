@@ -270,7 +270,7 @@ def test_the_application_gets_its_password_from_the_environment(start, served) -
 
 
 @control(edit("kubernetes/config.yaml", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
-@control(edit("kubernetes/app.yaml", "value: verify-full", "value: require"))
+@control(edit("kubernetes/app.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""

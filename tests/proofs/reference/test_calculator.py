@@ -282,7 +282,7 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
             setup.database.connect()
 
 
-@control(edit("sizing/budget.py", '"DB_CONN_MAX_AGE": 0 if given["pool"] else 60', '"DB_CONN_MAX_AGE": 60'))
+@control(edit("sizing/budget.py", "address(6432 if pooled else 5432)", "address(5432)"))
 @pytest.mark.parametrize(
     ("changed", "has"),
     [
