@@ -25,7 +25,7 @@ from _pytest.runner import runtestprotocol
 
 from proven import ROOT
 from proven.evidence import running, seen
-from proven.guide import Guide
+from proven.guide import Guide, read
 from proven.problems import Problem, ProblemError
 from proven.sources import controls, proofs, snippets
 from proven.sources.controls import Control, Edit, Here
@@ -91,7 +91,7 @@ class Controls(Watched):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Function) -> bool:
         """Run a proof under each of its controls, and report one that it does not fail under."""
-        guide, passed = self.guide(), []
+        guide, ended, wrong = self.guide(), {}, []
         proof = guide.proofs[item.originalname]
         report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "call")
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -99,29 +99,30 @@ class Controls(Watched):
             why = holds_under(item.stash[CASES], control, proof.path)
             if why.startswith("Skipped: "):
                 report.outcome, report.longrepr = "skipped", (proof.path, proof.line, why)
-            elif why:
-                report.outcome = "failed"
+                continue
+            if why:
                 message = f"{proof.name} does not fail when {control}: {why}"
-                report.longrepr = str(Problem(proof.path, control.line, message))
-            else:
-                passed.append(seen.digest(proof, control, guide.snippets))
-        report.user_properties.append((SEEN, [proof.name, passed]))
+                wrong.append(str(Problem(proof.path, control.line, message)))
+            today = datetime.now(UTC).date().isoformat()
+            ended[seen.digest(proof, control, guide.snippets)] = "" if why else today
+        if wrong:
+            report.outcome, report.longrepr = "failed", "\n".join(wrong)
+        report.user_properties.append((SEEN, {proof.name: ended}))
         item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather what was seen, in the process that controls the workers."""
-        today = datetime.now(UTC).date().isoformat()
         for key, value in report.user_properties:
-            if key == SEEN and isinstance(value, list) and not self.worker:
-                proof, digests = value
-                self.seen[proof] = dict.fromkeys(digests, today)
+            if key == SEEN and isinstance(value, dict) and not self.worker:
+                self.seen |= value
 
     def pytest_sessionfinish(self) -> None:
-        """Keep what was seen."""
+        """Keep what was seen, of what is not edited since."""
         if not self.worker:
-            seen.remember(self.seen, self.guide().proofs.values(), self.guide().snippets)
+            now = read()
+            seen.remember(self.seen, now.proofs.values(), now.snippets)
 
 
 def holds_under(cases: list[pytest.Function], control: Control, path: str) -> str:

@@ -343,6 +343,7 @@ def test_promtool_understands_the_rules_and_tries_each(load) -> None:
 RAISED = {"0.8": ("0.9", "1"), "0.95": ("0.98", "1"), "5": ("10", "400"), "60": ("600", "36000")}
 
 
+@control(here("tried(1)", "tried(0)"))
 def test_a_limit_that_is_raised_is_reached_and_one_out_of_reach_is_named(load) -> None:
     """All of them raised by as much as somebody may mean, the tests pass; where nothing reaches them, each fails."""
     rules_yml, tests = load(RULES), load(TESTS)

@@ -166,7 +166,7 @@ def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
 
 
 @control(edit("cloud/run/pgbouncer.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
-@control(edit("cloud/run/service.yaml", "value: verify-full", "value: require"))
+@control(edit("cloud/run/service.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
@@ -211,6 +211,7 @@ def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, 
         gunicorn.note()
 
 
+@control(edit("cloud/run/pgbouncer.ini", "max_client_conn = 100", "max_client_conn = 10"))
 def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(start, served, setup) -> None:
     """The mounted ini with the application's environment: whoever logs in is served, and so are requests."""
     bouncer = start()

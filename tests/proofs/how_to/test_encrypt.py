@@ -214,6 +214,7 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
     evidence.on(**{driver.__name__: driver.__version__.split()[0]})
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "max_client_conn = 500", "max_client_conn = 10"))
 def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, project, load) -> None:
     """pgbouncer.ini with auth_query.ini, the client's part of tls.ini and exporter.ini, behind the project's threads.
 

@@ -42,6 +42,7 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
+@control(here("'100ms'", "'100s'"))
 def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_back(database) -> None:
     """The server ends its session: the next statement fails, and the row that it wrote is not there."""
     with database.connect() as other:

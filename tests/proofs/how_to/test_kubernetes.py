@@ -237,6 +237,7 @@ def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@control(edit("kubernetes/config.yaml", "max_client_conn = 1000", "max_client_conn = 10"))
 @pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
 def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(start, served, setup, name) -> None:
     """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
@@ -276,7 +277,7 @@ def test_the_application_gets_its_password_from_the_environment(start, served) -
 
 
 @control(edit("kubernetes/config.yaml", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
-@control(edit("kubernetes/app.yaml", "value: verify-full", "value: require"))
+@control(edit("kubernetes/app.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""

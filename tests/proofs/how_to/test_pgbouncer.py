@@ -310,6 +310,7 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
             assert console.execute("show version").fetchone()
 
 
+@control(here("files=24", "files=2400"), fails_with="it has run out: not within")
 def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, start) -> None:
     """Long before max_client_conn: it hears nothing, and is served when others have left."""
     bouncer = start(files=24)
@@ -321,6 +322,7 @@ def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, sta
             client.result().close()
 
 
+@control(edit("pgbouncer/limits.conf", "LimitNOFILE=8192", "LimitNOFILE=512"))
 def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, load, tmp_path) -> None:
     """It says at its start how many files it may have open, and how many it may need; systemd takes the drop-in."""
     said = re.search(r"kernel file descriptor limit: (\d+) .*max expected fd use: (\d+)", start(files=777).leash.said())

@@ -282,7 +282,7 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
             setup.database.connect()
 
 
-@control(edit("sizing/budget.py", '"DB_CONN_MAX_AGE": 0 if given["pool"] else 60', '"DB_CONN_MAX_AGE": 60'))
+@control(edit("sizing/budget.py", "address(6432 if pooled else 5432)", "address(5432)"))
 @pytest.mark.parametrize(
     ("changed", "has"),
     [
@@ -311,6 +311,7 @@ def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) 
     evidence.ran(evidence.load("sizing/process.env"))
 
 
+@control(here('"DB_CONN_MAX_AGE": "0"', '"DB_CONN_MAX_AGE": "60"'))
 @pytest.mark.parametrize("pool", [0, 3], ids=["no pool", "a pool of three"])
 def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, project, database) -> None:
     """With .env's variables ten requests meet no more backends than the pool of each process has; without, ten."""
@@ -324,6 +325,7 @@ def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, proje
     assert len(met) <= given["processes"] * pool if pool else len(met) == 10
 
 
+@control(edit("sizing/budget.py", "most_clients + most_servers + OTHER_FILES", "most_clients + most_servers"))
 def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(
     budget, setup, pooled, monkeypatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_every_source_is_a_link_of_the_table() -> None:
         assert line.count("<time>") == len(row["cells"])
 
 
+@control(here("due(FILE.name)", 'due(FILE.name).replace(" | ", " ! ")'))
 def test_every_cell_is_listed_under_the_day_by_which_it_is_read_again() -> None:
     """The list has each cell once, the days in their order."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))

@@ -112,6 +112,7 @@ def standby(primary):
     started.stop()
 
 
+@control(here("raise_it(standby, 14)", "pass"), fails_with="it has gone on: not within")
 def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, standby, load) -> None:
     """It shows nothing of what came after the primary's restart, until it has as many. Raised first, it shows all."""
     note_postgres(primary.server.version())
