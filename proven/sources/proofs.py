@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proven import ROOT
 from proven.problems import Problem, ProblemError
-from proven.sources import characters, controls, pages, reach
+from proven.sources import characters, controls, no_proof, pages, reach
 from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
@@ -56,7 +56,13 @@ def _parts(root: Path) -> list[Proof | Problem]:
     files = sorted((root / FOLDER).rglob("test_*.py"))
     parts = [part for file in files for part in _read(file, file.relative_to(root).as_posix())]
     tests = reach.Reach(root)
-    return [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
+    parts = [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
+    return [*parts, *(_asserts_nothing(p) for p in parts if isinstance(p, Proof) and not tests.asserts(p.parts))]
+
+
+def _asserts_nothing(proof: Proof) -> Problem:
+    message = f"{proof.name} asserts nothing, nor does what it calls: assert what its page says"
+    return Problem(proof.path, proof.line, message)
 
 
 def _read(file: Path, path: str) -> list[Proof | Problem]:
@@ -79,7 +85,7 @@ def _in_file(path: str, source: str) -> list[Proof | Problem]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found: list[Proof | Problem] = []
+    found: list[Proof | Problem] = [Problem(path, line, why) for line, why in no_proof.found(tree)]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             stated = list(controls.read(node, path, source))
