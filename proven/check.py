@@ -121,12 +121,7 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
 
 
 def _proofs(guide: Guide) -> Iterator[Problem]:
-    """Check that proofs have names of their own, and that each module proves the page it is named after."""
-    named: dict[str, str] = {}
-    for proof in proofs.listing(guide.root):
-        if proof.name in named:
-            yield Problem(proof.path, proof.line, f"{named[proof.name]} has a proof of this name already: rename one")
-        named[proof.name] = f"{proof.path}:{proof.line}"
+    """Check that each module proves the page it is named after."""
     known = {page.path for page in guide.pages}
     for module in sorted({proof.path for proof in guide.proofs.values()}):
         page = proofs.page_of(module)

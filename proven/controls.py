@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import walk_tb
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -26,11 +27,11 @@ from proven import ROOT
 from proven.evidence import running, seen
 from proven.guide import Guide
 from proven.problems import Problem, ProblemError
-from proven.sources import controls, snippets
+from proven.sources import controls, proofs, snippets
 from proven.sources.controls import Control, Edit, Here
 from proven.sources.proofs import Proof
 
-HANGS = 100  # seconds after which a proof under a control is taken to hang
+HANGS: int = 100  # seconds after which a proof under a control is taken to hang
 SEEN = "proven-control"
 RAISED = pytest.StashKey[tuple[str, BaseException]]()
 CASES = pytest.StashKey[list[pytest.Function]]()
@@ -38,7 +39,32 @@ CASES = pytest.StashKey[list[pytest.Function]]()
 BROKEN = re.compile(r"\b(?:NameError|SyntaxError|IndentationError|ImportError|ModuleNotFoundError)\b")
 
 
-class Controls:
+class Watched:
+    """What holds_under() needs to be told of a test that runs."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None]:
+        """End what hangs, as a deadline does: this is no failure that counts."""
+
+        def hangs(_: int, __: FrameType | None) -> None:
+            raise TimeoutError(f"the proof hangs: not within {HANGS} s")
+
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.alarm(HANGS)
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Note what was raised first, and in which part of a test."""
+        if call.excinfo:
+            item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
+
+
+class Controls(Watched):
     """A run of proofs under their controls."""
 
     def __init__(self, config: pytest.Config, guide: Callable[[], Guide]) -> None:
@@ -83,27 +109,6 @@ class Controls:
         item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Generator[None]:
-        """End what hangs, as a deadline does: this is no failure that counts."""
-
-        def hangs(_: int, __: FrameType | None) -> None:
-            raise TimeoutError(f"the proof hangs: not within {HANGS} s")
-
-        before = signal.signal(signal.SIGALRM, hangs)
-        signal.alarm(HANGS)
-        try:
-            return (yield)
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Note what was raised first, and in which part of a test."""
-        if call.excinfo:
-            item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather what was seen, in the process that controls the workers."""
@@ -156,14 +161,15 @@ def improper(when: str, error: BaseException | None, fails_with: str) -> str:
 
 def asserts(error: BaseException) -> bool:
     """Return whether an error is an assertion's of the tests, pytest.raises and comparisons with a snippet included."""
-    if isinstance(error, ProblemError):  # what a script printed is not what its comments say
-        return error.untrue or isinstance(error.__context__, pytest.fail.Exception)
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    file = Path(trace.tb_frame.f_code.co_filename) if trace else ROOT
-    ours = file.is_relative_to(ROOT / "tests") or "_pytest" in file.parts
-    return ours and (isinstance(error, AssertionError) or str(error).startswith("DID NOT RAISE"))
+    if isinstance(error, BaseExceptionGroup):  # which Hypothesis raises for several
+        return all(map(asserts, error.exceptions))
+    # pytest.fail and pytest.raises raise in pytest itself.
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    file = next((file for file in reversed(files) if "_pytest" not in file.parts), ROOT)
+    if isinstance(error, ProblemError):  # else a server or an interpreter refused something
+        says_so = any(file.is_relative_to(ROOT / folder) for folder in (proofs.FOLDER, "tests/lint"))
+        return error.untrue or says_so or isinstance(error.__context__, pytest.fail.Exception)  # what a script printed
+    return file.is_relative_to(ROOT / "tests") and isinstance(error, AssertionError | pytest.fail.Exception)
 
 
 @contextmanager
@@ -184,11 +190,11 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
                     raise ProblemError(path, control.line, controls.absent(change.old, f"snippets/{change.snippet}"))
                 file.write_text(text.replace(change.old, change.new), encoding="utf-8")
             elif isinstance(change, Here):
-                function = inspect.unwrap(named(change.of) if change.of else proof)
+                of = getattr(*named(change.of, path, control.line)) if change.of else proof
+                function = inspect.unwrap(of)
                 patch.setattr(function, "__code__", edited(function, change, path, control.line))
             else:
-                module, _, name = change.name.partition(":")
-                patch.setattr(importlib.import_module(module), name, change.value)
+                patch.setattr(*named(change.name, path, control.line), change.value)
         forget()
         yield
     forget()
@@ -201,14 +207,26 @@ def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
     if changed == source:
         raise ProblemError(path, line, controls.absent(change.old, f"{function.__name__}, outside of its assertions"))
     begin = "\n" * (function.__code__.co_firstlineno - 1)
-    whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    try:
+        whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    except SyntaxError:
+        raise ProblemError(path, line, f"{function.__name__} is no Python with {change.new!r} in it") from None
     return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
 
 
-def named(name: str) -> Any:
-    """Return a helper or a fixture by its module and name: "tests.proofs.pooled:start"."""
+def named(name: str, path: str, line: int) -> tuple[Any, str]:
+    """Return what has a name, and the name in it: of "tests.proofs.pooled:Setup.start" the class, and "start".
+
+    Raises ProblemError where nothing is called so.
+    """
     module, _, inner = name.partition(":")
-    return functools.reduce(getattr, inner.split("."), importlib.import_module(module))
+    *outer, last = inner.split(".")
+    try:
+        owner = functools.reduce(getattr, outer, importlib.import_module(module))
+        getattr(owner, last)
+    except (ImportError, AttributeError):
+        raise ProblemError(path, line, f"nothing is called {name}: write module:name") from None
+    return owner, last
 
 
 def forget() -> None:

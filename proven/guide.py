@@ -60,8 +60,8 @@ def read(root: Path = ROOT) -> Guide:
             found[path] = snippets.read(path, root)
         except ProblemError as error:
             broken.append(error.problem)
-    tests = proofs.read_all(root)
-    broken += [*transcripts.broken(root), *proofs.broken(root)]
+    tests, unread = proofs.read(root)
+    broken += [*transcripts.broken(root), *unread]
     try:
         history = ledger.read(root)
     except ProblemError as error:

@@ -77,12 +77,13 @@ class Outcome:
         """What was left out, each with the reason."""
         return [f"{run.proof}: {run.reason}" for run in self.left_out]
 
-    def summary(self, guide: Guide, cpu: Counter[str]) -> Iterator[str]:
+    def summary(self, guide: Guide, cpu: dict[str, float]) -> Iterator[str]:
         """Return the lines that a run ends with. `cpu` is what the proofs of each module took, in seconds."""
         passed = sum(run.outcome == "passed" for run in self.runs)
-        each = cpu.total() / len(self.runs) * 1000
+        each = sum(cpu.values()) / len(self.runs) * 1000
         yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
-        yield f"dearest   {', '.join(f'{module} {seconds:.1f} s' for module, seconds in cpu.most_common(DEAREST))}"
+        dearest = sorted(cpu, key=lambda module: -cpu[module])[:DEAREST]
+        yield f"dearest   {', '.join(f'{module} {cpu[module]:.1f} s' for module in dearest)}"
         now = renewed(guide)
         seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
         shown = [path for path in seen if calls.where_shown(now, path)]

@@ -6,7 +6,7 @@ with one summary.
 """
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ EVIDENCE = "proven-evidence"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("proven", "documentation whose every snippet has run")
-    group.addoption("--only", help="run only the proofs of this snippet, page, module or proof")
+    only = "run only the proofs of this snippet, page, module or proof, or of several, with commas between"
+    group.addoption("--only", type=lambda text: text.split(","), default=[], help=only)
     group.addoption("--record", action="store_true", help="record transcripts and the committed ledger again")
     group.addoption("--controls", choices=("edited", "all"), help="demand that proofs fail under their controls")
     parser.addini("may_be_left_out", "why a proof may be left out under CI=true: parts of reasons", type="linelist")
@@ -68,7 +69,7 @@ class Session:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.outcome = Outcome()
-        self.cpu: Counter[str] = Counter()  # seconds that the proofs of each module took
+        self.cpu: dict[str, float] = defaultdict(float)  # seconds that the proofs of each module took
         self.began = 0.0  # what this process had taken when the module began
         self.names: set[str] = set()  # of the proofs that --only asks for
 
@@ -77,7 +78,7 @@ class Session:
     def pytest_collection(self, session: pytest.Session) -> None:
         only = session.config.getoption("only")
         try:
-            self.names = impact.proofs_of(self.guide(), only) if only else set()
+            self.names = {name for each in only for name in impact.proofs_of(self.guide(), each)}
         except LookupError as error:
             raise pytest.UsageError(error.args[0]) from None
 
@@ -85,7 +86,7 @@ class Session:
         # A module that has nothing to run need not be imported: that takes longer than most proofs.
         if not config.getoption("only") or not collection_path.is_relative_to(ROOT / proofs.FOLDER):
             return None
-        if collection_path.is_dir() or (ROOT / config.getoption("only")) in (collection_path, *collection_path.parents):
+        if collection_path.is_dir() or under(collection_path, config.getoption("only")):
             return None
         wanted = {self.guide().proofs[name].path for name in self.names}
         return str(collection_path.relative_to(ROOT)) not in wanted or None
@@ -93,7 +94,7 @@ class Session:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         only = config.getoption("only")
         if only:
-            kept = [item for item in items if proof_name(item) in self.names or under(item, only)]
+            kept = [item for item in items if proof_name(item) in self.names or under(item.path, only)]
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = kept
 
@@ -183,7 +184,8 @@ class Session:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self.cpu.update(getattr(node, "workeroutput", {}).get("cpu", {}))
+        for module, seconds in getattr(node, "workeroutput", {}).get("cpu", {}).items():
+            self.cpu[module] += seconds
 
     # ---- writing -----------------------------------------------------------------------------------------
 
@@ -229,10 +231,9 @@ def proof_name(item: pytest.Item) -> str:
     return getattr(item, "originalname", item.name) if inside else ""
 
 
-def under(item: pytest.Item, only: str) -> bool:
-    """Return whether the item is in the test file or folder that was asked for."""
-    path = ROOT / only
-    return path.exists() and item.path.is_relative_to(path)
+def under(file: Path, only: list[str]) -> bool:
+    """Return whether a file is, or lies below, one of those that were asked for."""
+    return any("/" in each and file.is_relative_to(ROOT / each) for each in only)
 
 
 SESSION = pytest.StashKey[Session]()

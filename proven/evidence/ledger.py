@@ -177,11 +177,8 @@ def write(
 
     with whole.alone(file.parent):
         kept = [run for run in merge(load(file), runs) if stays(run)]
-        stored.write(
-            file,
-            [{name: getattr(run, name) for name in FIELDS} for run in kept],
-            {**stored.tools(file), **(tools or {})},
-        )
+        rows = [{name: getattr(run, name) for name in FIELDS} for run in kept]
+        stored.write(file, rows, {**stored.tools(file), **(tools or {})})
 
 
 def outdated(runs: list[Run], proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> dict[str, set[str]]:
@@ -211,7 +208,7 @@ def collect(files: list[Path], root: Path = ROOT) -> int:
             runs += [Run(**row) for row in stored.read(file)]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{file}: not a ledger ({error}); make test writes one to {LOCAL}") from error
-    write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read_all(root))
+    write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read(root)[0])
     return len(load(root / LOCAL))
 
 

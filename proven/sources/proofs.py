@@ -27,19 +27,27 @@ class Proof:
     without: str = ""  # why it can have none
 
 
-def read_all(root: Path = ROOT) -> dict[str, Proof]:
-    """Return every proof by its name. Two proofs of one name: the later one wins; check.py reports them."""
-    return {proof.name: proof for proof in listing(root)}
+def read(root: Path = ROOT) -> tuple[dict[str, Proof], list[Problem]]:
+    """Return every proof by its name, in the order of files and lines, and what is wrong with others."""
+    files = sorted((root / FOLDER).rglob("test_*.py"))
+    tests = reach.Reach(root)
+    found: dict[str, Proof] = {}
+    broken = []
+    for part in (part for file in files for part in _read(file, file.relative_to(root).as_posix())):
+        if isinstance(part, Problem):
+            broken.append(part)
+        elif other := found.get(part.name):
+            message = f"{other.path}:{other.line} has a proof of this name already: rename one"
+            broken.append(Problem(part.path, part.line, message))
+        else:
+            found[part.name] = replace(part, parts=tests.of(part.path, part.name))
+    unasserted = (proof for proof in found.values() if not tests.asserts(proof.parts))
+    return found, [*broken, *map(_asserts_nothing, unasserted)]
 
 
-def listing(root: Path = ROOT) -> list[Proof]:
-    """Return every proof, in the order of files and lines."""
-    return [part for part in _parts(root) if isinstance(part, Proof)]
-
-
-def broken(root: Path = ROOT) -> list[Problem]:
-    """Return what keeps proofs from being read."""
-    return [part for part in _parts(root) if isinstance(part, Problem)]
+def _asserts_nothing(proof: Proof) -> Problem:
+    message = f"{proof.name} asserts nothing, nor does what it calls: assert what its page says"
+    return Problem(proof.path, proof.line, message)
 
 
 def page_of(module: str) -> str:
@@ -50,19 +58,6 @@ def page_of(module: str) -> str:
     inner = Path(module).relative_to(FOLDER)
     name = inner.stem.removeprefix("test_")
     return (Path(pages.FOLDER) / inner.parent / f"{name}.md").as_posix().replace("_", "-")
-
-
-def _parts(root: Path) -> list[Proof | Problem]:
-    files = sorted((root / FOLDER).rglob("test_*.py"))
-    parts = [part for file in files for part in _read(file, file.relative_to(root).as_posix())]
-    tests = reach.Reach(root)
-    parts = [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
-    return [*parts, *(_asserts_nothing(p) for p in parts if isinstance(p, Proof) and not tests.asserts(p.parts))]
-
-
-def _asserts_nothing(proof: Proof) -> Problem:
-    message = f"{proof.name} asserts nothing, nor does what it calls: assert what its page says"
-    return Problem(proof.path, proof.line, message)
 
 
 def _read(file: Path, path: str) -> list[Proof | Problem]:

@@ -186,8 +186,9 @@ def test_an_edit_makes_a_control_unseen(path: str, old: str, new: str, tmp_path:
 def test_a_control_is_no_part_of_what_a_proof_rests_on(tmp_path: Path) -> None:
     """Whoever adds one outdates no evidence, and does not have the proof name a snippet."""
     bare = "def test_answer():\n    assert answer() == 42\n"
-    (without,) = proofs.listing(project(tmp_path, bare))
-    (stated,) = proofs.listing(project(tmp_path, f'{CONTROL}@control(\n    edit("a.py", "1", "2"),\n)\n{bare}'))
+    (without,) = proofs.read(project(tmp_path, bare))[0].values()
+    stated_so = f'{CONTROL}@control(\n    edit("a.py", "1", "2"),\n)\n{bare}'
+    (stated,) = proofs.read(project(tmp_path, stated_so))[0].values()
     assert len(stated.controls) == 2
     assert replace(stated, controls=(), line=without.line) == without
 

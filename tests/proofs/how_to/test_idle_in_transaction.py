@@ -4,15 +4,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from proven import evidence
 from proven.problems import ProblemError
-from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, states
+from proven.sources.controls import control, edit, here
+from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, placed, states
 from tests.stack.database import fresh
 from tests.stack.upstream import serving
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_the_last_statement_names_the_view(project, server, server_version, migrated, load, transcript) -> None:
     """While a request waits for another service in its transaction, PostgreSQL shows which view it is in."""
     evidence.on(PostgreSQL=server_version)
@@ -38,6 +43,38 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
+def test_a_request_that_is_silent_for_too_long_fails_and_is_rolled_back(
+    project, server, server_version, migrated
+) -> None:
+    """While it waits for another service the server ends its session: a 500, the text in the log, and no order."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database, payments() as service:
+        role = sql.Identifier(database.role.name)
+        database.admin.execute(sql.SQL("alter role {} set idle_in_transaction_session_timeout = '200ms'").format(role))
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "settings.atomic",
+            "PAYMENTS_HOST": f"127.0.0.1:{service.server_address[1]}",
+            "PAYMENTS_TIMEOUT": str(DEADLINE),
+            "GUNICORN_WORKERS": "1",
+        }
+        with serving(project, database, **settings) as gunicorn, ThreadPoolExecutor(1) as client:
+            service.answer.clear()
+            request = client.submit(gunicorn.request, "/orders/pay-and-hold/", "POST")
+            try:
+                until("it waits for the service", lambda: service.calls or request.done())
+                until("its session is gone, or stays", lambda: not database.backends() or silent_for(database) > 3)
+            finally:
+                service.answer.set()
+            assert request.result()[0] == 500
+            assert "due to idle-in-transaction timeout" in gunicorn.said()
+            assert placed(database) == 0
+            gunicorn.note()
+
+
+@control(
+    here("statement_timeout=1s", "idle_in_transaction_session_timeout=1s"),
+    fails_with="it is silent for longer: not within",
+)
 def test_a_statement_timeout_does_not_end_a_silent_transaction(database) -> None:
     """It counts only while a statement runs: past it the silent session is still there, and goes on."""
     with database.connect(options="-c statement_timeout=1s", autocommit=False) as connection:
@@ -55,6 +92,7 @@ def silent_for(database) -> float:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+@control(edit("postgres/transaction_timeout.sql", "alter role :\"role\" set transaction_timeout = '5min';", ""))
 def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
     """Since PostgreSQL 17 a transaction of short statements ends as well; before, the setting is not known."""
     snippet = load("postgres/transaction_timeout.sql")

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, Role, fresh
 from tests.stack.wait import until
 
@@ -74,24 +74,36 @@ def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
     assert row.split("|")[2].strip() == "1"
 
 
+@control(edit("postgres/ages.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'"))
 def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, transcript) -> None:
     """One row a session, the oldest first, with two ages."""
     snippet = load("postgres/ages.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, transcript) -> None:
     """Only the session that began and stopped is listed, with its last statement."""
     snippet = load("postgres/idle_in_transaction.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
 
 
+@control(
+    edit(
+        "postgres/waiting.sql",
+        "inner join pg_stat_activity as holding on blocker.pid = holding.pid",
+        "inner join pg_stat_activity as holding on blocker.pid <> holding.pid",
+    )
+)
 def test_waiting_names_both_sides(busy, load, transcript) -> None:
     """The session that waits stands beside the one that it waits for."""
     snippet = load("postgres/waiting.sql")
     transcript(snippet, busy.psql(snippet), volatile=[PIDS])
 
 
+@control(edit("postgres/slots.sql", "name,", ""))
 def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
     """The three settings that divide the slots, and whether a change of them waits for a restart."""
     snippet = load("postgres/slots.sql")
@@ -99,6 +111,13 @@ def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
         transcript(snippet, database.psql(snippet))
 
 
+@control(
+    edit(
+        "postgres/usage.sql",
+        "- current_setting('superuser_reserved_connections')::int",
+        "+ current_setting('superuser_reserved_connections')::int",
+    )
+)
 def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
     """With 10 slots of which 3 are reserved, an application that holds 7 is at the limit, and the query says 100 %."""
     snippet = load("postgres/usage.sql")
@@ -109,6 +128,7 @@ def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> N
         transcript(snippet, database.psql(snippet))
 
 
+@control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))
 def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
     """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before anyone comes."""
     with cluster(max_connections=10).server.connect() as connection:
@@ -118,6 +138,7 @@ def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
     assert everything > background
 
 
+@control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
 def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> None:
     """An ordinary role sees that other roles are connected, but not their state or statement; pg_monitor does."""
     sessions(database, application_name="upstream")
