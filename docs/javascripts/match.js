@@ -43,7 +43,7 @@ function prepare(text) {
     const parts = whole.split(/"?\u2026"?/);
     const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", GAP);
     const longest = parts.reduce((a, b) => (b.length > a.length ? b : a));
-    prepared.set(text, { longest, short: whole.length < SHORT, pattern: new RegExp(source, "gd") });
+    prepared.set(text, { longest, short: whole.length < SHORT && !text.endsWith("\u2026"), pattern: new RegExp(source, "gd") });
   }
   return prepared.get(text);
 }

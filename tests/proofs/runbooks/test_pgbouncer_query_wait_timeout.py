@@ -81,19 +81,6 @@ def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> N
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
 
-def test_after_reconnect_it_comes_at_connect_as_well(database, pooler) -> None:
-    """The pool has had a server connection; after RECONNECT PgBouncer greets nobody before it has a new one."""
-    bouncer = pooler(database, **ONE)
-    with bouncer.connect(database, autocommit=False) as holder:
-        holder.execute("select 1")
-        with bouncer.admin() as admin:
-            admin.execute("reconnect")
-        for driver in (psycopg, psycopg2):
-            refused = pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout")
-            with bouncer.impatient(), refused:
-                driver.connect(bouncer.url(database))
-
-
 def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler) -> None:
     """Both drivers hear that the server is down, and PgBouncer's defaults are such."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

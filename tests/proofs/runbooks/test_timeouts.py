@@ -53,9 +53,7 @@ def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> No
     with database.connect(autocommit=False) as client:
         client.execute(f"set transaction_timeout = '{SOON}'")
         client.commit()
-        assert (
-            heard(client.execute, "select pg_sleep(30)") == "terminating connection due to transaction timeout"
-        )
+        assert heard(client.execute, "select pg_sleep(30)") == "terminating connection due to transaction timeout"
         assert heard(client.execute, "select 1") == "the connection is closed"
 
 
