@@ -100,7 +100,7 @@ def signs(at: Place) -> Block:
 
 
 def _why(at: Place, found: Symptom) -> str:
-    """Return the causes of a text, each a link to its page with that page's answer, or the sentence that explains it."""
+    """Return the causes of a text, each a link to its page with that page's answer, or its sentence."""
     lines = []
     for cause in found.causes:
         link = at.link(cause.page.name) + (f"#{cause.heading}" if cause.heading else "")

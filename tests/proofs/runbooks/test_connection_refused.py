@@ -40,7 +40,7 @@ def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
 def test_without_a_host_the_driver_looks_for_a_socket(tmp_path) -> None:
     """In a folder of this machine, where there is none."""
     for driver in (psycopg, psycopg2):
-        with pytest.raises(driver.OperationalError, match="connection to server on socket .* failed: No such file or"):
+        with pytest.raises(driver.OperationalError, match=r"connection to server on socket .* failed: No such file or"):
             driver.connect(host=str(tmp_path), **WHO)
 
 

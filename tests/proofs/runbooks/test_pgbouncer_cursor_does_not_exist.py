@@ -43,7 +43,7 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
 
 
 def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
-    """One client alone, and a cursor as Django declares it: the idle server connection is closed, and takes it along."""
+    """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
     bouncer = pooler(database, pool_mode="transaction", server_idle_timeout=0.1)
     with bouncer.connect(database) as client:
         client.execute("declare rows cursor with hold for select generate_series(1, 4)")

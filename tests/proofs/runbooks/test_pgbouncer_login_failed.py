@@ -119,7 +119,7 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     """The first client hears of a wrong password type, each later one of that failure; a password mends it."""
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
-    lookup = f"select rolname::text, '{secret}'::text from pg_roles where rolname = $1"
+    lookup = f"select rolname::text, '{secret}'::text from pg_roles where rolname = $1"  # noqa: S608
     settings = {"auth_user": database.role.name, "auth_query": lookup, "server_login_retry": 60}
     bouncer = pooler(database, **MODE, **settings, users={database.role.name: own})
     who = {"user": role.name, "password": role.password}

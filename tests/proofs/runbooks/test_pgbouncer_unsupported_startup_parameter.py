@@ -88,7 +88,7 @@ def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, l
     assert b"SCRAM-SHA-256" in answer(bouncer, database, extra_float_digits="3")
 
 
-def test_search_path_is_taken_from_1_26_on(database, pooler, server_version) -> None:
+def test_search_path_is_taken_from_1_26_on(database, pooler) -> None:
     """As a parameter of its own, where PostgreSQL 18 reports it; older ones refuse it."""
     said = answer(pooler(database, pool_mode="transaction"), database, search_path="elsewhere")
     if at_least(1, 26):

@@ -52,9 +52,9 @@ def test_a_pool_refuses_more_than_may_wait(database) -> None:
 def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
     """Both are a PoolClosed."""
     pool = psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, open=False)
-    with pytest.raises(psycopg_pool.PoolClosed, match="the pool '.+' is not open yet"):
+    with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is not open yet"):
         pool.getconn()
     pool.open()
     pool.close()
-    with pytest.raises(psycopg_pool.PoolClosed, match="the pool '.+' is already closed"):
+    with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is already closed"):
         pool.getconn()
