@@ -18,6 +18,7 @@ from tests.site.visit import Reader
 
 Ask = Callable[..., list[list[str]]]
 
+SILENT = ("fork.out",)  # what went wrong raised no error
 RUNBOOKS, EVERY = "docs/runbooks/", "docs/reference/every-error.md"
 ASKED = """async ({ pasted, symptoms }) => {
     const { find } = await import(new URL("javascripts/match.js", location))
@@ -112,13 +113,15 @@ def pages(symptom: errors.Symptom) -> list[str]:
 
 def filled(text: str) -> str:
     """Return a symptom's text with something in the place of what differs each time."""
-    return re.sub(r"^\w+: (?=.)|…", lambda part: "" if part[0] != "…" else "x_140617131203456", text)
+    return re.sub(r"^[A-Z]+: (?=.)|…", lambda part: "" if part[0] != "…" else "x_140617131203456", text)
 
 
 def test_every_captured_error_finds_its_runbook(ask: Ask) -> None:
     """Each transcript of an error that a runbook shows, as a whole, leads to that runbook first, or to the page."""
     captured = {}
     for file in sorted((ROOT / snippets.FOLDER / "provoke").glob("*.out")):
+        if file.name in SILENT:
+            continue
         snippet = f"provoke/{file.name.split('.')[0]}.py"
         (page,) = {page.path for page, _ in calls.where_shown(of(), snippet) if page.path.startswith(RUNBOOKS)}
         captured[file.name] = (file.read_text(encoding="utf-8"), page)
