@@ -4,6 +4,7 @@ ADDRESS ?= 127.0.0.1:8000
 # To be said on the command line, as in make test PYTHON=python3.13; what the shell has under these names is not taken.
 PYTHON = python3
 ONLY =
+ALL =
 QUICK =
 UPGRADE =
 GROUPS = setup site upstream proofs measure browser lint
@@ -18,10 +19,10 @@ export LC_ALL = C.UTF-8
 export PYTHONUTF8 = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help serve test prove record measure matrix site links lock clean shell environment programs
+.PHONY: help serve test prove record controls measure measure-site matrix site links lock clean shell environment programs
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 serve: ## show the site at http://127.0.0.1:8000, and again after every edit; needs no database
 	@$(PYTHON) -m setup.address "$(ADDRESS)"
@@ -44,7 +45,14 @@ measure: shell programs ## measure here what reuse is worth, waits in a queue, a
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.edit
 
-matrix: shell environment ## run the proofs, or of ONLY=one, on every PgBouncer, PostgreSQL, Django and driver that can be had here
+measure-site: shell environment ## say what a build of the site takes in CPU, and what Material alone takes for its pages
+	$(BIN)/python -m measure.site
+
+controls: shell environment ## see proofs fail under their controls: what was edited, ONLY=one, or ALL=1
+	$(BIN)/pytest --controls $(if $(ALL)$(ONLY),all,edited) $(if $(ONLY),--only "$(ONLY)",$(PARALLEL) --dist=worksteal) \
+		tests/proofs
+
+matrix: shell environment ## run the proofs on every PgBouncer, PostgreSQL, Django and driver to be had here; ONLY=one, or ONLY=edited
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.site.badge
 
@@ -52,7 +60,7 @@ site: environment ## build the site to publish, into site/; refuses what has no 
 	$(BIN)/python -m proven.check --proven
 	$(BIN)/mkdocs build --strict
 
-links: environment ## ask every host that a page links to whether it is still there; needs the network
+links: environment ## ask every host that a page links to whether it is still there, and has not moved; needs the network
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/links
 	$(BIN)/linkchecker --no-status --check-extern build/links/index.html
 

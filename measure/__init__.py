@@ -20,5 +20,9 @@ And how long a writer waits for an edit:
 
     edit.py         from an edit of a page to the new one
 
+And what a build costs: `make measure-site`.
+
+    site.py         the CPU of a build, beside that of Material alone on the same pages
+
 The servers are those of tests/stack/, with PostgreSQL's own login costs and with TLS.
 """

@@ -13,12 +13,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from proven import ROOT
-from proven.evidence import ledger, levels
+from proven.evidence import ledger, levels, seen
 from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import handmade, proofs, snippets, transcripts
+from proven.sources import allowed, handmade, proofs, published, snippets
+from proven.sources.controls import Edit, absent
+
+MAY_BE_WITHOUT = 0.05  # of all proofs
+# On once each control was seen to fail, those of the Compose lab on an engine and those of TLS among them.
+REFUSE_WITHOUT_CONTROL = False
 
 
 @lru_cache(maxsize=1)  # Zensical asks again for every page
@@ -28,9 +33,12 @@ def problems(guide: Guide) -> list[Problem]:
     for page in guide.pages:
         found += page.problems
         found += handmade.problems(page.path, page.text, guide.root)
+        found += allowed.problems(page.path, page.text)
+    found += published.problems(guide.root)
     found += calls.problems(guide)
     found += _orphans(guide)
     found += _proofs(guide)
+    found += _controls(guide)
     return sorted(set(found))
 
 
@@ -49,6 +57,22 @@ def unproven(guide: Guide) -> list[Problem]:
             message = f"{name} ({proof.path}:{proof.line}) {_state(guide, name)}: make prove ONLY={name}"
             found.append(Problem(page.path, call.line, message))
     return sorted(set(found))
+
+
+def unfailing(guide: Guide) -> list[Problem]:
+    """Return every proof that was never seen to fail under its control as it is now, and too many that have none."""
+    found, without = [], [proof for proof in guide.proofs.values() if proof.without]
+    for proof in guide.proofs.values():
+        if not proof.controls and not proof.without:
+            message = f"{proof.name} states no control: above it, say under which change it fails (CONTRIBUTING.md)"
+            found.append(Problem(proof.path, proof.line, message))
+        for control in seen.unseen(proof, guide.seen, guide.snippets):
+            message = f"{proof.name} was not seen to fail when {control}: make controls ONLY={proof.name}"
+            found.append(Problem(proof.path, control.line, message))
+    if len(without) > len(guide.proofs) * MAY_BE_WITHOUT:
+        message = f"{len(without)} of {len(guide.proofs)} proofs have no control: give one to this, or to another"
+        found.append(Problem(without[-1].path, without[-1].line, message))
+    return sorted(found)
 
 
 def why_unproven(guide: Guide, path: str) -> str | None:
@@ -89,7 +113,7 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
     for path, snippet in guide.snippets.items():
         if snippet.text.strip() and not calls.where_shown(guide, path):
             yield Problem(snippet.place, 1, "no page shows this snippet: call it from one, or delete it")
-    known = {Path(transcripts.file_of(snippet)).with_suffix("") for snippet in guide.snippets.values()}
+    known = {Path(snippets.FOLDER, path).with_suffix("") for path in snippets.paths(guide.root)}
     for file in sorted((guide.root / snippets.FOLDER).rglob("*.out")):
         path = file.relative_to(guide.root)
         if path.parent / path.name.split(".")[0] not in known:
@@ -97,17 +121,24 @@ def _orphans(guide: Guide) -> Iterator[Problem]:
 
 
 def _proofs(guide: Guide) -> Iterator[Problem]:
-    """Check that proofs have names of their own, and that each module proves the page it is named after."""
-    seen: dict[str, str] = {}
-    for proof in proofs.listing(guide.root):
-        if proof.name in seen:
-            yield Problem(proof.path, proof.line, f"{seen[proof.name]} has a proof of this name already: rename one")
-        seen[proof.name] = f"{proof.path}:{proof.line}"
+    """Check that each module proves the page it is named after."""
     known = {page.path for page in guide.pages}
     for module in sorted({proof.path for proof in guide.proofs.values()}):
         page = proofs.page_of(module)
         if page not in known:
             yield Problem(module, 1, f"this module proves {page}, which is not there{nearest(page, known)}")
+
+
+def _controls(guide: Guide) -> Iterator[Problem]:
+    """Check that each control changes something of the snippets that it edits."""
+    for proof in guide.proofs.values():
+        for control in proof.controls:
+            for change in control.changes:
+                if isinstance(change, Edit):
+                    snippet = guide.snippets.get(change.snippet)
+                    if not snippet or change.old not in snippet.text:
+                        missing = absent(change.old, f"{snippets.FOLDER}/{change.snippet}")
+                        yield Problem(proof.path, control.line, missing)
 
 
 def main() -> int:
@@ -118,6 +149,8 @@ def main() -> int:
     options = parser.parse_args()
     guide = read(options.root)
     found = problems(guide) + (unproven(guide) if options.proven else [])
+    if options.proven and REFUSE_WITHOUT_CONTROL:
+        found += unfailing(guide)
     if found:
         print(report(found), file=sys.stderr)
         print(f"{len(set(found))} problems", file=sys.stderr)

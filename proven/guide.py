@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import yaml
 
 from proven import ROOT
-from proven.evidence import ledger
+from proven.evidence import ledger, seen
 from proven.evidence.ledger import Ledger
+from proven.evidence.seen import Seen
 from proven.problems import Problem, ProblemError
-from proven.sources import configuration, pages, proofs, reach, snippets
+from proven.sources import configuration, pages, proofs, reach, snippets, transcripts
 from proven.sources.pages import Page
 from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
@@ -30,6 +31,7 @@ class Guide:
     proofs: dict[str, Proof]
     ledger: Ledger  # only runs at the present digests
     history: Ledger  # all runs, for saying what was proven before an edit
+    seen: Seen = field(default_factory=dict)  # which proofs failed under which controls
     # The pages that mkdocs.yml names, from docs/, in its order, each with the headings that it stands under.
     navigation: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -58,10 +60,8 @@ def read(root: Path = ROOT) -> Guide:
             found[path] = snippets.read(path, root)
         except ProblemError as error:
             broken.append(error.problem)
-        except UnicodeDecodeError:
-            broken.append(Problem(f"{snippets.FOLDER}/{path}", 1, "not UTF-8 text: a snippet is something to read"))
-    tests = proofs.read_all(root)
-    broken += proofs.broken(root)
+    tests, unread = proofs.read(root)
+    broken += [*transcripts.broken(root), *unread]
     try:
         history = ledger.read(root)
     except ProblemError as error:
@@ -75,8 +75,15 @@ def read(root: Path = ROOT) -> Guide:
         tests,
         history.current(tests, found),
         history,
+        seen.read(root),
         _navigation(root / configuration.FILE),
     )
+
+
+def renewed(guide: Guide) -> Guide:
+    """Return a guide with the evidence that its ledgers hold by now. Raises ProblemError where one cannot be read."""
+    history = ledger.read(guide.root)
+    return replace(guide, ledger=history.current(guide.proofs, guide.snippets), history=history)
 
 
 def remembered(root: Path = ROOT) -> Guide:

@@ -11,10 +11,13 @@ import pytest
 from proven import ROOT, check, impact
 from proven.evidence import digests, ledger, stored, summary
 from proven.evidence.ledger import Run
-from proven.guide import Guide, read
+from proven.guide import Guide, renewed
 from proven.macros import calls
 from proven.problems import Problem
 from proven.sources import proofs
+
+# So many modules are named that took the most CPU.
+DEAREST = 5
 
 
 class Outcome:
@@ -65,21 +68,23 @@ class Outcome:
         left_out = [line for line in self.not_run if not any(reason in line for reason in but_for)]
         self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]
 
-    def refuse_unproven(self) -> None:
+    def refuse_unproven(self, guide: Guide) -> None:
         """Refuse what has no passing proof, after a run of all proofs."""
-        self.refused += check.unproven(read())
+        self.refused += check.unproven(renewed(guide))
 
     @property
     def not_run(self) -> list[str]:
         """What was left out, each with the reason."""
         return [f"{run.proof}: {run.reason}" for run in self.left_out]
 
-    def summary(self, proof_cpu: float) -> Iterator[str]:
-        """Return the lines that a run ends with. `proof_cpu` is what all its proofs took, in seconds."""
+    def summary(self, guide: Guide, cpu: dict[str, float]) -> Iterator[str]:
+        """Return the lines that a run ends with. `cpu` is what the proofs of each module took, in seconds."""
         passed = sum(run.outcome == "passed" for run in self.runs)
-        each = proof_cpu / len(self.runs) * 1000
+        each = sum(cpu.values()) / len(self.runs) * 1000
         yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
-        now = read()
+        dearest = sorted(cpu, key=lambda module: -cpu[module])[:DEAREST]
+        yield f"dearest   {', '.join(f'{module} {cpu[module]:.1f} s' for module in dearest)}"
+        now = renewed(guide)
         seen = [path for path, snippet in now.snippets.items() if snippet.text.strip()]
         shown = [path for path in seen if calls.where_shown(now, path)]
         done = [path for path in seen if now.ledger.of_snippet(path)]

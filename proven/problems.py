@@ -21,8 +21,9 @@ class Problem:
 class ProblemError(Exception):
     """Raised for a problem that ends what is being done."""
 
-    def __init__(self, path: str, line: int, message: str) -> None:
+    def __init__(self, path: str, line: int, message: str, *, untrue: bool = False) -> None:
         self.problem = Problem(path, line, message)
+        self.untrue = untrue  # nothing broke: something was compared, and is not as it is said to be
         super().__init__(str(self.problem))
 
 

@@ -6,6 +6,7 @@ with one summary.
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 from proven import ROOT, impact
-from proven.evidence import running
+from proven.controls import Controls
+from proven.evidence import cpu, running
 from proven.guide import Guide, read
 from proven.outcome import Outcome
 from proven.problems import ProblemError, annotation
@@ -26,14 +28,18 @@ EVIDENCE = "proven-evidence"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("proven", "documentation whose every snippet has run")
-    group.addoption("--only", help="run only the proofs of this snippet, page, module or proof")
+    only = "run only the proofs of this snippet, page, module or proof, or of several, with commas between"
+    group.addoption("--only", type=lambda text: text.split(","), default=[], help=only)
     group.addoption("--record", action="store_true", help="record transcripts and the committed ledger again")
+    group.addoption("--controls", choices=("edited", "all"), help="demand that proofs fail under their controls")
     parser.addini("may_be_left_out", "why a proof may be left out under CI=true: parts of reasons", type="linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = Session(config)
     config.pluginmanager.register(config.stash[SESSION], "proven-session")
+    if config.getoption("controls"):
+        config.pluginmanager.register(Controls(config, config.stash[SESSION].guide), "proven-controls")
 
 
 @pytest.fixture
@@ -63,7 +69,8 @@ class Session:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.outcome = Outcome()
-        self.proof_cpu = 0.0
+        self.cpu: dict[str, float] = defaultdict(float)  # seconds that the proofs of each module took
+        self.began = 0.0  # what this process had taken when the module began
         self.names: set[str] = set()  # of the proofs that --only asks for
 
     # ---- choosing ----------------------------------------------------------------------------------------
@@ -71,7 +78,7 @@ class Session:
     def pytest_collection(self, session: pytest.Session) -> None:
         only = session.config.getoption("only")
         try:
-            self.names = impact.proofs_of(self._guide(), only) if only else set()
+            self.names = {name for each in only for name in impact.proofs_of(self.guide(), each)}
         except LookupError as error:
             raise pytest.UsageError(error.args[0]) from None
 
@@ -79,29 +86,34 @@ class Session:
         # A module that has nothing to run need not be imported: that takes longer than most proofs.
         if not config.getoption("only") or not collection_path.is_relative_to(ROOT / proofs.FOLDER):
             return None
-        if collection_path.is_dir() or (ROOT / config.getoption("only")) in (collection_path, *collection_path.parents):
+        if collection_path.is_dir() or under(collection_path, config.getoption("only")):
             return None
-        wanted = {self._guide().proofs[name].path for name in self.names}
+        wanted = {self.guide().proofs[name].path for name in self.names}
         return str(collection_path.relative_to(ROOT)) not in wanted or None
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         only = config.getoption("only")
         if only:
-            kept = [item for item in items if proof_name(item) in self.names or under(item, only)]
+            kept = [item for item in items if proof_name(item) in self.names or under(item.path, only)]
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = kept
 
     # ---- running one proof -------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        before = cpu_seconds()
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
         running.begin()
+        self.began = self.began or cpu.seconds()
         try:
             return (yield)
         finally:
-            if proof_name(item):
-                self.proof_cpu += cpu_seconds() - before
+            if nextitem is None or nextitem.path != item.path:
+                now = cpu.seconds()
+                if proof_name(item):
+                    self.cpu[item.path.stem] += now - self.began
+                self.began = now
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -149,7 +161,7 @@ class Session:
             return
         for key, value in report.user_properties:
             if key == EVIDENCE and isinstance(value, dict):
-                self.outcome.add(self._guide(), report, value)
+                self.outcome.add(self.guide(), report, value)
 
     def _whole(self) -> bool:
         """Return whether this run was to run every proof: only then is a missing one a mistake."""
@@ -158,30 +170,32 @@ class Session:
         paths = [(self.config.invocation_params.dir / arg).resolve() for arg in self.config.args]
         return not narrowed and any(path in (ROOT, ROOT / "tests", ROOT / proofs.FOLDER) for path in paths)
 
-    def _guide(self) -> Guide:
+    def guide(self) -> Guide:
+        """Return the guide as it was when this run first asked."""
         if not hasattr(self, "_read"):
             self._read = read()
         return self._read
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self.proof_cpu += getattr(node, "workeroutput", {}).get("proof_cpu", 0.0)
+        for module, seconds in getattr(node, "workeroutput", {}).get("cpu", {}).items():
+            self.cpu[module] += seconds
 
     # ---- writing -----------------------------------------------------------------------------------------
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.worker:
-            self.config.workeroutput["proof_cpu"] = self.proof_cpu  # type: ignore[attr-defined]
+            self.config.workeroutput["cpu"] = dict(self.cpu)  # type: ignore[attr-defined]
             return
         outcome = self.outcome
         if not outcome.runs + outcome.left_out:
             return
-        outcome.write(self._guide(), self.config.getoption("record"))
+        outcome.write(self.guide(), self.config.getoption("record"))
         if os.environ.get("CI") == "true":
             outcome.refuse_left_out(self.config.getini("may_be_left_out"))
         if self._whole() and not outcome.failures and exitstatus == pytest.ExitCode.OK:
-            outcome.refuse_unproven()
+            outcome.refuse_unproven(self.guide())
         if outcome.refused and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -201,7 +215,7 @@ class Session:
                 write(annotation(problem))
         if outcome.runs:
             terminalreporter.section("proven")
-            for line in outcome.summary(self.proof_cpu):
+            for line in outcome.summary(self.guide(), self.cpu):
                 write(line)
 
 
@@ -211,16 +225,9 @@ def proof_name(item: pytest.Item) -> str:
     return getattr(item, "originalname", item.name) if inside else ""
 
 
-def under(item: pytest.Item, only: str) -> bool:
-    """Return whether the item is in the test file or folder that was asked for."""
-    path = ROOT / only
-    return path.exists() and item.path.is_relative_to(path)
-
-
-def cpu_seconds() -> float:
-    """Return the CPU time of this process and of its children that have ended, in seconds."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def under(file: Path, only: list[str]) -> bool:
+    """Return whether a file is, or lies below, one of those that were asked for."""
+    return any("/" in each and file.is_relative_to(ROOT / each) for each in only)
 
 
 SESSION = pytest.StashKey[Session]()

@@ -4,7 +4,9 @@ levels.py        how far a snippet was proven, in four words
 running.py       what the running proof loads and runs
 ledger.py        which proof ran which snippet, at which digest, on which stack
 stored.py        how a ledger lies in its file
+cpu.py           what running took
 digests.py       every digest that a snippet has had
+seen.py          which proofs were seen to fail under their controls
 measurements.py  what was measured: numbers with their intervals
 summary.py       what proofs ran on, in a few words or in full
 

@@ -8,7 +8,7 @@ lies over it: what was run here since. Both are written by stored.py.
 
 import argparse
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -51,6 +51,9 @@ class Run:
     def key(self) -> tuple[str, ...]:
         """What a later run of the same proof on the same stack replaces."""
         return (self.proof, self.case, *self.stack_key)
+
+
+FIELDS = [field.name for field in fields(Run)]
 
 
 class Ledger:
@@ -173,8 +176,9 @@ def write(
         return current(run) or (outdated and run.proof in proofs and (run.proof, run.stack_key) not in again)
 
     with whole.alone(file.parent):
-        kept = [asdict(run) for run in merge(load(file), runs) if stays(run)]
-        stored.write(file, kept, {**stored.tools(file), **(tools or {})})
+        kept = [run for run in merge(load(file), runs) if stays(run)]
+        rows = [{name: getattr(run, name) for name in FIELDS} for run in kept]
+        stored.write(file, rows, {**stored.tools(file), **(tools or {})})
 
 
 def outdated(runs: list[Run], proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> dict[str, set[str]]:
@@ -204,7 +208,7 @@ def collect(files: list[Path], root: Path = ROOT) -> int:
             runs += [Run(**row) for row in stored.read(file)]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{file}: not a ledger ({error}); make test writes one to {LOCAL}") from error
-    write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read_all(root))
+    write(root / LOCAL, sorted(runs, key=lambda run: run.date), proofs.read(root)[0])
     return len(load(root / LOCAL))
 
 

@@ -13,6 +13,7 @@ So a diff shows what ran anew, and nothing else.
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def write(file: Path, runs: list[dict[str, Any]], tools: dict[str, str]) -> None
 
     def key(table: str, value: Any) -> str:
         """Put a value into a table, and return what it goes by there."""
-        short = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+        short = _short(json.dumps(value, sort_keys=True))
         tables[table][short] = value
         return short
 
@@ -69,6 +70,11 @@ def write(file: Path, runs: list[dict[str, Any]], tools: dict[str, str]) -> None
     found += [f"{json.dumps(name)}: {{\n{_lines(table)}\n}}" for name, table in tables.items()]
     rows = ",\n".join(json.dumps(lines[key], sort_keys=True) for key in sorted(lines))
     whole.write(file, "{\n" + ",\n".join([*found, f'"runs": [\n{rows}\n]']) + "\n}\n")
+
+
+@cache  # thousands of runs share a few dozen stacks
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _lines(table: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from proven.guide import Guide
 from proven.macros.place import Block
 from proven.problems import Problem, nearest
+from proven.sources import allowed
 from proven.sources.pages import NO_LANGUAGE, Call, Page
 
 Render = TypeVar("Render", bound=Callable[..., str | Block])
@@ -36,6 +37,8 @@ class Macro:
     block: bool
     shows: str
     claims: tuple[str, ...]
+    says: tuple[str, ...]
+    links: bool
     wrong: Callable[..., Iterable[str]]
 
 
@@ -69,18 +72,25 @@ CHECKS: list[Callable[[Guide], Iterable[Problem]]] = []
 
 
 def macro(
-    *, shows: str = "", claims: tuple[str, ...] = (), wrong: Callable[..., Iterable[str]] = lambda _, **__: ()
+    *,
+    shows: str = "",
+    claims: tuple[str, ...] = (),
+    says: tuple[str, ...] = (),
+    links: bool = False,
+    wrong: Callable[..., Iterable[str]] = lambda _, **__: (),
 ) -> Callable[[Render], Render]:
     """Declare a macro: pages call it by the function's name.
 
-    `shows` is the argument that names a snippet or a folder of them, `claims` are those that name proofs. `wrong` takes
-    the guide and the arguments of a call by their names, and returns what is wrong with it.
+    `shows` is the argument that names a snippet or a folder of them, `claims` are those that name proofs, and `says`
+    those that readers see as they are written. `links` says that it gives a link. `wrong` takes the guide and the
+    arguments of a call by their names, and returns what is wrong with it.
     """
 
     def declare(render: Render) -> Render:
         whole = inspect.signature(render)
         behind_at = whole.replace(parameters=list(whole.parameters.values())[1:])
-        MACROS[render.__name__] = Macro(render, behind_at, whole.return_annotation == Block, shows, claims, wrong)
+        block = whole.return_annotation == Block
+        MACROS[render.__name__] = Macro(render, behind_at, block, shows, claims, says, links, wrong)
         return render
 
     return declare
@@ -125,16 +135,32 @@ def problems(guide: Guide) -> Iterator[Problem]:
     for page in guide.pages:
         for call in page.calls:
             bound = bind(call)
-            if not isinstance(bound, Bound):
-                yield Problem(page.path, call.line, bound)
-                continue
-            if bound.macro.block and not call.alone:
-                message = f"{call.name}() gives a block: put the call on a line of its own"
-                yield Problem(page.path, call.line, message)
-            for message in bound.macro.wrong(guide, **bound.given):
-                yield Problem(page.path, call.line, message)
+            found = [bound] if not isinstance(bound, Bound) else [*_misplaced(call, bound), *_wrong(guide, bound)]
+            yield from (Problem(page.path, call.line, message) for message in found)
     for together in CHECKS:
         yield from together(guide)
+
+
+def _misplaced(call: Call, bound: Bound) -> Iterator[str]:
+    """Say where a call stands that is not read there as what it gives."""
+    if bound.macro.block and not call.alone:
+        yield f"{call.name}() gives a block: put the call on a line of its own"
+    elif call.within == "code" or (bound.macro.links and call.within):
+        yield f"{call.name}() stands in {call.within}, where its Markdown is not read as such: put it behind that"
+
+
+def _wrong(guide: Guide, bound: Bound) -> Iterator[str]:
+    for name in bound.macro.says:
+        text = bound.given[name]
+        if text is not None and (why := allowed.wrong(text)):
+            yield f"{bound.name}() cannot say {name}={text!r}: {why}"
+    yield from bound.macro.wrong(guide, **bound.given)
+
+
+def unanswered(page: Page, where: str) -> Problem:
+    """Return what is wrong with a page that is listed somewhere and does not say what it answers."""
+    message = f"{where} lists this page with its answer: give its front matter a description, one sentence"
+    return Problem(page.path, 1, message)
 
 
 def bind(call: Call) -> Bound | str:

@@ -8,7 +8,7 @@
 
 from collections.abc import Iterator
 
-from proven.evidence import summary
+from proven.evidence import seen, summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide
 from proven.macros.calls import macro
@@ -26,7 +26,7 @@ def _unknown(guide: Guide, name: str, names: tuple[str, ...]) -> Iterator[str]:
             yield f"no proof is called {each!r}{nearest(each, guide.proofs)}"
 
 
-@macro(claims=("name", "names"), wrong=_unknown)
+@macro(claims=("name", "names"), links=True, wrong=_unknown)
 def proven(at: Place, name: str, *names: str) -> str:
     """Mark a sentence as proven: a small link to the test, which says what it ran on."""
     marks = []
@@ -81,13 +81,14 @@ def left_out(at: Place) -> Block:
 
 
 @macro()
-def evidence(at: Place) -> str:
-    """Say in one line how much ran, on what and when."""
+def evidence(at: Place) -> Block:
+    """Say in one line how much ran, on what and when. It leads to the proofs."""
     runs = at.guide.ledger.passed()
-    if not runs:
-        return "Nothing has run yet."
-    ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
-    return f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
+    says = "Nothing has run yet."
+    if runs:
+        ran = f"{counted(len({run.proof for run in runs}), 'proof')}, {counted(len(runs), 'run')}"
+        says = f"{ran} · {summary.in_short(runs)} · {_day(runs)}"
+    return [says if at.page == PROOFS_PAGE else f"[{says}]({at.link(PROOFS_PAGE)})", "{ .proof }"]
 
 
 def _taken(guide: Guide, chosen: list[Proof]) -> str:
@@ -111,10 +112,19 @@ def _entry(guide: Guide, proof: Proof) -> Block:
         ran = " · ".join([*on, f"{counted(len(runs), 'run')}, {took}", _day(runs)])
     return [
         f"**{in_words(proof.name)}**{{ #{proof.name} }}",
-        proof.says,
+        " ".join([proof.says, *_fails(guide, proof)]),
         f"<small>{ran} · `{proof.path}:{proof.line}`{_files({path for run in runs for path in run.snippets})}</small>",
         "{ .entry }",
     ]
+
+
+def _fails(guide: Guide, proof: Proof) -> Iterator[str]:
+    """Return in a sentence each under which changes a proof fails; it says so where that was not seen."""
+    unseen = seen.unseen(proof, guide.seen, guide.snippets)
+    for control in proof.controls:
+        yield f"Fails when {control}{' (not seen yet)' if control in unseen else ''}."
+    if proof.without:
+        yield f"Nothing can make it fail: {proof.without}."
 
 
 def _files(paths: set[str]) -> str:

@@ -20,7 +20,7 @@ from proven.macros.calls import macro
 from proven.macros.markup import PROOFS_PAGE, UNSEARCHED, counted, in_words, inline, linked, sentence, table
 from proven.macros.place import Block, Place
 from proven.problems import nearest
-from proven.sources import snippets, transcripts
+from proven.sources import characters, snippets, transcripts
 from proven.sources.snippets import Snippet
 
 FEW = 5  # proofs that the line below a snippet names
@@ -32,15 +32,19 @@ def _unknown(guide: Guide, path: str) -> Iterator[str]:
         yield f"no snippet is called {path!r}{nearest(path, guide.snippets)}"
 
 
-def _wrong_snippet(guide: Guide, path: str, region: Any, highlight: Any, transcript: Any, **_: Any) -> Iterator[str]:
+def _wrong_snippet(guide: Guide, path: str, region: Any, title: Any, highlight: Any, transcript: Any) -> Iterator[str]:
     yield from _unknown(guide, path)
     if (snippet := guide.snippets.get(path)) is None:
         return
+    if not snippet.text.strip():
+        yield f"{snippet.place} is empty: there is nothing to show"
+    if '"' in (title or ""):
+        yield f"a title has no quotation marks, as {title!r} does: the block would have none"
     if region is not None and region not in snippet.regions:
         yield f"{snippet.place} has no region {region!r}{nearest(region, snippet.regions)}"
         return
-    for text in highlight if isinstance(highlight, list) else [highlight] if highlight else []:
-        if not isinstance(text, str) or not snippet.lines_of(text, region):
+    for text in _highlighted(highlight):
+        if not isinstance(text, str) or not text or not snippet.lines_of(text, region):
             yield f"{snippet.place} has nothing to highlight that reads {text!r}"
     recorded = transcripts.of_snippet(snippet, guide.root)
     if transcript is not False and not recorded:
@@ -49,7 +53,11 @@ def _wrong_snippet(guide: Guide, path: str, region: Any, highlight: Any, transcr
         yield f"{snippet.place} has no transcript called {transcript!r}{nearest(transcript, recorded)}"
 
 
-@macro(shows="path", wrong=_wrong_snippet)
+def _highlighted(given: Any) -> list[Any]:
+    return [] if given is None else given if isinstance(given, list) else [given]
+
+
+@macro(shows="path", says=("title",), wrong=_wrong_snippet)
 def snippet(
     at: Place,
     path: str,
@@ -64,8 +72,7 @@ def snippet(
     """
     shown = at.guide.snippets[path]
     heading = title or (f"{path} · {region}" if region else path)
-    names = [highlight] if isinstance(highlight, str) else highlight or []
-    marked = sorted({line for name in names for line in shown.lines_of(name, region)})
+    marked = sorted({line for name in _highlighted(highlight) for line in shown.lines_of(name, region)})
     lines = _fence(shown.show(region), shown.language, heading, marked)
     if transcript is not False:  # "" is the name of the one that has none
         recorded = transcripts.of_snippet(shown, at.guide.root)
@@ -105,6 +112,8 @@ def _unknown_function(guide: Guide, path: str, function: str, **_: Any) -> Itera
 def compute(at: Place, path: str, function: str, *args: Any, **kwargs: Any) -> str | Block:
     """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
     value = getattr(module(at.guide, path), function)(*args, **kwargs)
+    if value is None or value == []:
+        return ""  # refused, as every call that shows nothing
     return table(value) if isinstance(value, list) else str(value)
 
 
@@ -122,7 +131,11 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> Block:
     """Return a fenced code block. The fence is longer than any run of backticks inside."""
     ticks = "`" * max(3, max((len(run) for run in re.findall(r"`+", code)), default=0) + 1)
     lines = f' hl_lines="{" ".join(map(str, marked))}"' if marked else ""
-    return [f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}', *code.rstrip("\n").splitlines(), ticks]
+    return [
+        f'{ticks}{{ .{language} title="{title}"{lines} {UNSEARCHED} }}',
+        *characters.lines(code.rstrip("\n")),
+        ticks,
+    ]
 
 
 def _proof_line(at: Place, shown: Snippet) -> Block:

@@ -18,10 +18,11 @@ from typing import Any
 
 from proven.guide import Guide
 from proven.macros import calls
-from proven.macros.calls import Bound, check, macro
+from proven.macros.calls import Bound, check, macro, unanswered
 from proven.macros.markup import bare, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import Problem, nearest
+from proven.sources import characters
 from proven.sources.pages import Page
 
 ASK = "overrides/partials/ask.html"
@@ -53,7 +54,12 @@ class Symptom:
         return tuple({cause.page.path: cause.page for cause in self.causes}.values())
 
 
-@macro()
+def _within_code(_: Guide, text: str, **__: object) -> Iterator[str]:
+    if "`" in text:
+        yield f"symptom() shows {text!r} as code: leave its backticks out"
+
+
+@macro(says=("text",), wrong=_within_code)
 def symptom(_: Place, text: str, also: bool = False, when: str = "", at: str = "") -> str:  # noqa: ARG001
     """Show the text of an error.
 
@@ -62,7 +68,7 @@ def symptom(_: Place, text: str, also: bool = False, when: str = "", at: str = "
     return f"`{text}`"
 
 
-@macro()
+@macro(says=("text",))
 def sign(_: Place, text: str, also: bool = False, when: str = "", at: str = "") -> str:  # noqa: ARG001
     """Show what a reader notices where no error is raised."""
     return text
@@ -72,7 +78,7 @@ def sign(_: Place, text: str, also: bool = False, when: str = "", at: str = "") 
 def ask(at: Place) -> Block:
     """Show the box into which readers paste their error; symptoms.js answers."""
     box = (at.guide.root / ASK).read_text(encoding="utf-8").strip()
-    return [*box.splitlines(), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
+    return [*characters.lines(box), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
 
 
 def _by_nobody(guide: Guide, by: str) -> Iterator[str]:
@@ -100,7 +106,7 @@ def signs(at: Place) -> Block:
 
 
 def _why(at: Place, found: Symptom) -> str:
-    """Return the causes of a text, each a link to its page with that page's answer, or its sentence."""
+    """Return the causes of a text, each a link with its page's answer, or the sentence that explains it."""
     lines = []
     for cause in found.causes:
         link = at.link(cause.page.name) + (f"#{cause.heading}" if cause.heading else "")
@@ -133,6 +139,14 @@ def _data(guide: Guide) -> list[dict[str, Any]]:
     """Return what errors.json says of each text; nothing where a guide has no such file."""
     file = guide.root / FILE
     return json.loads(file.read_text(encoding="utf-8"))["texts"] if file.is_file() else []
+
+
+@check
+def _without_answers(guide: Guide) -> Iterator[Problem]:
+    """Check that each page to which a text leads says what it answers: the box shows that below the link."""
+    for page, _ in _texts(guide):
+        if not page.description:
+            yield unanswered(page, "the table of error texts")
 
 
 @check
@@ -172,7 +186,7 @@ def _explained(guide: Guide) -> Iterator[Problem]:
             yield Problem(page.path, call.line, f"{FILE} does not say who says {found.text!r}")
         elif not found.causes and not found.told.get("says"):
             yield Problem(FILE, 1, f"neither a page nor says explains {found.text!r}")
-        elif not found.causes and not (found.told.get("proof") or found.told.get("unprovoked")):
+        elif found.said and not (found.told.get("proof") or found.told.get("unprovoked")):
             yield Problem(FILE, 1, f"{found.text!r} needs the proof that provokes it, or why there is none: unprovoked")
         elif (proof := found.told.get("proof")) and proof not in guide.proofs:
             yield Problem(FILE, 1, f"no proof is called {proof!r}{nearest(proof, guide.proofs)}")

@@ -82,7 +82,7 @@ def measured(at: Place, path: str, interval: bool = True) -> str:
     return shown(seen.find(at.guide.root, path), interval)
 
 
-@macro(wrong=_needs("verdict", lambda root, path, **_: seen.with_interval(root, path)))
+@macro(says=("more", "less", "same"), wrong=_needs("verdict", lambda root, path, **_: seen.with_interval(root, path)))
 def verdict(at: Place, path: str, more: str, less: str, same: str) -> str:
     """Return what to say where a whole interval is above "no difference", where below, and where neither."""
     return (same, more, less)[seen.verdict(at.guide.root, path)]
@@ -94,14 +94,16 @@ def measurements(at: Place, path: str, *columns: str) -> Block:
     return unsearched("measurements", table(rows(at.guide.root, path, columns)))
 
 
-@macro(wrong=_needs("bars", lambda root, path, paths, metric, **_: grouped(root, (path, *paths), metric)))
+@macro(
+    says=("title",), wrong=_needs("bars", lambda root, path, paths, metric, **_: grouped(root, (path, *paths), metric))
+)
 def bars(at: Place, path: str, *paths: str, metric: str, title: str) -> str:
     """Show one quantity of each part of what was measured as bars, grouped where there are several names."""
     groups, unit = grouped(at.guide.root, (path, *paths), metric)
     return figure(charts.bars(groups, title=title, unit=unit), title)
 
 
-@macro(wrong=_needs("lines", lambda root, path, **_: curves(root, path)))
+@macro(says=("title", "x", "y"), wrong=_needs("lines", lambda root, path, **_: curves(root, path)))
 def lines(at: Place, path: str, title: str, x: str, y: str) -> str:
     """Show measured curves and points over one pair of axes."""
     return figure(charts.lines(curves(at.guide.root, path), title=title, x=x, y=y), title)

@@ -5,7 +5,7 @@ import posixpath
 from typing import Any
 
 from proven.guide import Guide
-from proven.sources import pages
+from proven.sources import characters, front_matter, pages
 
 Block = list[str]  # lines of Markdown, which get the indentation of the call
 
@@ -34,7 +34,7 @@ class Place:
         while frame is not None:
             template = frame.f_globals.get("__jinja_template__")
             if template is not None:
-                skipped = pages.front_matter_lines("\n".join(self._source()) + "\n")
+                skipped = front_matter.lines("\n".join(self._source()) + "\n")
                 return int(template.get_corresponding_lineno(frame.f_lineno)) + skipped
             frame = frame.f_back
         return 1
@@ -62,11 +62,11 @@ class Place:
 
     def reads(self, text: str) -> None:
         """Take this text for the page's source, instead of what its file holds."""
-        self._sources[self.page] = text.splitlines()
+        self._sources[self.page] = characters.lines(text)
 
     def _source(self) -> list[str]:
         page = self.page
         if page not in self._sources:
             file = self.guide.root / pages.FOLDER / page
-            self._sources[page] = file.read_text(encoding="utf-8").splitlines()
+            self._sources[page] = characters.lines(file.read_text(encoding="utf-8"))
         return self._sources[page]

@@ -38,7 +38,7 @@ def _unknown(guide: Guide, name: str, **_: object) -> Iterator[str]:
         yield f"the glossary does not explain {name!r}{nearest(name, terms(guide))}"
 
 
-@macro(wrong=_unknown)
+@macro(says=("shown",), links=True, wrong=_unknown)
 def term(at: Place, name: str, shown: str | None = None) -> str:
     """Show a term as a link to the glossary, with its explanation as a tooltip."""
     anchor, text = terms(at.guide).get(name, ("", "not explained yet"))

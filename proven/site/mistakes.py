@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from proven.guide import Guide
 from proven.macros import calls
 from proven.problems import Problem
-from proven.sources import pages, snippets
+from proven.sources import characters, pages, snippets
 from proven.sources.pages import Page
+
+TAGS = re.compile(r"\{[{%#]|<")
 
 
 def shown(page: Page, guide: Guide, found: Iterable[Problem]) -> str:
@@ -22,8 +24,8 @@ def shown(page: Page, guide: Guide, found: Iterable[Problem]) -> str:
         if number in by_line:
             indent = line[: len(line) - len(line.lstrip())]
             lines += [indent + row if row else "" for row in box(by_line[number])]
-            # A line with Jinja's tags is shown as it was typed, and every other line is rendered.
-            lines.append(indent + plain(line.strip()) if pages.TEMPLATE.search(line) else line)
+            # A line with tags, Jinja's or HTML's, is shown as it was typed, and every other line is rendered.
+            lines.append(indent + plain(line.strip()) if TAGS.search(line) else line)
         else:
             lines.append(line)
         if everywhere and line.startswith("# "):
@@ -58,4 +60,4 @@ def _snippet(problem: Problem) -> str:
 
 
 def _lines(page: Page) -> list[str]:
-    return pages.visible(page.text).splitlines() or [""]
+    return characters.lines(page.text) or [""]

@@ -8,7 +8,7 @@ import posixpath
 import re
 
 from proven.macros.markup import ATTRIBUTES
-from proven.sources import pages
+from proven.sources import characters, pages
 
 LINK = re.compile(r"(?<=\]\()(?P<target>(?!\w+:|/|#)[^)\s#]+)")
 # A drawing that stands in the page itself: its <title> and <desc> say what it shows.
@@ -29,7 +29,7 @@ def markdown(rendered: str, page: str) -> str:
 
     lines = []
     fence = ""
-    for line in rendered.strip("\n").splitlines():
+    for line in characters.lines(rendered.strip("\n")):
         found = FENCE.match(line)
         if fence:
             fence = "" if line.strip() == fence else fence

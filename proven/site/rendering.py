@@ -1,6 +1,7 @@
 """Pages as their macros complete them, with their mistakes shown on them."""
 
 import logging
+import re
 import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from proven.sources.pages import Page
 
 # MkDocs counts what this logger warns of, and a strict build fails on it.
 log = logging.getLogger("mkdocs.proven")
+# A link without its text or its tooltip, and a definition of nothing; code may hold whatever it likes.
+HOLLOW = re.compile(r'\[\s*\]\(|\(\S* ""\)|^[ \t]*:[ \t]*$', re.MULTILINE)
 
 
 class Rendering:
@@ -54,17 +57,20 @@ class Rendering:
         return self.rendered[page.name]
 
     def _answering(self, macro: Macro) -> Callable[..., str]:
-        """Return a macro that shows on the page what it would raise: a function of a snippet may be broken."""
+        """Return a macro that says on the page where it raises, as a snippet's function may, or has nothing to show."""
 
         def call(*args: Any, **kwargs: Any) -> str:
             try:
                 answer = macro.render(self.place, *args, **kwargs)
-                return answer if isinstance(answer, str) else self.place.indented(answer)
+                text = answer if isinstance(answer, str) else self.place.indented(answer or [""])
+                if text.strip() and (macro.shows or not HOLLOW.search(pages.CODE.sub("code", text))):
+                    return text
+                message = f"{macro.render.__name__}() has nothing to show, or a link or an entry in it has no text"
             except Exception as error:
                 at = traceback.extract_tb(error.__traceback__)[-1]
                 message = f"{type(error).__name__} at {at.filename}:{at.lineno}: {error}"
-                problem = Problem(f"{pages.FOLDER}/{self.place.page}", self.place.line, message)
-                log.warning("%s", problem)
-                return f"**{mistakes.plain(str(problem))}**"
+            problem = Problem(f"{pages.FOLDER}/{self.place.page}", self.place.line, message)
+            log.warning("%s", problem)
+            return f"**{mistakes.plain(str(problem))}**"
 
         return call

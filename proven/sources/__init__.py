@@ -1,9 +1,14 @@
 """What people write, read from the files.
 
 configuration.py  what mkdocs.yml says
+characters.py     the text of a file, in which nothing stands that nobody sees
 snippets.py       a file under snippets/: text, regions, digest
+front_matter.py   the YAML at the head of a page
 pages.py          a page under docs/: which macros it calls, on which line
+allowed.py        what else may stand on a page: a short list of HTML, attributes and links
 handmade.py       code that stands on a page itself, which no page may
+controls.py       under which change a proof must fail
+published.py      which files lie in docs/ and snippets/, and what they may be called
 reach.py          what a test reaches in tests/: helpers, constants, fixtures
 proofs.py         a test under tests/proofs/: name, place, what it rests on
 transcripts.py    what a snippet printed, in a file beside it: compared or recorded

@@ -12,14 +12,12 @@ from pathlib import Path
 from markdown import Markdown
 
 from proven.problems import Problem
-from proven.sources import configuration
+from proven.sources import characters, configuration
 
 WHAT_TO_DO = "put the code in a file under snippets/ and call {{ snippet(…) }}"
 FENCE = re.compile(r"```|~~~")
-# What browsers show as it was typed.
-BLOCK = re.compile(r"<(?:pre|listing|plaintext|textarea|xmp)\b[^>]*>", re.IGNORECASE)
+BLOCK = re.compile(r"<pre\b[^>]*>")
 INDENTED = re.compile(r" {4}|\t")  # anywhere: it may stand in a list or a quote
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 
 
@@ -32,27 +30,26 @@ def problems(path: str, text: str, root: Path) -> list[Problem]:
 @cache  # `make serve` asks again for every page when one was edited
 def _found(text: str, settings: str) -> list[tuple[int, str]]:
     """Return the line of each code block, and what it is."""
-    lines = text.splitlines()
+    lines = characters.lines(text)
     fences = [number for number, line in enumerate(lines, start=1) if FENCE.search(line)]
     if fences:  # every other one closes what the one before it opened
         return [(line, "a code block") for line in fences[::2]]
-    if not INDENTED.search(text) and not BLOCK.search(text):
+    if not INDENTED.search(text):
         return []  # as on most pages, which need not be converted for it
-    html = COMMENT.sub("", _converter(settings).reset().convert(text))
+    html = _converter(settings).reset().convert(text)
     found = []
     last = 0
     for block in BLOCK.finditer(html):
         last = _line(lines, last, html[block.end() :])
-        what = "an HTML block of code" if BLOCK.search(lines[last - 1]) else "an indented code block"
-        found.append((last, what))
+        found.append((last, "an indented code block"))
     return found
 
 
 def _line(lines: list[str], after: int, shown: str) -> int:
-    """Return the next line that opens an HTML block of code, or that reads as the first line of a converted block."""
-    first = next((line.strip() for line in unescape(TAG.sub("", shown)).splitlines() if line.strip()), "")
+    """Return the next line that reads as the first line of a converted block."""
+    first = next((line.strip() for line in characters.lines(unescape(TAG.sub("", shown))) if line.strip()), "")
     for number, line in enumerate(lines[after:], start=after + 1):
-        if BLOCK.search(line) or line.strip(" \t>") == first:
+        if line.strip(" \t>") == first:
             return number
     return after or 1
 

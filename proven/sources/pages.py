@@ -11,24 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
 from jinja2 import nodes
 
 from proven import ROOT
-from proven.problems import Problem
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, front_matter
 
 FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
-# Formats that MkDocs would render, or publish as they are, and that nothing here parses.
-OTHER_PAGES = (".htm", ".html", ".markdown", ".mdown", ".mkd", ".mkdn")
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 TEMPLATE = re.compile(r"\{[{%#]")
+CODE = re.compile(r"(?<!\\)(?P<ticks>`+)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)")  # within a line
 # Nothing is rendered from it, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
-# As MkDocs matches it, with the empty lines below it, which MkDocs drops too.
-FRONT_MATTER = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
-
-DESCRIPTION = re.compile(r"^description: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,25 @@ class Call:
     name: str
     arguments: tuple[list[Any], dict[str, Any]] | None  # None where the name stands there without being called
     line: int
-    alone: bool  # nothing else stands on its lines
+    before: str  # what stands before it on its line, other calls as {{…}}
+    after: str
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else stands on its lines."""
+        return not self.before.strip() and not self.after.strip()
+
+    @property
+    def within(self) -> str:
+        """What of Markdown the call stands within, where it is not read as Markdown: "code", "a link", "a title"."""
+        before = CODE.sub("", self.before)
+        if "`" in before:
+            return "code"
+        if re.search(r"\[[^\]]*$", before) and re.match(r"[^\[\]]*\]\(", self.after):
+            return "a link"
+        if re.search(r"<\w[^>]*$", before):
+            return "an attribute"
+        return "a title" if self.before.startswith("# ") else ""
 
 
 @dataclass(frozen=True)
@@ -68,25 +80,14 @@ def url(path: str) -> str:
     return f"{path.removeprefix(f'{FOLDER}/').removesuffix('.md')}/".removesuffix("index/")
 
 
-def front_matter_lines(text: str) -> int:
-    """Return how many lines the YAML at the head of a page takes."""
-    match = FRONT_MATTER.match(text)
-    return match[0].count("\n") if match else 0
-
-
 @cache  # `make serve` asks again for every page when one was edited
 def parse(path: str, text: str) -> Page:
     """Find a page's macro calls, and everything else in it that Jinja would interpret."""
-    skipped = front_matter_lines(text)
-    lines = text.splitlines()
-    body = "\n" * skipped + "\n".join(lines[skipped:])
-    problems = [
-        Problem(path, number, "a macro is called in the front matter, where nothing runs it")
-        for number, line in enumerate(lines[:skipped], start=1)
-        if "{{" in line or "{%" in line
-    ]
-    problems += _front_matter(path, text)
-    lines = visible(body).splitlines()
+    skipped = front_matter.lines(text)
+    body = "\n" * skipped + "\n".join(characters.lines(text)[skipped:])
+    said, problems = front_matter.read(path, text)
+    problems += characters.unseen(path, text)
+    lines = characters.lines(body)
     while True:
         try:
             found = [*_calls(path, TEMPLATES.parse("\n".join(lines)))]
@@ -95,25 +96,27 @@ def parse(path: str, text: str) -> Page:
             line = _wrong(lines, error)
             problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
             lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
+    problems += [
+        Problem(path, line, NO_LANGUAGE)  # what a comment hides, and what is raw, is in no tree
+        for line, kind, _ in TEMPLATES.lex("\n".join(lines))
+        if kind in ("comment_begin", "raw_begin")
+    ]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
-    description = DESCRIPTION.search("\n".join(lines[:skipped]))
-    return Page(path, body, calls, tuple(problems), description[1] if description else "")
+    return Page(path, body, calls, tuple(problems), str(said.get("description", "")))
 
 
 def read_all(root: Path = ROOT) -> list[Page]:
     """Return every page, sorted by path."""
-    files = sorted(file for file in (root / FOLDER).rglob("*") if file.suffix in (".md", *OTHER_PAGES))
+    files = sorted(file for file in (root / FOLDER).rglob("*.md") if not file.is_symlink())
     return [_read(file, file.relative_to(root).as_posix()) for file in files]
 
 
 def _read(file: Path, path: str) -> Page:
-    if file.suffix in OTHER_PAGES:
-        return Page(path, problems=(Problem(path, 1, "a page is Markdown, and its name ends in .md: rename it"),))
     try:
-        return parse(path, file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        return Page(path, problems=(Problem(path, 1, "not UTF-8 text: a page is something to read"),))
+        return parse(path, characters.read(file, path))
+    except ProblemError as error:
+        return Page(path, problems=(error.problem,))
 
 
 def opening(lines: list[str], line: int) -> int:
@@ -135,22 +138,6 @@ def _wrong(lines: list[str], error: jinja2.TemplateSyntaxError) -> int:
     return above[-1] if above else line
 
 
-def _front_matter(path: str, text: str) -> Iterator[Problem]:
-    """Check the front matter: what MkDocs cannot parse of it, it shows as text on the page."""
-    if match := FRONT_MATTER.match(text):
-        try:
-            if not isinstance(yaml.safe_load(match[1]), dict):
-                yield Problem(path, 1, "the front matter holds no names with values: write them as 'title: Home'")
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 2 if error.problem_mark else 1
-            yield Problem(path, line, f"the front matter is not YAML: {error.problem}")
-
-
-def visible(text: str) -> str:
-    """Return a page without its HTML comments, each line where it was."""
-    return COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), text)
-
-
 def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:
     """Return each macro call, and a problem for anything else: a page computes nothing itself."""
     for statement in tree.body:
@@ -159,16 +146,16 @@ def _calls(path: str, tree: nodes.Template) -> Iterator[Call | Problem]:
             continue
         for index, part in enumerate(statement.nodes):
             if not isinstance(part, nodes.TemplateData):
-                yield _call(path, part, _alone(statement.nodes, index))
+                yield _call(path, part, *_around(statement.nodes, index))
 
 
-def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
+def _call(path: str, node: nodes.Expr, before: str, after: str) -> Call | Problem:
     """Return a call with its arguments, or what is wrong with it."""
     called = node.node if isinstance(node, nodes.Call) else node
     if not isinstance(called, nodes.Name):
         return Problem(path, node.lineno, NO_LANGUAGE)
     if not isinstance(node, nodes.Call):
-        return Call(called.name, None, node.lineno, alone)
+        return Call(called.name, None, node.lineno, before, after)
     try:
         if node.dyn_args or node.dyn_kwargs:
             raise nodes.Impossible
@@ -176,11 +163,10 @@ def _call(path: str, node: nodes.Expr, alone: bool) -> Call | Problem:
         by_name = {pair.key: pair.value.as_const() for pair in node.kwargs}
     except nodes.Impossible:
         return Problem(path, node.lineno, f"{called.name}() needs arguments that are written out")
-    return Call(called.name, (positional, by_name), node.lineno, alone)
+    return Call(called.name, (positional, by_name), node.lineno, before, after)
 
 
-def _alone(parts: list[nodes.Expr], index: int) -> bool:
-    """Return whether the lines of a call hold nothing else but space."""
+def _around(parts: list[nodes.Expr], index: int) -> tuple[str, str]:
+    """Return what stands on a call's line before it, and behind it."""
     texts = [part.data if isinstance(part, nodes.TemplateData) else "{{…}}" for part in parts]
-    before, after = "".join(texts[:index]), "".join(texts[index + 1 :])
-    return not before.rpartition("\n")[2].strip() and not after.partition("\n")[0].strip()
+    return "".join(texts[:index]).rpartition("\n")[2], "".join(texts[index + 1 :]).partition("\n")[0]

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from proven import ROOT
-from proven.problems import Problem
-from proven.sources import pages, reach
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, controls, pages, reach
+from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
 
@@ -22,21 +23,25 @@ class Proof:
     says: str  # its docstring
     strings: frozenset[str]
     parts: dict[str, str] = field(default_factory=dict)  # what it reaches in tests/, itself included, with digests
+    controls: tuple[Control, ...] = ()  # under which it must fail
+    without: str = ""  # why it can have none
 
 
-def read_all(root: Path = ROOT) -> dict[str, Proof]:
-    """Return every proof by its name. Two proofs of one name: the later one wins; check.py reports them."""
-    return {proof.name: proof for proof in listing(root)}
-
-
-def listing(root: Path = ROOT) -> list[Proof]:
-    """Return every proof, in the order of files and lines."""
-    return [part for part in _parts(root) if isinstance(part, Proof)]
-
-
-def broken(root: Path = ROOT) -> list[Problem]:
-    """Return what keeps proofs from being read."""
-    return [part for part in _parts(root) if isinstance(part, Problem)]
+def read(root: Path = ROOT) -> tuple[dict[str, Proof], list[Problem]]:
+    """Return every proof by its name, in the order of files and lines, and what is wrong with others."""
+    files = sorted((root / FOLDER).rglob("test_*.py"))
+    tests = reach.Reach(root)
+    found: dict[str, Proof] = {}
+    broken = []
+    for part in (part for file in files for part in _read(file, file.relative_to(root).as_posix())):
+        if isinstance(part, Problem):
+            broken.append(part)
+        elif other := found.get(part.name):
+            message = f"{other.path}:{other.line} has a proof of this name already: rename one"
+            broken.append(Problem(part.path, part.line, message))
+        else:
+            found[part.name] = replace(part, parts=tests.of(part.path, part.name))
+    return found, broken
 
 
 def page_of(module: str) -> str:
@@ -49,11 +54,11 @@ def page_of(module: str) -> str:
     return (Path(pages.FOLDER) / inner.parent / f"{name}.md").as_posix().replace("_", "-")
 
 
-def _parts(root: Path) -> list[Proof | Problem]:
-    files = sorted((root / FOLDER).rglob("test_*.py"))
-    parts = [p for f in files for p in _in_file(f.relative_to(root).as_posix(), f.read_text(encoding="utf-8"))]
-    tests = reach.Reach(root)
-    return [replace(p, parts=tests.of(p.path, p.name)) if isinstance(p, Proof) else p for p in parts]
+def _read(file: Path, path: str) -> list[Proof | Problem]:
+    try:
+        return _in_file(path, characters.seen(file, path))
+    except ProblemError as error:
+        return [error.problem]
 
 
 @cache  # `make serve` asks again for every file when one was edited
@@ -72,15 +77,27 @@ def _in_file(path: str, source: str) -> list[Proof | Problem]:
     found: list[Proof | Problem] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            strings = frozenset(_strings(node, constants))
-            found.append(Proof(node.name, path, node.lineno, ast.get_docstring(node) or "", strings))
+            stated = list(controls.read(node, path, source))
+            found += [each for each in stated if isinstance(each, Problem)]
+            found.append(
+                Proof(
+                    node.name,
+                    path,
+                    node.lineno,
+                    ast.get_docstring(node) or "",
+                    frozenset(_strings(node, constants)),
+                    controls=tuple(each for each in stated if isinstance(each, Control)),
+                    without=next((each.reason for each in stated if isinstance(each, Without)), ""),
+                )
+            )
     return found
 
 
 def _strings(node: ast.AST, constants: dict[str, ast.expr]) -> set[str]:
     """Return the string literals in a function, also those it reaches through the module's constants."""
     found = set()
-    for part in ast.walk(node):
+    stated = {part for each in controls.statements(node) for part in ast.walk(each)}
+    for part in (part for part in ast.walk(node) if part not in stated):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             found.add(part.value)
         elif isinstance(part, ast.Name) and part.id in constants:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from proven.sources import characters, controls
+
 FOLDER = "tests"
 PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
 ENDS = "tests/stack"
@@ -41,54 +43,57 @@ class Reach:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._modules: dict[str, Module] = {}
+        self._parts: dict[tuple[str, str], tuple[str, list[tuple[str, str]]]] = {}
         self.plugins = self._plugins()
 
     def of(self, path: str, name: str) -> dict[str, str]:
         """Return what a function reaches, itself included: "tests/proofs/pooled.py::start" → the digest of its text."""
         found: dict[str, str] = {}
-        self._follow(path, name, found)
-        for other, part in self._module(path).parts.items():
-            if part.everywhere or other == "pytestmark":
-                self._follow(path, other, found)
+        ahead = [*self._places(path, name)]
+        ahead += [(path, other) for other, part in self._module(path).parts.items() if _uncalled(other, part)]
+        while ahead:
+            place = ahead.pop()
+            named = "::".join(place)
+            if named not in found:
+                found[named], leads = self._part(*place)
+                ahead += leads
         return found
 
-    def _follow(self, path: str, name: str, found: dict[str, str]) -> None:
+    def _part(self, path: str, name: str) -> tuple[str, list[tuple[str, str]]]:
+        """Return the digest of a part, and the places that it leads to. Many proofs reach it: it is read once."""
+        if (path, name) not in self._parts:
+            part = self._module(path).parts[name]
+            names = [used.partition(".") for used in part.names]
+            leads = [place for first, _, then in names for place in self._places(path, first, then)]
+            leads += [place for fixture in part.asks for place in self._fixture(path, fixture)]
+            self._parts[path, name] = digest(f"{path}::{name}\n{part.text}"), leads
+        return self._parts[path, name]
+
+    def _places(self, path: str, name: str, then: str = "") -> Iterator[tuple[str, str]]:
+        """Return where a name of a module is defined, in tests/: here, where it is imported from, or `then` in that."""
         module = self._module(path)
-        part = module.parts.get(name)
-        if part is None:
-            self._import(module, name, "", found)
-        elif f"{path}::{name}" not in found:
-            found[f"{path}::{name}"] = digest(f"{path}::{name}\n{part.text}")
-            for used in part.names:
-                first, _, then = used.partition(".")
-                if first in module.parts:
-                    self._follow(path, first, found)
-                else:
-                    self._import(module, first, then, found)
-            for fixture in part.asks:
-                self._follow_fixture(path, fixture, found)
-
-    def _import(self, module: Module, name: str, then: str, found: dict[str, str]) -> None:
-        """Follow a name that another module of tests/ gave, or what a name has that is such a module."""
-        if name in module.imports:
+        if name in module.parts:
+            yield path, name
+        elif name in module.imports:
             package, inner = module.imports[name]
-            for path, what in ((_file(package), inner), (_file(f"{package}.{inner}".strip(".")), then)):
-                if what and not path.startswith(f"{ENDS}/"):
-                    self._follow(path, what, found)
+            for other, what in ((_file(package), inner), (_file(f"{package}.{inner}".strip(".")), then)):
+                if what and not other.startswith(f"{ENDS}/"):
+                    yield from self._places(other, what)
 
-    def _follow_fixture(self, path: str, name: str, found: dict[str, str]) -> None:
+    def _fixture(self, path: str, name: str) -> Iterator[tuple[str, str]]:
+        """Return where a fixture is defined: in the module that asks for it, or in one for all tests."""
         module = self._module(path)
         if name in module.parts or name in module.imports:
-            self._follow(path, name, found)
-            return
-        plugin = next((plugin for plugin in self.plugins if name in self._module(plugin).parts), None)
-        if plugin:
-            self._follow(plugin, name, found)
+            yield from self._places(path, name)
+        else:
+            yield from [(plugin, name) for plugin in self.plugins if name in self._module(plugin).parts][:1]
 
     def _module(self, path: str) -> Module:
         if path not in self._modules:
             file = self.root / path
-            self._modules[path] = _read(file.read_text(encoding="utf-8")) if file.is_file() else Module()
+            self._modules[path] = (
+                _read(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else Module()
+            )
         return self._modules[path]
 
     def _plugins(self) -> list[str]:
@@ -96,12 +101,17 @@ class Reach:
         file = self.root / PLUGINS
         names = [
             part.value
-            for node in (_top(file.read_text(encoding="utf-8")) if file.is_file() else ())
+            for node in (_top(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else ())
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytest_plugins"
             for part in ast.walk(node.value)
             if isinstance(part, ast.Constant)
         ]
         return [PLUGINS, *(_file(str(name)) for name in names if str(name).startswith(f"{FOLDER}."))]
+
+
+def _uncalled(name: str, part: Part) -> bool:
+    """Return whether a part of a proof's module counts although nothing names it."""
+    return part.everywhere or name == "pytestmark"
 
 
 @cache
@@ -129,13 +139,15 @@ def _top(source: str) -> list[ast.stmt]:
 
 @cache
 def _read(source: str) -> Module:
-    module, lines = Module(), source.splitlines()
+    module, lines = Module(), characters.lines(source)
     for node in _top(source):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == FOLDER:
             module.imports |= {each.asname or each.name: (node.module, each.name) for each in node.names}
         for name in _defines(node):
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
-            text = "\n".join(lines[first - 1 : node.end_lineno])
+            # What it must fail under is no part of what it shows: a control that is added outdates no evidence.
+            without = {n for each in controls.statements(node) for n in range(each.lineno, (each.end_lineno or 0) + 1)}
+            text = "\n".join(lines[n - 1] for n in range(first, (node.end_lineno or 0) + 1) if n not in without)
             module.parts[name] = Part(text, frozenset(_names(node)), frozenset(_asks(node)), "autouse=True" in text)
     return module
 

@@ -10,6 +10,7 @@ The comment lines are never shown, downloaded, run or counted in the digest.
 """
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -23,8 +24,11 @@ from pygments.util import ClassNotFound
 
 from proven import ROOT
 from proven.problems import ProblemError, nearest
+from proven.sources import characters
 
 FOLDER = "snippets"
+# Where they are while a control is in force: in a copy of the folder, in which it has edited some.
+ELSEWHERE = "PROVEN_EDITED_SNIPPETS"
 MARKER = re.compile(
     r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
 )
@@ -84,7 +88,7 @@ class Snippet:
         if region is None:
             return self.text
         part = self.regions[region]
-        lines = self.text.splitlines()[part.first - 1 : part.last]
+        lines = characters.lines(self.text)[part.first - 1 : part.last]
         margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
         return "".join(line[margin:] + "\n" for line in lines)
 
@@ -94,7 +98,7 @@ class Snippet:
         if text in self.regions:
             part = self.regions[text]
             return [n - shown.first + 1 for n in range(part.first, part.last + 1) if shown.first <= n <= shown.last]
-        return [n for n, line in enumerate(self.show(region).splitlines(), start=1) if text in line]
+        return [n for n, line in enumerate(characters.lines(self.show(region)), start=1) if text in line]
 
     def source_line(self, line: int) -> int:
         """Return the file's line for a line of the text, both from 1; the nearest one for a line past the end."""
@@ -126,7 +130,7 @@ def parse(path: str, source: str) -> Snippet:
     numbers: list[int] = []
     opened: dict[str, tuple[int, int]] = {}  # name: (line of the marker, first line of the text)
     regions: dict[str, Region] = {}
-    for number, line in enumerate(source.splitlines(keepends=True), start=1):
+    for number, line in enumerate(characters.lines(source, keepends=True), start=1):
         marker = MARKER.match(line)
         if marker is None:
             if LIKE_A_MARKER.search(line):
@@ -152,9 +156,15 @@ def parse(path: str, source: str) -> Snippet:
     return Snippet(path, "".join(shown), regions, tuple(numbers))
 
 
+def folder_of(root: Path = ROOT) -> Path:
+    """Return the folder that holds a project's snippets: of this one the edited copy, while a control is in force."""
+    elsewhere = os.environ.get(ELSEWHERE) if root == ROOT else None
+    return Path(elsewhere) if elsewhere else root / FOLDER
+
+
 def paths(root: Path = ROOT) -> list[str]:
     """Return every snippet's path relative to snippets/, sorted. Transcripts are not snippets."""
-    folder = root / FOLDER
+    folder = folder_of(root)
     found = (file for file in folder.rglob("*") if file.is_file())
     return sorted(
         file.relative_to(folder).as_posix()
@@ -164,14 +174,17 @@ def paths(root: Path = ROOT) -> list[str]:
 
 
 def read(path: str, root: Path = ROOT) -> Snippet:
-    """Return one snippet. Raises ProblemError for a broken region, FileNotFoundError where there is no such file."""
-    return parse(path, (root / FOLDER / path).read_text(encoding="utf-8"))
+    """Return one snippet.
+
+    Raises ProblemError for a broken region and for what nobody sees, FileNotFoundError where there is no such file.
+    """
+    return parse(path, characters.seen(folder_of(root) / path, f"{FOLDER}/{path}"))
 
 
 @contextmanager
 def beside(path: str, root: Path = ROOT) -> Iterator[None]:
     """Let a Python snippet import those of its folder, as a reader's copies can. They are unloaded afterwards."""
-    folder = str((root / FOLDER / path).parent)
+    folder = str((folder_of(root) / path).parent)
     before = set(sys.modules)
     sys.path.insert(0, folder)
     try:

@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from proven import ROOT, whole
-from proven.problems import ProblemError
-from proven.sources import snippets
+from proven.problems import Problem, ProblemError
+from proven.sources import characters, snippets
 from proven.sources.snippets import Snippet
 
 Normaliser = tuple[str, str]  # a regular expression and what to put in its place
@@ -49,7 +49,7 @@ def settle(
     others = [file_of(snippet, case, variant) for variant in variants]
     path = next((other for other in others if (root / other).exists()), default)
     old = _read(root / path)
-    new = "\n".join(line.rstrip() for line in output.strip("\n").splitlines()) + "\n"
+    new = "\n".join(line.rstrip() for line in characters.lines(output.strip("\n"))) + "\n"
     if old and normalise(old, volatile) == normalise(new, volatile):
         return
     if record:
@@ -59,9 +59,9 @@ def settle(
     accept = f"if the new output is right: make record ONLY={snippet.place}"
     if not old:
         raise ProblemError(path, 1, f"{snippet.place} has no transcript; {accept}")
-    diff = list(difflib.unified_diff(old.splitlines(), new.splitlines(), "recorded", "this run", lineterm=""))
+    diff = list(difflib.unified_diff(characters.lines(old), characters.lines(new), "recorded", "this run", lineterm=""))
     line = next((int(match[1]) for row in diff if (match := re.match(r"@@ -(\d+)", row))), 1)
-    raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff))
+    raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff), untrue=True)
 
 
 def file_of(snippet: Snippet, *names: str | None) -> str:
@@ -82,5 +82,16 @@ def of_snippet(snippet: Snippet, root: Path = ROOT) -> dict[str, str]:
     }
 
 
+def broken(root: Path = ROOT) -> list[Problem]:
+    """Return what is wrong with the text of transcripts."""
+    found = []
+    for file in sorted((root / snippets.FOLDER).rglob("*.out")):
+        try:
+            characters.seen(file, file.relative_to(root).as_posix())
+        except ProblemError as error:
+            found.append(error.problem)
+    return found
+
+
 def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make the Secrets that the manifests name.
-# userlist.txt is what userlist.sql prints; the passwords come from the
-# environment, so that they stand in no file and no command line.
+# userlist.txt is what userlist.sql prints, and ca.crt is of the authority that
+# vouches for the database. The passwords come from the environment, so that
+# they stand in no file and no command line.
 set -eu
 : "${UPSTREAM_PASSWORD:?export the password of the role upstream}"
 : "${DJANGO_SECRET_KEY:?export a secret key}"
@@ -11,7 +12,10 @@ apply() {
     kubectl apply --server-side --filename=-
 }
 
-apply pgbouncer-users --from-file=userlist.txt
+apply database-ca --from-file=ca.crt
+# Nobody commands these PgBouncers, so none gets the secret to do it.
+grep --invert-match '^"pgbouncer_admin"' userlist.txt |
+  apply pgbouncer-users --from-file=userlist.txt=/dev/stdin
 printf 'PGPASSWORD=%s\nDJANGO_SECRET_KEY=%s\n' \
   "$UPSTREAM_PASSWORD" "$DJANGO_SECRET_KEY" |
   apply upstream --from-env-file=/dev/stdin

@@ -235,7 +235,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "pg_settings_max_connections": ("", D + "max_connections"),
     "pg_stat_activity_count": (G + "num_backends_by_state", D + "connections"),
     "pg_stat_activity_max_tx_duration": ("", D + "activity.xact_start_age"),
-    "pg_stat_database_sessions_total": (G + "new_connection_count", ""),
+    "pg_stat_database_sessions_total": (
+        G + "new_connection_count",
+        D + "sessions.count",
+    ),
     "pgbouncer_pools_client_active_connections": (
         P + "client_connections",
         B + "cl_active",
@@ -252,7 +255,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
         P + "server_connections",
         B + "sv_active",
     ),
-    "pg_up": ("database/up", ""),
+    "pg_up": ("database/up", D + "running"),
     "client_login_failures_total": (
         P + "client_connections_error_count",
         "",

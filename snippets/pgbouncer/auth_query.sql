@@ -1,16 +1,25 @@
 -- Let PgBouncer look up one secret at a time, and nothing else. As a superuser:
--- psql --dbname=upstream --file=auth_query.sql
+-- psql --file=auth_query.sql
 \set ON_ERROR_STOP on
+\set VERBOSITY terse
+\connect upstream
+-- What holds a password goes to no log, and not into pg_stat_statements.
+set log_statement = 'none';
+set log_min_duration_statement = -1;
+set log_min_error_statement = 'panic';
+set pg_stat_statements.track_utility = off;
 -- The password comes from the environment, which psql reads here.
 \set password `printf %s "$POOLER_PASSWORD"`
 select '' = :'password' as missing
 \gset
 \if :missing
-\warn 'a password is missing: export POOLER_PASSWORD first'
-\quit
+do $$ begin raise 'a password is missing: export POOLER_PASSWORD first'; end $$;
 \endif
 set password_encryption = 'scram-sha-256';
-create role pgbouncer login password :'password' connection limit 5;
+-- All of it or nothing, so that nobody meets the function before its grants.
+begin;
+-- PgBouncer's pool is its limit: with one here a burst of logins would fail.
+create role pgbouncer login password :'password';
 grant connect on database upstream to pgbouncer;
 
 create schema pgbouncer;
@@ -38,3 +47,4 @@ revoke all on function pgbouncer.get_auth(text) from public;
 grant usage on schema pgbouncer to pgbouncer;
 grant execute on function pgbouncer.get_auth(text) to pgbouncer;
 -- endregion: grants
+commit;

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A certificate authority of your own, and a certificate for one host:
 # sh certificates.sh pooler.internal 10.0.0.5
-# Run it again for each host. ca.key is not needed between runs: lock it away.
+# Run it again for each host, and before a year is over. Lock ca.key away in
+# between.
 set -eu
 umask 077
 name=$1

@@ -1,6 +1,12 @@
 -- Roles with what each needs and no more, and the database.
 -- As a superuser: psql --file=roles.sql
 \set ON_ERROR_STOP on
+\set VERBOSITY terse
+-- What holds a password goes to no log, and not into pg_stat_statements.
+set log_statement = 'none';
+set log_min_duration_statement = -1;
+set log_min_error_statement = 'panic';
+set pg_stat_statements.track_utility = off;
 -- The passwords come from the environment, which psql reads here.
 \set owner_password `printf %s "$UPSTREAM_OWNER_PASSWORD"`
 \set password `printf %s "$UPSTREAM_PASSWORD"`
@@ -17,8 +23,7 @@ select
     ) as missing
 \gset
 \if :missing
-\warn 'a password is missing: export all five first'
-\quit
+do $$ begin raise 'a password is missing: export all five first'; end $$;
 \endif
 set password_encryption = 'scram-sha-256';
 
@@ -27,7 +32,8 @@ set password_encryption = 'scram-sha-256';
 create role upstream_owner login password :'owner_password';
 -- The application: reads and writes rows, and changes no table.
 create role upstream login password :'password';
--- Monitoring: sees every session and no row.
+-- Monitoring: sees every session and its last statement, values included, and
+-- reads no table.
 create role upstream_monitor login password :'monitor_password' in role
 pg_monitor;
 -- endregion: application

@@ -3,7 +3,7 @@
 The engine's, in the folders of proven/:
 
     project.py                     a project of four small files, and what is wrong with it
-    sources/test_pages.py          what is no macro call, and pages in other formats
+    sources/test_pages.py          what is no macro call, and front matter
     sources/test_handmade.py       code that stands on a page itself
     sources/test_snippets.py       regions, and snippets that nobody shows
     sources/test_reach.py          edits of what a proof rests on
@@ -18,9 +18,12 @@ The engine's, in the folders of proven/:
     macros/test_errors.py          texts of errors that have two runbooks, or none
     macros/test_terms.py           terms that nobody explains, or uses
     macros/test_lists.py           tables and drawings that are not there
+    test_mistakes.py               every mistake of mistakes.yaml: what a writer can get wrong
     test_check.py                  claims, names, and evidence that is out of date
+    site/test_rendering.py         calls that give nothing
     site/test_build.py             the strict build of the site
     test_pytest_plugin.py          a run of proofs that fail
+    test_controls.py               proofs that do not fail under their controls
 
 And of what else guards the project:
 
@@ -37,6 +40,7 @@ And of what else guards the project:
     stack/test_pgbouncer.py        what a proof's PgBouncer is given, and what of it was changed
     stack/test_monitoring.py       where Prometheus and its exporters come from
     stack/test_matrix.py           the stacks of `make matrix`
+    stack/test_find_controls.py    edits that are tried, and what is written of them
     stack/test_runners.py          snippets that a server or an interpreter refuses
     browser/test_visit.py          what a browser finds on a page
     browser/test_known.py          when a page that was in order is visited again

@@ -45,7 +45,7 @@ def make(root: Path, changes: dict[str, str] | None = None) -> Path:
     for path, text in {**FILES, **(changes or {})}.items():
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8", newline="\n")
     return root
 
 

@@ -18,7 +18,8 @@ from tests.lint.manifests import Document, entry, setting
 
 TEMPLATE = ("spec", "template")
 GRACE = 10  # seconds between SIGTERM and SIGKILL, from Cloud Run's container runtime contract
-BUILTIN = {"PROJECT_ID", "SHORT_SHA"}  # the substitutions of Cloud Build's own that are used here
+# The substitutions of Cloud Build's own that every build has; others are empty where no trigger started it.
+BUILTIN = {"PROJECT_ID", "BUILD_ID"}
 FLAGS = {  # of the service: where it stands in the file
     "service-account": ("spec", "serviceAccountName"),
     "concurrency": ("spec", "containerConcurrency"),
@@ -47,7 +48,7 @@ def build_problems(path: str, text: str) -> list[Problem]:
     for of in manifests.documents(path, text) if not found else ():
         defined = BUILTIN | set(of.get("substitutions") or {})
         for name in sorted(set(re.findall(r"\$\{?(\w+)", text)) - defined):
-            found.append(of.problem(("steps",), f"nothing defines ${name}"))
+            found.append(of.problem(("steps",), f"nothing defines ${name} in every build"))
         for number, step in enumerate(of.get("steps")):
             at = ("steps", number)
             image = Document(path, {"image": step["name"]}, of.node)
@@ -77,6 +78,7 @@ def problems(texts: Mapping[str, str]) -> list[Problem]:
             *_order(service),
             *_secrets(service, files["secrets.sh"][1]),
             *_addresses(service, files["pgbouncer.ini"][1]),
+            *_unverified(service, files["pgbouncer.ini"][1]),
             *_numbers(service),
             *_flags(service, *files["deploy.sh"]),
             *_build(service, build),
@@ -130,10 +132,10 @@ def _secrets(service: Document, script: str) -> list[Problem]:
     return found
 
 
-def mounts(service: Document) -> dict[str, str]:
-    """Return the files that PgBouncer finds, each with the secret that holds it."""
+def mounts(service: Document, container: str = "pgbouncer") -> dict[str, str]:
+    """Return the files that a container finds, each with the secret that holds it."""
     volumes = {each["name"]: each["secret"] for each in service.get(*TEMPLATE, "spec", "volumes")}
-    mounted = containers(service)["pgbouncer"][1]["volumeMounts"]
+    mounted = containers(service)[container][1].get("volumeMounts", [])
     return {
         f"{each['mountPath']}/{volumes[each['name']]['items'][0]['path']}": volumes[each["name"]]["secretName"]
         for each in mounted
@@ -148,7 +150,7 @@ def _addresses(service: Document, ini: str) -> list[Problem]:
     for keys, port in Document(service.path, pooler, service.node).find("port"):
         if str(port) != listens:
             found.append(service.problem((*at, *keys), f"PgBouncer listens on {listens}"))
-    for file in (*pooler["args"], setting(ini, "auth_file")):
+    for file in (*pooler["args"], setting(ini, "auth_file"), setting(ini, "server_tls_ca_file")):
         if file not in mounts(service):
             found.append(service.problem((*at, "volumeMounts"), f"nothing is mounted at {file}"))
     at, app = containers(service)["app"]
@@ -171,6 +173,20 @@ def _addresses(service: Document, ini: str) -> list[Problem]:
             found.append(service.problem((*at, "env", number, "value"), f"{each['name']} leads to {host}:{port}"))
         if not entry(ini, url.path.lstrip("/")):
             found.append(service.problem((*at, "env", number), f"PgBouncer has no database {url.path.lstrip('/')}"))
+    return found
+
+
+def _unverified(service: Document, ini: str) -> list[Problem]:
+    """Return the ways to the database on which nobody asks whom they talk to: PgBouncer's, and the one past it."""
+    found = []
+    if setting(ini, "server_tls_sslmode") != manifests.VERIFIED:
+        found.append(service.problem(containers(service)["pgbouncer"][0], manifests.UNVERIFIED))
+    at, app = containers(service)["app"]
+    given = variables(app)
+    if given.get("PGSSLMODE") != manifests.VERIFIED:
+        found.append(service.problem((*at, "env"), f"PGSSLMODE: {manifests.UNVERIFIED}"))
+    if given.get("PGSSLROOTCERT") not in mounts(service, "app"):
+        found.append(service.problem((*at, "volumeMounts"), f"nothing is mounted at {given.get('PGSSLROOTCERT')}"))
     return found
 
 
@@ -217,7 +233,7 @@ def flags(service: Document) -> dict[str, dict[str, Any]]:
             if "valueFrom" in e
         }
         if "volumeMounts" in each:
-            secrets |= {path: f"{secret}:1" for path, secret in mounts(service).items()}
+            secrets |= {path: f"{secret}:1" for path, secret in mounts(service, name).items()}
         of |= {"set-secrets": secrets} if secrets else {}
         of |= {key: ",".join(each[key]) for key in ("command", "args") if key in each}
         found[name] = of

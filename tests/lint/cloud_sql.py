@@ -22,6 +22,7 @@ INSTANCE = "google_sql_database_instance"
 OWN = ("deletion_protection",)  # of Terraform's provider: the API has no such field
 POOLING = "--enable-connection-pooling"
 FLAGS = "--connection-pool-flags"
+ENCRYPTED = ("ENCRYPTED_ONLY", "TRUSTED_CLIENT_CERTIFICATE_REQUIRED")
 Flags = dict[str, str]
 
 
@@ -73,18 +74,21 @@ def script_problems(path: str, text: str) -> list[Problem]:
 
 
 def sender_problems(path: str, text: str) -> list[Problem]:
-    """Return where a request by curl is not the one that Google describes: its method and its address."""
+    """Return where a request by curl is not the one that Google describes, and whether its command shows the token."""
     document = google.api(API).document
     method = document["resources"]["instances"]["methods"]["patch"]
     address = document["rootUrl"] + re.sub(r"\{(\w+)\}", r"$\1", method["flatPath"])
     found = [] if f"--request {method['httpMethod']}" in text else [f"the method is {method['httpMethod']}"]
     if f'"{address}"' not in text:
         found.append(f"the address is {address}")
+    command = text[text.find("curl ") :]
+    if "token" in command or "--header @-" not in command:
+        found.append("the token goes to curl by a pipe, with --header @-: everybody can read a command line")
     return [Problem(path, _line(text, "curl"), message) for message in found]
 
 
 def terraform_problems(path: str, text: str) -> list[Problem]:
-    """Return what is no HCL, and what the API has not: Terraform's names are the API's in snake case."""
+    """Return what is no HCL, what the API has not, in snake case, and an instance that is open or has no pooling."""
     try:
         body = body_of(text)
     except UnexpectedInput as error:
@@ -93,7 +97,7 @@ def terraform_problems(path: str, text: str) -> list[Problem]:
     found = manifests.problems(path, as_json, google.api(API).judge("DatabaseInstance"))
     if found:
         return [Problem(path, _line(text, _snake(_named(each.message))), each.message) for each in found]
-    return _off(path, text, body)
+    return [*_off(path, text, body), *_open(path, text, body)]
 
 
 def unknown_field(field: str) -> str | None:
@@ -150,6 +154,18 @@ def _named(message: str) -> str:
 def _off(path: str, text: str, body: dict[str, Any]) -> list[Problem]:
     on = body.get("settings", {}).get("connectionPoolConfig", {}).get("connectionPoolingEnabled")
     return [] if on else [Problem(path, _line(text, "settings"), "this turns no pooling on: connectionPoolingEnabled")]
+
+
+def _open(path: str, text: str, body: dict[str, Any]) -> list[Problem]:
+    """Return by which ways the instance can be reached that should not be: from everywhere, or in the clear."""
+    found = []
+    access = body.get("settings", {}).get("ipConfiguration", {})
+    if access.get("ipv4Enabled", True) or not access.get("privateNetwork"):
+        found.append(Problem(path, _line(text, "ipv4_enabled", "settings"), "the instance has a public address"))
+    if access.get("sslMode") not in ENCRYPTED:
+        message = f"the instance takes clients without TLS: ssl_mode is one of {', '.join(ENCRYPTED)}"
+        found.append(Problem(path, _line(text, "ssl_mode", "settings"), message))
+    return found
 
 
 def _line(text: str, *names: str, after: int = 1) -> int:

@@ -89,8 +89,10 @@ def _disagreements(texts: Mapping[str, str]) -> list[Problem]:
     found: list[Problem] = []
     for of in known:
         found += manifests.unpinned(of)
-        if of.get("data", "pgbouncer.ini"):
+        if ini := of.get("data", "pgbouncer.ini"):
             found += manifests.ini_problems(of, ("data", "pgbouncer.ini"))
+            if setting(ini, "server_tls_sslmode") != manifests.VERIFIED:
+                found.append(of.problem(("data", "pgbouncer.ini"), manifests.UNVERIFIED))
         found += _missing(of, secrets, set(inis))
         found += _selecting_nothing(of, known)
         if of.get(*POD):
@@ -142,6 +144,9 @@ def _addresses(of: Document, known: list[Document], inis: Mapping[str, Document]
     central = "".join(_ini(pod, inis) for pod in known if pod.get("metadata", "name") in services)
     own = _ini(of, inis)
     for keys, variables in of.find("env"):
+        given = {variable["name"]: variable.get("value") for variable in variables}
+        if "DATABASE_DIRECT_URL" in given and given.get("PGSSLMODE") != manifests.VERIFIED:
+            found.append(of.problem(keys, f"PGSSLMODE: {manifests.UNVERIFIED}"))
         for number, variable in enumerate(variables):
             url = urlsplit(str(variable.get("value", "")))
             if not url.scheme.startswith("postgres"):

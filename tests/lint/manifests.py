@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from proven.problems import Problem, nearest
 from tests.lint import test_pgbouncer
 
+VERIFIED = "verify-full"
+UNVERIFIED = f"whoever stands between here and the database is not noticed: {VERIFIED}"
 Keys = tuple[str | int, ...]
 Judge = Callable[[Any], Draft202012Validator]
 

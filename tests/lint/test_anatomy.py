@@ -3,11 +3,11 @@
 import re
 
 import pytest
-import yaml
 
 from proven import ROOT
 from proven.site import badge
-from proven.sources.pages import FOLDER, FRONT_MATTER, parse
+from proven.sources import front_matter
+from proven.sources.pages import FOLDER, parse
 
 # Their names alone: every process that collects tests comes by here.
 PAGES = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / FOLDER).rglob("*.md"))
@@ -59,7 +59,7 @@ def test_a_page_begins_with_its_answer_and_ends_with_what_is_next(path: str) -> 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_is_described_and_tagged(path: str) -> None:
     """In one sentence that is not too long for a search's result."""
-    meta = front_matter(path)
+    meta, _ = front_matter.read(path, (ROOT / path).read_text(encoding="utf-8"))
     assert 20 < len(meta.get("description", "")) <= 120, f"{path}:1: description: one sentence, up to 120 characters"
     if not path.endswith("/index.md") and path not in LISTS:
         tags = meta.get("tags") or []
@@ -83,9 +83,3 @@ def test_the_badge_says_what_the_ledger_says() -> None:
     """It is drawn from the committed ledger, and drawn again whenever that changes."""
     drawn = badge.draw()
     assert (ROOT / badge.FILE).read_text(encoding="utf-8") == drawn, f"{badge.FILE}:1: python -m proven.site.badge"
-
-
-def front_matter(path: str) -> dict:
-    """Return the YAML at the head of a page."""
-    head = FRONT_MATTER.match((ROOT / path).read_text(encoding="utf-8"))
-    return yaml.safe_load(head[0].strip().strip("-")) if head else {}

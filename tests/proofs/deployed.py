@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from signal import SIGTERM
 from typing import Any
 
@@ -29,8 +30,17 @@ from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 8
 # What ties an ini to its platform. PostgreSQL as it is tested here has no TLS.
-HERE: dict[str, Any] = {"server_tls_sslmode": "prefer"}
-TAKEN_OVER = ("auth_file", "listen_addr", "listen_port", "server_tls_sslmode", "unix_socket_dir")
+HERE: dict[str, Any] = {"server_tls_sslmode": "prefer", "server_tls_ca_file": ""}
+TAKEN_OVER = ("auth_file", "listen_addr", "listen_port", "unix_socket_dir", *HERE)
+
+
+ENCRYPTED = """
+import sys, django; django.setup()
+from django.db import connections
+with connections[sys.argv[1]].cursor() as cursor:
+    cursor.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+    print("encrypted" if cursor.fetchone() == (True,) else "in the clear")
+"""
 
 
 class Reached(Existing):
@@ -75,11 +85,25 @@ def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tup
     found = {each["name"]: each["value"] for each in variables if "value" in each}
     pooled = Reached(setup.database, _moved(found.pop("DATABASE_URL"), "127.0.0.1", port))
     found["DATABASE_DIRECT_URL"] = _moved(found["DATABASE_DIRECT_URL"], setup.server.host, setup.server.port)
+    found["PGSSLMODE"] = "prefer"
     found["PGPASSWORD"] = setup.roles["upstream"].password
     del found["GUNICORN_BIND"]
     found.pop("GUNICORN_CMD_ARGS", None)
     found["DJANGO_ALLOWED_HOSTS"] += ",127.0.0.1"
     return pooled, found
+
+
+def ways(setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], ca: Path) -> list[str]:
+    """Return what PostgreSQL says of each way to it, pooled and direct: "encrypted", or why nobody gets there.
+
+    The application has the environment of a manifest, in which TLS is as it stands there, with `ca` as its ca.crt.
+    """
+    written = {each["name"]: each.get("value", "") for each in variables}
+    pooled, found = environment(variables, setup, bouncer.port)
+    assert written["PGSSLROOTCERT"].endswith("/ca.crt")
+    found |= {"PGSSLMODE": written["PGSSLMODE"], "PGSSLROOTCERT": str(ca)}
+    said = [project.run("-c", ENCRYPTED, alias, database_url=pooled.url, **found)[1] for alias in ("default", "direct")]
+    return [lines.strip().rpartition("\n")[2] for lines in said]
 
 
 def _moved(url: str, host: str, port: int) -> str:

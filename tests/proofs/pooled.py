@@ -5,8 +5,13 @@ It takes a PostgreSQL server of its own, because a reader's roles and database h
 
 import re
 import secrets
+import shutil
+import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,11 +21,13 @@ from proven.sources.snippets import Snippet
 from tests.stack import pgbouncer
 from tests.stack.database import Database, Role
 from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.wait import until
 
 INI = "pgbouncer/pgbouncer.ini"
+CERTIFICATES = "pgbouncer/certificates.sh"
 USER = re.compile(r'^"(.+)" "(.+)"$', re.MULTILINE)
 # What psql finds in its environment, and who then has that password.
 PASSWORDS = {
@@ -31,6 +38,7 @@ PASSWORDS = {
     "CONSOLE_STATS_PASSWORD": "pgbouncer_stats",
     "POOLER_PASSWORD": "pgbouncer",
 }
+BURST = 32  # clients that log in at a time
 TAKEN_OVER = ("listen_addr", "listen_port", "auth_file", "admin_users")
 
 
@@ -101,7 +109,7 @@ class Setup:
     def note(self) -> None:
         """Tell the running proof what its setup ran, and on what."""
         for path, snippet in self.ran.items():
-            evidence.ran(snippet, "ran" if path.endswith(".sql") else "started")
+            evidence.ran(snippet, "ran" if path.endswith((".sql", ".sh")) else "started")
         note_postgres(self.server.version())
         evidence.on(PgBouncer=pgbouncer.version())
 
@@ -129,6 +137,49 @@ def reader(cluster: Callable[..., Cluster], name: str, **settings: object) -> It
 
 
 @contextmanager
+def certificates(*names: str) -> Iterator[list[Path]]:
+    """Make an authority and a certificate for this machine, by the reader's script; yield each folder that has one.
+
+    The certificate is for pooler.internal, which is 127.0.0.1.
+    """
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    script = evidence.load(CERTIFICATES)
+    files = Leash("certificates")
+    folders = [files.folder / name for name in names]
+    try:
+        for folder in folders:
+            folder.mkdir()
+            certify(folder, script.text)
+        yield folders
+    finally:
+        files.stop()
+
+
+def certify(folder: Path, script: str) -> None:
+    """Run the reader's script in a folder, and let servers read what it made."""
+    command = ["sh", "-c", script, "certificates.sh", "pooler.internal", "127.0.0.1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    folder.chmod(0o755)
+    give(folder, *folder.iterdir())
+
+
+@contextmanager
+def reader_with_tls(
+    cluster: Callable[..., Cluster], name: str, plain: Setup
+) -> Iterator[tuple[Setup, dict[str, Path]]]:
+    """Set up a server that has TLS, where `plain` shows that it can; yield also ca.crt, by whether it is `ours`."""
+    query = "select setting from pg_settings where name = 'ssl_library'"
+    if plain.database.admin.execute(query).fetchone() == ("",):
+        pytest.skip("needs PostgreSQL with TLS")  # the embedded one is built without; PROVEN_PG_BIN names another
+    with certificates("ours", "others") as (ours, others):
+        own = ours / "pooler.internal"
+        with reader(cluster, name, ssl="on", ssl_cert_file=f"{own}.crt", ssl_key_file=f"{own}.key") as made:
+            made.load(CERTIFICATES)
+            yield made, {"ours": ours / "ca.crt", "others": others / "ca.crt"}
+
+
+@contextmanager
 def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
     """Start PgBouncers of the proof's own, one(auth_type="md5"), which end with the block."""
     started: list[PgBouncer] = []
@@ -140,6 +191,38 @@ def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
     yield one
     for bouncer in started:
         bouncer.stop()
+
+
+def burst(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
+    """Let a burst of clients log in at a time, each for one query, and return how often each answer or error came."""
+
+    def client(_number: int) -> str:
+        try:
+            with bouncer.connect(database, **options) as connection:
+                return str(connection.execute("select current_user").fetchone()[0])  # type: ignore[index]
+        except psycopg.Error as error:
+            return str(error)
+
+    with ThreadPoolExecutor(BURST) as threads:
+        return Counter(threads.map(client, range(BURST)))
+
+
+def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
+    """Make happen in a moment what happens in a day, and return what clients heard.
+
+    Bursts of logins; RECONNECT, as after a failover; sessions that PostgreSQL ends; PgBouncer started again.
+    """
+    heard = burst(bouncer, database, **options)
+    with bouncer.admin() as console:
+        console.execute("reconnect")
+    heard += burst(bouncer, database, **options)
+    idle = {row["remote_pid"] for row in bouncer.show("servers")} & {*database.backends()}
+    for pid in idle:
+        database.terminate(pid)
+    until("PgBouncer knows", lambda: not idle & {row["remote_pid"] for row in bouncer.show("servers")})
+    heard += burst(bouncer, database, **options)
+    bouncer.restart()
+    return heard + burst(bouncer, database, **options)
 
 
 def settings_of(text: str) -> dict[str, str]:

@@ -2,23 +2,28 @@
 
 import pytest
 
+from proven import guide
 from tests.site.visit import Reader, Visit
 
 PASTED = (
     'psycopg.OperationalError: connection failed: connection to server at "127.0.0.1", port 6432 failed: '
     "FATAL:  no more connections allowed (max_client_conn)"
 )
+RUNBOOK = "runbooks/pgbouncer-max-client-conn"
 UNKNOWN = 'ERROR:  column "total" of orders does not exist\nLINE 1: select total\n               ^'
 
 
 @pytest.mark.parametrize("path", ["", "runbooks/", "404.html"])
 def test_a_pasted_error_leads_to_its_runbook(path: str, opened: Visit) -> None:
-    """In one click, also from the pages that have no table of texts themselves."""
+    """With its answer, in one click; also from the pages that have no table of texts themselves."""
     page = opened.page
     page.goto(opened.server.address + path)
     page.fill("#error", PASTED)
+    page.wait_for_selector(".answer .best")
+    (answer,) = (each.description for each in guide.read().pages if each.name == f"{RUNBOOK}.md")
+    assert answer in page.inner_text(".answer").splitlines()
     page.click(".answer .best a")
-    page.wait_for_url("**/runbooks/pgbouncer-max-client-conn/")
+    page.wait_for_url(f"**/{RUNBOOK}/")
     assert "max_client_conn" in page.inner_text("h1")
 
 

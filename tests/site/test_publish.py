@@ -65,6 +65,7 @@ def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str], of: Guide)
     says = {address: (title, description) for title, address, description in entries}
     for page in of.pages:
         address = URL + pages.url(page.path) + "index.md"
+        assert page.description, f"{page.path} says nowhere what it answers"
         assert says[address] == (bare(texts[address].partition("\n")[0].removeprefix("# ")), page.description)
 
 

@@ -112,7 +112,7 @@ A claim. {{ proven("test_answers") }}
 
 {{ snippet("answer.py" }}
 
-<!-- {{ this is for nobody -->
+<!-- for nobody -->
 
     an indented block
 
@@ -134,6 +134,7 @@ def test_every_mistake_of_a_page_is_shown_in_its_place(served: Served) -> None:
         "docs/index.md:13: snippets/answer.py has no region 'answers'; did you mean answer?",
         "docs/index.md:15: no macro or variable is called 'snnippet'; did you mean snippet?",
         "docs/index.md:17: the macro call cannot be read: unexpected '}', expected ')'",
+        "docs/index.md:19: '<!-- for nobody -->' is HTML that a page may not hold",
         "docs/index.md:23: the macro call cannot be read: Expected an expression, got 'end of statement block'",
         "The last line.",
     ):

@@ -14,6 +14,7 @@ handover.py    one address for several servers, which may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
 rollout.py     who is served by which PgBouncer while one takes over, traced and drawn
 timeline.py    who holds a server connection when, traced and drawn
+find_controls.py  an edit for each proof, under which it fails
 matrix.py      the proofs of the version matrix, on every stack that can be had
 docker.py      the example project in containers, where a Docker engine answers
 upstream.py    the example project: exported, migrated, served by Gunicorn

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.evidence import running
-from proven.pytest_plugin import SESSION, cpu_seconds
+from proven.evidence import cpu, running
+from proven.pytest_plugin import SESSION
 from tests.stack import database as databases
-from tests.stack import janitor, pgbouncer, postgres
+from tests.stack import janitor, pgbouncer, postgres, wait
 from tests.stack.database import Database
-from tests.stack.leash import end_keepers
+from tests.stack.leash import KEEPERS, end_keepers
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.upstream import Project, driver
@@ -24,15 +24,17 @@ from tests.stack.wait import until
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = Run()
+    if config.getoption("controls"):
+        wait.DEADLINE = wait.UNDER_A_CONTROL
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Stop the server while its CPU time can still be counted among the proofs'."""
-    before = cpu_seconds()
+    """Stop the server that workers share while its CPU time can still be counted among the proofs'."""
+    if session.config.getoption("dist", "no") != "no":
+        session.config.stash[SESSION].cpu["server of all"] += cpu.seconds(KEEPERS.values())
     session.config.stash[RUN].stop()
     end_keepers()
-    session.config.stash[SESSION].proof_cpu += cpu_seconds() - before
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,7 +2,8 @@
 
 A stack differs from the one of `make test` in one part, and each PgBouncer also meets the PostgreSQL of Debian 12.
 What passes, or is left out, is added to the committed ledger, from which the pages draw; transcripts are compared and
-never recorded. `python -m tests.stack.matrix` runs all, and takes what pytest takes: `--only snippets/pgbouncer/`.
+never recorded. `python -m tests.stack.matrix` runs all, and takes what pytest takes: `--only snippets/pgbouncer/`,
+or `--only edited`: the proofs whose evidence is out of date, and those that have run on one stack alone.
 """
 
 import os
@@ -72,6 +73,8 @@ def main(*arguments: str) -> int:
     before = guide.read()
     for name, proofs in sorted(ledger.outdated(before.history.runs, before.proofs, before.snippets).items()):
         print(f"out of date  {name}, on which {counted(len(proofs), 'proof')} rested")
+    if arguments == ("--only", "edited"):
+        arguments = (*PARALLEL, "--only", ",".join(edited(before)))
     said: list[str] = []
     pgbouncers = here("PgBouncer", SUITES, lambda suite: debian.fetch("pgbouncer", suite), said)
     postgres = here("PostgreSQL", MAJORS, others.postgres, said)
@@ -92,6 +95,13 @@ def main(*arguments: str) -> int:
     ledger.write(ROOT / ledger.COMMITTED, runs, of.proofs, outdated=bool(arguments))
     print("\n" + "\n".join(said))
     return int(failed)
+
+
+def edited(of: guide.Guide) -> list[str]:
+    """Return the proofs that want to run again: what they rest on was edited, or they have met one stack at most."""
+    outdated = ledger.outdated(of.history.runs, of.proofs, of.snippets).values()
+    met = {name: {run.stack_key for run in of.ledger.runs if run.proof == name} for name in of.proofs}
+    return sorted({name for name in met if len(met[name]) < 2}.union(*outdated) & of.proofs.keys())
 
 
 def run(python: Path, arguments: tuple[str, ...], which: dict[str, str]) -> bool:

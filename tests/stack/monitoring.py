@@ -36,6 +36,8 @@ PROGRAMS = {
     "mtail": (("mtail",), "mtail version"),
 }
 PACKAGES = ("prometheus", "promtool", "prometheus-postgres-exporter", "prometheus-pgbouncer-exporter", "mtail")
+# All are written in Go, whose threads and whose collector cost more than the work of these proofs.
+THRIFTY = {"GOMAXPROCS": "1", "GOGC": "off", "GOMEMLIMIT": "200MiB"}
 # In the proofs a minute takes a second: of every interval, of every duration in a rule, and of every limit in seconds.
 FASTER = 60
 DURATION = re.compile(r"(?<![\w.])(\d+)([smh])\b")
@@ -78,7 +80,7 @@ class Exporter:
         def here(text: str) -> str:
             return text.replace("{port}", str(port)).replace("{folder}", str(self.leash.folder))
 
-        env = {**os.environ, **{name: here(value) for name, value in self.env.items()}}
+        env = {**os.environ, **THRIFTY, **{name: here(value) for name, value in self.env.items()}}
         self.leash.run([*find(self.name), *map(here, self.options)], env=env)
 
     def _answers(self, port: int) -> bool:
@@ -145,7 +147,8 @@ class Prometheus:
             "web.listen-address": f"127.0.0.1:{port}",
             "log.level": "warn",
         }
-        self.leash.run([*find("prometheus"), *(f"--{name}={value}" for name, value in options.items())])
+        command = [*find("prometheus"), *(f"--{name}={value}" for name, value in options.items())]
+        self.leash.run(command, env={**os.environ, **THRIFTY})
 
     def _answers(self, port: int) -> bool:
         try:
@@ -203,7 +206,8 @@ def promtool(*arguments: str, files: Mapping[str, Snippet]) -> None:
         for name, snippet in files.items():
             (leash.folder / name).parent.mkdir(exist_ok=True)
             (leash.folder / name).write_text(snippet.text)
-        done = subprocess.run([*find("promtool"), *arguments], cwd=leash.folder, capture_output=True, text=True)
+        command, env = [*find("promtool"), *arguments], {**os.environ, **THRIFTY}
+        done = subprocess.run(command, cwd=leash.folder, env=env, capture_output=True, text=True)
     finally:
         leash.stop()
     if done.returncode:

@@ -137,16 +137,21 @@ def own_major() -> int:
 class Cluster:
     """A PostgreSQL server of our own: a copy of a freshly made data directory, in a folder that goes with it."""
 
-    def __init__(self, **settings: object) -> None:
-        """Start one. `settings` are server settings: Cluster(max_connections=10)."""
+    def __init__(self, primary: "Cluster | None" = None, /, **settings: object) -> None:
+        """Start one. `settings` are server settings: Cluster(max_connections=10). With a `primary` it is its standby.
+
+        That one is stopped meanwhile, so that its files are whole.
+        """
         self.leash = Leash("pg", _scratch())
         try:
             self.bin = _reachable(bin_dir())
             self.data = self.leash.folder / "data"
-            shutil.copytree(_template(), self.data)
+            if primary:
+                primary.leash.halt(signal.SIGINT)
+            shutil.copytree(primary.data if primary else _template(), self.data)
             # Only the server's user and root come near the socket, which is in the data directory.
             (self.data / "pg_hba.conf").write_text(
-                "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+                "local all,replication postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
             )
             self.settings = {
                 "listen_addresses": "127.0.0.1",
@@ -156,6 +161,13 @@ class Cluster:
                 "log_min_messages": "fatal",
                 **settings,
             }
+            if primary:
+                (self.data / "standby.signal").touch()
+                self.settings |= {
+                    "primary_conninfo": primary.server.superuser,
+                    "wal_retrieve_retry_interval": "100ms",  # a primary that was restarted is found again at once
+                }
+                primary.start(primary.server.port)
             if own_major() >= 16:
                 # The same login with less arithmetic: what a login costs is for a measurement to say.
                 self.settings.setdefault("scram_iterations", 1)

@@ -10,20 +10,25 @@ T = TypeVar("T")
 # Seconds after which what is waited for is taken to hang. Nothing that goes on takes as long, on however busy a
 # machine, and no test tells by it how long anything takes.
 DEADLINE = 120.0
+# The part of the time waited so far that may pass before a state is noticed.
+LATE = 0.1
+# Under a control a state often never comes, which is told apart from an assertion that fails.
+UNDER_A_CONTROL = 10.0
 
 
-def until(what: str, probe: Callable[[], T | None], seconds: float = DEADLINE) -> T:
+def until(what: str, probe: Callable[[], T | None], seconds: float | None = None) -> T:
     """Call `probe` until it returns something true, and return that. Raises TimeoutError, naming `what`."""
-    deadline = time.monotonic() + seconds
-    pause = 0.001
+    seconds = DEADLINE if seconds is None else seconds
+    began = time.monotonic()
     while True:
         value = probe()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
+        # In proportion: what takes long is asked for less often, and noticed soon enough.
+        time.sleep(min(max(0.001, waited * LATE), 0.25))
 
 
 def free_port() -> int:

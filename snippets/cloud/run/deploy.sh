@@ -5,7 +5,7 @@ set -eu
 # What the image says to Gunicorn, and: Cloud Run kills after 10 seconds what it
 # told to stop.
 gunicorn='--worker-tmp-dir=/dev/shm --no-control-socket --graceful-timeout=8'
-pooled=postgresql://upstream@127.0.0.1:6432/upstream
+pooled='postgresql://upstream@127.0.0.1:6432/upstream?sslmode=disable'
 direct=postgresql://upstream@10.20.0.3:5432/upstream
 images=us-central1-docker.pkg.dev/my-project/upstream
 
@@ -29,12 +29,16 @@ gcloud run deploy upstream \
   --set-env-vars=GUNICORN_CMD_ARGS="$gunicorn" \
   --set-env-vars=DATABASE_URL="$pooled" \
   --set-env-vars=DATABASE_DIRECT_URL="$direct" \
+  --set-env-vars=PGSSLMODE=verify-full \
+  --set-env-vars=PGSSLROOTCERT=/etc/database-ca/ca.crt \
+  --set-secrets=/etc/database-ca/ca.crt=database-ca:1 \
   --set-secrets=PGPASSWORD=upstream-password:1 \
   --set-secrets=DJANGO_SECRET_KEY=django-secret-key:1 \
   --container=pgbouncer \
   --image="$images/pgbouncer:1.26.1" \
   --command=/usr/sbin/pgbouncer --args=/etc/pgbouncer/pgbouncer.ini \
   --cpu=1 --memory=256Mi \
-  --startup-probe=tcpSocket.port=6432,periodSeconds=1,failureThreshold=30 \
+  --startup-probe=tcpSocket.port=6432,periodSeconds=2,failureThreshold=15 \
   --set-secrets=/etc/pgbouncer/pgbouncer.ini=pgbouncer-ini:1 \
-  --set-secrets=/etc/pgbouncer-users/userlist.txt=pgbouncer-users:1
+  --set-secrets=/etc/pgbouncer-users/userlist.txt=pgbouncer-users:1 \
+  --set-secrets=/etc/database-ca/ca.crt=database-ca:1

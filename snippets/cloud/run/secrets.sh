@@ -1,19 +1,24 @@
 #!/bin/sh
 # Put what the service mounts into Secret Manager, each as version 1.
-# userlist.txt is what userlist.sql prints; the passwords come from the
-# environment, so that they stand in no file and no command line.
+# userlist.txt is what userlist.sql prints, and ca.crt is of the authority that
+# vouches for the database. The passwords come from the environment, so that
+# they stand in no file and no command line.
 set -eu
 : "${UPSTREAM_PASSWORD:?export the password of the role upstream}"
 : "${DJANGO_SECRET_KEY:?export a secret key}"
 
 gcloud secrets create pgbouncer-ini --data-file=pgbouncer.ini
-gcloud secrets create pgbouncer-users --data-file=userlist.txt
+gcloud secrets create database-ca --data-file=ca.crt
+# Nobody commands these PgBouncers, so none gets the secret to do it.
+grep --invert-match '^"pgbouncer_admin"' userlist.txt |
+  gcloud secrets create pgbouncer-users --data-file=-
 printf %s "$UPSTREAM_PASSWORD" |
   gcloud secrets create upstream-password --data-file=-
 printf %s "$DJANGO_SECRET_KEY" |
   gcloud secrets create django-secret-key --data-file=-
 
-for secret in pgbouncer-ini pgbouncer-users upstream-password django-secret-key
+for secret in database-ca pgbouncer-ini pgbouncer-users \
+  upstream-password django-secret-key
 do
   gcloud secrets add-iam-policy-binding "$secret" \
     --member=serviceAccount:upstream@my-project.iam.gserviceaccount.com \

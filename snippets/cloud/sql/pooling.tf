@@ -22,5 +22,13 @@ resource "google_sql_database_instance" "upstream" {
         value = "20"
       }
     }
+
+    # Without this block: a public address, no private one, and TLS for those
+    # who ask. The network needs private services access first.
+    ip_configuration {
+      ipv4_enabled    = false
+      private_network = "projects/my-project/global/networks/default"
+      ssl_mode        = "ENCRYPTED_ONLY"
+    }
   }
 }

@@ -3,9 +3,11 @@
 set -eu
 project=${1:?name a project}
 instance=${2:?name an instance}
+token=$(gcloud auth print-access-token)
 
-curl --fail-with-body --request PATCH \
-  --header "Authorization: Bearer $(gcloud auth print-access-token)" \
-  --header "Content-Type: application/json" \
-  --data @pooling.json \
-  "https://sqladmin.googleapis.com/v1/projects/$project/instances/$instance"
+# The token comes by a pipe: what stands on a command line, everybody can read.
+printf 'Authorization: Bearer %s\n' "$token" |
+  curl --fail-with-body --request PATCH --header @- \
+    --header "Content-Type: application/json" \
+    --data @pooling.json \
+    "https://sqladmin.googleapis.com/v1/projects/$project/instances/$instance"

@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 def ledger_of(root: Path, name: str, version: str, outcome: str = "passed", date: str = "2026-01-02") -> Path:
     """Write a ledger of one run of the one proof there is, and return its file."""
-    (proof,) = proofs.listing(root)
+    (proof,) = proofs.read(root)[0].values()
     run = Run(proof.name, "", proof.parts, outcome, date, 0.0, {"Oracle": version}, {})
     file = root / name
     stored.write(file, [asdict(run)], {})
@@ -58,7 +58,7 @@ def test_the_newest_run_counts_wherever_it_is(root: Path) -> None:
 
 def test_runs_that_end_at_the_same_time_lose_nothing(root: Path) -> None:
     """Two of `make test` in one folder each add to what the other has written."""
-    (proof,) = proofs.listing(root)
+    (proof,) = proofs.read(root)[0].values()
     known = {proof.name: proof}
     versions = [str(number) for number in range(20)]
 

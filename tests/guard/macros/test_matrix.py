@@ -24,7 +24,7 @@ def test_other() -> None:
 def matrix(root: Path, *runs: tuple[str, str, dict[str, str]], parts: str = "Oracle Python") -> list[str]:
     """Return the table's rows for runs of the first proof: case, outcome, stack."""
     of = guide.read(make(root, {"docs/index.md": PAGE, **MODULE}))
-    proof, _ = proofs.listing(root)
+    proof, _ = proofs.read(root)[0].values()
     made = [Run(proof.name, case, proof.parts, outcome, "2026-01-01", 0.0, on, {}) for case, outcome, on in runs]
     page: Any = SimpleNamespace(page=SimpleNamespace(path="index.md"))
     of.ledger.runs[:] = of.history.runs[:] = made

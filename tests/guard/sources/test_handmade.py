@@ -12,7 +12,6 @@ from tests.guard.project import PAGE, problems
 
 FENCE = f"a code block is typed by hand: {WHAT_TO_DO}"
 INDENTED = f"an indented code block is typed by hand: {WHAT_TO_DO}"
-HTML = f"an HTML block of code is typed by hand: {WHAT_TO_DO}"
 
 # What it is: its text, the line that is named, and the message.
 REFUSED = {
@@ -40,11 +39,6 @@ REFUSED = {
     "indented block in a tab": ('=== "psql"\n\n    Text.\n\n        select 1;\n', 5, INDENTED),
     "indented block in a quote": ("Text.\n\n>     select 1;\n", 3, INDENTED),
     "indented block in HTML": ("<div markdown>\n\n    select 1;\n\n</div>\n", 3, INDENTED),
-    "HTML": ("Text.\n\n<pre>\nselect 1;\n</pre>\n", 3, HTML),
-    "HTML in capitals": ("Text.\n\n<PRE class=x>select 1;</PRE>\n", 3, HTML),
-    "HTML in a sentence": ("Text <pre>select 1;</pre> text.\n", 1, HTML),
-    "HTML that is never closed": ("Text.\n\n<pre>select 1;\n", 3, HTML),
-    "HTML text area": ("Text.\n\n<textarea>select 1;</textarea>\n", 3, HTML),
     "call that is a code block itself": ('Text.\n\n    {{ snippet("answer.py") }}\n', 3, INDENTED),
 }
 # Looks like the above, and is not.
@@ -56,11 +50,10 @@ ALLOWED = {
     "tabs": '=== "one"\n\n    {{ snippet("answer.py") }}\n\n=== "two"\n\n    Text.\n',
     "definition": "Term\n\n:   Text.\n\n    More.\n",
     "table": "| a | b |\n| --- | --- |\n| `<pre>` | `select 1` |\n",
-    "attributes": "## Title { #anchor }\n\nText.\n{ .proof }\n",
+    "attributes": "## Title { #anchor }\n\nText.\n{ .small }\n",
     "wrapped paragraph": "Text that is\n    wrapped.\n",
     "quote": "> Text.\n>\n> More.\n",
-    "nested HTML": "<div>\n    <p>\n        Text.\n    </p>\n</div>\n",
-    "comment": "<!-- No <pre> is shown. -->\n",
+    "HTML": '<div class="questions" markdown>\n\nText.\n\n</div>\n',
     "inline code": "A `<pre>` and a ``back`tick``.\n",
     "rule": "Text.\n\n---\n\nText.\n",
     "call of several lines": '{{ snippet(\n    "answer.py",\n    region="answer",\n) }}\n',
@@ -85,7 +78,7 @@ def test_what_only_looks_like_it_is_accepted(case: str, tmp_path: Path) -> None:
 
 def test_every_block_is_named(tmp_path: Path) -> None:
     """One run finds them all."""
-    assert problems(tmp_path, {PAGE: "One.\n\n    a = 1\n\nTwo.\n\n<pre>b</pre>\n"}) == [
+    assert problems(tmp_path, {PAGE: "One.\n\n    a = 1\n\nTwo.\n\n    b = 2\n"}) == [
         f"{PAGE}:3: {INDENTED}",
-        f"{PAGE}:7: {HTML}",
+        f"{PAGE}:7: {INDENTED}",
     ]

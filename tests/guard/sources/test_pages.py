@@ -1,12 +1,10 @@
 """How a page is read: what may not stand on it, whatever is called."""
 
-from pathlib import Path
-
 import pytest
 
-from proven.sources import pages
+from proven.sources import front_matter, pages
 from proven.sources.pages import NO_LANGUAGE
-from tests.guard.project import PAGE, Mistake, problems
+from tests.guard.project import PAGE, Mistake
 
 WRITTEN_OUT = "snippet() needs arguments that are written out"
 
@@ -21,6 +19,23 @@ REFUSED: dict[str, Mistake] = {
         3,
         "a macro is called in the front matter, where nothing runs it",
     ),
+    "setting of its own": (
+        "---\ntitle: x\nrender_macros: false\n---\n\nText.\n",
+        3,
+        "the front matter may not say 'render_macros'",
+    ),
+    "misspelled name": (
+        "---\ndescripton: x\n---\n\nText.\n",
+        2,
+        "the front matter may not say 'descripton'; did you mean description?",
+    ),
+    "empty description": ("---\ndescription:\n---\n\nText.\n", 2, "description is None, and has to be a text"),
+    "HTML in the title": (
+        "---\ntitle: a < b\n---\n\nText.\n",
+        2,
+        "title holds <, which would be read as HTML: say it without",
+    ),
+    "front matter that is no YAML": ("---\ntitle: [\n---\n\nText.\n", 3, "the front matter is not YAML: "),
     "call that does not end": ('Text.\n\n{{ snippet("answer.py"\n', 3, "the macro call cannot be read: unexpected end"),
     "heading with an anchor that begins a comment": (
         "# Title {#anchor}\n",
@@ -38,14 +53,15 @@ def test_what_is_no_macro_call_is_refused(case: str) -> None:
     assert str(found).startswith(f"{PAGE}:{line}: {message}")
 
 
-@pytest.mark.parametrize("name", ["case.markdown", "case.html", "how-to/case.mkd"])
-def test_a_page_in_another_format_is_refused(name: str, tmp_path: Path) -> None:
-    """MkDocs would publish it, and nothing here would have read it."""
-    message = "a page is Markdown, and its name ends in .md: rename it"
-    assert problems(tmp_path, {f"docs/{name}": "<pre>select 1</pre>\n"}) == [f"docs/{name}:1: {message}"]
+@pytest.mark.parametrize(
+    "written", ["description: It is 42.", "description: >-\n  It is\n  42.", 'description: "It is 42."']
+)
+def test_a_description_is_read_as_yaml_has_it(written: str) -> None:
+    """Lists and the box for errors show it."""
+    assert pages.parse(PAGE, f"---\n{written}\n---\n\nText.\n").description == "It is 42."
 
 
 def test_lines_are_counted_below_front_matter_as_mkdocs_drops_it() -> None:
     """A call in a tab is indented as its own line is, which must be the right one."""
-    assert pages.front_matter_lines("---\ntitle: x\n---\n\n\n# Title\n") == 5
-    assert pages.front_matter_lines("# Title\n") == 0
+    assert front_matter.lines("---\ntitle: x\n---\n\n\n# Title\n") == 5
+    assert front_matter.lines("# Title\n") == 0

@@ -67,7 +67,7 @@ PROJECT = {
 
 def parts(root: Path) -> dict[str, str]:
     """Return what the project's one proof rests on."""
-    (proof,) = proofs.listing(root)
+    (proof,) = proofs.read(root)[0].values()
     return proof.parts
 
 

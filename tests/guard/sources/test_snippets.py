@@ -75,9 +75,9 @@ def test_what_only_looks_like_a_marker_is_accepted(case: str, tmp_path: Path) ->
 
 
 def test_a_snippet_that_no_page_shows_is_refused(tmp_path: Path) -> None:
-    """A page that only names it, or calls it where no reader looks, does not count."""
+    """A page that only names it does not count."""
     message = "no page shows this snippet: call it from one, or delete it"
-    page = "See `case.py`. {# {{ snippet('case.py') }} #}\n\n<!--\n{{ snippet('case.py') }}\n-->\n"
+    page = "See `case.py`.\n"
     assert problems(tmp_path, {PLACE: "a = 1\n", "docs/case.md": page}) == [f"{PLACE}:1: {message}"]
 
 
@@ -97,10 +97,18 @@ def test_a_transcript_that_a_page_names_wrongly_is_refused(tmp_path: Path) -> No
     assert problems(tmp_path, changes) == [f"docs/case.md:3: {message}"]
 
 
-@pytest.mark.parametrize(("path", "what"), [("snippets/case.py", "snippet"), ("docs/case.md", "page")])
-def test_a_file_that_is_no_text_is_refused(path: str, what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path", ["snippets/case.py", "snippets/answer.out", "docs/case.md", "tests/proofs/test_case.py"]
+)
+def test_a_file_that_is_no_text_is_refused(path: str, tmp_path: Path) -> None:
     """Before it stops the build with a traceback."""
     file = tmp_path / path
-    file.parent.mkdir()
-    file.write_bytes(b"\xff\xfe")
-    assert problems(tmp_path) == [f"{path}:1: not UTF-8 text: a {what} is something to read"]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a\n\xff\xfe")
+    assert problems(tmp_path) == [f"{path}:2: not UTF-8 text: save it as UTF-8, or delete it"]
+
+
+def test_a_transcript_of_a_snippet_that_cannot_be_read_is_kept(tmp_path: Path) -> None:
+    """It belongs to that snippet: nobody is told to delete it."""
+    changes = {PLACE: "# region: one\na = 1\n", "snippets/case.out": "1\n", **SHOWN}
+    assert problems(tmp_path, changes) == [f"{PLACE}:1: region 'one' is never closed: add 'endregion: one'"]

@@ -1,6 +1,15 @@
 """Which stacks the version matrix is made of."""
 
-from tests.stack.matrix import Stack, here, stacks
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from proven import guide
+from proven.evidence import ledger, stored
+from proven.evidence.ledger import Run
+from tests.guard.project import make
+from tests.stack.matrix import Stack, edited, here, stacks
 
 
 def test_the_newest_pgbouncer_meets_every_other_part() -> None:
@@ -28,3 +37,19 @@ def test_what_cannot_be_had_is_said() -> None:
     said: list[str] = []
     assert here("PostgreSQL", ("14", "15"), fetch, said) == {"14": "/14"}
     assert said == ["not here  PostgreSQL 15: no network"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "rests_on", "wanted"),
+    [((), "now", True), (("9",), "now", True), (("9", "10"), "now", False), (("9", "10"), "before", True)],
+)
+def test_what_wants_to_run_again_is_found(
+    versions: tuple[str, ...], rests_on: str, wanted: bool, tmp_path: Path
+) -> None:
+    """What never ran, what has met one stack alone, and what was edited since; and nothing else."""
+    root = make(tmp_path)
+    (proof,) = guide.read(root).proofs.values()
+    parts = proof.parts if rests_on == "now" else dict.fromkeys(proof.parts, "another")
+    runs = [Run(proof.name, "", parts, "passed", "2026-01-02", 0.0, {"Oracle": version}, {}) for version in versions]
+    stored.write(root / ledger.LOCAL, [asdict(run) for run in runs], {})
+    assert edited(guide.read(root)) == [proof.name] * wanted

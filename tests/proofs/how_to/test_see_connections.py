@@ -2,8 +2,11 @@
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
-from tests.stack.database import Database, Role, fresh
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from tests.stack.database import Database, Role, fresh, run_psql
 from tests.stack.wait import until
 
 PIDS = (r"\b\d{2,}\b", "PID")
@@ -42,12 +45,14 @@ def waiting(database: Database) -> int:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+@control(edit("postgres/clients.sql", "and datname = current_database()", ""))
 def test_clients_groups_sessions_by_application_and_state(busy, load, transcript) -> None:
     """Each application's sessions are counted by state, and nothing else is: no worker, no background process."""
     snippet = load("postgres/clients.sql")
     transcript(snippet, busy.psql(snippet))
 
 
+@control(edit("postgres/clients.sql", "backend_type = 'client backend'", "true"))
 def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
     """Without the filter on backend_type a parallel query counts once for each of its workers."""
     connection = sessions(database, application_name="report")
@@ -71,24 +76,36 @@ def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
     assert row.split("|")[2].strip() == "1"
 
 
+@control(edit("postgres/ages.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'"))
 def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, transcript) -> None:
     """One row a session, the oldest first, with two ages."""
     snippet = load("postgres/ages.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, transcript) -> None:
     """Only the session that began and stopped is listed, with its last statement."""
     snippet = load("postgres/idle_in_transaction.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
 
 
+@control(
+    edit(
+        "postgres/waiting.sql",
+        "inner join pg_stat_activity as holding on blocker.pid = holding.pid",
+        "inner join pg_stat_activity as holding on blocker.pid <> holding.pid",
+    )
+)
 def test_waiting_names_both_sides(busy, load, transcript) -> None:
     """The session that waits stands beside the one that it waits for."""
     snippet = load("postgres/waiting.sql")
     transcript(snippet, busy.psql(snippet), volatile=[PIDS])
 
 
+@control(edit("postgres/slots.sql", "name,", ""))
 def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
     """The three settings that divide the slots, and whether a change of them waits for a restart."""
     snippet = load("postgres/slots.sql")
@@ -96,6 +113,13 @@ def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
         transcript(snippet, database.psql(snippet))
 
 
+@control(
+    edit(
+        "postgres/usage.sql",
+        "- current_setting('superuser_reserved_connections')::int",
+        "+ current_setting('superuser_reserved_connections')::int",
+    )
+)
 def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
     """With 10 slots of which 3 are reserved, an application that holds 7 is at the limit, and the query says 100 %."""
     snippet = load("postgres/usage.sql")
@@ -106,6 +130,7 @@ def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> N
         transcript(snippet, database.psql(snippet))
 
 
+@control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))
 def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
     """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before anyone comes."""
     with cluster(max_connections=10).server.connect() as connection:
@@ -115,6 +140,7 @@ def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
     assert everything > background
 
 
+@control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
 def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> None:
     """An ordinary role sees that other roles are connected, but not their state or statement; pg_monitor does."""
     sessions(database, application_name="upstream")
@@ -127,6 +153,30 @@ def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> 
     watcher.drop(database.admin)
 
 
+@pytest.mark.parametrize("query", ["clients", "ages", "idle_in_transaction", "waiting"])
+def test_without_pg_monitor_the_queries_show_nothing_of_others(busy, load, query) -> None:
+    """No application of another role, but for who waits for whom, without a statement; with pg_monitor, all."""
+    snippet, watcher = load(f"postgres/{query}.sql"), Role(busy.server)
+    address = conninfo.make_conninfo(busy.url, user=watcher.name, password=watcher.password)
+    others, waiting = {"upstream", "worker", "report"}, {"upstream", "worker"}
+
+    def shown() -> set[str]:
+        evidence.ran(snippet)
+        result = run_psql(address, snippet.text)
+        assert result.returncode == 0, result.stderr
+        return {"update", *others} & {*result.stdout.replace("|", " ").split()}
+
+    assert shown() == (waiting if query == "waiting" else set())
+    busy.psql(load("postgres/monitoring_role.sql"), role=watcher.name)
+    assert shown() == {"idle_in_transaction": {"update", "worker"}, "waiting": {"update", *waiting}}.get(query, others)
+    watcher.drop(busy.admin)
+
+
+@control(edit("postgres/close_idle.sql", "and state = 'idle'", ""))
+@control(
+    edit("postgres/close_idle.sql", "and application_name = :'application'", ""),
+    fails_with="the idle session ends: not within",
+)
 def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, sessions) -> None:
     """Idle sessions of the named application end; busy ones, younger ones and other applications stay."""
     sessions(database, application_name="upstream")

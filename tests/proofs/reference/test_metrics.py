@@ -1,20 +1,29 @@
 """Proves docs/reference/metrics.md: every metric that is named anywhere is in a real scrape of the real exporters."""
 
 import json
+import os
 import pprint
 import re
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
 from proven import ROOT, guide
 from proven.problems import ProblemError, nearest
 from proven.sources import snippets
+from proven.sources.controls import control, edit
 from tests.proofs.watched import RULES, watching
 from tests.stack import monitoring, postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import DEFAULT_MAJOR, own_major
 from tests.stack.scripts import execute
+from tests.stack.wait import until
 
 METRICS = "monitoring/metrics.py"
 COLUMNS = "pgbouncer/columns.py"
@@ -31,19 +40,33 @@ WHERE: dict[str, dict[str, str]] = {
 }
 SETTINGS = ROOT / "tests/lint/pgbouncer.json"
 SECONDS = 1_000_000  # columns of times are in microseconds
+# What no state tells apart: each request to cancel that was passed on has a server connection of its own, nobody here
+# looks names up. A pool is that of one user in one database, and here each has one.
+TOGETHER = (
+    {"cl_active_cancel_req", "sv_active_cancel"},
+    {"dns_names", "dns_zones", "dns_queries"},
+    {"databases", "pools"},
+)
 NAME = re.compile(r"(?<![\w.$/])((?:pg|pgbouncer|django|client_login|server_login)_\w+)(?![\w*]|\.\w)")
 
 
 @pytest.fixture(scope="module")
 def watched(cluster):
-    """The exporters, and a client in a transaction."""
-    with watching(cluster, "reference-metrics") as made, made.pgbouncer.connect(made.database) as client:
-        client.execute("begin")
+    """The exporters around PgBouncer, whose pool is of two."""
+    with watching(cluster, "reference-metrics") as made:
         yield made
 
 
+@pytest.fixture(scope="module")
+def client(watched):
+    """A client that has one of the two server connections."""
+    with watched.pgbouncer.connect(watched.database) as connected:
+        connected.execute("begin")
+        yield connected
+
+
 @pytest.fixture(autouse=True)
-def noted(watched) -> None:
+def noted(watched, client) -> None:  # noqa: ARG001  (its pool is there)
     """Tell the ledger what the proof ran on."""
     watched.note()
 
@@ -58,6 +81,7 @@ def scraped(watched) -> dict[str, str]:
     return found
 
 
+@control(edit("monitoring/metrics.py", "pgbouncer_pools_client_maxwait_seconds", "pgbouncer_pools_client_maxwait"))
 def test_every_metric_of_the_exporters_is_recorded_and_no_other(watched, load, request) -> None:
     """Where one appears or disappears, this fails and names it."""
     snippet = load(METRICS)
@@ -90,38 +114,155 @@ def text_of(recorded: dict[str, str]) -> str:
     return text + "}\n"
 
 
-def test_each_metric_has_the_value_of_its_column(watched, load) -> None:
-    """One by one, for the pool of a client in a transaction; and pgbouncer_exporter has no other."""
+@control(
+    edit(
+        "pgbouncer/columns.py",
+        '"cl_waiting": POOL + "client_waiting_connections"',
+        '"cl_waiting": POOL + "client_active_connections"',
+    )
+)
+def test_each_metric_has_the_value_of_its_column(watched, client, load) -> None:
+    """In states that tell every two columns apart, but for those of which one is never without the other."""
     columns = execute(load(COLUMNS))["METRICS"]
-    watched.pgbouncer.show("pools")  # so that the console is one of the clients, from here on
-    shown = [sample for sample in watched.exporters["pgbouncer"].metrics() if not OWN.match(sample[0])]
-    exported = {name for name, _, _ in shown}
     old = monitoring.version("pgbouncer_exporter") < "0.12"  # it has fewer of the totals, under shorter names
-    known = {name for of_view in columns.values() for name in of_view.values()}
-    wrong = []
-    for view, of_view in columns.items():
-        row = row_of(watched.pgbouncer, view)
-        for column, newest in of_view.items():
-            metric = newest.replace("_totals_", "_") if old else newest
-            known.add(metric)
-            found = [value for name, labels, value in shown if name == metric and WHERE[view].items() <= labels.items()]
-            scale = SECONDS if metric.endswith("_seconds_total") else 1
-            # The exporter was a client while it looked, and need not be one now.
-            apart = 1.5 if view == "lists" else 0.5
-            if (metric in exported or not old) and (
-                len(found) != 1 or abs(found[0] * scale - float(row[column])) > apart
-            ):
-                wrong.append(f"{view}.{column} is {row[column]}, {metric} is {found}")
+    named = {
+        view: {column: metric.replace("_totals_", "_") if old else metric for column, metric in of_view.items()}
+        for view, of_view in columns.items()
+    }
+    seen = [looked(watched, named) for _ in states_of(watched, client)]
+    exported = {name for look in seen for name in look.exported}
+    wrong = [f"{what}" for look in seen for metric, what in look.wrong.items() if metric in exported or not old]
     if wrong:
-        raise ProblemError(f"{snippets.FOLDER}/{COLUMNS}", 1, "; ".join(wrong))
+        raise ProblemError(f"{snippets.FOLDER}/{COLUMNS}", 1, "; ".join(dict.fromkeys(wrong)))
+    same = [
+        f"{view}: {one} and {other}"
+        for view, of_view in named.items()
+        for one, other in combinations(of_view, 2)
+        if not any({one, other} <= alike for alike in TOGETHER)
+        and all(abs(look.rows[view][one] - look.rows[view][other]) <= 2 * doubt(one, other) for look in seen)
+    ]
+    assert not same, f"no state tells them apart: {same}"
     # About itself, about settings, and clients by application, which SHOW CLIENTS has in rows.
-    assert exported - known <= {
+    assert exported - {name for of_view in named.values() for name in of_view.values()} <= {
         "pgbouncer_up",
         "pgbouncer_version_info",
         "pgbouncer_client_connections",
         "pgbouncer_config_max_client_connections",
         "pgbouncer_config_max_user_connections",
     }
+
+
+@dataclass
+class Look:
+    """What the console and the exporter showed in one state."""
+
+    rows: dict[str, dict[str, float]]  # of each view, the columns
+    exported: set[str]
+    wrong: dict[str, str]  # each metric that has not the value of its column, and what it has
+
+
+def looked(watched, named: dict[str, dict[str, str]]) -> Look:
+    """Compare each metric with its column, which may have changed while the exporter looked."""
+    before = rows_of(watched.pgbouncer, named)
+    shown = [sample for sample in watched.exporters["pgbouncer"].metrics() if not OWN.match(sample[0])]
+    after = rows_of(watched.pgbouncer, named)
+    wrong = {}
+    for view, of_view in named.items():
+        for column, metric in of_view.items():
+            scale = SECONDS if metric.endswith("_seconds_total") else 1
+            found = [
+                value * scale
+                for name, labels, value in shown
+                if name == metric and WHERE[view].items() <= labels.items()
+            ]
+            low, high = sorted((before[view][column], after[view][column]))
+            if len(found) != 1 or not low - doubt(column) <= found[0] <= high + doubt(column):
+                wrong[metric] = f"{view}.{column} is {low:g} to {high:g}, {metric} is {found}"
+    return Look(before, {name for name, _, _ in shown}, wrong)
+
+
+def doubt(*columns: str) -> float:
+    """Return by how much a value may differ: the exporter was a client while it looked, and need not be one now."""
+    return 1.5 if {"used_clients", "free_clients", "login_clients"} & {*columns} else 0.4
+
+
+def rows_of(bouncer: PgBouncer, named: dict[str, dict[str, str]]) -> dict[str, dict[str, float]]:
+    """Return what each view shows of the application's database: its columns that are exported."""
+    rows = {view: row_of(bouncer, view) for view in named}
+    return {view: {column: float(rows[view][column]) for column in of_view} for view, of_view in named.items()}
+
+
+def states_of(watched, client) -> Iterator[str]:
+    """Bring PgBouncer into one state after another, in which its columns differ."""
+    bouncer, database = watched.pgbouncer, watched.database
+    with ThreadPoolExecutor(20) as threads, ExitStack() as stop:
+        stop.callback(client.execute, "begin")
+        stop.callback(client.execute, "rollback")
+        others = [stop.enter_context(bouncer.connect(database)) for _ in range(3)]
+
+        for number, other in enumerate(others):  # prepared three times, on one server connection, and run more often
+            for _ in range(number + 1):
+                other.execute("select 1", prepare=True)
+        counts(bouncer, sv_active=1, sv_idle=1)
+        yield "one server connection is idle"
+
+        bouncer.set(server_check_delay=0)
+        counts(bouncer, sv_active=1, sv_used=1)
+        yield "and has been for long"
+        bouncer.set(server_check_delay=30)
+
+        others[0].execute("begin")
+        waiting = [threads.submit(bouncer.connect(database).execute, "select 1") for _ in range(5)]
+        until("they have waited", lambda: row_of(bouncer, "pools")["maxwait"] >= 1)
+        yield "clients wait"
+        others[0].execute("rollback")
+        for each in waiting:
+            each.result().connection.close()
+        yield "and have waited"
+
+        with bouncer.admin() as console:
+            console.execute("disable upstream")
+            yield "it takes nobody"
+            console.execute("enable upstream")
+            client.execute("rollback")
+            console.execute("pause upstream")
+            yield "it is paused"
+            console.execute("resume upstream")
+            client.execute("begin")
+
+        yield from silences(watched, client, others[0])
+
+
+def silences(watched, client, other) -> Iterator[str]:
+    """Let PostgreSQL be silent to whoever comes, while both of these clients want something of it."""
+    bouncer, postmaster = watched.pgbouncer, watched.setup.cluster.leash.pid
+    with ThreadPoolExecutor(20) as threads, ExitStack() as stop:
+        stop.callback(os.kill, postmaster, SIGCONT)
+        os.kill(postmaster, SIGSTOP)
+        login = threads.submit(other.execute, "begin")
+        counts(bouncer, sv_login=1)
+        yield "the server is silent"
+        os.kill(postmaster, SIGCONT)
+        login.result()
+        for _ in range(9):  # who begin to say who they are
+            stop.enter_context(socket.create_connection(("127.0.0.1", bouncer.port))).send(b"\0")
+        until("all have", lambda: row_of(bouncer, "lists")["login_clients"] == 9)
+        os.kill(postmaster, SIGSTOP)
+        cancels = [threads.submit(each.cancel_safe) for each in (client, other)]
+        counts(bouncer, cl_active_cancel_req=2)
+        cancels += [threads.submit(client.cancel_safe) for _ in range(3)]
+        counts(bouncer, cl_waiting_cancel_req=3)
+        other.execute("rollback")
+        counts(bouncer, sv_being_canceled=1)
+        yield "it is asked to cancel"
+        os.kill(postmaster, SIGCONT)
+        for each in cancels:
+            each.result()
+
+
+def counts(bouncer: PgBouncer, **wanted: int) -> None:
+    """Wait until the pool shows so many."""
+    until(f"{wanted}", lambda: wanted.items() <= row_of(bouncer, "pools").items())
 
 
 def row_of(bouncer: PgBouncer, view: str) -> dict:
@@ -133,6 +274,7 @@ def row_of(bouncer: PgBouncer, view: str) -> dict:
     return row
 
 
+@control(edit("monitoring/metrics.py", "pg_slots_taken", "pg_slots_took"))
 def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
     """In the rules, the dashboard and on pages: a name is in a scrape, or it is one of PostgreSQL's or PgBouncer's."""
     snippet = load(METRICS)

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.console import at_least, console
 
 OPTIONS = "-c statement_timeout=5000"
@@ -24,6 +25,13 @@ def shown(connection: psycopg.Connection) -> str:
     return connection.execute("show statement_timeout").fetchone()[0]
 
 
+@control(
+    edit(
+        "provoke/startup_parameter.py",
+        'print(str(error).rpartition("failed: ")[2])',
+        'print(str(error).rpartition("failed: ")[0])',
+    )
+)
 def test_a_setting_in_options_is_refused(database, pooler, load, printed, transcript) -> None:
     """PgBouncer 1.18 refuses `options` altogether; newer ones name the setting in it."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -36,6 +44,7 @@ def test_a_setting_in_options_is_refused(database, pooler, load, printed, transc
         psycopg2.connect(bouncer.url(database), options=OPTIONS)
 
 
+@control(here("bouncer.connect(database, options=OPTIONS)", "pass"))
 def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
     """The client's text names the setting, PgBouncer's log also its value."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -44,6 +53,7 @@ def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
     assert "statement_timeout=5000" in bouncer.leash.said()
 
 
+@control(edit("postgres/role_statement_timeout.sql", "alter role :\"role\" set statement_timeout = '5s';", ""))
 def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
     """ALTER ROLE … SET reaches each new server connection, with nothing in the connection string."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -57,6 +67,7 @@ def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
         assert shown(client) == "5s"
 
 
+@control(edit("postgres/who_closes.sql", "split_part(entry, '=', 1) as what,", "split_part(entry, '<>', 1) as what,"))
 def test_role_settings_lists_what_roles_carry(database, load) -> None:
     """The query shows each setting with its role, whatever it is."""
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
@@ -97,6 +108,7 @@ def test_search_path_is_taken_from_1_26_on(database, pooler) -> None:
         assert b"unsupported startup parameter: search_path" in said
 
 
+@control(edit("pgbouncer_console/limits.sql", "show config", "show version"), fails_with="not enough values to unpack")
 def test_ignoring_options_drops_the_setting_without_a_word(database, pooler, load) -> None:
     """With ignore_startup_parameters the client connects, and has no statement_timeout at all."""
     ignored = "options,statement_timeout" if at_least(1, 20) else "options"

@@ -1,0 +1,239 @@
+"""`pytest --controls`: each proof runs with its control in force, and must fail: in an assertion of its own.
+
+All fixtures are made anew for it, those of a whole session too: they may hold what the control changes.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from traceback import walk_tb
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from proven import ROOT
+from proven.evidence import running, seen
+from proven.guide import Guide, read
+from proven.problems import Problem, ProblemError
+from proven.sources import controls, proofs, snippets
+from proven.sources.controls import Control, Edit, Here
+from proven.sources.proofs import Proof
+
+HANGS: int = 100  # seconds after which a proof under a control is taken to hang
+SEEN = "proven-control"
+RAISED = pytest.StashKey[tuple[str, BaseException]]()
+CASES = pytest.StashKey[list[pytest.Function]]()
+# Programs that a control broke say so in what an assertion quotes: the proof failed, and not for what it claims.
+BROKEN = re.compile(r"\b(?:NameError|SyntaxError|IndentationError|ImportError|ModuleNotFoundError)\b")
+
+
+class Watched:
+    """What holds_under() needs to be told of a test that runs."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None]:
+        """End what hangs, as a deadline does: this is no failure that counts."""
+
+        def hangs(_: int, __: FrameType | None) -> None:
+            raise TimeoutError(f"the proof hangs: not within {HANGS} s")
+
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.alarm(HANGS)
+        try:
+            return (yield)
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Note what was raised first, and in which part of a test."""
+        if call.excinfo:
+            item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
+
+
+class Controls(Watched):
+    """A run of proofs under their controls."""
+
+    def __init__(self, config: pytest.Config, guide: Callable[[], Guide]) -> None:
+        self.all = config.getoption("controls") == "all"
+        self.worker = hasattr(config, "workerinput")
+        self.guide = guide
+        self.seen: seen.Seen = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the proofs that have a control to be seen, each as its first case."""
+        guide, kept = self.guide(), {}
+        for item in items:
+            proof = guide.proofs.get(getattr(item, "originalname", ""))
+            if isinstance(item, pytest.Function) and proof and item.path == ROOT / proof.path and self._due(proof):
+                kept.setdefault(proof.name, item).stash.setdefault(CASES, []).append(item)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept.values()])
+        items[:] = kept.values()
+
+    def _due(self, proof: Proof) -> list[Control]:
+        guide = self.guide()
+        return list(proof.controls) if self.all else seen.unseen(proof, guide.seen, guide.snippets)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Function) -> bool:
+        """Run a proof under each of its controls, and report one that it does not fail under."""
+        guide, ended, wrong = self.guide(), {}, []
+        proof = guide.proofs[item.originalname]
+        report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "call")
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for control in self._due(proof):
+            why = holds_under(item.stash[CASES], control, proof.path)
+            if why.startswith("Skipped: "):
+                report.outcome, report.longrepr = "skipped", (proof.path, proof.line, why)
+                continue
+            if why:
+                message = f"{proof.name} does not fail when {control}: {why}"
+                wrong.append(str(Problem(proof.path, control.line, message)))
+            today = datetime.now(UTC).date().isoformat()
+            ended[seen.digest(proof, control, guide.snippets)] = "" if why else today
+        if wrong:
+            report.outcome, report.longrepr = "failed", "\n".join(wrong)
+        report.user_properties.append((SEEN, {proof.name: ended}))
+        item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather what was seen, in the process that controls the workers."""
+        for key, value in report.user_properties:
+            if key == SEEN and isinstance(value, dict) and not self.worker:
+                self.seen |= value
+
+    def pytest_sessionfinish(self) -> None:
+        """Keep what was seen, of what is not edited since."""
+        if not self.worker:
+            now = read()
+            seen.remember(self.seen, now.proofs.values(), now.snippets)
+
+
+def holds_under(cases: list[pytest.Function], control: Control, path: str) -> str:
+    """Return why a proof does not fail as it must under a control, in any of its cases; nothing where it does."""
+    why = ""
+    for case in cases:
+        try:
+            with in_force(control, case.function, path):
+                running.begin()
+                if RAISED in case.stash:
+                    del case.stash[RAISED]
+                runtestprotocol(case, log=False, nextitem=None)
+        except ProblemError as error:
+            return error.problem.message
+        when, error = case.stash.get(RAISED, ("", None))
+        if not (why := improper(when, error, control.fails_with)):
+            return ""
+    return why
+
+
+def improper(when: str, error: BaseException | None, fails_with: str) -> str:
+    """Return why a failure does not count; nothing where it is an assertion's, or the error that a control names."""
+    if error is None:
+        return "it passes"
+    said = f"{type(error).__name__}: {error}".strip()
+    short = " ".join(said.split())[:200]
+    if isinstance(error, pytest.skip.Exception):
+        return f"Skipped: {error}"
+    if when != "call":
+        return f"it fails in its {when}, with {short}"
+    if fails_with and fails_with in said:
+        return ""
+    if BROKEN.search(said):
+        return f"it fails as something is broken, with {short}"
+    return "" if asserts(error) else f"it fails with {short}, which the control does not name"
+
+
+def asserts(error: BaseException) -> bool:
+    """Return whether an error is an assertion's of the tests, pytest.raises and comparisons with a snippet included."""
+    if isinstance(error, BaseExceptionGroup):  # which Hypothesis raises for several
+        return all(map(asserts, error.exceptions))
+    # pytest.fail and pytest.raises raise in pytest itself.
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    file = next((file for file in reversed(files) if "_pytest" not in file.parts), ROOT)
+    if isinstance(error, ProblemError):  # else a server or an interpreter refused something
+        says_so = any(file.is_relative_to(ROOT / folder) for folder in (proofs.FOLDER, "tests/lint"))
+        return error.untrue or says_so or isinstance(error.__context__, pytest.fail.Exception)  # what a script printed
+    return file.is_relative_to(ROOT / "tests") and isinstance(error, AssertionError | pytest.fail.Exception)
+
+
+@contextmanager
+def in_force(control: Control, proof: Callable[..., object], path: str) -> Iterator[None]:
+    """Put a control's changes in force for as long as the block lasts.
+
+    Raises ProblemError where there is nothing to change.
+    """
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        copy = Path(folder, snippets.FOLDER)
+        for change in control.changes:
+            if isinstance(change, Edit):
+                if not copy.exists():
+                    shutil.copytree(ROOT / snippets.FOLDER, copy)
+                    patch.setenv(snippets.ELSEWHERE, str(copy))
+                file = copy / change.snippet
+                if not file.is_file() or change.old not in (text := file.read_text(encoding="utf-8")):
+                    raise ProblemError(path, control.line, controls.absent(change.old, f"snippets/{change.snippet}"))
+                file.write_text(text.replace(change.old, change.new), encoding="utf-8")
+            elif isinstance(change, Here):
+                of = getattr(*named(change.of, path, control.line)) if change.of else proof
+                function = inspect.unwrap(of)
+                patch.setattr(function, "__code__", edited(function, change, path, control.line))
+            else:
+                patch.setattr(*named(change.name, path, control.line), change.value)
+        forget()
+        yield
+    forget()
+
+
+def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
+    """Return the code of a function with a text of it changed."""
+    source = textwrap.dedent(inspect.getsource(function))
+    changed = controls.swap(source, change.old, change.new)
+    if changed == source:
+        raise ProblemError(path, line, controls.absent(change.old, f"{function.__name__}, outside of its assertions"))
+    begin = "\n" * (function.__code__.co_firstlineno - 1)
+    try:
+        whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    except SyntaxError:
+        raise ProblemError(path, line, f"{function.__name__} is no Python with {change.new!r} in it") from None
+    return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
+
+
+def named(name: str, path: str, line: int) -> tuple[Any, str]:
+    """Return what has a name, and the name in it: of "tests.proofs.pooled:Setup.start" the class, and "start".
+
+    Raises ProblemError where nothing is called so.
+    """
+    module, _, inner = name.partition(":")
+    *outer, last = inner.split(".")
+    try:
+        owner = functools.reduce(getattr, outer, importlib.import_module(module))
+        getattr(owner, last)
+    except (ImportError, AttributeError):
+        raise ProblemError(path, line, f"nothing is called {name}: write module:name") from None
+    return owner, last
+
+
+def forget() -> None:
+    """Let helpers forget what they remember of snippets."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tests."):
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper) and isinstance(value.__wrapped__, FunctionType):
+                    value.cache_clear()

@@ -1,0 +1,64 @@
+"""The text of a file, which a reader gets as it was tested: to the byte, and nothing in it that nobody sees."""
+
+import io
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from proven.problems import Problem, ProblemError
+
+# Control characters have no names in Unicode's own table.
+NAMES = {
+    "\0": "NULL",
+    "\b": "BACKSPACE",
+    "\v": "LINE TABULATION",
+    "\f": "FORM FEED",
+    "\r": "CARRIAGE RETURN",
+    "\x1b": "ESCAPE",
+    "\x7f": "DELETE",
+    "\x85": "NEXT LINE",
+}
+# Letters and marks that are drawn as nothing: Hangul fillers, joiners, variation selectors.
+BLANK = dict.fromkeys([0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x180F), 0x3164, 0xFFA0])
+BLANK |= dict.fromkeys([*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
+SEEN = {ord(character): " " for character in "\n\t"}
+
+
+def lines(text: str, keepends: bool = False) -> list[str]:
+    """Split a text at line feeds alone: str.splitlines() breaks a comment at what no interpreter takes for its end."""
+    found = io.StringIO(text, newline="\n")
+    return list(found) if keepends else [line.removesuffix("\n") for line in found]
+
+
+def read(file: Path, path: str) -> str:
+    """Return a file's text. Raises ProblemError, which calls it `path`, where it cannot be had or is not UTF-8."""
+    try:
+        return file.read_bytes().decode()
+    except OSError as error:
+        raise ProblemError(path, 1, f"it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ProblemError(path, line, "not UTF-8 text: save it as UTF-8, or delete it") from None
+
+
+def seen(file: Path, path: str) -> str:
+    """Return the text of a file, as `read` does. Raises ProblemError too for the first character that nobody sees."""
+    found = read(file, path)
+    for problem in unseen(path, found):
+        raise ProblemError(problem.path, problem.line, problem.message)
+    return found
+
+
+def unseen(path: str, text: str) -> Iterator[Problem]:
+    """Return a problem for each line with a character that a reader does not see and gets all the same, or not."""
+    if text.translate(SEEN).isprintable() and text.translate(BLANK) == text:
+        return
+    for number, line in enumerate(lines(text), start=1):
+        for character in line:
+            if character != "\t" and (not character.isprintable() or ord(character) in BLANK):
+                name = NAMES.get(character) or unicodedata.name(character, "a character without a name")
+                message = (
+                    f"U+{ord(character):04X} {name}: nobody sees it here, so take it out, or write it as an escape"
+                )
+                yield Problem(path, number, message)
+                break

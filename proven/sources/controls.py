@@ -1,0 +1,174 @@
+"""A control: a stated change under which a claim is false, and under which its proof must fail.
+
+A proof states it above itself. It is read there, and changes nothing when the proof runs by itself:
+
+    @control(edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"))
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from itertools import accumulate
+from typing import Any, TypeVar
+
+from proven.problems import Problem
+
+Function = TypeVar("Function")
+# What nobody may change in a proof: whoever edits what it asserts can make every proof fail.
+ASSERTS = ("pytest.raises", "raises", "pytest.fail")
+FORM = '@control(edit("snippet", "old", "new")), or in place of edit here("old", "new") or replace("module:name", 1)'
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A text of a snippet, everywhere in it, is another one."""
+
+    snippet: str  # from snippets/
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{_becomes(self.old, self.new)} in {_code(self.snippet)}"
+
+
+@dataclass(frozen=True)
+class Here:
+    """A text of the proof's own lines, or of a helper's, is another one: a setting, never what they assert."""
+
+    old: str
+    new: str
+    of: str = ""  # a helper or a fixture, "tests.proofs.pooled:start", else the proof itself
+
+    def __str__(self) -> str:
+        return _becomes(self.old, self.new) + (f" in {_code(self.of)}" if self.of else "")
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A name of a module has another value: "tests.proofs.pooled:LIMIT"."""
+
+    name: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{_code(self.name)} is {_code(repr(self.value))}"
+
+
+@dataclass(frozen=True)
+class Control:
+    """The changes that are in force together, and the error that the proof may fail with beside an AssertionError."""
+
+    changes: tuple[Edit | Here | Replace, ...]
+    fails_with: str = ""
+    line: int = 1  # where the proof's module states it
+
+    def __call__(self, proof: Function) -> Function:
+        """Return the proof as it is."""
+        return proof
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.changes))
+
+
+@dataclass(frozen=True)
+class Without:
+    """Why a proof can have no control."""
+
+    reason: str
+
+    def __call__(self, proof: Function) -> Function:
+        """Return the proof as it is."""
+        return proof
+
+
+def control(*changes: Edit | Here | Replace, fails_with: str = "") -> Control:
+    """State under which changes a proof fails: in an AssertionError, or with an error that has `fails_with` in it."""
+    return Control(changes, fails_with)
+
+
+def no_control(reason: str) -> Without:
+    """State why no change can make a proof fail. Few may say so: check.py counts them."""
+    return Without(reason)
+
+
+edit, here, replace = Edit, Here, Replace
+WORDS = {"control": control, "no_control": no_control, "edit": Edit, "here": Here, "replace": Replace}
+
+
+def statements(node: ast.AST) -> list[ast.Call]:
+    """Return the decorators that state a control, or why there is none."""
+    found = [each for each in getattr(node, "decorator_list", ()) if isinstance(each, ast.Call)]
+    return [each for each in found if isinstance(each.func, ast.Name) and each.func.id in ("control", "no_control")]
+
+
+def read(node: ast.FunctionDef, path: str, source: str) -> Iterator[Control | Without | Problem]:
+    """Return what is stated above a proof, and a problem for what says something else or changes nothing."""
+    for each in statements(node):
+        try:
+            found = _value(each)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            yield Problem(path, each.lineno, f"this control is not made of texts alone: {FORM}")
+            continue
+        if isinstance(found, Control):
+            found = changed(found, line=each.lineno)
+            segment = ast.get_source_segment(source, node) or ""
+            for change in found.changes:
+                if isinstance(change, Here) and not change.of and not spots(segment, change.old):
+                    yield Problem(path, each.lineno, absent(change.old, f"{node.name}, outside of its assertions"))
+        yield found
+
+
+def absent(old: str, where: str) -> str:
+    """Return what to say of a control whose text is not there to be changed."""
+    return f"this control changes nothing: {old!r} is not in {where}"
+
+
+def spots(source: str, old: str) -> list[int]:
+    """Return where a function's source has a text outside of its assertions, in bytes from its beginning.
+
+    What stands above the function is none of it: there a control may quote the same text.
+    """
+    text = source.encode()
+    begins = [0, 0, *accumulate(len(line) for line in text.splitlines(keepends=True))]  # of each line, from 1
+    tree = ast.parse(source)
+    first = tree.body[0].lineno if tree.body else 0
+    closed = [
+        (begins[node.lineno] + node.col_offset, begins[node.end_lineno or 0] + (node.end_col_offset or 0))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and ast.unparse(node.func) in ASSERTS)
+    ]
+    found, at, length = [], text.find(old.encode(), begins[first]), len(old.encode())
+    while at >= 0 and length:
+        if not any(at < end and begin < at + length for begin, end in closed):
+            found.append(at)
+        at = text.find(old.encode(), at + length)
+    return found
+
+
+def swap(source: str, old: str, new: str) -> str:
+    """Return a function's source with a text changed everywhere outside of its assertions."""
+    text = source.encode()
+    for at in reversed(spots(source, old)):
+        text = text[:at] + new.encode() + text[at + len(old.encode()) :]
+    return text.decode()
+
+
+def _value(node: ast.expr) -> Any:
+    if not isinstance(node, ast.Call):
+        return ast.literal_eval(node)
+    named = {each.arg or "": _value(each.value) for each in node.keywords}
+    return WORDS[ast.unparse(node.func)](*map(_value, node.args), **named)
+
+
+def _becomes(old: str, new: str) -> str:
+    """Say what is what: of texts of which one has the other in it, so that it is plain what comes or goes."""
+    if new.strip() in ("", "pass"):
+        return f"{_code(old)} is missing"
+    return f"{_code(old)} is {_code(new)}"
+
+
+def _code(text: str) -> str:
+    """Return a text as Markdown has code in a line, however many lines it has."""
+    text = " ".join(text.split())
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
