@@ -186,7 +186,7 @@ def _explained(guide: Guide) -> Iterator[Problem]:
             yield Problem(page.path, call.line, f"{FILE} does not say who says {found.text!r}")
         elif not found.causes and not found.told.get("says"):
             yield Problem(FILE, 1, f"neither a page nor says explains {found.text!r}")
-        elif found.said and not (found.told.get("proof") or found.told.get("unprovoked")):
+        elif not found.causes and not (found.told.get("proof") or found.told.get("unprovoked")):
             yield Problem(FILE, 1, f"{found.text!r} needs the proof that provokes it, or why there is none: unprovoked")
         elif (proof := found.told.get("proof")) and proof not in guide.proofs:
             yield Problem(FILE, 1, f"no proof is called {proof!r}{nearest(proof, guide.proofs)}")
