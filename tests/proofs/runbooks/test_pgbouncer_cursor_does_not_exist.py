@@ -1,5 +1,6 @@
 """Proves docs/runbooks/pgbouncer-cursor-does-not-exist.md: Django's iterator() through a pool of two."""
 
+import psycopg
 import pytest
 
 from proven import evidence
@@ -8,6 +9,7 @@ from tests.stack.console import through
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.upstream import driver
+from tests.stack.wait import until
 
 SCRIPT = "provoke/cursor_lost.py"
 CURSOR = [(r"_django_curs_\d+_sync_\d+", "CURSOR")]
@@ -40,6 +42,17 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
     (name,) = driver()
     assert output.startswith(f'{name}.errors.InvalidCursorName: cursor "_django_curs_')
     transcript(snippet, output, CURSOR)
+
+
+def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
+    """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
+    bouncer = pooler(database, pool_mode="transaction", server_idle_timeout=0.1)
+    with bouncer.connect(database) as client:
+        client.execute("declare rows cursor with hold for select generate_series(1, 4)")
+        assert client.execute("fetch rows").fetchall() == [(1,)]
+        until("PgBouncer closes what is idle", lambda: database.backends() == [])
+        with pytest.raises(psycopg.errors.InvalidCursorName, match='cursor "rows" does not exist'):
+            client.execute("fetch rows")
 
 
 @control(edit("postgres/cursors_left.sql", "is_holdable,", ""))

@@ -122,3 +122,74 @@ def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, lo
     assert row.split("|")[1].strip() == "scram-sha-256"
     (secret,) = pgbouncer.scram(database).values()
     assert secret not in output
+
+
+@pytest.fixture
+def another(database):
+    """A second role of the server, and its secret."""
+    role = Role(database.server)
+    query = "select rolpassword from pg_authid where rolname = %s"
+    (secret,) = database.admin.execute(query, [role.name]).fetchone()
+    yield role, secret
+    database.admin.execute(f"drop owned by {role.name}")
+    role.drop(database.admin)
+
+
+def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
+    """The first client hears of a wrong password type, each later one of that failure; a password mends it."""
+    role, secret = another
+    (own,) = pgbouncer.scram(database).values()
+    lookup = f"select rolname::text, '{secret}'::text from pg_roles where rolname = $1"  # noqa: S608
+    settings = {"auth_user": database.role.name, "auth_query": lookup, "server_login_retry": 60}
+    bouncer = pooler(database, **MODE, **settings, users={database.role.name: own})
+    who = {"user": role.name, "password": role.password}
+    assert refused(bouncer, database, **who) == "server login failed: wrong password type"
+    again = "cached error: failed to answer authreq" if at_least(1, 21) else "try again later"
+    for _ in range(2):
+        assert refused(bouncer, database, **who) == f"server login has been failing, {again} (server_login_retry)"
+    mended = pooler(database, **MODE, **settings, users={database.role.name: database.role.password})
+    mended.connect(database, **who).close()
+
+
+def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
+    """In the userlist, on every version; from 1.26 on in the entry as well. A secret is not enough."""
+    role, secret = another
+    (own,) = pgbouncer.scram(database).values()
+    forced = database.role
+    failed = f'password authentication failed for user "{forced.name}"'
+
+    def told(entry: str, listed: dict[str, str]) -> str:
+        users = {role.name: secret, **listed}
+        bouncer = pooler(database, **MODE, options=f"user={forced.name}{entry}", users=users, server_login_retry=0.1)
+        try:
+            bouncer.connect(database, user=role.name, password=role.password).close()
+        except psycopg.OperationalError as error:
+            return str(error).rpartition("failed: FATAL:  ")[2].strip()
+        return ""
+
+    assert told("", {}) == failed
+    assert told("", {forced.name: own}) == "server login failed: wrong password type"
+    assert told("", {forced.name: forced.password}) == ""
+    assert told(f" password={forced.password}", {}) == ("" if at_least(1, 26) else failed)
+
+
+def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) -> None:
+    """Through PgBouncer with the server's own secret; nothing else was wrong."""
+    bouncer = pooler(database, **MODE, server_login_retry=0.1)
+    database.admin.execute(f"alter role {database.role.name} valid until 'yesterday'")
+    assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
+    database.admin.execute(f"alter role {database.role.name} valid until 'infinity'")
+    bouncer.connect(database).close()
+
+
+def test_auth_type_any_without_a_user_is_a_bouncer_config_error(database, pooler) -> None:
+    """Whatever name the client gives."""
+    assert refused(pooler(database, **MODE, auth_type="any"), database) == "bouncer config error"
+
+
+def test_the_console_is_for_its_own_users(database, pooler) -> None:
+    """Who may use databases is not let in there; as one of stats_users they are."""
+    bouncer = pooler(database, **MODE)
+    assert refused(bouncer, database, dbname="pgbouncer") == "not allowed"
+    bouncer.reload(stats_users=database.role.name)
+    bouncer.connect(database, dbname="pgbouncer", cursor_factory=psycopg.ClientCursor).close()

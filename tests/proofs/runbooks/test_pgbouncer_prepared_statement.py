@@ -1,5 +1,9 @@
 """Proves docs/runbooks/pgbouncer-prepared-statement.md: named prepared statements and a pool of two."""
 
+import asyncio
+import re
+
+import asyncpg
 import psycopg
 import pytest
 
@@ -123,3 +127,33 @@ def test_django_prepares_nothing_by_default(project, server, server_version, mig
     with fresh(server, template=migrated) as database:
         settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
         assert project.run("-c", ASK, database_url=database.url, **settings) == (0, "None\n")
+
+
+@pytest.mark.parametrize("cached", [100, 0])
+def test_asyncpg_meets_the_same_unless_it_caches_none(cached, database, pooler) -> None:
+    """Its statements have names of their own, and its hint speaks of PgBouncer; with a cache of 0 it prepares none."""
+    url = pooler(database, **untracked()).url(database)
+
+    async def meet() -> str:
+        first, second = [await asyncpg.connect(url, statement_cache_size=cached) for _ in range(2)]
+        try:
+            await first.fetch("select 1 as one")
+            await second.fetch("select 1 as one")
+            async with second.transaction():
+                await second.execute("select 2")
+                await first.fetch("select 1 as one")
+        except asyncpg.PostgresError as error:
+            return f"{error} {error.hint}"
+        finally:
+            first.terminate()
+            second.terminate()
+        return ""
+
+    said = asyncio.run(meet())
+    evidence.on(asyncpg=asyncpg.__version__)
+    if cached:
+        assert re.match(r'prepared statement "__asyncpg_stmt_\w+" (already exists|does not exist)', said)
+        assert "pgbouncer" in said
+        assert "statement_cache_size" in said
+    else:
+        assert said == ""

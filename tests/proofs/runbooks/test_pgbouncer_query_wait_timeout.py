@@ -1,5 +1,6 @@
 """Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and who waits for it."""
 
+import socket
 from dataclasses import replace
 
 import psycopg
@@ -82,6 +83,18 @@ def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> N
     with pytest.raises(psycopg.OperationalError, match="FATAL:  query_wait_timeout"):
         bouncer.connect(elsewhere)
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
+
+
+def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler) -> None:
+    """Both drivers hear that the server is down, and PgBouncer's defaults are such."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        elsewhere = Existing(replace(database.server, port=silent.getsockname()[1]), database.name, database.role)
+        bouncer = pooler(elsewhere, **ONE, client_login_timeout=1, users=pgbouncer.scram(database))
+        for driver in (psycopg, psycopg2):
+            with pytest.raises(driver.OperationalError, match=r"FATAL:  client_login_timeout \(server down\)"):
+                driver.connect(bouncer.url(elsewhere))
+        defaults = {row["key"]: float(row["default"]) for row in bouncer.show("config") if "timeout" in row["key"]}
+        assert defaults["client_login_timeout"] < defaults["query_wait_timeout"]
 
 
 @control(

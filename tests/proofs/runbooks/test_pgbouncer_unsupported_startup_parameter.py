@@ -1,9 +1,14 @@
 """Proves docs/runbooks/pgbouncer-unsupported-startup-parameter.md: a setting that a client sends as it connects."""
 
+import re
+import socket
+import struct
+
 import psycopg
 import psycopg2
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.stack.console import at_least, console
 
@@ -64,11 +69,43 @@ def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
 
 @control(edit("postgres/who_closes.sql", "split_part(entry, '=', 1) as what,", "split_part(entry, '<>', 1) as what,"))
 def test_role_settings_lists_what_roles_carry(database, load) -> None:
-    """The query shows the setting with its role."""
+    """The query shows each setting with its role, whatever it is."""
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
-    output = database.psql(load("postgres/who_closes.sql"))
-    (row,) = [line for line in output.splitlines() if database.role.name in line]
-    assert [part.strip() for part in row.split("|")] == ["statement_timeout", "5s", f"role {database.role.name}"]
+    database.admin.execute(f"alter role {database.role.name} set work_mem = '8MB'")
+    output = database.psql(load("postgres/role_settings.sql"))
+    rows = [[part.strip() for part in line.split("|")] for line in output.splitlines() if database.role.name in line]
+    who = f"role {database.role.name}"
+    assert rows == [[who, "every database", "statement_timeout=5s"], [who, "every database", "work_mem=8MB"]]
+
+
+def answer(bouncer, database, **parameters: str) -> bytes:
+    """Return PgBouncer's first words to a client that sends these parameters of its own, as libpq never does."""
+    sent = {"user": database.role.name, "database": database.name, **parameters}
+    body = struct.pack("!i", 196608) + b"".join(f"{name}\0{value}\0".encode() for name, value in sent.items()) + b"\0"
+    with socket.create_connection(("127.0.0.1", bouncer.port)) as client:
+        client.sendall(struct.pack("!i", len(body) + 4) + body)
+        return client.recv(4096)
+
+
+def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, load) -> None:
+    """extra_float_digits is refused on every version; with the snippet's setting the login goes on."""
+    bouncer = pooler(database, pool_mode="transaction")
+    refused = answer(bouncer, database, extra_float_digits="3")
+    assert b"unsupported startup parameter: extra_float_digits" in refused
+    snippet = load("monitoring/exporter.ini")
+    name, value = re.search(r"^(ignore_startup_parameters) = (.+)$", snippet.text, re.MULTILINE).groups()
+    bouncer.reload(**{name: value})
+    evidence.ran(snippet, "started")
+    assert b"SCRAM-SHA-256" in answer(bouncer, database, extra_float_digits="3")
+
+
+def test_search_path_is_taken_from_1_26_on(database, pooler) -> None:
+    """As a parameter of its own, where PostgreSQL 18 reports it; older ones refuse it."""
+    said = answer(pooler(database, pool_mode="transaction"), database, search_path="elsewhere")
+    if at_least(1, 26):
+        assert b"SCRAM-SHA-256" in said
+    else:
+        assert b"unsupported startup parameter: search_path" in said
 
 
 @control(edit("pgbouncer_console/limits.sql", "show config", "show version"), fails_with="not enough values to unpack")

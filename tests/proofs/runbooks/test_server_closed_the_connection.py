@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 import psycopg
 import psycopg2
@@ -109,3 +110,46 @@ def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
         with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
             connection.execute("select 1")
         connection.close()
+
+
+def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> None:
+    """Once it has been told, as InterfaceError and not as OperationalError."""
+    client = psycopg2.connect(database.url)
+    database.terminate(client.info.backend_pid)
+    assert said_by(client) == "server closed the connection unexpectedly"
+    with pytest.raises(psycopg2.InterfaceError, match="connection already closed"):
+        client.cursor()
+
+
+def test_a_server_that_shuts_down_says_so_to_new_clients(cluster) -> None:
+    """A smart shutdown waits for who is connected, and refuses everybody else with its reason."""
+    own = cluster(cluster_name="shuts down")
+    with own.server.connect() as last:
+        os.kill(int((own.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
+        until("it refuses", lambda: refusal(own.server) == "FATAL:  the database system is shutting down")
+        assert last.execute("select 1").fetchone() == (1,)
+    until("it has stopped", lambda: not (own.data / "postmaster.pid").exists())
+    own.start()
+
+
+def refusal(server) -> str:
+    """Return the text with which a server refuses a client; "" where it lets one in."""
+    try:
+        server.connect().close()
+    except psycopg.OperationalError as error:
+        return str(error).rpartition("failed: ")[2].strip()
+    return ""
+
+
+@pytest.mark.parametrize("driver", [psycopg, psycopg2])
+def test_both_drivers_take_the_settings_of_tcp(driver, database) -> None:
+    """They reach the socket."""
+    tcp = {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+    client = driver.connect(database.url, **tcp)
+    with socket.socket(fileno=os.dup(client.fileno())) as end:
+        found = [
+            end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        ]
+    client.close()
+    assert found == list(tcp.values())

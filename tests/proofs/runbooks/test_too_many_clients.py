@@ -1,6 +1,7 @@
 """Proves docs/runbooks/too-many-clients.md: the failure, what finds it, what ends it."""
 
 import psycopg
+import psycopg2
 import pytest
 from psycopg import conninfo
 
@@ -162,3 +163,31 @@ def test_both_statements_in_one_command_fail(database) -> None:
     """Sent together, as `psql --command` does, they are one transaction, in which ALTER SYSTEM cannot run."""
     with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="ALTER SYSTEM cannot run inside a transaction block"):
         database.admin.execute("alter system set max_connections = 100; select pg_reload_conf();")
+
+
+def test_a_role_has_a_limit_of_its_own(database) -> None:
+    """The server has room, and the role is refused; pg_roles has the limit, and -1 is none."""
+    role = database.role.name
+    database.admin.execute(f"alter role {role} connection limit 1")
+    limit = "select rolconnlimit from pg_roles where rolname = %s"
+    assert database.admin.execute(limit, [role]).fetchone() == (1,)
+    with database.connect():
+        for driver in (psycopg, psycopg2):
+            with pytest.raises(driver.OperationalError, match=f'FATAL:  too many connections for role "{role}"'):
+                driver.connect(database.url)
+        database.admin.execute(f"alter role {role} connection limit -1")
+        database.connect().close()
+
+
+def test_a_database_has_a_limit_of_its_own(database) -> None:
+    """The same, in pg_database."""
+    database.admin.execute(f"alter database {database.name} connection limit 1")
+    limit = "select datconnlimit from pg_database where datname = %s"
+    assert database.admin.execute(limit, [database.name]).fetchone() == (1,)
+    with (
+        database.connect(),
+        pytest.raises(psycopg.OperationalError, match=f'too many connections for database "{database.name}"'),
+    ):
+        database.connect()
+    database.admin.execute(f"alter database {database.name} connection limit -1")
+    database.connect().close()
