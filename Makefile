@@ -60,7 +60,7 @@ site: environment ## build the site to publish, into site/; refuses what has no 
 	$(BIN)/python -m proven.check --proven
 	$(BIN)/mkdocs build --strict
 
-links: environment ## ask every host that a page links to whether it is still there; needs the network
+links: environment ## ask every host that a page links to whether it is still there, and has not moved; needs the network
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/links
 	$(BIN)/linkchecker --no-status --check-extern build/links/index.html
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from traceback import walk_tb
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -24,9 +25,9 @@ from _pytest.runner import runtestprotocol
 
 from proven import ROOT
 from proven.evidence import running, seen
-from proven.guide import Guide
+from proven.guide import Guide, read
 from proven.problems import Problem, ProblemError
-from proven.sources import controls, snippets
+from proven.sources import controls, proofs, snippets
 from proven.sources.controls import Control, Edit, Here
 from proven.sources.proofs import Proof
 
@@ -90,7 +91,7 @@ class Controls(Watched):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Function) -> bool:
         """Run a proof under each of its controls, and report one that it does not fail under."""
-        guide, passed = self.guide(), []
+        guide, ended, wrong = self.guide(), {}, []
         proof = guide.proofs[item.originalname]
         report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "call")
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -98,29 +99,30 @@ class Controls(Watched):
             why = holds_under(item.stash[CASES], control, proof.path)
             if why.startswith("Skipped: "):
                 report.outcome, report.longrepr = "skipped", (proof.path, proof.line, why)
-            elif why:
-                report.outcome = "failed"
+                continue
+            if why:
                 message = f"{proof.name} does not fail when {control}: {why}"
-                report.longrepr = str(Problem(proof.path, control.line, message))
-            else:
-                passed.append(seen.digest(proof, control, guide.snippets))
-        report.user_properties.append((SEEN, [proof.name, passed]))
+                wrong.append(str(Problem(proof.path, control.line, message)))
+            today = datetime.now(UTC).date().isoformat()
+            ended[seen.digest(proof, control, guide.snippets)] = "" if why else today
+        if wrong:
+            report.outcome, report.longrepr = "failed", "\n".join(wrong)
+        report.user_properties.append((SEEN, {proof.name: ended}))
         item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather what was seen, in the process that controls the workers."""
-        today = datetime.now(UTC).date().isoformat()
         for key, value in report.user_properties:
-            if key == SEEN and isinstance(value, list) and not self.worker:
-                proof, digests = value
-                self.seen[proof] = dict.fromkeys(digests, today)
+            if key == SEEN and isinstance(value, dict) and not self.worker:
+                self.seen |= value
 
     def pytest_sessionfinish(self) -> None:
-        """Keep what was seen."""
+        """Keep what was seen, of what is not edited since."""
         if not self.worker:
-            seen.remember(self.seen, self.guide().proofs.values(), self.guide().snippets)
+            now = read()
+            seen.remember(self.seen, now.proofs.values(), now.snippets)
 
 
 def holds_under(cases: list[pytest.Function], control: Control, path: str) -> str:
@@ -160,14 +162,15 @@ def improper(when: str, error: BaseException | None, fails_with: str) -> str:
 
 def asserts(error: BaseException) -> bool:
     """Return whether an error is an assertion's of the tests, pytest.raises and comparisons with a snippet included."""
-    if isinstance(error, ProblemError):  # what a script printed is not what its comments say
-        return error.untrue or isinstance(error.__context__, pytest.fail.Exception)
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    file = Path(trace.tb_frame.f_code.co_filename) if trace else ROOT
-    ours = file.is_relative_to(ROOT / "tests") or "_pytest" in file.parts
-    return ours and (isinstance(error, AssertionError) or str(error).startswith("DID NOT RAISE"))
+    if isinstance(error, BaseExceptionGroup):  # which Hypothesis raises for several
+        return all(map(asserts, error.exceptions))
+    # pytest.fail and pytest.raises raise in pytest itself.
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
+    file = next((file for file in reversed(files) if "_pytest" not in file.parts), ROOT)
+    if isinstance(error, ProblemError):  # else a server or an interpreter refused something
+        says_so = any(file.is_relative_to(ROOT / folder) for folder in (proofs.FOLDER, "tests/lint"))
+        return error.untrue or says_so or isinstance(error.__context__, pytest.fail.Exception)  # what a script printed
+    return file.is_relative_to(ROOT / "tests") and isinstance(error, AssertionError | pytest.fail.Exception)
 
 
 @contextmanager
@@ -188,11 +191,11 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
                     raise ProblemError(path, control.line, controls.absent(change.old, f"snippets/{change.snippet}"))
                 file.write_text(text.replace(change.old, change.new), encoding="utf-8")
             elif isinstance(change, Here):
-                function = inspect.unwrap(named(change.of) if change.of else proof)
+                of = getattr(*named(change.of, path, control.line)) if change.of else proof
+                function = inspect.unwrap(of)
                 patch.setattr(function, "__code__", edited(function, change, path, control.line))
             else:
-                module, _, name = change.name.partition(":")
-                patch.setattr(importlib.import_module(module), name, change.value)
+                patch.setattr(*named(change.name, path, control.line), change.value)
         forget()
         yield
     forget()
@@ -205,14 +208,26 @@ def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
     if changed == source:
         raise ProblemError(path, line, controls.absent(change.old, f"{function.__name__}, outside of its assertions"))
     begin = "\n" * (function.__code__.co_firstlineno - 1)
-    whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    try:
+        whole = compile(begin + changed, function.__code__.co_filename, "exec")
+    except SyntaxError:
+        raise ProblemError(path, line, f"{function.__name__} is no Python with {change.new!r} in it") from None
     return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
 
 
-def named(name: str) -> Any:
-    """Return a helper or a fixture by its module and name: "tests.proofs.pooled:start"."""
+def named(name: str, path: str, line: int) -> tuple[Any, str]:
+    """Return what has a name, and the name in it: of "tests.proofs.pooled:Setup.start" the class, and "start".
+
+    Raises ProblemError where nothing is called so.
+    """
     module, _, inner = name.partition(":")
-    return functools.reduce(getattr, inner.split("."), importlib.import_module(module))
+    *outer, last = inner.split(".")
+    try:
+        owner = functools.reduce(getattr, outer, importlib.import_module(module))
+        getattr(owner, last)
+    except (ImportError, AttributeError):
+        raise ProblemError(path, line, f"nothing is called {name}: write module:name") from None
+    return owner, last
 
 
 def forget() -> None:

@@ -112,8 +112,10 @@ def _edits(root: Path) -> Iterator[tuple[str, int, int]]:
 def _navigation(file: Path) -> dict[str, tuple[str, ...]]:
     try:
         settings = configuration.parse(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):  # MkDocs says what is wrong with it
+    except (OSError, UnicodeError, yaml.YAMLError):  # handmade.py says what is wrong with it, and MkDocs
         settings = {}
+    if not isinstance(settings, dict):
+        return {}
     return dict(_entries(settings.get("nav") or [], ()))
 
 

@@ -125,6 +125,12 @@ class Session:
                 "hand it to a runner of tests/stack, or do not load it",
                 pytrace=False,
             )
+        if proof_name(pyfuncitem) and (changed := running.current.changed()):
+            pytest.fail(
+                f"{pyfuncitem.name} ran another text than {', '.join(f'{FOLDER}/{path}' for path in changed)} holds: "
+                "hand a runner what load() gave, and change the file",
+                pytrace=False,
+            )
         return result
 
     @pytest.hookimpl(wrapper=True)

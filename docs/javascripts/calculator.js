@@ -28,6 +28,7 @@
 
   // ---- budget.py ----
 
+  const OTHER_FILES = 100;
   const MOST_BUSY = 1000;
   const NUMBER = /^ *([0-9]{1,9}(\.[0-9]{1,9})?) *$/;
 
@@ -72,8 +73,12 @@
     const servers = given.replicas ? size : given.pool;
     const wait = pools ? mmc_wait_percentile(rate, hold, servers) : 0;
 
+    // What each PgBouncer lets in, and what it opens itself.
+    const most_clients = Math.ceil((clients * 5) / 4);
+    const most_servers = given.pairs * (size + given.reserve_pool);
+
     // What is open on PostgreSQL then, and the least that leaves a fifth free.
-    const behind = given.replicas * given.pairs * (size + given.reserve_pool);
+    const behind = given.replicas * most_servers;
     const opened = given.replicas ? behind + straight : everyone;
     const least = Math.ceil((opened * 5) / 4) + kept;
 
@@ -94,8 +99,9 @@
       needed,
       size,
       wait: wait * 1000,
-      max_client_conn: Math.ceil((clients * 5) / 4),
-      max_db_connections: given.pairs * (size + given.reserve_pool),
+      max_client_conn: most_clients,
+      max_db_connections: most_servers,
+      open_files: most_clients + most_servers + OTHER_FILES,
       least: least <= 262143 ? least : null,
       most_instances: Math.floor(fits / (given.processes * in_each * given.aliases)),
       most_threads: Math.floor(fits / (given.processes * most_instances * given.aliases)),
@@ -107,6 +113,12 @@
 
   const address = (port) => `postgresql://upstream:change-me@127.0.0.1:${port}/upstream`;
 
+  // By whether there is a PgBouncer, and whether Django has a pool of its own.
+  const MODULES = [
+    ["prod", "pool"],
+    ["pgbouncer", "pooled"],
+  ];
+
   const settings = (given) => {
     const found = plan(given);
     const files = {
@@ -114,9 +126,10 @@
         DATABASE_URL: address(given.replicas ? 6432 : 5432),
         DATABASE_DIRECT_URL: address(5432),
         DB_CONN_MAX_AGE: given.pool ? 0 : 60,
-        DJANGO_SETTINGS_MODULE: given.replicas ? "settings.pgbouncer" : "settings.prod",
+        DJANGO_SETTINGS_MODULE: `settings.${MODULES[given.replicas ? 1 : 0][given.pool ? 1 : 0]}`,
         GUNICORN_WORKERS: given.processes,
         GUNICORN_THREADS: given.threads,
+        DB_POOL_SIZE: given.pool,
       },
     };
     if (given.replicas) {
@@ -182,6 +195,9 @@
       opened_sum: `${given.replicas ? found.behind : found.clients} + ${migrations} + ${other} = ${found.opened}`,
       usable_sum: `${max_connections} − ${superuser_reserved} − ${reserved} = ${found.usable}`,
       least_sum: `⌈${found.opened} × 5 ÷ 4⌉ + ${superuser_reserved} + ${reserved} = ${found.least ?? TOO_MANY}`,
+      files_sum: given.replicas
+        ? `${found.max_client_conn} + ${given.pairs} × ${size} + ${OTHER_FILES} = ${found.open_files}`
+        : NONE,
       client_sum: given.replicas ? `⌈${found.clients} × 5 ÷ 4⌉ = ${found.max_client_conn}` : NONE,
       busy_sum: `${given.rate} × ${given.db_ms} ÷ 1000 = ${Number(found.busy.toPrecision(6))}`,
     };
@@ -205,6 +221,7 @@
       wait: queues ? ms(found.wait) : "none: each thread has its own",
       least: found.least ?? TOO_MANY,
       max_client_conn: given.replicas ? found.max_client_conn : NONE,
+      open_files: given.replicas ? found.open_files : NONE,
     };
     by("verdict").dataset.band = found.band;
     write(by("verdict"), verdict(found));

@@ -1,53 +1,117 @@
-// Which runbook explains what was pasted. Knows nothing of the page: symptoms.js asks, and so does a test.
+// Which texts of errors are in what was pasted. Knows nothing of the page: symptoms.js asks, and so does a test.
 
-// What stands around an error and is no part of it.
+const MOST = [20_000, 120_000]; // characters from the beginning and from the end of a paste: an error stands at one of them
 const NOISE = [
   /(?:\u001b|\u241b|\^\[|\\x1b|\\u001b|\\033|\\e)?\[[\d;]*m/gi, // colours, as bytes or as a log shows them
   /[\u2500-\u257f]/g, // the frame that some tracebacks have
-  /\\(?=["'])/g, // quotes within a line of JSON
+  /[\u00ad\u200b-\u200f\u2060\ufeff]/g, // characters without a width
+  /\\+(?=["'])|\\+[nrt](?![a-z])/g, // quotes and line ends within a line of JSON
 ];
+const QUOTES = /&quot;|&#x27;|&#3[49];|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
-const GAP = '[^"]{0,120}?'; // what differs each time: a name, a number
+const NAME = '"?(?:[^"]{1,120}(?=")|[\\w.$@-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
+const GAP = "(.{0,200}?)"; // what stands for …: a number, a reason
 const ENOUGH = 12; // characters of a text that somebody begins to type
+const SHORT = 24; // characters of a text that may stand in any sentence: it has to be all that is said
+const [BEFORE, AFTER] = [/[:"=|>,]/, /["(,;.}]/];
 
-// Terminals break lines, and words, where they end: space does not count.
+const clip = (text) =>
+  text.length > MOST[0] + MOST[1] ? `${text.slice(0, MOST[0])}\n${text.slice(-MOST[1])}` : text;
+
+// Terminals break lines, and words, where they end: space does not count. Returns also where each character stood.
 function plain(text) {
-  const clean = NOISE.reduce((left, noise) => left.replace(noise, ""), text);
-  const quoted = clean.replace(/&quot;|[\u201c\u201d\u201e\u00ab\u00bb]/g, '"');
-  return quoted.toLowerCase().replace(/\s+/g, "");
-}
-
-function pattern(text) {
-  const parts = text.split("\u2026").map((part) => plain(part).replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(parts.join(GAP).replace(SEVERITY, ""));
-}
-
-// Each symptom is {text, runbooks}, its runbooks with the one to read first in front. Returns those that explain
-// something of what was pasted, the one that explains most of it in front; ties go to what is to be read first.
-export function find(pasted, symptoms) {
-  const seen = plain(pasted);
-  let meant = symptoms.filter(({ text }) => pattern(text).test(seen));
-  if (!meant.length && pasted.trim().includes(" ") && seen.length >= ENOUGH) {
-    const begun = seen.replace(SEVERITY, "");
-    meant = symptoms.filter(({ text }) => plain(text).includes(begun));
+  const blank = (found) => " ".repeat(found.length);
+  const clean = NOISE.reduce((left, noise) => left.replace(noise, blank), text)
+    .replace(QUOTES, (found) => '"'.padEnd(found.length))
+    .replace(/[A-Z]+/g, (found) => found.toLowerCase()); // of the same length, as other letters' may not be
+  const characters = [];
+  const places = [];
+  for (const { 0: run, index } of clean.matchAll(/\S+/g)) {
+    characters.push(run);
+    for (let place = 0; place < run.length; place++) places.push(index + place);
   }
-  const found = new Map();
-  for (const { text, runbooks } of meant) {
-    runbooks.forEach((runbook, place) => {
-      const hits = found.get(runbook) ?? { runbook, texts: [], first: 0, length: 0 };
-      hits.texts.push(text);
-      hits.first += place === 0;
-      hits.length = Math.max(hits.length, text.length);
-      found.set(runbook, hits);
-    });
-  }
-  const better = (a, b) => b.texts.length - a.texts.length || b.first - a.first || b.length - a.length;
-  return [...found.values()].sort(better);
+  return { seen: characters.join(""), places };
 }
 
-// What to give a search of the site's words: the last line, less what is only this reader's.
+const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+// A text as it is looked for, once for all pastes: its longest part, which is found faster than the whole.
+const prepared = new Map();
+function prepare(text) {
+  if (!prepared.has(text)) {
+    const whole = plain(text).seen.replace(SEVERITY, "").replace(/\u2026$/, "");
+    const parts = whole.split(/"?\u2026"?/);
+    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", GAP);
+    const longest = parts.reduce((a, b) => (b.length > a.length ? b : a));
+    prepared.set(text, { longest, short: whole.length < SHORT && !text.endsWith("\u2026"), pattern: new RegExp(source, "gd") });
+  }
+  return prepared.get(text);
+}
+
+// A short text is no part of a sentence: on its line it stands behind a colon or a quote, or alone.
+function alone(pasted, { seen, places }, from, to) {
+  const before = from === 0 || /\n/.test(pasted.slice(places[from - 1], places[from])) || BEFORE.test(seen[from - 1]);
+  const between = to < seen.length ? pasted.slice(places[to - 1] + 1, places[to]) : "\n";
+  return before && (/\n|\\[nr]/.test(between) || AFTER.test(seen[to]));
+}
+
+// The last place of a text in what was pasted, and within which of its gaps something else may be the reason.
+function look(symptom, pasted, given) {
+  const { longest, short, pattern } = prepare(symptom.text);
+  if (!given.seen.includes(longest)) return [];
+  let last = [];
+  for (const found of given.seen.matchAll(pattern)) {
+    const [from, to] = found.indices[0];
+    const gaps = found.indices.slice(1).filter((gap) => gap && gap[1] > gap[0]);
+    if (!short || alone(pasted, given, from, to)) last = [{ symptom, from, to, gaps }];
+  }
+  return last;
+}
+
+const within = (inner, [from, to]) => inner.from >= from && inner.to <= to;
+const pages = ({ symptom }) => new Set(symptom.causes.map(({ page }) => page)).size;
+
+// Each symptom is {text, causes}, its causes with the likeliest in front, and each with its page. Returns which of them
+// were meant, as {symptom, line}. In front stands what another text quotes as its reason, then what has the fewest pages
+// to explain it, for that says most, then what was said last.
+export function find(whole, symptoms) {
+  const pasted = clip(whole);
+  const given = plain(pasted);
+  let hits = symptoms.flatMap((symptom) => look(symptom, pasted, given));
+  // A text that is part of a longer one says less; not so what fills a gap of it.
+  const told = (inner, outer) => within(inner, [outer.from, outer.to]) && !outer.gaps.some((gap) => within(inner, gap));
+  const less = (a, b) => a.to - a.from < b.to - b.from || (a.to - a.from === b.to - b.from && a.from > b.from);
+  hits = hits.filter((hit) => !hits.some((other) => other !== hit && less(hit, other) && told(hit, other)));
+  const reason = (hit) => hits.some((other) => other !== hit && other.gaps.some((gap) => within(hit, gap)));
+  const better = (a, b) => reason(b) - reason(a) || pages(a) - pages(b) || b.to - a.to;
+  const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
+  if (meant.length || !pasted.trim().includes(" ") || given.seen.length < ENOUGH) return meant;
+  const begun = given.seen.replace(SEVERITY, "");
+  return symptoms.filter(({ text }) => plain(text).seen.includes(begun)).map((symptom) => ({ symptom, line: "" }));
+}
+
+// The line by which a text was found, less what makes it too long to read.
+function line(pasted, places, { from, to }) {
+  const [first, last] = [places[from], places[to - 1] + 1];
+  const begin = Math.max(pasted.lastIndexOf("\n", first - 1) + 1, first - 120);
+  const end = pasted.indexOf("\n", last);
+  return pasted.slice(begin, Math.min(end < 0 ? pasted.length : end, last + 60)).trim();
+}
+
+// Values of a line of JSON, or of name="value", that hold an error's own words.
+const VALUE = /"?\b(?:err(?:or)?|exc(?:eption)?(?:_info)?|message|msg|event|detail|reason)"?\s*[:=]\s*"((?:\\.|[^"\\])*)"/gi;
+const AROUND = /^\s*(?:File "|Traceback|The above exception|During handling|LINE \d|HINT:|DETAIL:|at \w|raise |[\^~\s]*$)/;
+const NAMED = /(?:FATAL|ERROR|PANIC|\w(?:Error|Exception|Timeout|Violation|Closed|Failure)): /;
+const spoken = (line) => line.replace(/\\+./g, " ").replace(/"[^"]*"|[^a-z_ ]/gi, " ").split(/ +/).filter((word) => word.length > 2);
+
+// What to give a search of the site's words: those of the last line that names an error, less what is only this reader's.
 export function words(pasted) {
-  const lines = pasted.split("\n").filter((line) => line.trim());
-  const last = (lines.at(-1) ?? "").replace(/^.*(?:fatal|error): */i, "");
-  return last.replace(/"[^"]*"|[^a-z_ ]/gi, " ").split(/ +/).filter((word) => word.length > 2).slice(0, 6).join(" ");
+  const lines = clip(pasted).split("\n").flatMap((line) => {
+    const values = [...line.matchAll(VALUE)].map(([, value]) => value.split("\\n")[0]);
+    return values.length ? values : [line];
+  });
+  const said = lines.filter((line) => !AROUND.test(line) && spoken(line).length);
+  const chosen = said.findLast((line) => NAMED.test(line)) ?? said.findLast((line) => spoken(line).length > 1) ?? "";
+  const found = spoken(chosen.replace(/^.*(?:fatal|error|exception): */i, ""));
+  return (found.length ? found : said.flatMap(spoken)).slice(0, 8).join(" ");
 }

@@ -1,29 +1,37 @@
-// Answers below the box as soon as something is pasted. The table of error texts, which every reader sees, is all that
-// it knows; where a page has none, the home page's is fetched.
+// Answers below the box as soon as something is pasted. The page *Every error*, which every reader sees, has all that it
+// knows, and is fetched when somebody comes to the box.
 
 import { find, words } from "./match.js";
 
 const HOME = new URL("../", import.meta.url);
+const EVERY = new URL("reference/every-error/", HOME);
 
-function rows(page, base) {
+// A row's last cell has its causes: links to pages, each with that page's answer, and behind it the sign of the cause.
+function causes(cell, heading) {
+  const links = [...cell.querySelectorAll("a")];
+  if (!links.length) return [{ page: `${EVERY}#${heading}`, title: "", answer: cell.textContent, sign: "" }];
+  return links.map((link) => {
+    const behind = link.nextSibling?.nodeType === Node.TEXT_NODE ? link.nextSibling.textContent : "";
+    const page = new URL(link.getAttribute("href"), EVERY).href;
+    return { page, title: link.textContent, answer: link.title, sign: behind.replace(/^: /, "").trim() };
+  });
+}
+
+function rows(page) {
   const symptoms = [];
-  const runbooks = new Map(); // one object for each, so that they can be counted
-  for (const row of page.querySelectorAll(".texts tr")) {
-    const said = row.querySelector("td:first-child code");
-    const links = [...row.querySelectorAll("td:last-child a")].map((link) => {
-      const url = new URL(link.getAttribute("href"), base).href;
-      if (!runbooks.has(url)) runbooks.set(url, { url, title: link.textContent, answer: link.title });
-      return runbooks.get(url);
-    });
-    if (said && links.length) symptoms.push({ text: said.textContent, runbooks: links });
+  let heading = "";
+  for (const part of page.querySelectorAll("h2[id], .texts tr")) {
+    if (part.matches("h2")) heading = part.id;
+    const said = part.querySelector("td:first-child code");
+    if (said) symptoms.push({ text: said.textContent, causes: causes(part.lastElementChild, heading) });
   }
   return symptoms;
 }
 
 async function known() {
-  if (document.querySelector(".texts")) return rows(document, location.href);
-  const home = await (await fetch(HOME)).text();
-  return rows(new DOMParser().parseFromString(home, "text/html"), HOME);
+  const answered = await fetch(EVERY);
+  if (!answered.ok) throw new Error(`${EVERY} answers ${answered.status}`);
+  return rows(new DOMParser().parseFromString(await answered.text(), "text/html"));
 }
 
 function element(name, properties, ...children) {
@@ -32,45 +40,67 @@ function element(name, properties, ...children) {
   return made;
 }
 
-function link({ url, title }) {
-  return element("a", { href: url }, title);
-}
+const link = ({ page, title }, text = title) => element("a", { href: page }, text);
 
 function found([best, ...others]) {
-  const lines = [element("p", { className: "best" }, link(best.runbook)), element("p", {}, best.runbook.answer)];
-  if (others.length) {
-    const rest = others.flatMap(({ runbook }, place) => [place ? ", " : "", link(runbook)]);
-    lines.push(element("p", {}, "If that is not it: ", ...rest));
+  const [first, ...rest] = best.symptom.causes;
+  const lines = [];
+  if (rest.length) {
+    lines.push(element("p", { className: "best" }, "Which of these do you see?"));
+    const asked = best.symptom.causes.map((cause) => element("li", {}, `${cause.sign} `, link(cause)));
+    lines.push(element("ol", { className: "causes" }, ...asked));
+  } else {
+    lines.push(element("p", { className: "best" }, link(first, first.title || best.symptom.text)));
+    lines.push(element("p", {}, first.answer));
+  }
+  if (best.line) lines.push(element("p", { className: "by" }, "It went by: ", element("code", {}, best.line)));
+  const shown = new Set(best.symptom.causes.map(({ page }) => page));
+  const more = others.flatMap(({ symptom }) => symptom.causes).filter(({ page, title }) => {
+    if (!title || shown.has(page)) return false;
+    return shown.add(page);
+  });
+  if (more.length) {
+    lines.push(element("p", {}, "If that is not it: ", ...more.slice(0, 4).flatMap((cause, at) => [at ? ", " : "", link(cause)])));
   }
   return lines;
 }
 
 function unknown(pasted) {
-  const search = new URL(`?q=${encodeURIComponent(words(pasted))}`, HOME).href;
-  const list = document.querySelector(".texts") ? "#every-error-text" : new URL("#every-error-text", HOME).href;
+  const sought = words(pasted);
+  const search = element("a", { href: new URL(`?q=${encodeURIComponent(sought)}`, HOME).href }, "Search the whole site for its words");
+  const list = element("a", { href: EVERY.href }, "every text that we know");
   return [
-    element("p", { className: "best" }, "No runbook here has this text."),
-    element(
-      "p",
-      {},
-      element("a", { href: search }, "Search the whole site for its words"),
-      ", or look through ",
-      element("a", { href: list }, "every text that we know"),
-      ".",
-    ),
+    element("p", { className: "best" }, "No page here has this text."),
+    sought ? element("p", {}, search, ", or look through ", list, ".") : element("p", {}, "Look through ", list, "."),
   ];
 }
+
+const unread = (error) => [
+  element("p", { className: "best" }, "The list of errors could not be read."),
+  element("p", {}, element("a", { href: EVERY.href }, "Look through it yourself"), `: ${error.message}.`),
+];
 
 const box = document.getElementById("error");
 const answer = document.querySelector(".answer");
 let symptoms;
 
+async function answers(pasted) {
+  if (!pasted.trim()) return [];
+  try {
+    symptoms ??= known();
+    const hits = find(pasted, await symptoms);
+    return hits.length ? found(hits) : unknown(pasted);
+  } catch (error) {
+    symptoms = undefined; // the next paste asks again
+    return unread(error);
+  }
+}
+
+box.addEventListener("focus", () => (symptoms ??= known().catch(() => (symptoms = undefined))), { once: true });
 box.addEventListener("input", async () => {
-  symptoms ??= known();
-  const all = await symptoms;
   const pasted = box.value;
-  const hits = pasted.trim() ? find(pasted, all) : [];
-  answer.replaceChildren(...(hits.length ? found(hits) : pasted.trim() ? unknown(pasted) : []));
+  const lines = await answers(pasted);
+  if (pasted === box.value) answer.replaceChildren(...lines); // else it has been typed on meanwhile
 });
 // A browser that goes back puts the text in again, and says nothing.
 if (box.value) box.dispatchEvent(new Event("input"));

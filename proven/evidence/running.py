@@ -27,6 +27,10 @@ class Evidence:
         """Return the snippets that were loaded and nothing more."""
         return sorted(set(self.loaded) - set(self.words))
 
+    def changed(self) -> list[str]:
+        """Return the snippets whose text a proof changed before it ran them: it says nothing of the file."""
+        return sorted(path for path, found in self.loaded.items() if found.digest != snippets.read(path).digest)
+
 
 current = Evidence()
 

@@ -15,7 +15,7 @@ from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
 
 FILE = "docs/data/controls.json"
-Seen = dict[str, dict[str, str]]  # proof: {digest: the day on which it failed}
+Seen = dict[str, dict[str, str]]  # proof: {digest: the day on which it failed, or nothing where it does not}
 
 
 def digest(proof: Proof, control: Control, snippets: dict[str, Snippet]) -> str:
@@ -39,13 +39,13 @@ def unseen(proof: Proof, seen: Seen, snippets: dict[str, Snippet]) -> list[Contr
 
 
 def remember(new: Seen, proofs: Iterable[Proof], snippets: dict[str, Snippet], root: Path = ROOT) -> None:
-    """Add what was seen, and drop what was edited since."""
+    """Add what was seen, and drop what was edited since or does not fail any more."""
     with whole.alone((root / FILE).parent):
         known = read(root)
         rows = []
         for proof in sorted(proofs, key=lambda proof: proof.name):
             now = {digest(proof, control, snippets) for control in proof.controls}
             days = {**known.get(proof.name, {}), **new.get(proof.name, {})}
-            if kept := {key: days[key] for key in sorted(days) if key in now}:
+            if kept := {key: days[key] for key in sorted(days) if key in now and days[key]}:
                 rows.append(f"{json.dumps(proof.name)}: {json.dumps(kept)}")
         whole.write(root / FILE, "{\n" + ",\n".join(rows) + "\n}\n")

@@ -1,37 +1,57 @@
-"""Errors: what a reader sees when something is broken, and the runbook for it.
+"""Errors: what a reader sees when something is broken, and what explains it.
 
-A runbook says each of its texts once. The table of all texts and the search both come from these calls. In a text, …
-stands for what differs each time.
+A page says each of its texts where it explains it. Texts that no page explains at length are in docs/data/errors.json,
+with a sentence each, and so is who says which text. The list of all, and the box, have both. In a text, … stands for
+what differs each time.
 
-    {{ symptom("query_wait_timeout") }}  an error's text, by which a reader finds this runbook
+    {{ symptom("query_wait_timeout") }}  an error's text, by which a reader finds this page
     {{ sign("Requests are slow.") }}     the same where no error is raised
     {{ ask() }}                          the box into which readers paste their error
-    {{ symptoms() }}                     every such text, with its runbook
+    {{ every_error("PgBouncer") }}       every such text of one program, with what explains it
+    {{ signs() }}                        every sign, with its page
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from proven.guide import Guide
 from proven.macros import calls
 from proven.macros.calls import Bound, check, macro, unanswered
 from proven.macros.markup import bare, table, unsearched
 from proven.macros.place import Block, Place
-from proven.problems import Problem
+from proven.problems import Problem, nearest
 from proven.sources import characters
 from proven.sources.pages import Page
 
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
+FILE = "docs/data/errors.json"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Where one cause of a text is explained, and the sign by which it is told from the others."""
+
+    page: Page
+    heading: str  # the anchor of the part that explains it; "" for the page
+    when: str
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """A text and the pages that explain it; the first is the one to read first."""
+    """A text and its causes; the first is the likeliest."""
 
     text: str
     said: bool  # by a program, literally; otherwise it is a sign that a reader notices
-    pages: tuple[Page, ...]
+    causes: tuple[Cause, ...]
+    told: dict[str, Any]  # what errors.json has of it: by, sqlstate, raised, proof, unprovoked, says
+
+    @property
+    def pages(self) -> tuple[Page, ...]:
+        """The pages that explain it, the one to read first in front."""
+        return tuple({cause.page.path: cause.page for cause in self.causes}.values())
 
 
 def _within_code(_: Guide, text: str, **__: object) -> Iterator[str]:
@@ -40,13 +60,16 @@ def _within_code(_: Guide, text: str, **__: object) -> Iterator[str]:
 
 
 @macro(says=("text",), wrong=_within_code)
-def symptom(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
-    """Show the text of an error. `also` says that another page is to be read first for it."""
+def symptom(_: Place, text: str, also: bool = False, when: str = "", at: str = "") -> str:  # noqa: ARG001
+    """Show the text of an error.
+
+    `also` says that another cause is likelier, `when` by which sign this one is known, `at` which heading explains it.
+    """
     return f"`{text}`"
 
 
 @macro(says=("text",))
-def sign(_: Place, text: str, also: bool = False) -> str:  # noqa: ARG001
+def sign(_: Place, text: str, also: bool = False, when: str = "", at: str = "") -> str:  # noqa: ARG001
     """Show what a reader notices where no error is raised."""
     return text
 
@@ -58,28 +81,64 @@ def ask(at: Place) -> Block:
     return [*characters.lines(box), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
 
 
-@macro()
-def symptoms(at: Place) -> Block:
-    """Show every text by which a runbook is found."""
+def _by_nobody(guide: Guide, by: str) -> Iterator[str]:
+    known = {symptom.told.get("by", "") for symptom in listing(guide)}
+    if by not in known:
+        yield f"no text of {FILE} is by {by!r}{nearest(by, known)}"
+
+
+@macro(wrong=_by_nobody)
+def every_error(at: Place, by: str) -> Block:
+    """Show every text of one program: what it says, as what it is raised, and what explains it."""
     rows = []
     for found in listing(at.guide):
-        links = [f'[{bare(page.title)}]({at.link(page.name)} "{page.description}")' for page in found.pages]
-        text = f"`{found.text}`" if found.said else found.text
-        rows.append({"What you see": text, "Runbook": ", or ".join(links)})
+        if found.said and found.told.get("by") == by:
+            raised = " · ".join(filter(None, (found.told.get("sqlstate"), found.told.get("raised"))))
+            rows.append({"What you see": f"`{found.text}`", "Raised as": raised, "Why": _why(at, found)})
     return unsearched("texts", table(rows))
 
 
+@macro()
+def signs(at: Place) -> Block:
+    """Show what a reader notices where no error is raised."""
+    rows = [{"What you see": each.text, "Why": _why(at, each)} for each in listing(at.guide) if not each.said]
+    return unsearched("texts", table(rows))
+
+
+def _why(at: Place, found: Symptom) -> str:
+    """Return the causes of a text, each a link with its page's answer, or the sentence that explains it."""
+    lines = []
+    for cause in found.causes:
+        link = at.link(cause.page.name) + (f"#{cause.heading}" if cause.heading else "")
+        told = f": {cause.when}" if cause.when else ""
+        lines.append(f'[{bare(cause.page.title)}]({link} "{cause.page.description}"){told}')
+    return "<br>".join(lines) or str(found.told.get("says", ""))
+
+
 def listing(guide: Guide) -> list[Symptom]:
-    """Return each text once, in the order of the navigation."""
+    """Return each text once: those of pages in the order of the navigation, then those of errors.json alone."""
+    told = {each["text"]: each for each in _data(guide)}
     found: dict[str, list[tuple[Page, Bound]]] = {}
     for page, call in _texts(guide):
         found.setdefault(call.given["text"], []).append((page, call))
     listed = []
     for text, those in found.items():
         ranked = sorted(those, key=lambda each: bool(each[1].given["also"]))
-        pages = {page.path: page for page, _ in reversed(ranked)}
-        listed.append(Symptom(text, those[0][1].name == "symptom", tuple(reversed(pages.values()))))
-    return sorted(listed, key=lambda symptom: (not symptom.said, guide.place(symptom.pages[0])))
+        causes = {(page.path, call.given["at"]): _cause(page, call) for page, call in reversed(ranked)}
+        said = those[0][1].name == "symptom"
+        listed.append(Symptom(text, said, tuple(reversed(causes.values())), told.get(text, {})))
+    listed.sort(key=lambda symptom: (not symptom.said, guide.place(symptom.pages[0])))
+    return [*listed, *(Symptom(text, True, (), each) for text, each in told.items() if text not in found)]
+
+
+def _cause(page: Page, call: Bound) -> Cause:
+    return Cause(page, call.given["at"], call.given["when"])
+
+
+def _data(guide: Guide) -> list[dict[str, Any]]:
+    """Return what errors.json says of each text; nothing where a guide has no such file."""
+    file = guide.root / FILE
+    return json.loads(file.read_text(encoding="utf-8"))["texts"] if file.is_file() else []
 
 
 @check
@@ -104,6 +163,33 @@ def _homes(guide: Guide) -> Iterator[Problem]:
     for page, call in _texts(guide):
         if (text := call.given["text"]) not in first:
             yield Problem(page.path, call.line, f"no page is to be read first for {text!r}: leave also=True out on one")
+
+
+@check
+def _told_apart(guide: Guide) -> Iterator[Problem]:
+    """Check that of a text with several causes each has its sign: the box asks by it."""
+    known = {symptom.text: symptom for symptom in listing(guide)}
+    for page, call in _texts(guide):
+        given = call.given
+        if len(known[given["text"]].causes) > 1 and not given["when"]:
+            yield Problem(page.path, call.line, f"{given['text']!r} has several causes: say when= it is this one")
+
+
+@check
+def _explained(guide: Guide) -> Iterator[Problem]:
+    """Check that errors.json explains each text that no page does, and has each text of a page."""
+    if not (guide.root / FILE).is_file():
+        return
+    for found in listing(guide):
+        if found.said and not found.told:
+            page, call = next((page, call) for page, call in _texts(guide) if call.given["text"] == found.text)
+            yield Problem(page.path, call.line, f"{FILE} does not say who says {found.text!r}")
+        elif not found.causes and not found.told.get("says"):
+            yield Problem(FILE, 1, f"neither a page nor says explains {found.text!r}")
+        elif not found.causes and not (found.told.get("proof") or found.told.get("unprovoked")):
+            yield Problem(FILE, 1, f"{found.text!r} needs the proof that provokes it, or why there is none: unprovoked")
+        elif (proof := found.told.get("proof")) and proof not in guide.proofs:
+            yield Problem(FILE, 1, f"no proof is called {proof!r}{nearest(proof, guide.proofs)}")
 
 
 def _texts(guide: Guide) -> list[tuple[Page, Bound]]:

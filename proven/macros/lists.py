@@ -2,6 +2,7 @@
 
 {{ section() }}                          the pages beside this one, each with what it answers
 {{ facts("managed-poolers.json") }}      what was read elsewhere, each cell with its source and day
+{{ due("managed-poolers.json") }}        by which day each of these is read again
 {{ picture("life-of-a-connection.svg") }}  a drawing, in the page's own colours
 """
 
@@ -77,6 +78,22 @@ def facts(at: Place, name: str) -> Block:
         cells = {heading: _fact(each["cells"][key]) for key, heading in found["columns"].items()}
         rows.append({found["about"]: f"**{each['name']}**", **cells})
     return unsearched("facts", table(rows))
+
+
+@macro(wrong=_not_in(FACTS, "facts", "*.json"))
+def due(at: Place, name: str) -> Block:
+    """Show by which day the cells of such a file are to be read again, the nearest first."""
+    found = json.loads((at.guide.root / FACTS / name).read_text(encoding="utf-8"))
+    days: dict[str, dict[str, list[str]]] = {}
+    for each in found["rows"]:
+        for key, heading in found["columns"].items():
+            day = days.setdefault(each["cells"][key]["again"], {})
+            day.setdefault(each["name"], []).append(heading.lower())
+    rows = [
+        {"By": day, "Read again": "; ".join(f"{who}: {', '.join(what)}" for who, what in days[day].items())}
+        for day in sorted(days)
+    ]
+    return unsearched("due", table(rows))
 
 
 def _fact(cell: dict[str, str | None]) -> str:

@@ -63,7 +63,7 @@ class Rendering:
             try:
                 answer = macro.render(self.place, *args, **kwargs)
                 text = answer if isinstance(answer, str) else self.place.indented(answer or [""])
-                if text.strip() and (macro.shows or not HOLLOW.search(text)):
+                if text.strip() and (macro.shows or not HOLLOW.search(pages.CODE.sub("code", text))):
                     return text
                 message = f"{macro.render.__name__}() has nothing to show, or a link or an entry in it has no text"
             except Exception as error:

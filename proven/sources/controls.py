@@ -125,15 +125,20 @@ def absent(old: str, where: str) -> str:
 
 
 def spots(source: str, old: str) -> list[int]:
-    """Return where a function's source has a text outside of its assertions, in bytes from its beginning."""
+    """Return where a function's source has a text outside of its assertions, in bytes from its beginning.
+
+    What stands above the function is none of it: there a control may quote the same text.
+    """
     text = source.encode()
     begins = [0, 0, *accumulate(len(line) for line in text.splitlines(keepends=True))]  # of each line, from 1
+    tree = ast.parse(source)
+    first = tree.body[0].lineno if tree.body else 0
     closed = [
         (begins[node.lineno] + node.col_offset, begins[node.end_lineno or 0] + (node.end_col_offset or 0))
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and ast.unparse(node.func) in ASSERTS)
     ]
-    found, at, length = [], text.find(old.encode()), len(old.encode())
+    found, at, length = [], text.find(old.encode(), begins[first]), len(old.encode())
     while at >= 0 and length:
         if not any(at < end and begin < at + length for begin, end in closed):
             found.append(at)
@@ -158,7 +163,7 @@ def _value(node: ast.expr) -> Any:
 
 def _becomes(old: str, new: str) -> str:
     """Say what is what: of texts of which one has the other in it, so that it is plain what comes or goes."""
-    if not new.strip():
+    if new.strip() in ("", "pass"):
         return f"{_code(old)} is missing"
     return f"{_code(old)} is {_code(new)}"
 

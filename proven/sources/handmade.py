@@ -9,6 +9,7 @@ from functools import cache
 from html import unescape
 from pathlib import Path
 
+import yaml
 from markdown import Markdown
 
 from proven.problems import Problem
@@ -23,7 +24,12 @@ TAG = re.compile(r"<[^>]+>")
 
 def problems(path: str, text: str, root: Path) -> list[Problem]:
     """Return a problem for each code block on a page. `text` is without its front matter, each line where it was."""
-    found = _found(text, (root / configuration.FILE).read_text(encoding="utf-8"))
+    try:
+        found = _found(text, (root / configuration.FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+        line = mark.line + 1 if (mark := getattr(error, "problem_mark", None)) else 1
+        why = getattr(error, "problem", None) or " ".join(str(error).split())
+        return [Problem(configuration.FILE, line, f"the settings cannot be read: {why}")]
     return [Problem(path, line, f"{what} is typed by hand: {WHAT_TO_DO}") for line, what in found]
 
 

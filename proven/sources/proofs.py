@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proven import ROOT
 from proven.problems import Problem, ProblemError
-from proven.sources import characters, controls, pages, reach
+from proven.sources import characters, controls, no_proof, pages, reach
 from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
@@ -41,7 +41,13 @@ def read(root: Path = ROOT) -> tuple[dict[str, Proof], list[Problem]]:
             broken.append(Problem(part.path, part.line, message))
         else:
             found[part.name] = replace(part, parts=tests.of(part.path, part.name))
-    return found, broken
+    unasserted = (proof for proof in found.values() if not tests.asserts(proof.parts))
+    return found, [*broken, *map(_asserts_nothing, unasserted)]
+
+
+def _asserts_nothing(proof: Proof) -> Problem:
+    message = f"{proof.name} asserts nothing, nor does what it calls: assert what its page says"
+    return Problem(proof.path, proof.line, message)
 
 
 def page_of(module: str) -> str:
@@ -74,7 +80,7 @@ def _in_file(path: str, source: str) -> list[Proof | Problem]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found: list[Proof | Problem] = []
+    found: list[Proof | Problem] = [Problem(path, line, why) for line, why in no_proof.found(tree)]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             stated = list(controls.read(node, path, source))

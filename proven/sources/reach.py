@@ -6,6 +6,7 @@ tests/stack, which starts and stops the servers and has tests of its own; only t
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +17,7 @@ from proven.sources import characters, controls
 FOLDER = "tests"
 PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
 ENDS = "tests/stack"
+ASSERTS = re.compile(r"\bassert\b|\braise\b|\b(?:raises|fail|until|transcript)\(")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -58,6 +60,11 @@ class Reach:
                 found[named], leads = self._part(*place)
                 ahead += leads
         return found
+
+    def asserts(self, found: dict[str, str]) -> bool:
+        """Return whether anything of what a function reaches can make it fail for what it saw."""
+        places = (key.split("::") for key in found)
+        return any(ASSERTS.search(self._module(path).parts[name].text) for path, name in places)
 
     def _part(self, path: str, name: str) -> tuple[str, list[tuple[str, str]]]:
         """Return the digest of a part, and the places that it leads to. Many proofs reach it: it is read once."""

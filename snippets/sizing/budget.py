@@ -66,6 +66,8 @@ FIELDS = {
     "db_ms": Field(10, 0, 60_000, whole=False),
     "wait_ms": Field(5, 0, 60_000, whole=False),
 }
+# Of PgBouncer itself: its log, its own sockets, requests to cancel.
+OTHER_FILES = 100
 MOST_BUSY = 1_000  # connections: beyond what one PostgreSQL server can do
 NUMBER = re.compile(r" *([0-9]{1,9}(\.[0-9]{1,9})?) *")
 
@@ -144,8 +146,12 @@ def plan(given: Mapping[str, float]) -> dict[str, float | str | None]:
     # Without a pool nobody waits: each thread keeps its own connection.
     wait = mmc_wait_percentile(rate, hold, servers) if pools else 0.0
 
+    # What each PgBouncer lets in, and what it opens itself.
+    most_clients = ceil_div(clients * 5, 4)  # a quarter more
+    most_servers = pairs * (size + whole["reserve_pool"])
+
     # What is open on PostgreSQL then, and the least that leaves a fifth free.
-    behind = replicas * pairs * (size + whole["reserve_pool"])
+    behind = replicas * most_servers
     opened = behind + straight if replicas else everyone
     least = max_connections_for(ceil_div(opened * 5, 4), superusers, reserved)
 
@@ -167,8 +173,9 @@ def plan(given: Mapping[str, float]) -> dict[str, float | str | None]:
         "needed": needed,
         "size": size,
         "wait": wait * 1000,
-        "max_client_conn": ceil_div(clients * 5, 4),  # a quarter more
-        "max_db_connections": pairs * (size + whole["reserve_pool"]),
+        "max_client_conn": most_clients,
+        "max_db_connections": most_servers,
+        "open_files": most_clients + most_servers + OTHER_FILES,
         "least": least if least <= FIELDS["max_connections"].highest else None,
         "most_instances": fits // (processes * in_each * whole["aliases"]),
         "most_threads": fits // (processes * most_instances * whole["aliases"]),
@@ -190,6 +197,16 @@ def ceil_div(number: int, by: int) -> int:
 
 # endregion: plan
 # region: files
+# The example project's settings, by whether there is a PgBouncer, and whether
+# Django has a pool of its own.
+MODULES = {
+    (False, False): "settings.prod",
+    (False, True): "settings.pool",
+    (True, False): "settings.pgbouncer",
+    (True, True): "settings.pooled",
+}
+
+
 def settings(given: Mapping[str, float]) -> dict[str, dict[str, object]]:
     """Return what goes into each file, by the setting's name."""
     found = plan(given)
@@ -200,11 +217,10 @@ def settings(given: Mapping[str, float]) -> dict[str, dict[str, object]]:
             "DATABASE_DIRECT_URL": address(5432),
             # Django's own pool keeps connections, and takes no age.
             "DB_CONN_MAX_AGE": 0 if given["pool"] else 60,
-            "DJANGO_SETTINGS_MODULE": (
-                "settings.pgbouncer" if pooled else "settings.prod"
-            ),
+            "DJANGO_SETTINGS_MODULE": MODULES[pooled, given["pool"] > 0],
             "GUNICORN_WORKERS": given["processes"],
             "GUNICORN_THREADS": given["threads"],
+            "DB_POOL_SIZE": given["pool"],
         }
     }
     if pooled:
@@ -314,7 +330,7 @@ if __name__ == "__main__":
     found = plan(defaults(instances=20, surge=25, rate=800))
     print(found["everyone"], found["opened"], found["band"])
     #> 203 15 fits
-    print(found["size"], found["max_client_conn"])
-    #> 12 250
+    print(found["size"], found["max_client_conn"], found["open_files"])
+    #> 12 250 362
     print(plan(defaults(max_connections=100))["most_instances"])
     #> 5

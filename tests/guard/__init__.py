@@ -40,6 +40,7 @@ And of what else guards the project:
     stack/test_pgbouncer.py        what a proof's PgBouncer is given, and what of it was changed
     stack/test_monitoring.py       where Prometheus and its exporters come from
     stack/test_matrix.py           the stacks of `make matrix`
+    stack/test_find_controls.py    edits that are tried, and what is written of them
     stack/test_runners.py          snippets that a server or an interpreter refuses
     browser/test_visit.py          what a browser finds on a page
     browser/test_known.py          when a page that was in order is visited again

@@ -34,7 +34,9 @@ from proven import evidence
 
 def test_answer(load) -> None:
     """It is 42."""
-    evidence.ran(load("answer.py"))
+    answer = load("answer.py")
+    evidence.ran(answer)
+    assert answer.text
 ''',
 }
 

@@ -21,14 +21,14 @@ def test_a_project_with_nothing_wrong_in_it_is_accepted(tmp_path: Path) -> None:
 
 def test_two_proofs_of_one_name_are_refused(tmp_path: Path) -> None:
     """Claims name a proof by its function alone."""
-    changes = {"docs/how-to/ask.md": "Text.\n", "tests/proofs/how_to/test_ask.py": "\n\ndef test_answer(): ...\n"}
+    changes = {"docs/how-to/ask.md": "Text.\n", "tests/proofs/how_to/test_ask.py": "\n\ndef test_answer(): assert 1\n"}
     message = "tests/proofs/how_to/test_ask.py:3 has a proof of this name already: rename one"
     assert problems(tmp_path, changes) == [f"{MODULE}:4: {message}"]
 
 
 def test_a_module_of_proofs_without_its_page_is_refused(tmp_path: Path) -> None:
     """tests/proofs/ mirrors docs/."""
-    changes = {"docs/how-to/ask.md": "Text.\n", "tests/proofs/how_to/test_aks.py": "def test_ask(): ...\n"}
+    changes = {"docs/how-to/ask.md": "Text.\n", "tests/proofs/how_to/test_aks.py": "def test_ask(): assert 1\n"}
     message = (
         "this module proves docs/how-to/aks.md, which is not there; did you mean docs/how-to/ask.md or docs/index.md?"
     )

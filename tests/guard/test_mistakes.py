@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.guard.project import PAGE, problems
+from proven import check, guide
+from tests.guard.project import PAGE, make, problems
 
 SAYS = "says"
 Case = dict[str, str | list[str]]
@@ -38,6 +39,15 @@ def test_a_page_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
         "docs/case.md:1: a symbolic link: put the file itself here",
         "docs/how-to.md:1: it cannot be read: Is a directory",
     ]
+
+
+@pytest.mark.parametrize(("text", "line"), [("site_name: [\n", 2), ("just text\n", 1)])
+def test_settings_that_cannot_be_read_are_named(text: str, line: int, tmp_path: Path) -> None:
+    """MkDocs says the same; the check says it in one line, however many pages ask for them."""
+    make(tmp_path, {PAGE: "- Text.\n\n    More.\n"})
+    (tmp_path / "mkdocs.yml").write_text(text)
+    found = [str(problem) for problem in check.problems(guide.read(tmp_path))]
+    assert [problem.partition("read: ")[0] for problem in found] == [f"mkdocs.yml:{line}: the settings cannot be "]
 
 
 def test_a_link_out_of_the_project_is_refused(tmp_path: Path) -> None:

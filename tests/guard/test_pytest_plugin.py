@@ -47,6 +47,13 @@ def test_is_left_out() -> None:
 
 def test_is_left_out_for_a_reason() -> None:
     pytest.skip("needs a server of its own")
+
+
+def test_changes_what_it_runs(load) -> None:
+    from dataclasses import replace
+
+    snippet = load("answer.py")
+    evidence.ran(replace(snippet, text=snippet.text.replace("42", "43")))
 """
 PAGE = """\
 # Answers
@@ -65,6 +72,8 @@ SAYS = {
     "the claim of a proof without a snippet": "docs/index.md:3: this claim: AssertionError: numbers differ",
     "a proof that only loads its snippet": "test_forgets_to_run loads snippets/answer.py and never runs it: "
     "hand it to a runner of tests/stack, or do not load it",
+    "a proof that changes its snippet": "test_changes_what_it_runs ran another text than snippets/answer.py holds: "
+    "hand a runner what load() gave, and change the file",
     "a transcript that differs, with the command that accepts it": "snippets/answer.out:1: the output of "
     "snippets/answer.py differs; if the new output is right: make record ONLY=snippets/answer.py\n"
     "--- recorded\n+++ this run\n@@ -1,2 +1,2 @@\n 40\n-42\n+43\n",

@@ -18,7 +18,8 @@ from tests.lint.manifests import Document, entry, setting
 
 TEMPLATE = ("spec", "template")
 GRACE = 10  # seconds between SIGTERM and SIGKILL, from Cloud Run's container runtime contract
-BUILTIN = {"PROJECT_ID", "SHORT_SHA"}  # the substitutions of Cloud Build's own that are used here
+# The substitutions of Cloud Build's own that every build has; others are empty where no trigger started it.
+BUILTIN = {"PROJECT_ID", "BUILD_ID"}
 FLAGS = {  # of the service: where it stands in the file
     "service-account": ("spec", "serviceAccountName"),
     "concurrency": ("spec", "containerConcurrency"),
@@ -47,7 +48,7 @@ def build_problems(path: str, text: str) -> list[Problem]:
     for of in manifests.documents(path, text) if not found else ():
         defined = BUILTIN | set(of.get("substitutions") or {})
         for name in sorted(set(re.findall(r"\$\{?(\w+)", text)) - defined):
-            found.append(of.problem(("steps",), f"nothing defines ${name}"))
+            found.append(of.problem(("steps",), f"nothing defines ${name} in every build"))
         for number, step in enumerate(of.get("steps")):
             at = ("steps", number)
             image = Document(path, {"image": step["name"]}, of.node)

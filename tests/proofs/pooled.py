@@ -7,7 +7,9 @@ import re
 import secrets
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +38,7 @@ PASSWORDS = {
     "CONSOLE_STATS_PASSWORD": "pgbouncer_stats",
     "POOLER_PASSWORD": "pgbouncer",
 }
+BURST = 32  # clients that log in at a time
 TAKEN_OVER = ("listen_addr", "listen_port", "auth_file", "admin_users")
 
 
@@ -188,6 +191,38 @@ def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
     yield one
     for bouncer in started:
         bouncer.stop()
+
+
+def burst(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
+    """Let a burst of clients log in at a time, each for one query, and return how often each answer or error came."""
+
+    def client(_number: int) -> str:
+        try:
+            with bouncer.connect(database, **options) as connection:
+                return str(connection.execute("select current_user").fetchone()[0])  # type: ignore[index]
+        except psycopg.Error as error:
+            return str(error)
+
+    with ThreadPoolExecutor(BURST) as threads:
+        return Counter(threads.map(client, range(BURST)))
+
+
+def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
+    """Make happen in a moment what happens in a day, and return what clients heard.
+
+    Bursts of logins; RECONNECT, as after a failover; sessions that PostgreSQL ends; PgBouncer started again.
+    """
+    heard = burst(bouncer, database, **options)
+    with bouncer.admin() as console:
+        console.execute("reconnect")
+    heard += burst(bouncer, database, **options)
+    idle = {row["remote_pid"] for row in bouncer.show("servers")} & {*database.backends()}
+    for pid in idle:
+        database.terminate(pid)
+    until("PgBouncer knows", lambda: not idle & {row["remote_pid"] for row in bouncer.show("servers")})
+    heard += burst(bouncer, database, **options)
+    bouncer.restart()
+    return heard + burst(bouncer, database, **options)
 
 
 def settings_of(text: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.snippets import Snippet
-from tests.proofs.pooled import Pooled, Setup, reader, section
+from tests.proofs.pooled import Pooled, Setup, reader, settings_of
 from tests.stack import monitoring
 from tests.stack.database import Database
 from tests.stack.monitoring import Exporter, Prometheus, environment
@@ -33,7 +33,7 @@ class Watched:
         self.setup = setup
         self.database = setup.database
         self._ran: dict[str, Snippet] = {}
-        needed = section(self._load("monitoring/exporter.ini"), "pgbouncer")
+        needed = settings_of(self._load("monitoring/exporter.ini").text)
         self.pgbouncer = setup.start(default_pool_size=POOL, max_client_conn=30, **needed)
         stop.callback(self.pgbouncer.stop)
         self.exporters: dict[str, Exporter] = {}

@@ -10,7 +10,7 @@ PASTED = (
     "FATAL:  no more connections allowed (max_client_conn)"
 )
 RUNBOOK = "runbooks/pgbouncer-max-client-conn"
-UNKNOWN = 'relation "orders_order" does not exist'
+UNKNOWN = 'ERROR:  column "total" of orders does not exist\nLINE 1: select total\n               ^'
 
 
 @pytest.mark.parametrize("path", ["", "runbooks/", "404.html"])
@@ -37,16 +37,29 @@ def test_what_is_unknown_is_said_to_be_unknown_until_the_box_is_empty(opened: Vi
     page.wait_for_selector(".answer .best", state="detached")
     page.fill("#error", UNKNOWN)
     page.wait_for_selector(".answer .best")
-    assert page.inner_text(".answer .best") == "No runbook here has this text."
+    assert page.inner_text(".answer .best") == "No page here has this text."
     page.click(".answer a >> nth=0")
     page.wait_for_selector("[data-md-toggle=search]:checked", state="attached")
-    assert page.input_value(".md-search__input") == "relation does not exist"
+    assert page.input_value(".md-search__input") == "column orders does not exist"
+
+
+def test_a_text_with_several_causes_asks_which(opened: Visit) -> None:
+    """It says by which line it went, and nothing that was pasted becomes part of the page."""
+    page = opened.page
+    page.goto(opened.server.address)
+    page.fill("#error", "<img src=x> server closed the connection unexpectedly")
+    page.wait_for_selector(".answer .causes li")
+    assert page.inner_text(".answer .best") == "Which of these do you see?"
+    assert page.locator(".answer .causes li").count() > 2
+    assert page.inner_text(".answer .by code") == "<img src=x> server closed the connection unexpectedly"
+    assert page.locator(".answer img").count() == 0
 
 
 def test_without_scripts_there_is_no_box_and_every_text(reader: Reader) -> None:
     """Nobody is asked for what nobody answers."""
     with reader("", java_script_enabled=False) as visit:
         assert not visit.page.is_visible("#error")
+    with reader("reference/every-error/", java_script_enabled=False) as visit:
         assert visit.page.is_visible(".texts td:has-text('query_wait_timeout')")
 
 

@@ -50,6 +50,7 @@ class PgBouncer:
         users: Mapping[str, str] | None = None,
         peers: Mapping[str, str] | None = None,
         port: int | None = None,
+        files: int | None = None,
         **settings: object,
     ) -> None:
         """Start one: PgBouncer(database, pool_mode="transaction", default_pool_size=2).
@@ -57,12 +58,14 @@ class PgBouncer:
         `named` databases go under other names, and `options` end the line of each, as in "pool_size=1". `ini` is a
         reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
         names and secrets, where it should be another than each database's role with the server's own secret. `peers`
-        are the entries of that section, and `port` is that of another one which shares it.
+        are the entries of that section, and `port` is that of another one which shares it. `files` is the limit of open
+        files.
 
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
         """
         self.databases = {database.name: database for database in databases} | dict(named or {})
         self.ini = ini or Snippet("", PLAIN, {}, ())
+        self.files = files
         self.password = secrets.token_hex(16)  # the console's
         self._kept: psycopg.Connection[dict[str, Any]] | None = None
         users = scram(*self.databases.values()) if users is None else users
@@ -173,7 +176,8 @@ class PgBouncer:
         who = server_user()
         # It gives up being root by itself. So it may be where the other user could not reach it, in root's cache.
         drop = [] if who is None else ["-u", pwd.getpwuid(who).pw_name]
-        self.leash.run([*find(), *drop, str(self.leash.folder / "pgbouncer.ini")], stop=SIGQUIT)
+        limit = [] if self.files is None else ["sh", "-c", 'ulimit -n "$0"; exec "$@"', str(self.files)]
+        self.leash.run([*limit, *find(), *drop, str(self.leash.folder / "pgbouncer.ini")], stop=SIGQUIT)
 
     def _answers(self, port: int) -> bool:
         try:

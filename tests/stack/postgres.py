@@ -137,7 +137,7 @@ def own_major() -> int:
 class Cluster:
     """A PostgreSQL server of our own: a copy of a freshly made data directory, in a folder that goes with it."""
 
-    def __init__(self, primary: "Cluster | None" = None, **settings: object) -> None:
+    def __init__(self, primary: "Cluster | None" = None, /, **settings: object) -> None:
         """Start one. `settings` are server settings: Cluster(max_connections=10). With a `primary` it is its standby.
 
         That one is stopped meanwhile, so that its files are whole.

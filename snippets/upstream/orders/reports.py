@@ -4,6 +4,7 @@ from django.db.models import Count
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_GET
 
+from orders.inputs import Among, refused
 from orders.models import Order
 
 
@@ -11,7 +12,10 @@ from orders.models import Order
 @require_GET
 def busiest(request: HttpRequest) -> JsonResponse:
     """Name the customers with the most orders among the first so many."""
-    first = int(request.GET.get("first", "1"))
+    form = Among(request.GET)
+    if not form.is_valid():
+        return refused(form)
+    first = form.cleaned_data["first"] or 1
     customers = (
         Order.objects.filter(pk__lte=first)
         .values("customer")

@@ -7,6 +7,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_GET, require_http_methods
 
+from orders.inputs import Pause, Placing, refused
 from orders.models import Order
 
 
@@ -14,9 +15,10 @@ from orders.models import Order
 def orders(request: HttpRequest) -> JsonResponse:
     """List the latest orders, or place one."""
     if request.method == "POST":
-        order = Order.objects.create(
-            customer=request.POST.get("customer", "anonymous")
-        )
+        form = Placing(request.POST)
+        if not form.is_valid():
+            return refused(form)
+        order = Order.objects.create(**form.cleaned_data)
         return JsonResponse({"id": order.pk}, status=201)
     latest = Order.objects.values("id", "customer")[:20]
     return JsonResponse({"orders": list(latest)})
@@ -26,10 +28,15 @@ def orders(request: HttpRequest) -> JsonResponse:
 @require_GET
 def report(request: HttpRequest) -> JsonResponse:
     """Count the orders, take a while, and count them again."""
-    seconds = min(float(request.GET.get("seconds", "0.1")), 10.0)
+    form = Pause(request.GET)
+    if not form.is_valid():
+        return refused(form)
+    seconds = form.cleaned_data["seconds"]
     before = Order.objects.count()
     with connection.cursor() as cursor:
-        cursor.execute("select pg_sleep(%s)", [seconds])
+        cursor.execute(
+            "select pg_sleep(%s)", [0.1 if seconds is None else seconds]
+        )
     return JsonResponse({"before": before, "after": Order.objects.count()})
 
 

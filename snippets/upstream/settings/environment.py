@@ -42,6 +42,15 @@ def seconds(name: str, default: int) -> int | None:
     return int(value)
 
 
+def connections(name: str, default: int) -> int:
+    """Return a number of connections, at least one."""
+    value = os.environ.get(name, str(default)).strip()
+    if not value.isdecimal() or int(value) == 0:
+        wanted = "a whole number of connections, from 1"
+        raise ImproperlyConfigured(f"{name}={value!r}: give {wanted}")
+    return int(value)
+
+
 def flag(name: str, default: bool) -> bool:
     """Return a yes or no."""
     value = os.environ.get(name, str(default)).strip()

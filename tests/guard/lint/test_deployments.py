@@ -36,6 +36,7 @@ def test_the_build_that_is_handed_around_is_refused() -> None:
     assert "is not of type 'object'" in problem.message
     whole = yaml.safe_dump({"steps": yaml.safe_load(FRAGMENT)}, sort_keys=False)
     assert [problem.message.partition(";")[0] for problem in cloud_run.build_problems("cloudbuild.yaml", whole)] == [
+        "nothing defines $SHORT_SHA in every build",
         "cloud-sdk has no version: an image is pinned by its tag or digest",
         "gcloud run deploy has no flag --sidecar-image",
         "gcloud run deploy has no flag --sidecar-env-vars",

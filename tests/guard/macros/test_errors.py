@@ -7,8 +7,8 @@ from proven.macros import errors
 from tests.guard.project import make, problems
 
 ANSWER = "---\ndescription: It comes back.\n---\n\n"
-FIRST = f'{ANSWER}# A\n\n{{{{ symptom("lost") }}}}\n'
-ALSO = f'{ANSWER}# B\n\n{{{{ symptom("lost", also=True) }}}}\n'
+FIRST = f'{ANSWER}# A\n\n{{{{ symptom("lost", when="First:") }}}}\n'
+ALSO = f'{ANSWER}# B\n\n{{{{ symptom("lost", also=True, when="Also:") }}}}\n'
 
 
 def test_a_text_has_one_page_to_read_first(tmp_path: Path) -> None:
@@ -32,3 +32,9 @@ def test_a_page_to_which_an_error_leads_says_what_it_answers(tmp_path: Path) -> 
     assert found.startswith("docs/a.md:1: the table of error texts lists this page with its answer: ")
     (page,) = errors.listing(guide.read(make(tmp_path, {"docs/a.md": FIRST})))[0].pages
     assert page.description == "It comes back."
+
+
+def test_several_causes_of_a_text_are_told_apart(tmp_path: Path) -> None:
+    """Each has its sign, by which the box asks."""
+    (found,) = problems(tmp_path, {"docs/a.md": FIRST.replace(', when="First:"', ""), "docs/b.md": ALSO})
+    assert found == "docs/a.md:7: 'lost' has several causes: say when= it is this one"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh
 from tests.stack.scripts import execute
 from tests.stack.upstream import needs_django_5_1
@@ -51,6 +52,7 @@ def connect(database) -> Iterator[Connect]:
             wrapper.close_pool()
 
 
+@control(here('"pool": True', '"pool": {"min_size": 2}'), fails_with="the pool has filled: not within")
 def test_django_has_a_pool_of_its_own(connect, database) -> None:
     """`"pool": True` opens four connections for one process that has asked for one."""
     needs_django_5_1()
@@ -58,6 +60,8 @@ def test_django_has_a_pool_of_its_own(connect, database) -> None:
     until("the pool has filled", lambda: len(database.backends()) == 4)
 
 
+@control(here("CONN_MAX_AGE=60", "CONN_MAX_AGE=0"))
+@control(here('OPTIONS={"pool": True}', 'OPTIONS={"pool": False}'))
 def test_the_pool_and_conn_max_age_exclude_each_other(connect) -> None:
     """The pool decides how long connections live, and says so."""
     needs_django_5_1()
@@ -67,6 +71,8 @@ def test_the_pool_and_conn_max_age_exclude_each_other(connect) -> None:
         connect(OPTIONS={"pool": True}, CONN_MAX_AGE=60)
 
 
+@control(here("ENGINE=None, ", ""))
+@control(here("connect(ENGINE=None, CONN_MAX_AGE=60)", "pass"))
 def test_settings_without_an_engine_are_no_database(connect) -> None:
     """An entry that holds nothing but CONN_MAX_AGE cannot connect."""
     from django.core.exceptions import ImproperlyConfigured
@@ -75,12 +81,15 @@ def test_settings_without_an_engine_are_no_database(connect) -> None:
         connect(ENGINE=None, CONN_MAX_AGE=60)
 
 
+@control(here('CONN_MAX_AGE="60"', "CONN_MAX_AGE=60"))
+@control(here('connect(CONN_MAX_AGE="60")', "pass"))
 def test_an_age_that_is_text_fails_when_a_connection_is_opened(connect) -> None:
     """A value taken from the environment without a cast is text, and the first query raises TypeError."""
     with pytest.raises(TypeError, match="unsupported operand"):
         connect(CONN_MAX_AGE="60")
 
 
+@control(here("database.terminate(pid)", "pass"))
 def test_false_as_text_turns_health_checks_on(connect, database) -> None:
     """Any text that is not empty is true: with "False" a lost connection is found and replaced."""
     wrapper = connect(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS="False")
@@ -94,6 +103,7 @@ def test_false_as_text_turns_health_checks_on(connect, database) -> None:
         assert cursor.fetchone() != (pid,)
 
 
+@control(here("wrapper.close_if_unusable_or_obsolete()", "pass"))
 def test_conn_max_age_is_zero_by_default(connect) -> None:
     """Without a value of your own Django closes the connection after each request."""
     wrapper = connect()
@@ -102,6 +112,7 @@ def test_conn_max_age_is_zero_by_default(connect) -> None:
     assert wrapper.connection is None
 
 
+@control(here("True", "False"))
 def test_connection_queries_counts_no_connections(connect, database) -> None:
     """It lists statements of this one connection, and only with DEBUG on: off, it is empty."""
     wrapper = connect()
@@ -117,6 +128,7 @@ def test_connection_queries_counts_no_connections(connect, database) -> None:
     assert len(database.backends()) == 1
 
 
+@control(edit("sizing/connections.py", "- superuser_reserved - reserved", "- superuser_reserved - reserved - 5"))
 @pytest.mark.parametrize(("slots", "rings"), [(10, {80: False, 95: False}), (100, {80: True, 95: True})])
 def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, rings, cluster, sessions, load) -> None:
     """Locked out with 7 of 10 slots taken, below an alert at 80 %; of 100 with 97, past alerts at 80 % and at 95 %."""

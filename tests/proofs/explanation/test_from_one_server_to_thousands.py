@@ -11,6 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from setup import debian, programs
 from tests.proofs.pooled import section
 from tests.stack import pgbouncer
@@ -136,6 +137,7 @@ def said(both: list[PgBouncer], words: str) -> bool:
     return any(words in one.leash.said() for one in both)
 
 
+@control(here("poolers=2", "poolers=20"))
 def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, database, load) -> None:
     """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted."""
     counted = execute(load(FLEET))["server_connections"](poolers=2, pool_size=1)
@@ -156,6 +158,7 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
         client.close()
 
 
+@control(edit("pgbouncer/peers.ini", "[pgbouncer]", ""))
 def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
     """It comes on a connection of its own, to the process that does not know of it, and the statement goes on."""
     both = pair(peered=False)
@@ -169,6 +172,7 @@ def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
     pytest.fail(f"{TRIES} requests arrived at the right process")
 
 
+@control(here("peered=True", "peered=False"), fails_with="the statement is cancelled: not within")
 def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
     """Whichever process it comes to, the statement is cancelled; some were passed on to the other."""
     both = pair(peered=True)
@@ -182,6 +186,13 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
     pytest.fail(f"none of {TRIES} requests came to the process that had to pass it on")
 
 
+@control(
+    here(
+        '"pool_size 20": "pool_size 1"',
+        '"pool_size 20": "pool_size 10"',
+        of="tests.proofs.explanation.test_from_one_server_to_thousands:odyssey",
+    )
+)
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
     """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
     clients = [psycopg.connect(odyssey, autocommit=True) for _ in range(10)]
@@ -197,6 +208,13 @@ def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, databa
             assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
 
 
+@control(
+    edit(
+        "sizing/fleet.py",
+        "poolers: int, pool_size: int, pairs: int = 1, reserve: int = 0",
+        "poolers: int, pool_size: int, pairs: int <> 1, reserve: int = 0",
+    )
+)
 def test_the_worked_fleets_add_up(run_script, load) -> None:
     """Each row is its poolers times its pool, and a sidecar in each of many instances needs the most by far."""
     names = run_script(load(FLEET))

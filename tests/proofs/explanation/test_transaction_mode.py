@@ -17,6 +17,7 @@ import pytest
 
 from proven import ROOT, evidence
 from proven.macros.lists import PICTURES
+from proven.sources.controls import control, edit, here, replace
 from tests.stack import pgbouncer, timeline
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
@@ -162,6 +163,9 @@ def export(project, shared, database, load) -> Callable[..., str]:
     return run
 
 
+@control(
+    edit("transaction_mode/iterator.py", "chunk_size=500", "chunk_size=501"), fails_with="not enough values to unpack"
+)
 def test_iterator_loses_its_cursor_in_autocommit(export) -> None:
     """After the first rows another client has the server connection with the cursor; the error is no DatabaseError."""
     error, *_, count = export("export").splitlines()
@@ -170,11 +174,13 @@ def test_iterator_loses_its_cursor_in_autocommit(export) -> None:
     assert count == "500"
 
 
+@control(edit("transaction_mode/iterator.py", "with transaction.atomic():", "if transaction:"))
 def test_iterator_works_within_a_transaction(export) -> None:
     """In atomic() the client keeps its server connection, and the cursor with it."""
     assert export("export_in_a_transaction") == "501\n"
 
 
+@control(here("disable=disable)", "disable=False)", of="tests.proofs.explanation.test_transaction_mode:export"))
 def test_iterator_works_without_server_side_cursors(export) -> None:
     """With DISABLE_SERVER_SIDE_CURSORS the result comes at once, and nothing is left on the server to lose."""
     assert export("export", disable=True) == "501\n"
@@ -191,6 +197,7 @@ os._exit(0)
 """
 
 
+@control(here("settings.prod", "settings.pgbouncer"), fails_with="not enough values to unpack")
 def test_a_cursor_outlives_the_client_that_left_it(project, shared, database, client) -> None:
     """A process that ends within iterator() leaves its cursor, WITH HOLD, to whoever comes next."""
     other = client()
@@ -213,6 +220,7 @@ def setting_after(name: str, setting: str, client: Callable[..., Client]) -> tup
     return value(other, f"show {name}"), value(one, f"show {name}")
 
 
+@control(edit("transaction_mode/timeout.py", "set statement_timeout", "set local statement_timeout"))
 def test_a_timeout_that_was_set_ends_another_clients_query(django, client, load) -> None:
     """SET statement_timeout stays on the server connection: the next client there is cut off, its own is not."""
     names = execute(load(f"{FOLDER}/timeout.py"))
@@ -224,6 +232,7 @@ def test_a_timeout_that_was_set_ends_another_clients_query(django, client, load)
     assert value(one, "show statement_timeout") == "0"
 
 
+@control(edit("transaction_mode/timeout.py", "set local statement_timeout", "set statement_timeout"))
 def test_set_local_ends_with_its_transaction(django, client, load) -> None:
     """The limit holds for the client that asked for it, and nobody meets it afterwards."""
     from django.db import OperationalError
@@ -237,6 +246,7 @@ def test_set_local_ends_with_its_transaction(django, client, load) -> None:
     assert value(other, "show statement_timeout") == value(one, "show statement_timeout") == "0"
 
 
+@control(here("set local statement_timeout", "set statement_timeout"))
 def test_set_local_in_autocommit_does_nothing(client) -> None:
     """Outside a transaction it is over as soon as it is done; PostgreSQL only warns."""
     one, said = client(), []
@@ -246,6 +256,7 @@ def test_set_local_in_autocommit_does_nothing(client) -> None:
     assert value(one, "show statement_timeout") == "0"
 
 
+@control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_search_path_leaks_unless_both_sides_report_it(client, server_version) -> None:
     """PostgreSQL tells of it from 18 on, and PgBouncer listens from 1.26 on: then each client keeps its own."""
     follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
@@ -253,12 +264,14 @@ def test_search_path_leaks_unless_both_sides_report_it(client, server_version) -
     assert setting_after("search_path", "tenant_a", client) == ((usual, "tenant_a") if follows else ("tenant_a", usual))
 
 
+@control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_a_read_only_default_leaks_before_1_26(client) -> None:
     """Another client's writes fail; PgBouncer 1.26 gives each client its own value."""
     follows = release() >= (1, 26)
     assert setting_after("default_transaction_read_only", "on", client) == (("off", "on") if follows else ("on", "off"))
 
 
+@control(here("with one.transaction():", "if one:"))
 def test_a_read_only_transaction_concerns_nobody_else(client) -> None:
     """SET TRANSACTION READ ONLY ends with the transaction it was said in."""
     one, other = client(), client()
@@ -269,6 +282,7 @@ def test_a_read_only_transaction_concerns_nobody_else(client) -> None:
     assert value(other, "show transaction_read_only") == value(one, "show transaction_read_only") == "off"
 
 
+@control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_interval_style_leaks_in_1_18(client) -> None:
     """PgBouncer 1.24 takes it along with each client, 1.18 leaves it where it was set."""
     follows = release() >= (1, 24)
@@ -276,12 +290,14 @@ def test_interval_style_leaks_in_1_18(client) -> None:
     assert setting_after("intervalstyle", "iso_8601", client) == expected
 
 
+@control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_a_nameless_client_bears_the_name_of_another_in_1_18(client) -> None:
     """What pg_stat_activity shows of a client that sets no application_name is what the one before it had set."""
     others = "" if release() >= (1, 24) else "report"
     assert setting_after("application_name", "report", client) == (others, "report")
 
 
+@control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 @pytest.mark.parametrize(
     ("name", "setting"), [("timezone", "'Asia/Tokyo'"), ("datestyle", "'German, DMY'"), ("client_encoding", "'LATIN1'")]
 )
@@ -292,6 +308,7 @@ def test_what_pgbouncer_tracks_stays_with_its_client(client, name, setting) -> N
     assert others != own
 
 
+@control(here('TIME_ZONE="Asia/Tokyo"', 'TIME_ZONE="UTC"'))
 def test_djangos_time_zone_stays_with_it(django, client) -> None:
     """Django sets TIME_ZONE once, when it connects, and has it on whichever server connection it gets."""
     other = client()
@@ -313,6 +330,7 @@ def role(database) -> Iterator[Role]:
     role.drop(database.admin)
 
 
+@control(here("set role", "set local role"))
 def test_set_role_makes_another_client_that_role(client, role) -> None:
     """The other client has the rights of the role, and the first one its own again."""
     one, other = client(), client()
@@ -322,6 +340,7 @@ def test_set_role_makes_another_client_that_role(client, role) -> None:
     assert value(one, "select current_user") != role.name
 
 
+@control(here("set local role", "set role"))
 def test_set_local_role_ends_with_its_transaction(client, role) -> None:
     """The rights of the role are there until the transaction ends, and for nobody afterwards."""
     one, other = client(), client()
@@ -332,6 +351,7 @@ def test_set_local_role_ends_with_its_transaction(client, role) -> None:
     assert role.name not in (value(one, "select current_user"), value(other, "select current_user"))
 
 
+@control(here('OPTIONS={"assume_role": role.name}', ""))
 def test_assume_role_makes_another_client_that_role(django, client, role) -> None:
     """Django sets the role once, when it connects: after that it stays where it was set, not with Django."""
     other = client()
@@ -352,6 +372,7 @@ def invoices(database, load) -> Iterator[Database]:
         owner.execute("drop table invoice")
 
 
+@control(edit("transaction_mode/tenants.py", "%s, false)", "%s, true)"))
 @pytest.mark.usefixtures("invoices")
 def test_a_tenant_of_the_session_is_the_next_clients_tenant(django, client, load) -> None:
     """Another request reads a tenant's invoices without having named one, and the tenant's own request reads none."""
@@ -363,6 +384,7 @@ def test_a_tenant_of_the_session_is_the_next_clients_tenant(django, client, load
     assert value(one, "select count(*) from invoice") == 0
 
 
+@control(edit("transaction_mode/tenants.py", "%s, true)", "%s, false)"))
 @pytest.mark.usefixtures("invoices")
 def test_a_tenant_of_the_transaction_is_nobody_elses(django, client, load) -> None:
     """Within the block exactly its rows are there, and after it none, for nobody."""
@@ -378,6 +400,7 @@ def test_a_tenant_of_the_transaction_is_nobody_elses(django, client, load) -> No
 # ---- locks, notifications, temporary tables ------------------------------------------------------------------
 
 
+@control(edit("transaction_mode/locks.py", "pg_try_advisory_lock", "pg_try_advisory_xact_lock"))
 def test_two_clients_hold_the_same_advisory_lock(database, django, client, load) -> None:
     """On the same server connection PostgreSQL takes them for one session and lets both in; a third it refuses."""
     names = execute(load(f"{FOLDER}/locks.py"))
@@ -394,6 +417,7 @@ def test_two_clients_hold_the_same_advisory_lock(database, django, client, load)
     assert got == [False, True]
 
 
+@control(edit("transaction_mode/locks.py", "pg_try_advisory_lock", "pg_try_advisory_xact_lock"))
 def test_an_advisory_lock_outlives_its_client(database, django, client, load) -> None:
     """The unlock goes to another server connection, where there is nothing to unlock; then nobody gets the lock."""
     names = execute(load(f"{FOLDER}/locks.py"))
@@ -405,6 +429,7 @@ def test_an_advisory_lock_outlives_its_client(database, django, client, load) ->
         assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is False
 
 
+@control(edit("transaction_mode/locks.py", "pg_try_advisory_xact_lock", "pg_try_advisory_lock"))
 def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, client, load) -> None:
     """The other client is refused while the work goes on, and gets the lock afterwards."""
     names = execute(load(f"{FOLDER}/locks.py"))
@@ -422,6 +447,7 @@ def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, cl
         assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is True
 
 
+@control(here('one.execute("listen orders")', "pass"))
 def test_listen_hears_nothing_and_another_client_hears_it(database, client) -> None:
     """The server connection listens, not the client: a notification goes to whoever holds it then."""
     one, other = client(), client()
@@ -439,6 +465,7 @@ def test_listen_hears_nothing_and_another_client_hears_it(database, client) -> N
     assert heard == {"one": [], "other": ["placed"], "direct": ["placed"]}
 
 
+@control(edit("transaction_mode/temporary.py", 'temporary table chosen (id int)"', 'table chosen (id int)"'))
 def test_a_temporary_table_is_another_clients(django, client, load) -> None:
     """What was put aside is gone for its client, and another one reads it."""
     from django.db import ProgrammingError
@@ -454,6 +481,7 @@ def test_a_temporary_table_is_another_clients(django, client, load) -> None:
         other.execute("create temporary table chosen (id int)")
 
 
+@control(edit("transaction_mode/temporary.py", " on commit drop", ""), fails_with='relation "chosen" already exists')
 def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, client, load) -> None:
     """It can be made again and again, by whichever client."""
     names = execute(load(f"{FOLDER}/temporary.py"))
@@ -466,6 +494,7 @@ def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, cli
 # ---- prepared statements -------------------------------------------------------------------------------------
 
 
+@control(here("take_over(one, other)", "pass"))
 def test_sql_prepare_breaks_for_both_clients(client) -> None:
     """The statement is gone for the client that prepared it, and in the way of another."""
     one, other = client(), client()
@@ -485,6 +514,13 @@ def prepare(one: Client, other: Client) -> list[int]:
     return [*found, value(one, query, 3)]
 
 
+@control(
+    replace(
+        "tests.proofs.explanation.test_transaction_mode:POOL",
+        {"pool_mode": "transaction", "max_prepared_statements": 0},
+    ),
+    fails_with="DuplicatePreparedStatement",
+)
 def test_psycopg_prepares_statements_that_pgbouncer_follows_from_1_24(client) -> None:
     """From 1.24 on each client's statements are there on whichever connection it gets; before, the second one fails."""
     one, other = client(prepare_threshold=0), client(prepare_threshold=0)
@@ -495,6 +531,7 @@ def test_psycopg_prepares_statements_that_pgbouncer_follows_from_1_24(client) ->
             prepare(one, other)
 
 
+@control(here('"max_prepared_statements": 0', '"max_prepared_statements": 10'))
 def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, database) -> None:
     """With max_prepared_statements = 0, or PgBouncer before 1.21, a statement is missing, or already there."""
     follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
@@ -508,6 +545,7 @@ def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, da
         value(one, "select 1 + %s", 1)
 
 
+@control(here("django()", 'django(OPTIONS={"server_side_binding": True, "prepare_threshold": 0})'))
 def test_django_prepares_nothing_by_itself(django, client) -> None:
     """However often it sends a query, no prepared statement is left on the server connection."""
     one, other = django(), client()
@@ -517,6 +555,7 @@ def test_django_prepares_nothing_by_itself(django, client) -> None:
     assert value(other, "select count(*) from pg_prepared_statements") == 0
 
 
+@control(here("psycopg2.connect(shared.url(database))", "shared.connect(database, prepare_threshold=0)"))
 def test_psycopg2_never_prepares(shared, database, client) -> None:
     """It sends each query with its values in it."""
     evidence.on(psycopg2=psycopg2.__version__.split()[0])
@@ -534,6 +573,7 @@ def test_psycopg2_never_prepares(shared, database, client) -> None:
 OPTIONS = "-c statement_timeout=5000"
 
 
+@control(here('OPTIONS={"options": OPTIONS}', ""))
 def test_options_in_the_connection_string_are_refused(django) -> None:
     """Django cannot connect; the text names the setting from 1.20 on."""
     from django.db import OperationalError
@@ -544,6 +584,8 @@ def test_options_in_the_connection_string_are_refused(django) -> None:
         django(OPTIONS={"options": OPTIONS})
 
 
+@control(edit("transaction_mode/role_settings.sql", "set statement_timeout = '30s'", "reset statement_timeout"))
+@control(edit("transaction_mode/role_settings.sql", "'sales', 'public'", "'public'"))
 def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler, load) -> None:
     """ALTER ROLE … SET applies to every server connection that PgBouncer opens as the role."""
     note_postgres(server_version)
@@ -554,6 +596,7 @@ def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler,
             assert value(connection, "show search_path") == "sales, public"
 
 
+@control(here("ignore_startup_parameters=ignored", 'track_extra_parameters="statement_timeout"'))
 @pytest.mark.parametrize("ignored", ["options", "options, statement_timeout"])
 def test_ignoring_options_loses_the_timeout_without_a_word(pooler, database, client, ignored) -> None:
     """With ignore_startup_parameters the client connects, and has no timeout."""
@@ -563,6 +606,7 @@ def test_ignoring_options_loses_the_timeout_without_a_word(pooler, database, cli
         assert value(direct, "show statement_timeout") == "5s"
 
 
+@control(here('"track_extra_parameters": "statement_timeout"', '"ignore_startup_parameters": "options"'))
 def test_track_extra_parameters_applies_a_timeout_from_1_26(pooler, database, client) -> None:
     """Only its own client has the timeout. 1.24 takes the setting and applies nothing; 1.18 does not start."""
     settings = {**POOL, "default_pool_size": 1, "track_extra_parameters": "statement_timeout"}
@@ -586,6 +630,7 @@ grant select on intruder.pg_authid to public;
 """
 
 
+@control(here("alter role {asks.name} set search_path = {path}", "select 1"))
 @pytest.mark.parametrize("way", ["client", "role"])
 def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, server_version, pooler, way) -> None:
     """A search_path that a client sends reaches no auth_query (CVE-2025-12819); one of PgBouncer's own role does.
@@ -616,6 +661,10 @@ def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, serv
 # ---- what is safe --------------------------------------------------------------------------------------------
 
 
+@control(
+    replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "statement"}),
+    fails_with="statement pooling mode",
+)
 def test_a_transaction_stays_on_one_server_connection(client) -> None:
     """With savepoints, temporary tables that go with it, and cursors: until its end nobody else gets in."""
     one, other = client(), client()
@@ -631,6 +680,7 @@ def test_a_transaction_stays_on_one_server_connection(client) -> None:
         assert value(one, "select pg_backend_pid()") == used
 
 
+@control(here("client()", "client(autocommit=False)"), fails_with="cannot run inside a transaction block")
 def test_statements_that_allow_no_transaction_work(client) -> None:
     """CREATE INDEX CONCURRENTLY and VACUUM are one statement each, and hold a server connection while they run."""
     one = client()
@@ -640,6 +690,7 @@ def test_statements_that_allow_no_transaction_work(client) -> None:
     one.execute("drop table rows")
 
 
+@control(replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "statement"}))
 def test_migrate_works_through_pgbouncer(server, server_version, project, pooler) -> None:
     """The example project's tables are made in transaction mode."""
     note_postgres(server_version)
@@ -656,6 +707,9 @@ def test_migrate_works_through_pgbouncer(server, server_version, project, pooler
 # ---- who holds a server connection when ----------------------------------------------------------------------
 
 
+@control(
+    replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "session", "default_pool_size": 20})
+)
 def test_idle_clients_hold_no_server_connection(django, shared, database) -> None:
     """Ten connections of Django, kept open after a query each, needed one server connection between them."""
     for _ in range(10):
@@ -665,6 +719,7 @@ def test_idle_clients_hold_no_server_connection(django, shared, database) -> Non
     assert len(database.backends()) == 1
 
 
+@control(here('pool_mode="session"', 'pool_mode="transaction"'))
 def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database, client) -> None:
     """With three server connections the fourth client waits, and is turned away, though all others are idle."""
     bouncer = pooler(database, pool_mode="session", default_pool_size=3)
@@ -678,6 +733,7 @@ def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database,
     assert value(client(bouncer), "select 1") == 1
 
 
+@control(here('connection.execute("begin")', "pass"))
 def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, database, client) -> None:
     """With three in transactions the fourth client waits; in autocommit it would have been let in between."""
     bouncer = pooler(database, **{**POOL, "default_pool_size": 3})
@@ -691,6 +747,7 @@ def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, datab
     assert value(client(bouncer), "select 1") == 1
 
 
+@control(here("pool_mode=mode", 'pool_mode="session"'))
 def test_the_picture_shows_who_held_a_server_connection(pooler, database, request) -> None:
     """Three clients do the same in both modes, and the drawing is what PgBouncer's console showed after each step."""
     traces = {}

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Gunicorn, Project, needs_a_pool, serving
 from tests.stack.wait import until
@@ -47,6 +48,7 @@ def crowd(gunicorn: Gunicorn, clients: int, looks: Callable[[Database], list[int
     return max(seen)
 
 
+@control(here('until("every thread has a connection", all_at_work)', "pass"))
 def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(serve) -> None:
     """64 clients, nothing kept: a connection at work for each thread, beside those that are just being closed."""
     gunicorn = serve(DB_CONN_MAX_AGE="0")
@@ -62,6 +64,10 @@ def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(se
     until("all of them close", lambda: gunicorn.database.backends() == [])
 
 
+@control(
+    edit("upstream/settings/pool.py", '"min_size": size, "max_size": size', '"min_size": 2, "max_size": 2'),
+    fails_with="both pools are full: not within",
+)
 def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(serve) -> None:
     """Two processes with a pool of four: eight connections, whoever asks, and each is opened once."""
     needs_a_pool()
@@ -88,6 +94,10 @@ def full(database: Database) -> list[int] | None:
     return found if len(found) == THREADS else None
 
 
+@control(
+    edit("upstream/settings/prod.py", 'flag("DB_CONN_HEALTH_CHECKS", default=True)', "False"),
+    fails_with="what it has counted is known: not within",
+)
 @pytest.mark.parametrize(("checked", "transactions"), [("False", 1), ("True", 2)])
 def test_a_health_check_is_one_more_statement_in_each_request(serve, checked, transactions) -> None:
     """For a request with one query PostgreSQL counts one transaction, and with the check two."""
@@ -121,6 +131,7 @@ def transactions_of(gunicorn: Gunicorn, requests: int, each: int) -> int:
     return counted() - before
 
 
+@control(edit("upstream/orders/reports.py", "Order.objects.filter(pk__lte=first)", "Order.objects"))
 def test_the_report_costs_what_it_reads(serve) -> None:
     """It names the customers with the most orders among the first so many, and no others."""
     gunicorn = serve(GUNICORN_WORKERS="1")

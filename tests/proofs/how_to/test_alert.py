@@ -15,6 +15,7 @@ from psycopg import sql
 from proven import ROOT, evidence
 from proven.problems import ProblemError
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from tests.proofs.watched import CONFIG, POOL, RULES, Watched, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import Exporter, Prometheus
@@ -80,12 +81,16 @@ def runbook_of(name: str) -> str:
     return rules()[name]["annotations"]["runbook_url"].partition("/")[2]
 
 
+@control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 9.5"), fails_with="SlotsFull fires: not within")
 def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
     """Both alerts on slots fire while the application is locked out, and resolve when it has let go."""
     with raised(watched.prometheus, "SlotsNearlyFull", "SlotsFull") as fire, fill(watched.database):
         fire()
 
 
+@control(
+    edit("monitoring/rules.yml", "idle in transaction.*", "idle"), fails_with="IdleInTransaction fires: not within"
+)
 def test_a_forgotten_transaction_is_named(watched) -> None:
     """The alert says which application has it, and resolves with the transaction."""
     with raised(watched.prometheus, "IdleInTransaction", application_name="worker", datname="upstream") as fire:
@@ -95,6 +100,10 @@ def test_a_forgotten_transaction_is_named(watched) -> None:
         connection.close()
 
 
+@control(
+    edit("monitoring/rules.yml", "rate(pg_stat_database_sessions_total[2m])", "pg_stat_database_numbackends - 1000"),
+    fails_with="ConnectionChurn fires: not within",
+)
 def test_connections_that_are_not_kept_are_noticed(watched) -> None:
     """One session after another, each for one query."""
     with raised(watched.prometheus, "ConnectionChurn", datname="upstream") as fire:
@@ -107,6 +116,14 @@ def connect_often(watched: Watched) -> None:
         watched.database.connect().close()
 
 
+@control(
+    edit(
+        "monitoring/rules.yml",
+        "- record: limit:client_wait:seconds\n        expr: 5",
+        "- record: limit:client_wait:seconds\n        expr: 5000",
+    ),
+    fails_with="ClientsWait fires: not within",
+)
 def test_waiting_clients_and_their_full_pool_are_alarmed(watched) -> None:
     """The pool has two server connections, in transactions, and a third client waits."""
     with raised(watched.prometheus, "ClientsWait", "PoolSaturated", database="upstream", user="upstream") as fire:
@@ -120,6 +137,9 @@ def test_waiting_clients_and_their_full_pool_are_alarmed(watched) -> None:
             client.close()
 
 
+@control(
+    edit("monitoring/rules.yml", "pgbouncer_used_clients /", "pgbouncer_free_clients /"), fails_with="ClientsNearlyFull"
+)
 def test_client_connections_that_run_out_are_announced(watched) -> None:
     """Most of max_client_conn is used, by clients that do nothing."""
     with raised(watched.prometheus, "ClientsNearlyFull") as fire:
@@ -129,6 +149,10 @@ def test_client_connections_that_run_out_are_announced(watched) -> None:
             client.close()
 
 
+@control(
+    edit("monitoring/rules.yml", "pgbouncer_databases_paused == 1", "pgbouncer_databases_paused == 2"),
+    fails_with="PgBouncerPaused fires: not within",
+)
 def test_a_pause_that_nobody_ends_is_alarmed(watched) -> None:
     """PAUSE, and after a while RESUME."""
     with raised(watched.prometheus, "PgBouncerPaused", name="upstream") as fire, watched.pgbouncer.admin() as console:
@@ -137,6 +161,9 @@ def test_a_pause_that_nobody_ends_is_alarmed(watched) -> None:
         console.execute("resume upstream")
 
 
+@control(
+    edit("monitoring/rules.yml", "pgbouncer_up == 0", "pgbouncer_up == 2"), fails_with="PgBouncerDown fires: not within"
+)
 def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     """Its exporter goes on answering, and says so."""
     with raised(watched.prometheus, "PgBouncerDown") as fire:
@@ -145,6 +172,14 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
         watched.pgbouncer.restart()
 
 
+@control(
+    edit(
+        "monitoring/rules.yml",
+        "increase(server_login_failures_total[5m]) > 0",
+        "increase(server_login_failures_total[5m]) > 10000",
+    ),
+    fails_with="ServerLoginsFail fires: not within",
+)
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
     """Clients with a wrong password, at PgBouncer and at PostgreSQL; and PgBouncer, after the role's was changed."""
     with raised(watched.prometheus, "ClientLoginsFail", "ServerLoginsFail") as fire:
@@ -172,6 +207,7 @@ def patient(watched) -> Prometheus:
     return watched.patient
 
 
+@control(edit("monitoring/rules.yml", "pg_up == 0", "pg_up == 2"), fails_with="PostgreSQLUnseen fires: not within")
 def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
     """The exporter may not log in any more; it goes on answering, and says so."""
     admin = watched.setup.everything.admin
@@ -184,6 +220,7 @@ def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
             admin.execute("alter role upstream_monitor login")
 
 
+@control(edit("monitoring/rules.yml", "expr: up == 0", "expr: up == 2"), fails_with="ExporterDown fires: not within")
 def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
     """Nothing answers where Prometheus asks."""
     exporter = watched.exporters["logs"]
@@ -195,6 +232,7 @@ def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
         assert exporter.port == port
 
 
+@control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="the exporter is there: not within")
 def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> None:
     """One is a member of pg_monitor and no superuser, the other may look at the console and not command it."""
     admin = watched.setup.everything.admin
@@ -210,6 +248,7 @@ def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> Non
     console.close()
 
 
+@control(here('ignore_startup_parameters=""', "ignore_startup_parameters=needed"))
 def test_pgbouncer_must_ignore_what_the_exporters_driver_sends(watched) -> None:
     """Without the line in pgbouncer.ini the exporter sees nothing, or ends; with it, it sees PgBouncer."""
     needed = watched.pgbouncer.settings["ignore_startup_parameters"]
@@ -234,6 +273,7 @@ def value(exporter: Exporter, name: str) -> float | None:
     return next((value for metric, _, value in exporter.metrics() if metric == name), None)
 
 
+@control(here("max(pg_settings_max_connections)", "max(pg_slots_usable)"))
 def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
     """When nobody gets in any more, clients over max_connections are below 80 %, and over the usable slots at 100 %."""
     if own_major() < 16:
@@ -249,6 +289,10 @@ def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
             watched.database.connect()
 
 
+@control(
+    edit("monitoring/reserved.sql", "grant pg_use_reserved_connections to upstream_monitor;", ""),
+    fails_with="it gets in: not within",
+)
 def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> None:
     """Started while the server is full, it shows pg_up 0 and no slots; with its own way in, both."""
     if own_major() < 16:
@@ -269,6 +313,7 @@ def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> 
         before.start(before.port)
 
 
+@control(here('read_text(encoding="utf-8")', 'read_text(encoding="utf-8").replace("PgBouncerDown", "Down")'))
 def test_every_alert_was_made_to_fire() -> None:
     """No rule is left without a proof in this module that provokes what it is about."""
     provoked = re.findall(r"raised\([\w.]+, ((?:\"\w+\"(?:, )?)+)", Path(__file__).read_text(encoding="utf-8"))
@@ -279,6 +324,7 @@ def test_every_alert_was_made_to_fire() -> None:
     assert names <= {*rules()}
 
 
+@control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 1.5"), fails_with="name: SlotsFull")
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
     """Each alert is quiet before, fires with its summary and its runbook, and ends, on made-up series."""
     config, rules_yml, tests = load(CONFIG), load(RULES), load(TESTS)
@@ -297,6 +343,7 @@ def test_promtool_understands_the_rules_and_tries_each(load) -> None:
 RAISED = {"0.8": ("0.9", "1"), "0.95": ("0.98", "1"), "5": ("10", "400"), "60": ("600", "36000")}
 
 
+@control(here("tried(1)", "tried(0)"))
 def test_a_limit_that_is_raised_is_reached_and_one_out_of_reach_is_named(load) -> None:
     """All of them raised by as much as somebody may mean, the tests pass; where nothing reaches them, each fails."""
     rules_yml, tests = load(RULES), load(TESTS)
@@ -320,6 +367,7 @@ def test_a_limit_that_is_raised_is_reached_and_one_out_of_reach_is_named(load) -
     evidence.ran(tests)
 
 
+@control(here('"pgbouncer_up === 0"', '"pgbouncer_up == 1"'))
 def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
     """promtool names the expression and its line."""
     config, good = load(CONFIG), load(RULES)
@@ -329,6 +377,7 @@ def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
         monitoring.check(config, broken)
 
 
+@control(edit("monitoring/rules.yml", "/runbooks/connection-churn/", "/runbooks/too-many-clients/"))
 def test_every_alert_leads_to_a_runbook_that_names_it() -> None:
     """And each alert that a runbook names is in the rules, and leads there."""
     named = {}

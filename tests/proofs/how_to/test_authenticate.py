@@ -12,6 +12,7 @@ import pytest
 from psycopg import conninfo
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
@@ -67,6 +68,7 @@ def who(bouncer, database, **options) -> str:
 # ---- the userlist --------------------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/userlist.sql", "'pgbouncer_admin', ", ""))
 def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) -> None:
     """Each line holds what pg_authid holds: enough to check the client, and to log in to the server as the client."""
     printed = setup.everything.psql(load("pgbouncer/userlist.sql"))
@@ -77,6 +79,7 @@ def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) 
     assert printed.count("\n") == len(users)  # and nothing else
 
 
+@control(edit("pgbouncer/auth_query.sql", "select '' = :'password' as missing", "select false as missing"))
 def test_the_poolers_role_is_made_with_a_password_or_not_at_all(setup, load, monkeypatch) -> None:
     """Without one the script says so and fails, before it makes anything. With one it goes on, and here meets the role.
 
@@ -94,6 +97,9 @@ def test_the_poolers_role_is_made_with_a_password_or_not_at_all(setup, load, mon
     assert missing.returncode == 3
 
 
+@control(
+    edit("pgbouncer/auth_query.sql", "before its grants.\nbegin;", "before its grants."), fails_with="already exists"
+)
 def test_the_script_makes_all_of_it_in_the_applications_database_or_nothing(setup, load) -> None:
     """It connects to it by itself, and what it made before a statement that fails is gone."""
     script = load("pgbouncer/auth_query.sql")
@@ -110,12 +116,14 @@ def test_the_script_makes_all_of_it_in_the_applications_database_or_nothing(setu
         admin.execute("alter role another rename to pgbouncer")
 
 
+@control(edit("pgbouncer/auth_query.sql", "set log_min_error_statement = 'panic';", ""))
+@control(edit("pgbouncer/auth_query.sql", "set log_statement = 'none';", ""))
 @pytest.mark.parametrize("name", ["auth_query", "roles"])
 def test_no_password_that_a_script_sends_is_in_the_servers_log(setup, load, name) -> None:
     """Though the server logs each statement, and those that fail: the script's own session does not."""
     script = load(f"pgbouncer/{name}.sql")
     evidence.ran(script)
-    loud = "-c log_statement=all -c log_min_duration_statement=0 -c log_min_messages=log"
+    loud = "-c log_statement=all -c log_min_duration_statement=0 -c log_min_messages=warning"
     before = len(setup.cluster.leash.said())
     with setup.passwords():
         target = conninfo.make_conninfo(setup.server.superuser, options=loud)
@@ -126,6 +134,7 @@ def test_no_password_that_a_script_sends_is_in_the_servers_log(setup, load, name
     assert not [password for password in passwords if password in said]
 
 
+@control(here('auth_type="md5"', 'auth_type="trust"'), fails_with="server login failed")
 def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
     """The name says MD5, and a client that accepts nothing but SCRAM gets in."""
     bouncer = start(auth_type="md5")
@@ -134,6 +143,7 @@ def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
         who(bouncer, setup.database, require_auth="md5")
 
 
+@control(here("setup.database.admin.execute(", "str("))
 def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
     """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL."""
     role = setup.roles["upstream"]
@@ -145,6 +155,7 @@ def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
     assert who(start(), setup.database) == "upstream"
 
 
+@control(here("int(file.stat().st_mtime)", "int(file.stat().st_mtime) - 5"))
 def test_reload_passes_over_a_userlist_of_the_same_size_and_second(setup, start) -> None:
     """Written again in place within the second of its last change, it is not read. A second later, or moved, it is."""
     bouncer = start(users={**setup.users, "pgbouncer_stats": secret("old")})
@@ -176,17 +187,26 @@ def looks(bouncer, password: str) -> bool:
     return True
 
 
+@control(here('"upstream_owner": secret', '"upstream_owner": owner.password'))
 def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
-    """With user= in an entry PgBouncer logs in as someone whose password no client gave it, and needs it in plain."""
+    """With user= in an entry PgBouncer needs the password in plain, whoever the client is: the very user as well."""
     owner = setup.roles["upstream_owner"]
     query = "select rolpassword from pg_authid where rolname = 'upstream_owner'"
     (secret,) = setup.database.admin.execute(query).fetchone()
     forced = {"options": "user=upstream_owner"}
-    with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
-        who(start(users={**setup.users, "upstream_owner": secret}, **forced), setup.database)
+    bouncer = start(users={**setup.users, "upstream_owner": secret}, **forced)
+    for login in (setup.roles["upstream"], owner):
+        with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
+            who(bouncer, setup.database, user=login.name, password=login.password)
     assert who(start(users={**setup.users, "upstream_owner": owner.password}, **forced), setup.database) == owner.name
 
 
+@control(
+    here(
+        "dbname={database.name}", "dbname={database.name} user=upstream", of="tests.stack.pgbouncer:PgBouncer.__init__"
+    ),
+    fails_with="authentication failed",
+)
 def test_a_password_without_a_user_is_ignored(setup, start) -> None:
     """An entry with password= and no user= logs in with the client's secret all the same."""
     assert who(start(options="password=wrong"), setup.database) == "upstream"
@@ -195,6 +215,9 @@ def test_a_password_without_a_user_is_ignored(setup, start) -> None:
 # ---- looking them up -----------------------------------------------------------------------------------------
 
 
+@control(
+    edit("pgbouncer/auth_query.sql", "rolname = name", "rolname = 'upstream'"), fails_with="SASL authentication failed"
+)
 def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
     """The application and a role that was made a moment ago log in, each as itself."""
     assert who(looking_up, setup.database) == "upstream"
@@ -203,6 +226,7 @@ def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
     assert who(looking_up, setup.database, user=role.name, password=role.password) == role.name
 
 
+@control(here("password 'another'", "password 'other'"), fails_with="SASL authentication failed")
 def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
     """Without a reload: a client with the new password gets in, and one with the old one does not."""
     role = Role(setup.server)
@@ -214,6 +238,14 @@ def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
         who(looking_up, setup.database, user=role.name, password=role.password)
 
 
+@control(
+    edit(
+        "pgbouncer/auth_query.sql",
+        "create role pgbouncer login password",
+        "create role pgbouncer login connection limit 5 password",
+    ),
+    fails_with="every connection looks up, or a login has failed: not within",
+)
 def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(setup, start) -> None:
     """32 clients at a time are served, also after RECONNECT while PostgreSQL has not ended the old sessions yet.
 
@@ -275,12 +307,14 @@ def signal(processes: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
+@control(here(', user="nobody", password="x"', ""))
 def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> None:
     """The text is `no such user`: unlike a userlist, it tells who exists."""
     with pytest.raises(psycopg.OperationalError, match="FATAL:  no such user"):
         looking_up.connect(setup.database, user="nobody", password="x")
 
 
+@control(edit("pgbouncer/auth_query.sql", "and not rolsuper", ""))
 def test_a_superuser_cannot_log_in_through_auth_query(setup, looking_up) -> None:
     """Nobody can use PgBouncer to reach the server as its owner, also with the right password."""
     superuser = Role(setup.server, "superuser")
@@ -288,6 +322,7 @@ def test_a_superuser_cannot_log_in_through_auth_query(setup, looking_up) -> None
         looking_up.connect(setup.database, user=superuser.name, password=superuser.password)
 
 
+@control(here('{"pgbouncer": secret}', "setup.only_pooler"))
 def test_auth_user_needs_its_password_in_plain(setup, start) -> None:
     """Nobody logs in to PgBouncer as this role, so there is nothing from which a SCRAM secret could be used."""
     query = "select rolpassword from pg_authid where rolname = 'pgbouncer'"
@@ -297,6 +332,7 @@ def test_auth_user_needs_its_password_in_plain(setup, start) -> None:
         bouncer.connect(setup.database)
 
 
+@control(here('if key != "auth_dbname"', "if key"))
 def test_auth_dbname_says_where_the_function_is(setup) -> None:
     """Without it PgBouncer asks in the database that the client wants: where there is no function, a config error."""
     without = {key: value for key, value in setup.lookup.items() if key != "auth_dbname"}
@@ -315,6 +351,13 @@ def test_auth_dbname_says_where_the_function_is(setup) -> None:
                 bouncer.stop()
 
 
+@control(
+    edit(
+        "pgbouncer/auth_query.sql",
+        "revoke all on function pgbouncer.get_auth(text) from public;",
+        "grant usage on schema pgbouncer to public;",
+    )
+)
 def test_only_pgbouncers_role_may_look_up_secrets(setup) -> None:
     """The application may not call the function, and the role that may reads no table of the application's."""
     pooler = setup.roles["pgbouncer"]
@@ -327,6 +370,7 @@ def test_only_pgbouncers_role_may_look_up_secrets(setup) -> None:
                 looking.execute(forbidden)
 
 
+@control(edit("pgbouncer/auth_query.sql", "set search_path = pg_catalog, pg_temp", ""))
 def test_nobody_can_put_a_table_in_the_functions_way(setup) -> None:
     """A caller's own search_path and temporary tables change nothing of what it reads."""
     pooler = setup.roles["pgbouncer"]
@@ -343,6 +387,7 @@ def test_nobody_can_put_a_table_in_the_functions_way(setup) -> None:
     assert secret.startswith("SCRAM-SHA-256$")
 
 
+@control(edit("pgbouncer/auth_query.sql", "and (rolvaliduntil is null or rolvaliduntil > now())", ""))
 def test_an_expired_password_is_refused_by_a_function_that_looks(setup, start) -> None:
     """A query that does not ask for expiry lets it in, over a server connection that is open still: CVE-2025-2291."""
     with setup.server.connect("upstream") as superuser:

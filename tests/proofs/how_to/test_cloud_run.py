@@ -13,11 +13,12 @@ import pytest
 from proven import evidence
 from proven.problems import Problem
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
-from tests.proofs.pooled import reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
 from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, free_port, until
 
@@ -93,6 +94,7 @@ def container(load, name: str) -> dict:
 # ---- what Google describes, and what agrees ------------------------------------------------------------------
 
 
+@control(edit("cloud/run/service.yaml", "containerPort: 8080", "containerPort: 8081"))
 def test_the_files_of_the_service_are_what_google_describes_and_agree(load) -> None:
     """Every field, annotation and flag is known; names, ports, secrets, addresses and images agree."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
@@ -109,6 +111,7 @@ def in_source(problem: Problem) -> Problem:
     return Problem(problem.path, snippet.source_line(problem.line), problem.message)
 
 
+@control(edit("cloud/run/service.yaml", "port: 6432", "port: 6433"))
 def test_the_flags_make_the_same_service_as_the_file(load) -> None:
     """The file, written as flags, has the flags of the script and no other."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
@@ -133,6 +136,7 @@ def installed(tmp_path):
     return run
 
 
+@control(edit("cloud/run/deploy.sh", "--depends-on=", "--depending-on="))
 def test_gcloud_reads_the_file_and_the_script_and_stops_at_the_login(installed, load, tmp_path) -> None:
     """gcloud itself, without an account: it refuses a flag that it lacks before it asks for one."""
     evidence.ran(load(SERVICE), "checked", against=f"gcloud run services replace, {gcloud.KNOWN['version']}")
@@ -147,6 +151,7 @@ def test_gcloud_reads_the_file_and_the_script_and_stops_at_the_login(installed, 
 # ---- the configuration, started ------------------------------------------------------------------------------
 
 
+@control(edit("cloud/run/pgbouncer.ini", "default_pool_size = 4", "default_pool_size = 04"))
 def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
     """SHOW CONFIG has each setting as it stands there, but those that tie it to Cloud Run, and clients are served."""
     bouncer = start()
@@ -160,6 +165,8 @@ def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@control(edit("cloud/run/pgbouncer.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
+@control(edit("cloud/run/service.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
@@ -192,6 +199,7 @@ def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secu
 # ---- the instance --------------------------------------------------------------------------------------------
 
 
+@control(edit("cloud/run/service.yaml", '{"app": ["pgbouncer"]}', '{"pgbouncer": ["app"]}'))
 def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, load) -> None:
     """As the dependencies say, on one 127.0.0.1: PgBouncer, its startup probe, then the application, which serves."""
     assert cloud_run.dependencies(service(load)) == {"app": ["pgbouncer"]}
@@ -203,6 +211,18 @@ def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, 
         gunicorn.note()
 
 
+@control(edit("cloud/run/pgbouncer.ini", "max_client_conn = 100", "max_client_conn = 10"))
+def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(start, served, setup) -> None:
+    """The mounted ini with the application's environment: whoever logs in is served, and so are requests."""
+    bouncer = start()
+    with served(bouncer.port) as gunicorn:
+        gunicorn.note()
+        assert gunicorn.request("/orders/")[0] == 200
+        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
+        assert gunicorn.request("/orders/")[0] == 200
+
+
+@control(edit("upstream/orders/views.py", 'latest = Order.objects.values("id", "customer")[:20]', "latest = []"))
 def test_an_application_that_starts_first_fails_its_requests(served) -> None:
     """With nobody on PgBouncer's port, the first request gets 500."""
     port = free_port()
@@ -211,6 +231,7 @@ def test_an_application_that_starts_first_fails_its_requests(served) -> None:
         assert gunicorn.request("/orders/")[0] == 500
 
 
+@control(here("bouncer.leash.signal(SIGTERM)", "bouncer.leash.halt()"))
 def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) -> None:
     """SIGTERM to PgBouncer and Gunicorn at the same time: the answer comes, and then both end by themselves."""
     bouncer = start()
@@ -223,6 +244,7 @@ def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) 
         until("both have ended", lambda: gunicorn.ended() and bouncer.leash.ended())
 
 
+@control(here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"'))
 def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup) -> None:
     """PgBouncer takes nobody new after SIGTERM, so with an age of 0 a request that waited for its turn gets 500."""
     bouncer = start()
@@ -237,6 +259,9 @@ def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup) 
 # ---- how many connections ------------------------------------------------------------------------------------
 
 
+@control(
+    edit("cloud/run/pgbouncer.ini", "max_db_connections = 4", "max_db_connections = 3"), fails_with="query_wait_timeout"
+)
 def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> None:
     """Three of them open three times the pool, as the function says, and not one more."""
     size = int(settings_of(load(INI).text)["default_pool_size"])
@@ -252,6 +277,7 @@ def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> N
     assert opened == run_script(load(SIZING))["pooled_connections"](size, poolers=3) == 3 * size
 
 
+@control(edit("cloud/run/service.yaml", 'maxScale: "20"', 'maxScale: "30"'))
 def test_the_table_has_the_numbers_of_the_service(load, run_script) -> None:
     """Instances, threads and pools are those in service.yaml and in both PgBouncers' settings."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)

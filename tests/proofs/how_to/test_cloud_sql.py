@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import cloud_sql, gcloud, google
 from tests.lint.findings import refuse
@@ -75,6 +76,7 @@ def read(snippet: Snippet) -> tuple[str, str]:
 # ---- what Google describes -----------------------------------------------------------------------------------
 
 
+@control(edit("cloud/sql/pooling.json", "connectionPoolingEnabled", "connectionPoolEnabled"))
 def test_the_request_is_one_that_google_describes(load) -> None:
     """Every field of the body is one of an instance's, with a value of its type, at the method's own address."""
     body, sender = load(f"{FOLDER}/pooling.json"), load(f"{FOLDER}/pooling_api.sh")
@@ -83,6 +85,7 @@ def test_the_request_is_one_that_google_describes(load) -> None:
     evidence.ran(sender, "checked", against=api())
 
 
+@control(edit("cloud/sql/pooling.sh", "--enable-connection-pooling", "--enable-connection-pool"))
 def test_gcloud_has_the_flags(load) -> None:
     """In gcloud beta of that version, and in Google's text; an instance has the fields that are asked for."""
     script = load(f"{FOLDER}/pooling.sh")
@@ -94,6 +97,7 @@ def test_gcloud_has_the_flags(load) -> None:
     evidence.ran(script, "read", against=GUIDE)
 
 
+@control(edit("cloud/sql/pooling.sh", "--enable-connection-pooling", "--enable-connection-pool"))
 def test_gcloud_itself_takes_the_command(load, tmp_path) -> None:
     """It gets as far as asking who you are. A flag that it does not have ends it before, with 2."""
     if shutil.which("gcloud") is None:
@@ -116,6 +120,7 @@ def ask(folder: Path, *words: str) -> tuple[int, str]:
     return ended.returncode, ended.stderr
 
 
+@control(edit("cloud/sql/pooling.tf", "connection_pooling_enabled", "connection_pool_enabled"))
 def test_terraforms_names_are_the_apis(load) -> None:
     """Written with capitals in place of underscores, the resource is an instance as Google describes one."""
     resource = load(f"{FOLDER}/pooling.tf")
@@ -123,6 +128,8 @@ def test_terraforms_names_are_the_apis(load) -> None:
     evidence.ran(resource, "checked", against=api())
 
 
+@control(edit("cloud/sql/pooling.tf", "ENCRYPTED_ONLY", "ALLOW_UNENCRYPTED_AND_ENCRYPTED"))
+@control(edit("cloud/sql/pooling.tf", "ipv4_enabled    = false", "ipv4_enabled    = true"))
 def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load) -> None:
     """Neither a public address nor a client in the clear; the request and the script say nothing of either."""
     resource, body, script = (load(f"{FOLDER}/pooling.{kind}") for kind in ("tf", "json", "sh"))
@@ -137,6 +144,9 @@ def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load
     evidence.ran(script, "read", against=GUIDE)
 
 
+@control(edit("cloud/sql/pooling.sh", "max_pool_size=20", "max_pool_size=50"))
+@control(edit("cloud/sql/pooling.tf", '"20"', '"50"'))
+@control(edit("cloud/sql/pooling.json", '"20"', '"50"'))
 def test_all_three_ways_turn_the_same_pooling_on(load) -> None:
     """The script, the request and the resource give the pooler the same flags."""
     names = ("pooling.json", "pooling.sh", "pooling_api.sh", "pooling.tf")
@@ -146,6 +156,7 @@ def test_all_three_ways_turn_the_same_pooling_on(load) -> None:
         evidence.ran(file, "checked", against=api())
 
 
+@control(edit("cloud/sql/pools.py", "vcpus // 4", "vcpus // 2"))
 def test_the_number_of_poolers_multiplies_the_size(run_script) -> None:
     """One for every four vCPUs and at least one, as Google says: 2 and 4 have one, 8 two, 16 four."""
     snippet = evidence.load(f"{FOLDER}/pools.py")
@@ -157,6 +168,8 @@ def test_the_number_of_poolers_multiplies_the_size(run_script) -> None:
 # ---- what Django sees ----------------------------------------------------------------------------------------
 
 
+@control(edit("cloud/sql/pooling.env", ":6432/", ":5432/"))
+@control(edit("cloud/sql/pooling.env", ":5432/", ":6432/"))
 def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
     """Pooled on 6432 without server-side cursors, direct on 5432 with them."""
     snippet = load(f"{FOLDER}/pooling.env")
@@ -171,6 +184,7 @@ def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
     evidence.ran(snippet, "started")
 
 
+@control(edit("upstream/settings/pgbouncer.py", 'DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True', ""))
 def test_django_works_behind_a_pooler_that_follows_no_statements(
     server, server_version, migrated, project, pooler
 ) -> None:
@@ -184,6 +198,7 @@ def test_django_works_behind_a_pooler_that_follows_no_statements(
     assert (status, said.split()) == (0, ["3", "0"]), said
 
 
+@control(here("range(2)", "range(1)"))
 def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
     """Two poolers of one connection each hold two between them, for one user in one database."""
     with ExitStack() as clients:
@@ -194,6 +209,7 @@ def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
         assert len(database.backends()) == 2
 
 
+@control(here("range(8)", "range(7)"))
 def test_a_proxy_that_forwards_connections_pools_nothing(database) -> None:
     """Eight clients of a proxy that passes on what it gets are eight connections to PostgreSQL, idle as they are."""
     with forwarding(database.server.host, database.server.port) as port, ExitStack() as clients:

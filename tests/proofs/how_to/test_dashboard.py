@@ -18,6 +18,7 @@ from proven import ROOT, evidence
 from proven.evidence.measurements import FOLDER
 from proven.problems import ProblemError
 from proven.sources import snippets
+from proven.sources.controls import control, edit
 from tests.proofs.watched import POOL, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import faster
@@ -127,6 +128,11 @@ def here(expression: str) -> str:
     return faster(expression.replace("$__rate_interval", "1m"))
 
 
+@control(
+    edit(
+        "monitoring/grafana/dashboard.json", "pgbouncer_pools_client_maxwait_seconds", "pgbouncer_pools_client_maxwait"
+    )
+)
 def test_every_expression_has_data_from_the_real_exporters(incident, load, request) -> None:
     """A query for a metric that nobody exports, or with a label that it has not, gives nothing and fails here."""
     snippet = load(DASHBOARD)
@@ -164,6 +170,7 @@ def charted(panel: dict, drawn: dict[str, list], labels: dict[str, str]) -> dict
     return {key: found}
 
 
+@control(edit("monitoring/grafana/dashboard.json", '"description":', '"describes":'))
 def test_grafana_s_own_model_knows_every_field(load) -> None:
     """Read and written again by Grafana's Foundation SDK it is the same; a field unknown to that would be lost."""
     register_default_plugins()
@@ -194,6 +201,7 @@ def lost(ours, theirs, path: str = ""):
         yield f"{path} {ours!r}", path.rpartition(".")[2]
 
 
+@control(edit("monitoring/grafana/dashboard.json", '"id": 1,', '"id": 10,'))
 def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
     """A title, a description and a unit, a data source that the reader chooses, and a place that no other panel has."""
     snippet = load(DASHBOARD)

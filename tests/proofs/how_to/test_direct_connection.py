@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import INI, reader, section
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
@@ -64,6 +65,13 @@ def run(project, setup, bouncer, code: str, owner: bool = False) -> str:
 # ---- migrations ----------------------------------------------------------------------------------------------
 
 
+@control(
+    here(
+        '"migrate", "--database=direct"',
+        '"check", "--database=direct"',
+        of="tests.proofs.how_to.test_direct_connection:bouncer",
+    )
+)
 def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> None:
     """Nothing is left to migrate, by either way of looking, and the tables belong to the owner."""
     assert manage(project, setup, bouncer, "migrate", "--database=direct", "--check", owner=True)[0] == 0
@@ -73,6 +81,7 @@ def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> N
         assert connection.execute(query).fetchone() == ("upstream_owner",)
 
 
+@control(here('"--database=direct")', '"--database=direct", owner=True)'))
 def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
     """With its own login the direct alias may not change a table."""
     status, said = manage(project, setup, bouncer, "migrate", "orders", "zero", "--database=direct")
@@ -80,6 +89,7 @@ def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
     assert "must be owner of table orders_order" in said
 
 
+@control(here("return db == 'direct'", "return True"))
 def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp_path) -> None:
     """`migrate` without --database then records every migration in the table that both aliases share, and makes none.
 
@@ -128,6 +138,7 @@ def held(project, setup, bouncer, folder) -> Iterator[None]:
     assert first.status == 0, first.said()
 
 
+@control(edit("upstream/orders/locks.py", 'connections["direct"]', 'connections["default"]'))
 def test_an_advisory_lock_on_the_direct_connection_is_held_by_one_process(project, setup, bouncer, tmp_path) -> None:
     """While one process is in the block another is told that it is not alone; afterwards the lock is free."""
     with held(project, setup, bouncer, tmp_path):
@@ -150,6 +161,7 @@ def idle_too_long(setup, load):
     setup.database.admin.execute("alter role upstream reset all")
 
 
+@control(edit("upstream/orders/locks.py", 'cursor.execute("set idle_session_timeout = 0")', "pass"))
 def test_a_lock_outlives_the_roles_idle_session_timeout(project, setup, bouncer, tmp_path, idle_too_long) -> None:
     """The session that holds it says nothing for longer than that, and nobody else gets the lock meanwhile."""
     with held(project, setup, bouncer, tmp_path):
@@ -157,6 +169,11 @@ def test_a_lock_outlives_the_roles_idle_session_timeout(project, setup, bouncer,
         assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
 
 
+@control(
+    edit(
+        "upstream/orders/management/commands/follow_orders.py", 'cursor.execute("set idle_session_timeout = 0")', "pass"
+    )
+)
 def test_listen_outlives_the_roles_idle_session_timeout(project, setup, bouncer, idle_too_long) -> None:
     """The command hears what is sent after it has been idle for longer than that."""
     needs_psycopg_3()
@@ -173,6 +190,10 @@ def test_listen_outlives_the_roles_idle_session_timeout(project, setup, bouncer,
     project.note()
 
 
+@control(
+    edit("upstream/orders/management/commands/follow_orders.py", 'connections["direct"]', 'connections["default"]'),
+    fails_with="both have arrived: not within",
+)
 def test_listen_on_the_direct_connection_hears_every_notification(project, setup, bouncer) -> None:
     """What another client sends through PgBouncer arrives: NOTIFY needs no session, LISTEN does."""
     needs_psycopg_3()
@@ -201,11 +222,17 @@ CURSORS = (
 )
 
 
+@control(
+    edit(
+        "upstream/settings/pgbouncer.py", '"DISABLE_SERVER_SIDE_CURSORS": False', '"DISABLE_SERVER_SIDE_CURSORS": True'
+    )
+)
 def test_a_long_report_has_its_cursor_on_the_direct_connection(project, setup, bouncer) -> None:
     """There iterator() takes its rows from the server in batches; through PgBouncer it fetches them all at once."""
     assert run(project, setup, bouncer, CURSORS) == "(0, True) (1, True)\n"
 
 
+@control(edit("upstream/settings/pgbouncer.py", '"CONN_MAX_AGE": 0', '"CONN_MAX_AGE": 60'))
 def test_the_direct_connection_is_closed_after_each_request(project, setup, bouncer) -> None:
     """It takes one of PostgreSQL's slots only while it is in use."""
     code = (
@@ -240,6 +267,7 @@ def createdb(setup):
     admin.execute("drop database if exists test_upstream with (force)")
 
 
+@control(edit("upstream/settings/tests.py", 'DATABASES["default"] = DATABASES["direct"]', ""))
 @pytest.mark.usefixtures("createdb")
 def test_djangos_tests_make_and_drop_their_database_past_pgbouncer(project, setup, bouncer) -> None:
     """Under settings.tests both aliases reach the same new database on PostgreSQL itself, and it can be dropped."""
@@ -249,6 +277,12 @@ def test_djangos_tests_make_and_drop_their_database_past_pgbouncer(project, setu
     assert setup.database.admin.execute(query).fetchone() == (0,)
 
 
+@control(
+    here(
+        "**environment(setup, bouncer))",
+        '**environment(setup, bouncer) | {"DJANGO_SETTINGS_MODULE": "settings.tests"})',
+    )
+)
 @pytest.mark.usefixtures("createdb")
 def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> None:
     """Under the application's own settings the run makes its database and cannot reach it."""
@@ -263,14 +297,15 @@ def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> Non
 @pytest.fixture
 def session_entry(setup):
     """PgBouncer that serves the ini's second entry, with all that it says besides the address."""
-    entry = section(setup.ran[INI], "databases")["upstream_session"]
+    entry = section(setup.load(INI), "databases")["upstream_session"]
     options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
     named = {"upstream_session": setup.database}
-    started = PgBouncer(named=named, ini=setup.ran[INI], users=setup.users, options=options)
+    started = PgBouncer(named=named, ini=setup.load(INI), users=setup.users, options=options)
     yield started
     started.stop()
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
 def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entry) -> None:
     """A client has one server connection for as long as it stays: LISTEN and locks work as on a direct connection."""
     with session_entry.connect(setup.database) as one, session_entry.connect(setup.database) as other:
@@ -282,6 +317,8 @@ def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entr
         assert notification.payload == "for you"
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
+@control(edit("pgbouncer/pgbouncer.ini", "pool_size=5", "pool_size=6"))
 def test_an_entry_in_session_mode_is_full_when_its_clients_are_idle(setup, session_entry) -> None:
     """Five idle clients use its five connections up, and the sixth gets query_wait_timeout."""
     clients = [session_entry.connect(setup.database) for _ in range(5)]

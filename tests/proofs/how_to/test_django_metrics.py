@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here, replace
 from tests.stack.database import fresh
 from tests.stack.upstream import Gunicorn, needs_a_pool, serving
 from tests.stack.wait import DEADLINE, until
@@ -161,6 +162,7 @@ def busy(gunicorn: Gunicorn) -> None:
             done.set()
 
 
+@control(edit("upstream/metered/urls.py", "generate_latest(registry)", "generate_latest()"))
 def test_any_worker_answers_for_all(metered) -> None:
     """Two processes open connections, every scrape gives the sum, and that is PostgreSQL's count of sessions."""
     busy(metered)
@@ -173,6 +175,7 @@ def test_any_worker_answers_for_all(metered) -> None:
     assert metered.database.sessions() == opened
 
 
+@control(edit("upstream/metered/base.py", "REUSED.labels(self.alias).inc()", "OPENED.labels(self.alias).inc()"))
 def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
     """Ten more requests are ten reuses and no opening; asking for the metrics is none."""
     busy(metered)
@@ -182,6 +185,7 @@ def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
     assert since(before, scrape(metered)) == {"connections_reused": 10}
 
 
+@control(edit("upstream/metered/base.py", "UNHEALTHY.labels(self.alias).inc()", "UNHEALTHY.labels(self.alias).inc(2)"))
 def test_health_checks_that_find_a_lost_connection_are_counted(metered) -> None:
     """Each connection that was ended behind Django's back is one failed check and one opening."""
     busy(metered)
@@ -194,6 +198,7 @@ def test_health_checks_that_find_a_lost_connection_are_counted(metered) -> None:
     assert new["connections_reused"] == 12 - len(backends)
 
 
+@control(edit("upstream/metered/base.py", "ERRORS.labels(self.alias).inc()", "ERRORS.labels(self.alias).inc(2)"))
 def test_attempts_that_fail_are_counted(metered) -> None:
     """While the database takes nobody, each request is an error and none an opening."""
     busy(metered)
@@ -213,6 +218,14 @@ def test_attempts_that_fail_are_counted(metered) -> None:
     assert "connections_opened" not in new
 
 
+@control(
+    edit(
+        "upstream/gunicorn.conf.py",
+        "multiprocess.mark_process_dead(worker.pid)",
+        'for file in Path(counts).glob(f"*_{worker.pid}.db"): file.unlink()',
+    ),
+    fails_with="KeyError: 'connections_opened'",
+)
 def test_what_a_worker_counted_outlives_it(metered) -> None:
     """A worker is killed: what it counted stays in the sum, and the one that takes its place adds to it."""
     busy(metered)
@@ -232,6 +245,7 @@ def workers(gunicorn: Gunicorn) -> list[int]:
     return [child.pid for child in psutil.Process(gunicorn.process.pid).children()]
 
 
+@control(edit("upstream/gunicorn.conf.py", "file.unlink()", "file.exists()"))
 def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path) -> None:
     """What a run before has left in the folder is not added to what this one counts."""
     with fresh(server, template=migrated) as database:
@@ -254,6 +268,7 @@ def pooled(project, server, tmp_path_factory) -> str:
     return output
 
 
+@control(edit("upstream/metered/base.py", 'unit = 0.001 if name.endswith("_ms") else 1', "unit = 2"))
 def test_the_pool_of_django_is_counted(project, pooled) -> None:
     """Its size, how many asked, waited and were refused, what it opened and what its check found lost."""
     project.note()
@@ -275,6 +290,7 @@ def test_the_pool_of_django_is_counted(project, pooled) -> None:
     assert found["django_pool_opened_total"] >= 2
 
 
+@control(edit("upstream/metered/base.py", "django_pool_lost_total  ", "django_pools_lost_total "))
 def test_every_metric_is_in_the_list_and_no_other(load, pooled) -> None:
     """The list at the head of the module names what /metrics has, to the letter."""
     listed = load("upstream/metered/base.py")
@@ -282,6 +298,7 @@ def test_every_metric_is_in_the_list_and_no_other(load, pooled) -> None:
     evidence.ran(listed)
 
 
+@control(here('"settings.metered"', '"settings.metered", "PROMETHEUS_MULTIPROC_DIR": "."'))
 def test_without_a_folder_the_view_says_so(project, database) -> None:
     """Where PROMETHEUS_MULTIPROC_DIR is not set, one error names it."""
     ask = "import django; django.setup(); from metered.urls import metrics; metrics(None)"
@@ -294,6 +311,7 @@ def test_without_a_folder_the_view_says_so(project, database) -> None:
 # ---- what a package gives ------------------------------------------------------------------------------------
 
 
+@control(replace("tests.proofs.how_to.test_django_metrics:PACKAGED", "print(1, 1, 'django_reuse')"))
 def test_django_prometheus_counts_what_a_pool_lends_as_new(project, database) -> None:
     """Three times the same connection from Django's pool are three new ones to it; of reuse and checks it has none."""
     needs_a_pool()

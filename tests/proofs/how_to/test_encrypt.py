@@ -10,10 +10,13 @@ import psycopg2
 import pytest
 
 from proven import evidence
-from tests.proofs.pooled import CERTIFICATES, certificates, certify, reader, settings_of
+from proven.sources.controls import control, edit, here
+from tests.proofs import deployed
+from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
+from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 SETTINGS, ENVIRONMENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
@@ -61,6 +64,7 @@ def verified(setup) -> dict[str, str]:
 # ---- from Django to PgBouncer --------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/tls.env", "PGSSLMODE=verify-full", "PGSSLMODE=require"))
 def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
     """With the two variables in its environment, and nothing else changed; and not to a host of another name."""
     lines = setup.ran[ENVIRONMENT].text.replace("/etc/ssl/upstream", str(setup.certificates)).splitlines()
@@ -77,6 +81,7 @@ def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
     assert 'does not match host name "localhost"' in said
 
 
+@control(edit("pgbouncer/tls.ini", "client_tls_sslmode = require", "client_tls_sslmode = disable"), fails_with="SSL")
 def test_the_console_shows_which_clients_use_tls(setup, encrypted) -> None:
     """The column tls of SHOW CLIENTS has the version and the cipher."""
     with encrypted.connect(setup.database, application_name="careful", **verified(setup)):
@@ -84,12 +89,14 @@ def test_the_console_shows_which_clients_use_tls(setup, encrypted) -> None:
     assert row["tls"].startswith("TLSv1.3")
 
 
+@control(edit("pgbouncer/tls.ini", "client_tls_sslmode = require", "client_tls_sslmode = allow"))
 def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
     """client_tls_sslmode = require lets nobody in who does not encrypt."""
     with pytest.raises(psycopg.OperationalError, match="FATAL:  SSL required"):
         encrypted.connect(setup.database, sslmode="disable")
 
 
+@control(here('"sslrootcert": strangers', '"application_name": "upstream"'))
 def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
     """Not with another authority's certificate, and not under another name; `require` without a CA asks for neither."""
     strangers = str(setup.strangers / "ca.crt")
@@ -97,9 +104,10 @@ def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
         encrypted.connect(setup.database, **{**verified(setup), "sslrootcert": strangers})
     with pytest.raises(psycopg.OperationalError, match='does not match host name "localhost"'):
         encrypted.connect(setup.database, host="localhost", **verified(setup))
-    encrypted.connect(setup.database, sslmode="require").close()
+    encrypted.connect(setup.database, host="localhost", sslmode="require").close()
 
 
+@control(here("setup.start()", 'setup.start(**tls(setup, "client"))'))
 def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) -> None:
     """PgBouncer's default is no TLS at all: `require` fails, and libpq's own default says nothing."""
     bouncer = setup.start()
@@ -112,6 +120,7 @@ def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) 
         bouncer.stop()
 
 
+@control(here('"-days 0"', '"-days 9"'))
 def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload(setup) -> None:
     """With verify-full. The script, run again, makes the next one under the same names, and RELOAD is enough."""
     script = setup.ran[CERTIFICATES].text
@@ -136,6 +145,7 @@ def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload
             bouncer.stop()
 
 
+@control(here("-days 29", "-days 99"))
 def test_the_check_fails_where_a_certificate_ends_soon(setup, load, tmp_path) -> None:
     """It names each with its end. The script's own have a year; one of 29 days is too late."""
     check = load("pgbouncer/certificates_end.sh")
@@ -162,6 +172,7 @@ REASONS = "query_wait_timeout", "terminating connection due to administrator com
 LOST = "SSL connection has been closed unexpectedly"
 
 
+@control(here('sslmode="require"', 'sslmode="disable"'), fails_with="SSL required")
 @pytest.mark.parametrize(
     ("driver", "reasons", "killed"),
     [
@@ -203,9 +214,39 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
     evidence.on(**{driver.__name__: driver.__version__.split()[0]})
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "max_client_conn = 500", "max_client_conn = 10"))
+def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, project, load) -> None:
+    """pgbouncer.ini with auth_query.ini, the client's part of tls.ini and exporter.ini, behind the project's threads.
+
+    The roles have their timeouts, and nobody but PgBouncer's own role is in the userlist.
+    """
+    with setup.passwords():
+        setup.database.psql(setup.load("pgbouncer/auth_query.sql"))
+    setup.database.psql(load("postgres/role_timeouts.sql"), role="upstream")
+    lookup, exporter = load("pgbouncer/auth_query.ini"), load("monitoring/exporter.ini")
+    together = {**tls(setup, "client"), **settings_of(lookup.text), **settings_of(exporter.text)}
+    users = {name: setup.users[name] for name in ("pgbouncer_admin", "pgbouncer_stats")}
+    bouncer = setup.start(users={**users, "pgbouncer": setup.roles["pgbouncer"].password}, **together)
+    for snippet in (lookup, exporter):
+        evidence.ran(snippet, "started")
+    deployed.migrate(setup, project)
+    own = {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": str(setup.certificates / "ca.crt")}
+    own |= {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    try:
+        with serving(project, Pooled(setup.database, bouncer), GUNICORN_WORKERS="1", **own) as gunicorn:
+            gunicorn.note()
+            assert a_day(bouncer, setup.database, **verified(setup)) == {"upstream": 4 * BURST}
+            assert gunicorn.request("/orders/")[0] == 200
+            with setup.console(bouncer, "pgbouncer_stats") as console:
+                assert console.execute("show pools").fetchall()
+    finally:
+        bouncer.stop()
+
+
 # ---- from PgBouncer to PostgreSQL ----------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = prefer"))
 def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
     """With verify-full no query reaches a server that does not encrypt."""
     if setup.database.admin.execute("show ssl").fetchone() != ("off",):
@@ -231,6 +272,7 @@ def with_tls(setup):
     started.stop()
 
 
+@control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = disable"))
 def test_both_hops_are_encrypted_and_verified(setup, with_tls) -> None:
     """PostgreSQL itself says that its connection is encrypted, and the client's is."""
     with fresh(with_tls.server) as database:
@@ -247,6 +289,7 @@ def test_both_hops_are_encrypted_and_verified(setup, with_tls) -> None:
     evidence.ran(setup.ran[SETTINGS], "started")
 
 
+@control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
 def test_pgbouncer_refuses_a_server_that_nobody_vouches_for(setup, with_tls) -> None:
     """With another authority's ca.crt it does not log in."""
     strangers = {**tls(setup, "server"), "server_tls_ca_file": setup.strangers / "ca.crt"}

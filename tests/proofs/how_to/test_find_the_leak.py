@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Gunicorn, Project, needs_a_pool, needs_psycopg_3
 from tests.stack.wait import until
@@ -100,6 +101,7 @@ def database(server, server_version, migrated) -> Iterator[Database]:
         yield made
 
 
+@control(edit("leak/process_of.py", "process.pid", "process.ppid()"))
 def test_a_suspect_leads_to_the_process_that_holds_it(
     database, project, load, printed, transcript, monkeypatch
 ) -> None:
@@ -119,6 +121,14 @@ def test_a_suspect_leads_to_the_process_that_holds_it(
     project.note()
 
 
+@control(
+    edit(
+        "leak/process_of.py",
+        '            print(f"{process.pid}: {command[:60]}")',
+        '            sys.exit(print(f"{process.pid}: {command[:60]}"))',
+    ),
+    fails_with="SystemExit",
+)
 def test_two_processes_on_one_socket_are_both_named(database, project, load, printed, monkeypatch) -> None:
     """A connection that was open before a fork is in the parent's hands and in the child's."""
     needs_psycopg_3()
@@ -167,6 +177,13 @@ def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
     project.note()
 
 
+@control(
+    edit(
+        "upstream/orders/background.py",
+        "def count_and_keep() -> int:",
+        "def count_and_keep() -> int:\n    return count_and_close()\n\n\ndef kept() -> int:",
+    )
+)
 def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
     """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
     needs_a_pool()
@@ -178,12 +195,23 @@ def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, data
     until("PostgreSQL has fewer than two", lambda: len(database.backends()) < 2)
 
 
+@control(
+    edit("upstream/orders/background.py", "        connection.close()", "        pass"),
+    fails_with="the threads have ended: not within",
+)
 def test_a_thread_that_closes_gives_it_back(threads) -> None:
     """The same threads, closing when they are done, share what the pool has."""
     needs_a_pool()
     assert threads("count_and_close", "pool").said(done=1) == ["0", "0", "0"]
 
 
+@control(
+    edit(
+        "upstream/orders/background.py",
+        "def count_and_keep() -> int:",
+        "def count_and_keep() -> int:\n    return count_and_close()\n\n\ndef kept() -> int:",
+    )
+)
 def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(threads, database) -> None:
     """Three threads have ended and three connections are left; a garbage collection closes them."""
     ended = threads("count_and_keep")
@@ -231,6 +259,7 @@ def served(project: Project, database: Database, *command: str, **settings: str)
         uvicorn.stop()
 
 
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -> None:
     """With CONN_MAX_AGE 40 requests are 40 connections: none is used twice, and several are open at once."""
     with served(project, database, DB_CONN_MAX_AGE="60") as (backends, most):
@@ -238,6 +267,7 @@ def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -
         assert most >= 3
 
 
+@control(here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"'), fails_with="each is closed: not within")
 def test_under_asgi_age_zero_leaves_none(project, database) -> None:
     """With CONN_MAX_AGE = 0 each request closes its own: after 40 none is left, though the process goes on."""
     with served(project, database, DB_CONN_MAX_AGE="0") as (backends, _):
@@ -245,6 +275,7 @@ def test_under_asgi_age_zero_leaves_none(project, database) -> None:
         until("each is closed", lambda: not database.backends())
 
 
+@control(here(', "-c", POOLED', ""))
 def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
     """With Django's pool of two, 40 requests share two connections."""
     needs_a_pool()
@@ -255,6 +286,11 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
 # ---- fork ------------------------------------------------------------------------------------------------------
 
 
+@control(
+    edit(
+        "leak/forked_pool.py", "connection.close()  # it goes back into the pool", 'connections["default"].close_pool()'
+    )
+)
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
     """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""

@@ -7,12 +7,16 @@ import pytest
 
 from proven import evidence
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit, here
 from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, states
 from tests.stack.database import fresh
 from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_the_last_statement_names_the_view(project, server, server_version, migrated, load, transcript) -> None:
     """While a request waits for another service in its transaction, PostgreSQL shows which view it is in."""
     evidence.on(PostgreSQL=server_version)
@@ -38,6 +42,46 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
+@control(here("'100ms'", "'100s'"))
+def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_back(database) -> None:
+    """The server ends its session: the next statement fails, and the row that it wrote is not there."""
+    with database.connect() as other:
+        other.execute("create table written (n int)")
+        with database.connect(autocommit=False) as silent:
+            silent.execute("insert into written values (1)")
+            # Only then: on a busy machine it may be idle for as long between BEGIN and the statement.
+            silent.execute("set idle_in_transaction_session_timeout = '100ms'")
+            until("its session is gone, or stays", lambda: len(database.backends()) == 1 or silent_for(database) > 3)
+            with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+                silent.execute("select 1")
+            silent.close()
+        assert other.execute("select count(*) from written").fetchone() == (0,)
+
+
+def test_silence_counts_from_the_last_statement_and_the_transaction_from_its_begin(database, load, sessions) -> None:
+    """Of a session that has said something after a second, the transaction is older than its silence by that."""
+    connection = sessions(database, autocommit=False)
+    connection.execute("select 1")
+    until("it has been silent for a second", lambda: silent_for(database) > 1)
+    connection.execute("select 2")
+    output = database.psql(load("postgres/idle_in_transaction.sql"))
+    header, row = (output.splitlines()[number].split("|") for number in (0, 2))
+    found = dict(zip(map(str.strip, header), map(str.strip, row), strict=True))
+    silent, open_for = (seconds(found[name]) for name in ("silent_for", "transaction_age"))
+    assert open_for >= silent + 1
+    assert found["last_statement"] == "select 2"
+
+
+def seconds(age: str) -> int:
+    """Return how many seconds an age is, as in 0:01:02."""
+    hours, minutes, rest = map(int, age.split(":"))
+    return 3600 * hours + 60 * minutes + rest
+
+
+@control(
+    here("statement_timeout=1s", "idle_in_transaction_session_timeout=1s"),
+    fails_with="it is silent for longer: not within",
+)
 def test_a_statement_timeout_does_not_end_a_silent_transaction(database) -> None:
     """It counts only while a statement runs: past it the silent session is still there, and goes on."""
     with database.connect(options="-c statement_timeout=1s", autocommit=False) as connection:
@@ -55,6 +99,7 @@ def silent_for(database) -> float:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+@control(edit("postgres/transaction_timeout.sql", "alter role :\"role\" set transaction_timeout = '5min';", ""))
 def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
     """Since PostgreSQL 17 a transaction of short statements ends as well; before, the setting is not known."""
     snippet = load("postgres/transaction_timeout.sql")

@@ -18,13 +18,14 @@ import yaml
 from proven import ROOT, evidence
 from proven.problems import Problem
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -131,11 +132,13 @@ def in_source(problem: Problem) -> Problem:
 # ---- what Kubernetes knows, and what agrees ------------------------------------------------------------------
 
 
+@control(edit("kubernetes/pgbouncer.yaml", "targetPort: pgbouncer", "targetPort: bouncer"))
 def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
     """No field that Kubernetes' schemas lack; names, ports, labels, Secrets and addresses agree from file to file."""
     refuse(in_source(problem) for problem in kubernetes.problems(checked(CENTRAL, load)))
 
 
+@control(edit("kubernetes/sidecar.yaml", "restartPolicy: Always", "restartPolicy: Sometimes"))
 def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -> None:
     """The patch adds a native sidecar and its files and changes one address; everything still fits."""
     texts = checked(BESIDE, load)
@@ -152,6 +155,7 @@ def patched(load) -> dict:
     return kubernetes.merged(yaml.safe_load(load(APP).text), yaml.safe_load(load(PATCH).text))
 
 
+@control(edit("kubernetes/sidecar.yaml", "kubectl patch --filename", "kubectl patch --type=merge --filename"))
 def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:
     """The command at the head of the patch gives the Deployment that the other proofs look at."""
     for path in (APP, PATCH):
@@ -175,8 +179,12 @@ def same(one: object, other: object) -> bool:
     return ordered(one) == ordered(other)
 
 
+@control(edit("kubernetes/secrets.sh", "grep --invert-match '^\"pgbouncer_admin\"' userlist.txt", "cat userlist.txt"))
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
-    """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here."""
+    """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here.
+
+    No argument of kubectl's holds a password.
+    """
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
     setup.note()
@@ -185,7 +193,8 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     (tmp_path / "ca.crt").write_text("a certificate\n")
     stand_in = tmp_path / "kubectl"
     stand_in.write_text(
-        f'#!/bin/sh\nif test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{tmp_path}/arguments\n'
+        f'if test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
     )
     stand_in.chmod(0o755)
     passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
@@ -200,6 +209,9 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
         "pgbouncer-users": {"userlist.txt": without_admin},
         "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
     }
+    arguments = (tmp_path / "arguments").read_text()
+    assert "create" in arguments
+    assert not [each for each in passwords.values() if each in arguments]
     missing = subprocess.run(**command, env=environment)
     assert "export the password" in missing.stderr
     assert not missing.stdout
@@ -208,6 +220,8 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
 # ---- the configuration, started ------------------------------------------------------------------------------
 
 
+@control(edit("kubernetes/config.yaml", "default_pool_size = 20", "default_pool_size = 020"))
+@control(edit("kubernetes/sidecar-config.yaml", "default_pool_size = 4", "default_pool_size = 04"))
 @pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
 def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name) -> None:
     """SHOW CONFIG has each setting as it stands there, but those that tie it to a cluster, and clients are served."""
@@ -223,6 +237,19 @@ def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@control(edit("kubernetes/config.yaml", "max_client_conn = 1000", "max_client_conn = 10"))
+@pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
+def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(start, served, setup, name) -> None:
+    """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
+    bouncer = start(name)
+    with served(bouncer.port) as gunicorn:
+        gunicorn.note()
+        assert gunicorn.request("/orders/")[0] == 200
+        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
+        assert gunicorn.request("/orders/")[0] == 200
+
+
+@control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir =\n    logfile = /tmp/log\n"))
 def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
     """No socket, no log file and no pid file: it has no file open but where its output goes."""
     bouncer = start("config.yaml")
@@ -239,6 +266,7 @@ def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
     }
 
 
+@control(here('PGPASSWORD="wrong"', 'DB_CONN_MAX_AGE="60"'))
 def test_the_application_gets_its_password_from_the_environment(start, served) -> None:
     """DATABASE_URL in the manifest has none: libpq takes PGPASSWORD, for PgBouncer and for PostgreSQL alike."""
     with served(start("config.yaml").port) as gunicorn:
@@ -248,6 +276,8 @@ def test_the_application_gets_its_password_from_the_environment(start, served) -
         assert gunicorn.request("/connection/")[0] == 500
 
 
+@control(edit("kubernetes/config.yaml", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
+@control(edit("kubernetes/app.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
@@ -283,18 +313,31 @@ def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secu
 # ---- probes --------------------------------------------------------------------------------------------------
 
 
-def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, load) -> None:
-    """A TCP connection, as the kubelet makes it: refused before the start, taken then, refused after SIGTERM."""
+@control(here("bouncer.leash.signal(SIGTERM)", "pass"), fails_with="it takes nobody: not within")
+def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, setup, load) -> None:
+    """A TCP connection, as the kubelet makes it: refused after SIGTERM and before the start, taken then.
+
+    Also when max_client_conn is reached, where the client that comes next is refused.
+    """
     probes = [pods(load).get(*container("containers"), probe) for probe in ("readinessProbe", "livenessProbe")]
     assert all(list(probe["tcpSocket"]) == ["port"] for probe in probes)
     evidence.ran(load(f"{FOLDER}/pgbouncer.yaml"), "checked", against=SCHEMAS)
-    assert not connects(free_port())
-    bouncer = start("config.yaml")
+    bouncer = start("config.yaml", max_client_conn=1)
     assert connects(bouncer.port)
-    bouncer.leash.signal(SIGTERM)
-    until("it takes nobody", lambda: not connects(bouncer.port))
+    with bouncer.connect(setup.database):
+        assert connects(bouncer.port)
+        with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
+            bouncer.connect(setup.database)
+        bouncer.leash.signal(SIGTERM)
+        until("it takes nobody", lambda: not connects(bouncer.port))
+        assert not bouncer.leash.ended()
+    until("it has ended", bouncer.leash.ended)
+    assert not connects(bouncer.port)
+    bouncer.restart()
+    assert connects(bouncer.port)
 
 
+@control(here('start("config.yaml", ', 'start("config.yaml", listen_addr="127.0.0.2", '), fails_with="PgBouncer")
 def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
     """PgBouncer takes connections without it, so its pods stay when the database goes."""
     bouncer = start("config.yaml", port=free_port(), query_wait_timeout=0.1)
@@ -304,6 +347,7 @@ def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
     assert connects(bouncer.port)
 
 
+@control(edit("kubernetes/sidecar.yaml", "--host=127.0.0.1", "--host=127.0.0.2"))
 def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, load) -> None:
     """The command as it stands in the manifest, on another port, by PostgreSQL's own pg_isready."""
     (sidecar,) = patched(load)["spec"]["template"]["spec"]["initContainers"]
@@ -319,6 +363,13 @@ def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, l
     assert passes(start("sidecar-config.yaml").port)
 
 
+@control(
+    edit(
+        "kubernetes/app.yaml",
+        "name: Host\n                  value: www.example.com",
+        "name: Host\n                  value: upstream",
+    )
+)
 def test_the_probes_of_the_application_name_a_host_that_django_knows(start, served, load) -> None:
     """With the header both get 200. With the pod's address, which the kubelet would send, Django answers 400."""
     of = deploy(load).get(*container("containers"))
@@ -331,6 +382,8 @@ def test_the_probes_of_the_application_name_a_host_that_django_knows(start, serv
             assert deployed.status(gunicorn.port, asked["path"], f"10.0.0.1:{gunicorn.port}") == 400
 
 
+@control(edit("kubernetes/app.yaml", "failureThreshold: 6", "failureThreshold: 3"))
+@control(edit("kubernetes/config.yaml", "query_wait_timeout = 15", "query_wait_timeout = 30"))
 def test_threads_that_wait_for_a_server_connection_are_not_restarted(load) -> None:
     """The application's liveness probe gives up after more than twice PgBouncer's query_wait_timeout."""
     probe = deploy(load).get(*container("containers"), "livenessProbe")
@@ -343,6 +396,7 @@ def test_threads_that_wait_for_a_server_connection_are_not_restarted(load) -> No
 # ---- a rollout -----------------------------------------------------------------------------------------------
 
 
+@control(here("service.lead(new.port)", "pass"), fails_with="not within")
 def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     """As the kubelet does it: a new pod is ready, the Service leads to it, preStop, SIGTERM. Each client moves over.
 
@@ -365,6 +419,9 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     checked(CENTRAL, load)
 
 
+@control(
+    here("rollout.trace(old, new,", "rollout.trace(old, old,"), fails_with="server closed the connection unexpectedly"
+)
 def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, request) -> None:
     """Four clients go through the same steps, and the drawing is what SHOW CLIENTS said after each."""
     old, new = start("config.yaml"), start("config.yaml")
@@ -376,6 +433,7 @@ def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, r
     assert [name for name, states in traced.items() if "" in states[2:]] == ["C"]
 
 
+@control(here("old.leash.signal(SIGTERM)", "pass"), fails_with="it takes nobody new: not within")
 def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -> None:
     """SIGTERM at once, while the Service still leads to it: a request that needs a new connection fails."""
     old = start("config.yaml")
@@ -388,6 +446,7 @@ def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -
     service.stop()
 
 
+@control(here("service.lead(new.port)", "pass"))
 @pytest.mark.parametrize(("checks", "expected"), [("True", 200), ("False", 500)])
 def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, checks, expected) -> None:
     """The kept connection is cut by SIGKILL; the next request finds that out and opens another. Not without checks."""
@@ -404,6 +463,7 @@ def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, chec
     service.stop()
 
 
+@control(here("old.leash.halt(SIGKILL)", "pass"), fails_with="the proof hangs")
 def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, setup) -> None:
     """So the grace is longer than the longest request."""
     old = start("config.yaml")
@@ -413,6 +473,8 @@ def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, 
         assert request.result()[0] == 500
 
 
+@control(edit("kubernetes/pgbouncer.yaml", "terminationGracePeriodSeconds: 120", "terminationGracePeriodSeconds: 60"))
+@control(edit("kubernetes/app.yaml", "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 30"))
 def test_the_grace_holds_prestop_the_age_of_a_connection_and_the_longest_request(load, project) -> None:
     """terminationGracePeriodSeconds against the sum of the three: the pod's, Django's and Gunicorn's own settings."""
     checked(CENTRAL, load)
@@ -435,6 +497,7 @@ print(run_path("gunicorn.conf.py")["graceful_timeout"])
 # ---- the sidecar ---------------------------------------------------------------------------------------------
 
 
+@control(here("tell_to_stop(gunicorn)", "bouncer.leash.halt(); tell_to_stop(gunicorn)"))
 def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, setup, load) -> None:
     """The application gets SIGTERM first and finishes its request through PgBouncer, which then ends at once."""
     bouncer = start("sidecar-config.yaml")
@@ -451,6 +514,7 @@ def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, 
     evidence.ran(load(PATCH), "started")
 
 
+@control(here("tell_to_stop(gunicorn)", "bouncer.leash.signal(SIGTERM); tell_to_stop(gunicorn)"))
 def test_a_native_sidecar_serves_a_request_that_then_needs_a_new_connection(start, served, setup) -> None:
     """It is told after the application has ended, so whoever waited for its turn is served as well."""
     bouncer = start("sidecar-config.yaml")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from proven.sources.controls import control, here
 from tests.stack.console import pool
 from tests.stack.database import Database, fresh
 from tests.stack.wait import until
@@ -29,6 +30,7 @@ def locked_out(database: Database) -> bool:
     return True
 
 
+@control(here("sessions(small)", "pass"))
 def test_the_share_of_everything_is_high_when_empty_and_past_all_when_full(small, sessions) -> None:
     """All rows over max_connections: 60 % or more before any application has come, over 100 % when it is locked out."""
     with small.server.connect() as admin:
@@ -39,6 +41,7 @@ def test_the_share_of_everything_is_high_when_empty_and_past_all_when_full(small
         assert admin.execute(SHARE).fetchone()[0] > 100
 
 
+@control(here("sessions(small)", "pass"))
 def test_an_application_is_locked_out_while_nothing_is_active(small, sessions) -> None:
     """Every slot is held by an idle session: the count of active ones is 0."""
     for _ in range(7):
@@ -48,6 +51,7 @@ def test_an_application_is_locked_out_while_nothing_is_active(small, sessions) -
         assert admin.execute(ACTIVE).fetchone() == (0,)
 
 
+@control(here("sessions(other)", "pass"))
 def test_another_database_takes_the_slots_as_well(small, sessions) -> None:
     """An application is locked out while its own database has no connection at all."""
     with fresh(small.server) as other:
@@ -58,6 +62,7 @@ def test_another_database_takes_the_slots_as_well(small, sessions) -> None:
             assert admin.execute(IN_STATES, [small.name]).fetchone() == (0,)
 
 
+@control(here("default_pool_size=1", "default_pool_size=2"), fails_with="five wait: not within")
 def test_who_waits_behind_pgbouncer_is_not_in_postgresql(database, pooler) -> None:
     """Five clients wait for the only server connection: PgBouncer counts them, and PostgreSQL sees one session."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)

@@ -11,6 +11,7 @@ import pytest
 
 from proven import evidence
 from proven.problems import Problem
+from proven.sources.controls import control, edit, here
 from tests.lint import cloud_run, google, kubernetes, manifests
 from tests.stack.database import Database, fresh
 from tests.stack.scripts import execute
@@ -88,6 +89,10 @@ def fill(gunicorn: Gunicorn) -> list[int]:
 # ---- how many, and for how long ------------------------------------------------------------------------------
 
 
+@control(
+    edit("upstream/gunicorn.conf.py", '"GUNICORN_THREADS", "4"', '"GUNICORN_THREADS", "3"'),
+    fails_with="every thread has a connection: not within",
+)
 def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> None:
     """Under load PostgreSQL sees processes × threads connections, no more at any time, and each is opened once."""
     seen = fill(as_shipped)
@@ -97,6 +102,7 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
     assert as_shipped.database.sessions() == 2 * 4
 
 
+@control(edit("upstream/settings/prod.py", "default=60", "default=0"))
 def test_the_next_request_finds_the_connection_open(as_shipped) -> None:
     """Requests one after another open nothing new."""
     fill(as_shipped)
@@ -105,6 +111,9 @@ def test_the_next_request_finds_the_connection_open(as_shipped) -> None:
     assert set(as_shipped.database.backends()) == before
 
 
+@control(
+    here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_persistent_connections:not_kept")
+)
 def test_age_zero_opens_a_connection_for_each_request(not_kept) -> None:
     """With CONN_MAX_AGE = 0 ten requests are ten sessions, and none is left."""
     before = not_kept.database.sessions()
@@ -114,6 +123,14 @@ def test_age_zero_opens_a_connection_for_each_request(not_kept) -> None:
     until("their sessions are counted", lambda: not_kept.database.sessions() - before == 10)
 
 
+@control(
+    here(
+        '"DB_CONN_MAX_AGE": "1"',
+        '"DB_CONN_MAX_AGE": "none"',
+        of="tests.proofs.how_to.test_persistent_connections:unchecked",
+    ),
+    fails_with="one that served several requests is replaced: not within",
+)
 def test_a_connection_past_its_age_is_replaced_at_the_next_request(unchecked) -> None:
     """The age counts from when it was opened: one that serves request after request is replaced all the same."""
     served: list[int] = []
@@ -126,6 +143,14 @@ def test_a_connection_past_its_age_is_replaced_at_the_next_request(unchecked) ->
     until("it is gone", lambda: before not in unchecked.database.backends())
 
 
+@control(
+    here(
+        '"DB_CONN_MAX_AGE": "1"',
+        '"DB_CONN_MAX_AGE": "0"',
+        of="tests.proofs.how_to.test_persistent_connections:unchecked",
+    ),
+    fails_with="an idle one is there past its age: not within",
+)
 def test_nothing_closes_an_idle_connection(unchecked) -> None:
     """The age is looked at when a request begins or ends: without one, the connection stays past it."""
 
@@ -148,6 +173,9 @@ def age(database: Database, pid: int) -> float:
 # ---- when a connection is lost -------------------------------------------------------------------------------
 
 
+@control(
+    edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
+)
 def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) -> None:
     """Every connection is ended behind Django's back, and every following request succeeds."""
     fill(as_shipped)
@@ -159,6 +187,7 @@ def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) 
     assert not {found["backend"] for _, found in answers} & set(lost)
 
 
+@control(here("as_shipped.database.terminate(pid)", "pass"))
 def test_no_health_check_helps_within_a_request(as_shipped) -> None:
     """A connection that is lost between two queries of one request fails that request; the next one is fine."""
     with ThreadPoolExecutor(max_workers=1) as client:
@@ -169,6 +198,13 @@ def test_no_health_check_helps_within_a_request(as_shipped) -> None:
     assert as_shipped.request("/orders/")[0] == 200
 
 
+@control(
+    here(
+        '"DB_CONN_HEALTH_CHECKS": "False"',
+        '"DB_CONN_HEALTH_CHECKS": "True"',
+        of="tests.proofs.how_to.test_persistent_connections:unchecked",
+    )
+)
 def test_without_health_checks_one_request_fails_for_each_lost_connection(unchecked) -> None:
     """Django learns of the loss from the failure, and then opens a new connection."""
     unchecked.database.terminate(unchecked.backend())
@@ -183,6 +219,8 @@ def sleeping(database: Database) -> int | None:
     return row[0] if row else None
 
 
+@control(edit("upstream/orders/views.py", "status=503", "status=200"))
+@control(edit("upstream/orders/views.py", 'return JsonResponse({"status": "live"})', "return ready(request)"))
 def test_readiness_tells_of_the_database_and_liveness_does_not(unchecked) -> None:
     """Without a database the service is alive and not ready, and is ready again when the database is back."""
     assert unchecked.request("/health/ready/")[0] == 200
@@ -203,6 +241,7 @@ def allow_connections(database: Database, allowed: bool) -> bool:
     return allowed
 
 
+@control(edit("upstream/orders/views.py", "Placing(request.POST)", "Placing({})"))
 def test_reading_and_writing_works(as_shipped) -> None:
     """The example's own endpoints: an order that was placed is listed."""
     status, placed = as_shipped.request("/orders/", "POST", "customer=Ada")
@@ -215,6 +254,7 @@ def test_reading_and_writing_works(as_shipped) -> None:
 POOL = "pool/connect.py"
 
 
+@control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": 2 * size'))
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     """Sixteen requests at a time are all answered, over four connections that are opened once."""
     with ThreadPoolExecutor(max_workers=16) as clients:
@@ -225,6 +265,7 @@ def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     assert pooled.database.sessions() == 4
 
 
+@control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": size, "timeout": 10'))
 def test_who_waits_for_the_pool_gives_up_after_thirty_seconds(project, database) -> None:
     """Where nothing else is set: it is what psycopg's pool says of itself. The wait was run with less."""
     needs_a_pool()
@@ -233,6 +274,9 @@ def test_who_waits_for_the_pool_gives_up_after_thirty_seconds(project, database)
     assert project.run("-c", asks, **settings) == (0, "30.0\n")
 
 
+@control(
+    edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
+)
 def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
     """With health checks every connection is ended behind its back, and every following request succeeds."""
     until("the pool is full", lambda: pooled.backend() and len(pooled.database.backends()) == 4)
@@ -241,6 +285,7 @@ def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
     assert {pooled.request("/connection/")[0] for _ in range(12)} == {200}
 
 
+@control(edit("pool/connect.py", '["CONN_MAX_AGE"] = 0', '["CONN_MAX_AGE"] = 60'))
 def test_where_there_is_no_pool_the_first_query_says_so(project, database, load, transcript) -> None:
     """With psycopg2 Django refuses; before 5.1 it hands the pool on to the driver, which knows no such option."""
     snippet = load(POOL)
@@ -255,6 +300,7 @@ def test_where_there_is_no_pool_the_first_query_says_so(project, database, load,
     transcript(snippet, said)
 
 
+@control(here("sys.modules['psycopg_pool'] = None", "pass"))
 def test_without_its_package_the_pool_is_missed_at_the_first_query(project, database, load, transcript) -> None:
     """psycopg_pool is one of its own, and Django's error says how to install it."""
     needs_a_pool()
@@ -278,6 +324,10 @@ def migrated_database(server, server_version, migrated) -> Iterator[Database]:
         yield database
 
 
+@control(
+    edit("upstream/orders/management/commands/count_orders.py", "            close_old_connections()\n", ""),
+    fails_with="the orders are counted: not within",
+)
 def test_a_long_lived_command_recovers_because_it_closes_old_connections(
     project: Project, migrated_database, tmp_path
 ) -> None:
@@ -315,6 +365,9 @@ with connection.cursor() as cursor:
 """
 
 
+@control(
+    edit("upstream/orders/background.py", "        connection.close()", "        pass"), fails_with=" ends: not within"
+)
 @pytest.mark.parametrize(("function", "kept"), [("count_and_keep", 1), ("count_and_close", 0)])
 def test_a_thread_of_your_own_keeps_its_connection_unless_it_closes_it(
     project, migrated_database, function, kept
@@ -331,11 +384,13 @@ SHOW = "from settings import prod; d = prod.DATABASES['default']; print(d['CONN_
 ANY_URL = "postgresql://upstream:change-me@127.0.0.1:5432/upstream"
 
 
+@control(edit("upstream/settings/prod.py", "default=60", "default=600"))
 def test_defaults_are_sixty_seconds_and_checked(project: Project) -> None:
     """Nothing set: kept for 60 s, with health checks."""
     assert project.run("-c", SHOW, database_url=ANY_URL) == (0, "60 True\n")
 
 
+@control(edit("upstream/settings/base.py", 'BASE_DIR / ".env"', 'BASE_DIR / ".env", overwrite=True'))
 def test_the_environment_wins_over_the_env_file(project: Project) -> None:
     """A value comes from .env, unless the environment has one. The shipped example of that file is valid."""
     shipped, used = project.folder / ".env.example", project.folder / ".env"
@@ -351,6 +406,7 @@ def test_the_environment_wins_over_the_env_file(project: Project) -> None:
         used.unlink()
 
 
+@control(edit("upstream/settings/prod.py", '**named.get("OPTIONS", {}), ', ""))
 def test_options_in_the_url_are_kept(project: Project) -> None:
     """What stands behind the question mark reaches the driver, beside the application's name."""
     code = "from settings import prod; print(sorted(prod.DATABASES['default']['OPTIONS'].items()))"
@@ -358,6 +414,7 @@ def test_options_in_the_url_are_kept(project: Project) -> None:
     assert project.run("-c", code, database_url=f"{ANY_URL}?sslmode=require") == (0, f"{options}\n")
 
 
+@control(edit("upstream/settings/environment.py", "if not value.isdecimal():", "if not value:"))
 @pytest.mark.parametrize(
     ("name", "value", "what"),
     [
@@ -378,6 +435,7 @@ def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, wh
     assert f"{name}={value!r}" in str(error.value)
 
 
+@control(edit("upstream/settings/environment.py", 'if not found.get("NAME"):', "if not found:"))
 @pytest.mark.parametrize(
     "url", ["", "somewhere", "postgresql://a@b:port/c", "mysql://a@b/c", "postgresql://a:secret@b/"]
 )
@@ -392,6 +450,7 @@ def test_a_url_that_names_no_database_is_refused_without_being_shown(load, monke
     assert "secret" not in str(error.value)
 
 
+@control(edit("upstream/settings/environment.py", "return None", "return 0"))
 @pytest.mark.parametrize(("value", "meant"), [("0", 0), (" 300 ", 300), ("none", None), ("None", None)])
 def test_seconds_may_be_unlimited(load, monkeypatch, value, meant) -> None:
     """A whole number, or "none" for a connection that is kept for good."""
@@ -399,6 +458,7 @@ def test_seconds_may_be_unlimited(load, monkeypatch, value, meant) -> None:
     assert environment(load)["seconds"]("DB_CONN_MAX_AGE", 60) == meant
 
 
+@control(edit("upstream/settings/environment.py", "return value.lower() in TRUE", "return bool(value)"))
 @pytest.mark.parametrize(("value", "meant"), [("True", True), ("off", False), ("0", False), ("YES", True)])
 def test_false_is_false(load, monkeypatch, value, meant) -> None:
     """The text "False" is no true value, as it would be to Python."""
@@ -411,6 +471,7 @@ def environment(load) -> dict:
     return execute(load("upstream/settings/environment.py"))
 
 
+@control(edit("upstream/settings/environment.py", "if not value.isdecimal():", "if not value:"))
 def test_a_malformed_value_stops_the_start(project: Project) -> None:
     """The error is the last line that the settings leave behind."""
     status, output = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
@@ -420,6 +481,7 @@ def test_a_malformed_value_stops_the_start(project: Project) -> None:
     )
 
 
+@control(here("""("60", '"60"')""", """('"60"', "60")"""))
 def test_a_number_in_a_containers_environment_is_refused(load) -> None:
     """By Kubernetes' schemas and by Google's description of its API; the same in quotes is taken."""
     app, service = load("kubernetes/app.yaml"), load("cloud/run/service.yaml")
@@ -443,6 +505,7 @@ def in_cloud_run(text: str) -> list[Problem]:
     return cloud_run.service_problems("service.yaml", text)
 
 
+@control(edit("upstream/requirements.txt", "gunicorn~=27.0", "gunicorn~=26.0"))
 def test_installed_versions_are_the_ones_required(load) -> None:
     """requirements.txt names the releases that these proofs ran on, less the Django that gets no fixes any more."""
     needs_django_5_1()
@@ -477,6 +540,7 @@ os.wait()
 """
 
 
+@control(here(", *option", ""))
 @pytest.mark.parametrize(("option", "backends"), [((), 1), (("close",), 2)], ids=["open", "closed before"])
 def test_a_connection_that_is_open_at_a_fork_is_shared(option, backends, project, database) -> None:
     """The child of a fork talks to its parent's backend; where the parent closed it before, to one of its own."""
@@ -498,6 +562,7 @@ with socket.socket(fileno=socket.dup(fd)) as it:
 """
 
 
+@control(here("tcp_user_timeout=10000", "tcp_user_timeout=5000"))
 def test_limits_to_silence_in_the_url_reach_the_socket(project, database) -> None:
     """The kernel has them for the connection of Django's: 10 s for what nobody acknowledges, and 20 s of silence."""
     url = f"{database.url}?tcp_user_timeout=10000&keepalives_idle=20&connect_timeout=5"

@@ -1,7 +1,10 @@
 """Proves docs/how-to/pgbouncer.md: the reader's folder and the example project, as they are copied."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from signal import SIGQUIT
 
@@ -10,6 +13,7 @@ import pytest
 
 from proven import evidence
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
 from tests.stack import pgbouncer
@@ -74,6 +78,7 @@ def begin(bouncer, database, **options) -> psycopg.Connection:
 # ---- the smallest working setup ------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"))
 def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shipped) -> None:
     """Roles, userlist, ini and settings as they are copied: an order that was placed is listed, through PgBouncer."""
     status, placed = served.request("/orders/", "POST", "customer=Ada")
@@ -84,6 +89,7 @@ def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shippe
     assert {row["application_name"] for row in clients} == {"upstream"}
 
 
+@control(edit("pgbouncer/roles.sql", ":'admin_password',\n        :'stats_password'", ":'admin_password'"))
 def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch) -> None:
     """With one missing the script says so and fails. With all it goes on, and here meets the roles that it has made.
 
@@ -106,6 +112,9 @@ def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypat
         assert len(needed) == 5
 
 
+@control(
+    edit("upstream/settings/environment.py", "Env.db_url_config(url)", 'Env.db_url_config(url.replace("%40", "-"))')
+)
 def test_a_password_is_written_as_in_any_url(project) -> None:
     """The settings read a URL, in which some characters have a meaning of their own."""
     code = "from django.conf import settings; print(settings.DATABASES['default']['PASSWORD'])"
@@ -114,23 +123,31 @@ def test_a_password_is_written_as_in_any_url(project) -> None:
     assert project.run("-c", code, database_url=url, **urls) == (0, "a@b/c\n")
 
 
+@control(
+    edit("pgbouncer/pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"),
+    fails_with="the pool shows {'cl_active': 10",
+)
 def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
     """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
-    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
+    until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
     idle = settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
     assert idle["sv_idle"] <= 10
     assert len(setup.database.backends()) <= 10
 
 
+@control(
+    edit("upstream/settings/prod.py", "default=60", "default=0"), fails_with="every thread has a connection: not within"
+)
 def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
     """With CONN_MAX_AGE kept, request after request goes over the connections that are there."""
-    until("every thread has a connection", lambda: pool(as_shipped)["cl_active"] == 10 or fill(served))
+    until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
     before = logins(as_shipped)
     for _ in range(20):
         served.backend()
     assert logins(as_shipped) == before
 
 
+@control(edit("upstream/settings/prod.py", 'seconds("DB_CONN_MAX_AGE", default=60)', "60"))
 @pytest.mark.usefixtures("served")
 def test_age_zero_logs_in_to_pgbouncer_for_each_request(setup, as_shipped, project) -> None:
     """What was true of PostgreSQL is true of PgBouncer: a connection for each request is a login for each."""
@@ -162,8 +179,9 @@ def logins(bouncer) -> int:
 # ---- settings ------------------------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "default_pool_size = 20", "default_pool_size = 020"))
 def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) -> None:
-    """SHOW CONFIG has each key of the ini, with its value. The linter's list of keys is recorded from there."""
+    """SHOW CONFIG has each key of the ini, with its value but for four. The linter's list of keys is recorded there."""
     shown = {row["key"]: row for row in as_shipped.show("config")}
     for key, value in section(load(INI), "pgbouncer").items():
         assert key in shown, key
@@ -176,10 +194,11 @@ def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) 
         assert known == listed
 
 
+@control(here("parse(INI, text)", "setup.load(INI)"))
 @pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
 def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wrong) -> None:
     """PgBouncer says which, and on which line of the file."""
-    text = "".join(f"{wrong if line.startswith('pool_mode') else line}\n" for line in setup.ran[INI].text.splitlines())
+    text = "".join(f"{wrong if line.startswith('pool_mode') else line}\n" for line in setup.load(INI).text.splitlines())
     line = text.splitlines().index(wrong) + 1
     key, value = wrong.split(" = ")
     with pytest.raises(ProblemError) as refused:
@@ -187,6 +206,7 @@ def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wr
     assert str(refused.value) == f'snippets/{INI}:{line}: PgBouncer: invalid value "{value}" for parameter {key}'
 
 
+@control(here("start(**{key: value})", "start()"))
 @pytest.mark.parametrize(
     ("setting", "becomes"), [("default_pool_size = -3", "-3"), ("max_packet_size = 99999999999", "1215752191")]
 )
@@ -197,6 +217,7 @@ def test_a_number_that_makes_no_sense_is_taken_as_it_is(start, setting, becomes)
     assert {row["key"]: row["value"] for row in bouncer.show("config")}[key] == becomes
 
 
+@control(here("[pgbouncer]\\nlisten_port", "[pgbouncer]\\nlisten_addr = 127.0.0.1\\nlisten_port"))
 def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
     """Nothing listens on the port; the socket is there."""
     leash = Leash("pgbouncer")
@@ -215,6 +236,7 @@ def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
         leash.stop()
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "stats_users = pgbouncer_stats", "stats_users = pgbouncer_stats, upstream"))
 def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> None:
     """admin_users may do everything, stats_users may look, and the application may not come in."""
     with setup.console(as_shipped) as console:
@@ -228,6 +250,7 @@ def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> N
         setup.console(as_shipped, "upstream")
 
 
+@control(here("autocommit=False", "autocommit=True"))
 def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> None:
     """It knows no BEGIN, and no statement whose values are sent apart from it."""
     admin = {"dbname": "pgbouncer", "user": "pgbouncer_stats", "password": setup.roles["pgbouncer_stats"].password}
@@ -243,6 +266,7 @@ def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> No
         console.execute("show %s", ["version"])
 
 
+@control(here("default_pool_size=3", "default_pool_size=4"))
 def test_the_pool_size_is_a_maximum(setup, start) -> None:
     """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
     bouncer = start(default_pool_size=3)
@@ -262,6 +286,7 @@ def test_the_pool_size_is_a_maximum(setup, start) -> None:
         client.close()
 
 
+@control(here("max_db_connections=1, ", ""))
 def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> None:
     """One server connection for each of two users is two, unless max_db_connections says otherwise."""
     users = {**setup.users, "upstream_owner": setup.roles["upstream_owner"].password}
@@ -274,6 +299,7 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
         bouncer.connect(setup.database, **owner)
 
 
+@control(here("max_client_conn=2", "max_client_conn=3"))
 def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, start) -> None:
     """One client more is refused, idle as the others are; an administrator can still look."""
     bouncer = start(max_client_conn=2)
@@ -284,6 +310,40 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
             assert console.execute("show version").fetchone()
 
 
+@control(here("files=24", "files=2400"), fails_with="it has run out: not within")
+def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, start) -> None:
+    """Long before max_client_conn: it hears nothing, and is served when others have left."""
+    bouncer = start(files=24)
+    with ThreadPoolExecutor(20) as threads, bouncer.connect(setup.database):  # a server connection is there
+        clients = [threads.submit(bouncer.connect, setup.database) for _ in range(20)]
+        until("it has run out", lambda: "accept() failed: Too many open files" in bouncer.leash.said())
+        assert not all(client.done() for client in clients)
+        for client in as_completed(clients):
+            client.result().close()
+
+
+@control(edit("pgbouncer/limits.conf", "LimitNOFILE=8192", "LimitNOFILE=512"))
+def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, load, tmp_path) -> None:
+    """It says at its start how many files it may have open, and how many it may need; systemd takes the drop-in."""
+    said = re.search(r"kernel file descriptor limit: (\d+) .*max expected fd use: (\d+)", start(files=777).leash.said())
+    assert said
+    assert said[1] == "777"
+    limits = load("pgbouncer/limits.conf")
+    (limit,) = re.findall(r"^LimitNOFILE=(\d+)$", limits.text, re.MULTILINE)
+    assert int(limit) >= int(said[2]) > int(section(load(INI), "pgbouncer")["max_client_conn"])
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze")
+    (tmp_path / "pgbouncer.service.d").mkdir()
+    (tmp_path / "pgbouncer.service.d/limits.conf").write_text(limits.text)
+    unit = tmp_path / "pgbouncer.service"
+    unit.write_text("[Service]\nExecStart=/bin/true\n")
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert "limits.conf" not in checked.stderr
+    known = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout.split()[1]
+    evidence.ran(limits, "checked", against=f"systemd-analyze, {known}")
+
+
+@control(here("default_pool_size=1", "default_pool_size=2"))
 def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
     """psycopg 3 raises ProtocolViolation with the words query_wait_timeout."""
     bouncer = start(default_pool_size=1)
@@ -296,6 +356,9 @@ def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
         waiting.execute("select 1")
 
 
+@control(
+    here("idle_transaction_timeout=0.1", "idle_transaction_timeout=0"), fails_with="the pool shows {'cl_active': 0"
+)
 def test_a_silent_transaction_is_closed(setup, start) -> None:
     """After idle_transaction_timeout its server connection is free for others, and the client finds out."""
     bouncer = start(default_pool_size=1)
@@ -307,6 +370,10 @@ def test_a_silent_transaction_is_closed(setup, start) -> None:
     silent.close()
 
 
+@control(
+    edit("pgbouncer/pgbouncer.ini", "max_prepared_statements = 200", "max_prepared_statements = 0"),
+    fails_with="prepared statement",
+)
 def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None:
     """A client that prepares finds its statement on whichever server connection it gets."""
     evidence.on(psycopg=psycopg.__version__)
@@ -316,6 +383,7 @@ def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None
             assert one.execute("select %s::int", [2]).fetchone() == (2,)
 
 
+@control(here("(3600, 0)", "(0, 0)"), fails_with="one serves: not within")
 def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> None:
     """Until server_login_retry is over, clients hear of the last failure, though its reason is gone."""
     waits, tries = (start(server_login_retry=seconds) for seconds in (3600, 0))
@@ -345,6 +413,14 @@ def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> N
 # ---- roles ---------------------------------------------------------------------------------------------------
 
 
+@control(
+    edit(
+        "pgbouncer/roles.sql",
+        "grant usage on schema public to upstream;",
+        "grant create, usage on schema public to upstream;",
+    )
+)
+@control(edit("pgbouncer/roles.sql", "create role pgbouncer_admin nologin", "create role pgbouncer_admin login"))
 @pytest.mark.usefixtures("served")
 def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
     """The application writes rows and makes no table, monitoring sees sessions and no rows, the console is no login."""
@@ -363,6 +439,7 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
         setup.database.connect(user=admin.name, password=admin.password)
 
 
+@control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="its statement is shown: not within")
 @pytest.mark.usefixtures("served")
 def test_the_monitoring_role_sees_the_values_in_statements(setup, as_shipped, project) -> None:
     """What Django looked for is in pg_stat_activity: by itself it sends values as a part of the statement."""
@@ -389,6 +466,10 @@ def console(setup, bouncer, snippet, **variables):
     return result.stdout
 
 
+@control(
+    edit("pgbouncer/console/pause.sql", "pause :database;", "show version;"),
+    fails_with="the server connections are closed: not within",
+)
 def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) -> None:
     """No client gets an error: its statement is answered after RESUME. PostgreSQL has no connection meanwhile."""
     bouncer = start()
@@ -402,6 +483,7 @@ def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) 
         assert answer(client) == b"42"
 
 
+@control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
 def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) -> None:
     """A client that is connected goes on, under the new settings."""
     bouncer = start()
@@ -424,6 +506,7 @@ def settings_ini(bouncer) -> str:
     return "".join(f"{key} = {value}\n" for key, value in {**bouncer.settings, "listen_port": bouncer.port}.items())
 
 
+@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"))
 def test_reconnect_replaces_server_connections_between_transactions(setup, start, load) -> None:
     """A client in a transaction ends it on its old connection, and gets a new one with the next."""
     bouncer = start()
@@ -435,9 +518,10 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
         assert client.execute("select pg_backend_pid()").fetchone() != before
 
 
+@control(edit("pgbouncer/console/kill.sql", "kill :database;", "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
-    bouncer = start()
+    bouncer = start(server_login_retry=0)
     client = begin(bouncer, setup.database)
     console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
     with pytest.raises(psycopg.OperationalError):
@@ -445,6 +529,15 @@ def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) 
     client.close()
     (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
     assert row["paused"] == 1
+
+    def served() -> bool:
+        try:
+            with bouncer.connect(setup.database) as another:
+                return another.execute("select 1").fetchone() == (1,)
+        except psycopg.OperationalError:
+            return False
+
+    with bouncer.impatient():
+        assert not served()
     console(setup, bouncer, load("pgbouncer/console/resume.sql"), database="upstream")
-    with bouncer.connect(setup.database) as another:
-        assert another.execute("select 1").fetchone() == (1,)
+    until("clients are served", served)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit
 from tests.proofs.pooled import Existing
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import bin_dir, own_major
@@ -90,6 +91,9 @@ def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
 # ---- what it sees ----------------------------------------------------------------------------------------------
 
 
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.sql", "amount >= alarms_at", "amount >= 1000000 * alarms_at")
+)
 def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
     """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14."""
     until("all has lasted for a second", lambda: lasted(busy) > 1)
@@ -105,6 +109,7 @@ def lasted(database: Database) -> float:
         return connection.execute(query).fetchone()[0] or 0  # it is null at first
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))
 def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, watcher, load) -> None:
     """A transaction, a silence and a wait: fine at first, a warning after the limit, critical after ten times that."""
 
@@ -120,6 +125,13 @@ def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, w
     assert levels(0.01) == {"critical"}
 
 
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "holding.pid, holding.application",
+        "waiting.pid, holding.application",
+    )
+)
 def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
     """The session that waits, and the one that is idle in a transaction and holds what it waits for."""
     finding = seen_by(watcher, load)["wait"][1]
@@ -128,6 +140,7 @@ def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
         assert connection.execute("select pg_blocking_pids(%s)", [waits]).fetchone() == ([holder],)
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "what is no client''s session", "nobody"))
 def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions, load) -> None:
     """A prepared transaction keeps its locks when its session has left."""
     with fresh(cluster(**SLOTS, max_prepared_transactions=1).server) as database:
@@ -141,6 +154,7 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
     assert "for what is no client's session" in seen[1]
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "when item = 'hidden' then 'unknown'", ""))
 def test_an_ordinary_role_is_told_what_it_cannot_see(busy, load) -> None:
     """Every session counts, but those of others are hidden, and the doctor says whom to grant what."""
     stranger = Role(busy.server)
@@ -154,6 +168,13 @@ def test_an_ordinary_role_is_told_what_it_cannot_see(busy, load) -> None:
     assert "transaction" not in seen
 
 
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "- coalesce(current_setting('reserved_connections', true), '0')::int",
+        "",
+    )
+)
 def test_slots_for_roles_of_your_choice_are_not_for_all(cluster, load) -> None:
     """Since PostgreSQL 16 reserved_connections are taken off as well."""
     if own_major() < 16:
@@ -165,6 +186,10 @@ def test_slots_for_roles_of_your_choice_are_not_for_all(cluster, load) -> None:
 # ---- churn -----------------------------------------------------------------------------------------------------
 
 
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.sql", "done < 5 * begun", "done < 0 * begun"),
+    fails_with="1 transactions a session are seen: not within",
+)
 @pytest.mark.parametrize(("each", "level"), [(1, "warning"), (20, "ok")])
 def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load, tmp_path, each, level) -> None:
     """In one session each look is compared with the one before: many sessions that do little are a warning."""
@@ -229,6 +254,7 @@ def doctor(project, who: Database, *options: str, url: str | None = None) -> tup
     return project.run("manage.py", "pool_doctor", *options, database_url=url or who.url)
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.py", "{level:8}  {item:11}", "{item:11}  {level:8}"))
 @pytest.mark.usefixtures("busy")
 def test_the_command_prints_one_screen(watcher, project, load, transcript) -> None:
     """The same findings, a line each."""
@@ -236,6 +262,8 @@ def test_the_command_prints_one_screen(watcher, project, load, transcript) -> No
     transcript(load("upstream/orders/management/commands/pool_doctor.py"), output, [PIDS, LINES], case="from-Django")
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "80 as warns_at", "90 as warns_at"))
+@control(edit("upstream/orders/management/commands/pool_doctor.py", '"connection slots are reserved", ', ""))
 @pytest.mark.parametrize(
     ("others", "status", "item"),
     [(14, 0, "slots"), (15, 1, "slots"), (18, 2, "slots"), (20, 2, "connect")],
@@ -255,6 +283,7 @@ def test_the_exit_status_tells_how_full_the_server_is(
     assert f"{others + 1} of 20 taken" == first["finding"] or "slots are reserved" in first["finding"]
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))
 def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> None:
     """A transaction that is older than --patience is 1, and one that is ten times as old 2."""
 
@@ -268,6 +297,10 @@ def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> 
     assert ended(0.01) == 2
 
 
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.py", "since.write_text(counted)", "since.touch()"),
+    fails_with="invalid literal for int()",
+)
 def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp_path) -> None:
     """With a file to remember by, each run knows how many sessions have begun since the last one."""
     memory = str(tmp_path / "doctor.last")
@@ -288,6 +321,7 @@ def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp
     until("20 new sessions are counted", counted)
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.py", '{"level": worst, ', '{"level": "unknown", '))
 @pytest.mark.usefixtures("busy")
 def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
     """One line of JSON: the level that makes the exit status, and the findings, each with the same five names."""
@@ -299,6 +333,7 @@ def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
     assert items == ["slots", "transaction", "silence", "wait", "churn", *["sessions"] * 2]
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.py", '"unknown": 3', '"unknown": 2'))
 def test_what_it_cannot_tell_is_three(busy, project) -> None:
     """No server, one that never answers, a wrong password, no such alias, a role that sees too little: all are 3."""
     silent = socket.create_server(("127.0.0.1", 0))
@@ -322,6 +357,13 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
         assert "Traceback" not in output
 
 
+@control(
+    edit(
+        "upstream/settings/environment.py",
+        'raise ImproperlyConfigured(f"{name}: give {wanted}")',
+        "raise SystemExit(4)",
+    )
+)
 def test_a_mistake_before_it_begins_is_django_s_own_exit_status(project, database) -> None:
     """Settings that cannot be read end with 1, and an option that does not exist with 2, as any command does."""
     assert project.run("manage.py", "pool_doctor", database_url="nonsense")[0] == 1

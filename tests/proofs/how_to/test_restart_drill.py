@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit, here, replace
 from tests.stack.console import at_least, console, pool
 from tests.stack.database import fresh
 from tests.stack.scripts import execute
@@ -60,6 +61,9 @@ def more(heard: Counter) -> None:
     until("clients are served again", lambda: heard["answered"] > before + 20)
 
 
+@control(
+    edit("pgbouncer/console/pause.sql", "pause", "reconnect"), fails_with="no server connection is left: not within"
+)
 def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, transcript) -> None:
     """Transactions end first, clients wait while PostgreSQL restarts, and each gets its answer afterwards."""
     started, database = own
@@ -78,6 +82,7 @@ def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, tr
     transcript(load(LOAD), report(load(LOAD), heard), [COUNT], case="with-PAUSE")
 
 
+@control(here("started.restart()", "pass"), fails_with="queries fail when it is back: not within")
 def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) -> None:
     """Queries under way are cut off, and clients go on failing until PgBouncer tries again."""
     started, database = own
@@ -96,6 +101,7 @@ def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) ->
     transcript(load(LOAD), report(load(LOAD), heard), [ERRORS, COUNT], case="without-PAUSE")
 
 
+@control(here("(3600, 0)", "(0, 0)"), fails_with="one of them serves: not within")
 def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
     """PgBouncer goes on refusing clients when it is back, while another one, which may try at once, serves them."""
     started, database = own
@@ -114,6 +120,13 @@ def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, 
     assert refuses(patient, database)
 
 
+@control(
+    edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"),
+    fails_with="none of the old ones is left: not within",
+)
+@control(
+    edit("pgbouncer/console/reconnect.sql", "reconnect", "kill"), fails_with="clients are served again: not within"
+)
 def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_error(database, pooler, load) -> None:
     """Each goes when its transaction has ended, and the next one begins on a new connection."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
@@ -126,6 +139,7 @@ def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_erro
     assert errors(heard) == 0, heard
 
 
+@control(edit("drill/load.py", 'heard["answered"] += 1', 'heard["heard"] += 1'))
 def test_load_prints_what_clients_heard(database, pooler, load, printed) -> None:
     """Without a disturbance there is one line: how many queries were answered."""
     url = pooler(database, pool_mode="transaction").url(database)
@@ -134,6 +148,7 @@ def test_load_prints_what_clients_heard(database, pooler, load, printed) -> None
     assert lines[0].endswith("× answered")
 
 
+@control(edit("pgbouncer/console/resume.sql", "resume :database;", "show version;"))
 def test_state_shows_what_is_paused(database, pooler, load) -> None:
     """The column `paused` is 1 after PAUSE and 0 after RESUME."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -151,6 +166,10 @@ def paused(state: str, database) -> bool:
     return value == "1"
 
 
+@control(
+    edit("pgbouncer/console/pause.sql", "pause :database;", "show version;"),
+    fails_with="it is being paused: not within",
+)
 def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) -> None:
     """Its psql comes back when the last of them has ended, and not before."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -168,6 +187,7 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
     until("no server connection is left", lambda: database.backends() == [])
 
 
+@control(edit("pgbouncer/console/pause.sql", "pause", "reconnect"))
 def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
     """A pause is no protection from it."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -177,6 +197,7 @@ def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(datab
             client.execute("select 1")
 
 
+@control(edit("pgbouncer/console/kill.sql", "kill", "reconnect"))
 def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, load) -> None:
     """KILL pauses what it kills, and RESUME without a name refuses to end that: only RESUME with the name does."""
     bouncer = pooler(database, pool_mode="transaction", server_login_retry=0)
@@ -195,6 +216,7 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
     until("clients are served", lambda: not refuses(bouncer, database))
 
 
+@control(here("(False, True)", "(False, False)"))
 def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load) -> None:
     """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits."""
     bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600)
@@ -215,6 +237,7 @@ def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database
         until("clients are served", lambda: not refuses(bouncer, database))
 
 
+@control(replace("tests.proofs.how_to.test_restart_drill:SIGTERM", 3), fails_with="OperationalError")
 def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
     """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -235,6 +258,10 @@ def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
     until("it has ended", bouncer.leash.ended)
 
 
+@control(
+    here("        bouncer.leash.signal(SIGTERM)\n    until", "        pass\n    until"),
+    fails_with="it has ended: not within",
+)
 def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
     """Whoever is still connected is cut off. In 1.18 the first one does that."""
     bouncer = pooler(database, pool_mode="transaction")

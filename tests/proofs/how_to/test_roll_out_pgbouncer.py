@@ -6,6 +6,7 @@ import pytest
 
 from proven import evidence
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.database import fresh
@@ -20,6 +21,8 @@ THREADS = 6
 POOL = 2
 
 
+@control(edit("rollout/audit.py", "file.relative_to(project)", "file.name"))
+@control(edit("rollout/audit.py", "assume_role", "assume-role"), fails_with="not enough values to unpack")
 @pytest.mark.parametrize(
     "line",
     [
@@ -45,6 +48,13 @@ def test_the_audit_finds_what_transaction_mode_breaks(load, tmp_path, line) -> N
     assert found.startswith(f"app/code.py:2: {line}\n")
 
 
+@control(
+    edit(
+        "rollout/audit.py",
+        "if re.search(pattern, line, re.IGNORECASE):",
+        "if not re.search(pattern, line, re.IGNORECASE):",
+    )
+)
 @pytest.mark.parametrize(
     "line",
     [
@@ -101,6 +111,7 @@ def most_sessions(database, gunicorn, enough: int) -> int:
     return max(seen)
 
 
+@control(edit("postgres/clients.sql", "count(*) as connections", "1 as connections"))
 @pytest.mark.usefixtures("noted")
 def test_the_same_requests_need_fewer_sessions_through_pgbouncer(shop, load) -> None:
     """Six threads are six sessions directly, and two through a pool of two."""
@@ -111,6 +122,7 @@ def test_the_same_requests_need_fewer_sessions_through_pgbouncer(shop, load) -> 
     assert row.split("|")[2].strip() == str(POOL + THREADS)
 
 
+@control(edit("upstream/orders/views.py", "Placing(request.POST)", "Placing({})"))
 @pytest.mark.usefixtures("noted")
 def test_both_kinds_of_instances_serve_the_same_orders(shop) -> None:
     """An order that was placed through PgBouncer is listed by the instance beside it, and the other way round."""
@@ -121,6 +133,7 @@ def test_both_kinds_of_instances_serve_the_same_orders(shop) -> None:
         assert {"id": placed["id"], "customer": customer} in other.request("/orders/")[1]["orders"]
 
 
+@control(here("bouncer.leash.halt()", "pass"))
 @pytest.mark.usefixtures("noted")
 def test_the_old_url_is_the_way_back(shop, project) -> None:
     """Without PgBouncer the instance behind it is not ready; started with the direct DATABASE_URL it is."""
@@ -145,6 +158,13 @@ def audited(snippet, project, monkeypatch, capsys) -> tuple[str, int]:
     return capsys.readouterr().out, ended.value.code
 
 
+@control(
+    edit(
+        "rollout/audit.py",
+        'r"[\\"\']\\s*set\\s+(?!local\\b|transaction\\b)\\w+": "set local, or alter role",',
+        'r"[\\"\']\\s*set\\s+(?!local\\b|transaction\\b)\\w+": "set local, and alter role",',
+    )
+)
 def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(
     load, tmp_path, monkeypatch, capsys, transcript
 ) -> None:
@@ -158,6 +178,7 @@ def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(
     transcript(load(AUDIT), output)
 
 
+@control(edit("rollout/audit.py", "if SKIPPED & set(file.parts):", "if not SKIPPED & set(file.parts):"))
 @pytest.mark.parametrize(("line", "status", "said"), [("x.iterator()", 1, "1 lines"), ("x = 1", 0, "0 lines")])
 def test_the_audit_can_stop_a_build(load, tmp_path, monkeypatch, capsys, line, status, said) -> None:
     """Its exit status is 1 where it found something, and 0 where not."""

@@ -2,9 +2,11 @@
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
-from proven.sources.controls import control, edit
-from tests.stack.database import Database, Role, fresh
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from tests.stack.database import Database, Role, fresh, run_psql
 from tests.stack.wait import until
 
 PIDS = (r"\b\d{2,}\b", "PID")
@@ -128,6 +130,7 @@ def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> N
         transcript(snippet, database.psql(snippet))
 
 
+@control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))
 def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
     """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before anyone comes."""
     with cluster(max_connections=10).server.connect() as connection:
@@ -148,6 +151,25 @@ def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> 
         database.psql(load("postgres/monitoring_role.sql"), role=watcher.name)
         assert connection.execute(query, [database.name]).fetchone() == (1, 1)
     watcher.drop(database.admin)
+
+
+@pytest.mark.parametrize("query", ["clients", "ages", "idle_in_transaction", "waiting"])
+def test_without_pg_monitor_the_queries_show_nothing_of_others(busy, load, query) -> None:
+    """No application of another role, but for who waits for whom, without a statement; with pg_monitor, all."""
+    snippet, watcher = load(f"postgres/{query}.sql"), Role(busy.server)
+    address = conninfo.make_conninfo(busy.url, user=watcher.name, password=watcher.password)
+    others, waiting = {"upstream", "worker", "report"}, {"upstream", "worker"}
+
+    def shown() -> set[str]:
+        evidence.ran(snippet)
+        result = run_psql(address, snippet.text)
+        assert result.returncode == 0, result.stderr
+        return {"update", *others} & {*result.stdout.replace("|", " ").split()}
+
+    assert shown() == (waiting if query == "waiting" else set())
+    busy.psql(load("postgres/monitoring_role.sql"), role=watcher.name)
+    assert shown() == {"idle_in_transaction": {"update", "worker"}, "waiting": {"update", *waiting}}.get(query, others)
+    watcher.drop(busy.admin)
 
 
 @control(edit("postgres/close_idle.sql", "and state = 'idle'", ""))

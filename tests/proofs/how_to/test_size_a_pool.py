@@ -21,6 +21,7 @@ from hypothesis import strategies as some
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from proven import ROOT, evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.console import pool
 from tests.stack.database import Database, run_psql
 from tests.stack.scripts import execute
@@ -81,11 +82,13 @@ def erlang_c_exactly(servers: int, load: Fraction) -> Fraction:
     return last / (total + last)
 
 
+@control(edit("sizing/queueing.py", "load = rate * service_time", "load = 2 * rate * service_time"))
 def test_the_script_prints_what_its_comments_say(run_script, load) -> None:
     """The script prints what stands behind each of its prints."""
     run_script(load(QUEUEING))
 
 
+@control(edit("sizing/queueing.py", "load * blocked / (number + load * blocked)", "load * blocked / (number + load)"))
 def test_a_textbooks_example_comes_out(model) -> None:
     """An eye clinic with three doctors, 6 patients an hour and 20 minutes for each: 4 of 9 wait, 8/9 stand in line."""
     # Gross, Shortle, Thompson and Harris, Fundamentals of Queueing Theory, 4th edition, section 2.3.
@@ -94,6 +97,7 @@ def test_a_textbooks_example_comes_out(model) -> None:
     assert model.mmc_mean_wait(rate, service_time, 3) == pytest.approx(8 / 9 / rate)
 
 
+@control(edit("sizing/queueing.py", "return servers * blocked / (servers - load * (1 - blocked))", "return blocked"))
 def test_the_probability_of_waiting_is_the_textbooks_sum(model) -> None:
     """For any number of servers up to 60 it agrees with the formula's sum, computed in exact fractions."""
 
@@ -106,6 +110,7 @@ def test_the_probability_of_waiting_is_the_textbooks_sum(model) -> None:
     agrees()
 
 
+@control(edit("sizing/queueing.py", "return servers * blocked / (servers - load * (1 - blocked))", "return blocked"))
 def test_thousands_of_servers_are_computed_without_overflow(model) -> None:
     """With 5000 servers, where the sum's terms are beyond any float, it agrees with the exact fraction."""
     exactly = erlang_c_exactly(5000, Fraction(4900))
@@ -113,6 +118,10 @@ def test_thousands_of_servers_are_computed_without_overflow(model) -> None:
     assert 0 < model.mmc_wait_percentile(4900 / 0.01, 0.01, 5000) < 0.01
 
 
+@control(edit("sizing/queueing.py", "math.log(waiting / rest)", "math.log(1 / rest)"))
+@control(
+    edit("sizing/queueing.py", "return waiting * service_time / (servers - load)", "return waiting * service_time")
+)
 @pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (4, 0.8), (20, 0.7)])
 def test_a_simulated_queue_waits_as_the_model_says(model, servers: int, used: float) -> None:
     """400,000 simulated arrivals: as many wait, and p50, p95, p99 and the mean are within 6 % of the model."""
@@ -125,6 +134,7 @@ def test_a_simulated_queue_waits_as_the_model_says(model, servers: int, used: fl
         assert percentile(found, percent) == pytest.approx(expected, rel=0.06, abs=0.01)
 
 
+@control(edit("sizing/queueing.py", "(1 - used) / used * spread)) / 2", "(1 - used) / used * spread)) / 3"))
 @pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (4, 0.7), (10, 0.7), (10, 0.85)])
 def test_constant_service_times_are_approximated_within_a_tenth(model, servers: int, used: float) -> None:
     """Against a simulation the mean is within 5 %, and the 95th percentile within 11 %."""
@@ -134,6 +144,7 @@ def test_constant_service_times_are_approximated_within_a_tenth(model, servers: 
     assert percentile(found, 95) == pytest.approx(model.mdc_wait_percentile(rate, 1, servers), rel=0.11)
 
 
+@control(here("0.7, service", '0.7, "constant"'))
 @pytest.mark.parametrize(("service", "crowd"), [("mixed", 1), ("exponential", 10)])
 def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: str, crowd: int) -> None:
     """Simulated arrivals in crowds of ten, or service times of which two in a hundred are long, wait twice as long."""
@@ -142,6 +153,7 @@ def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: 
     assert percentile(found, 95) > 2 * model.mmc_wait_percentile(7, 1, 10)
 
 
+@control(edit("sizing/queueing.py", "return 0.5", "return 0.6"))
 def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
     """This the theory of one server says exactly; of more, half is what it comes to as they are used up."""
     # Pollaczek and Khinchine: the mean wait is load / (2 (1 - load)) services.
@@ -149,6 +161,7 @@ def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
     assert model.constant_factor(20, 20 * 0.9999) == pytest.approx(0.5, abs=0.001)
 
 
+@control(edit("sizing/queueing.py", "math.log(waiting / rest)", "math.log(1 / rest)"))
 def test_each_wait_is_the_distributions(model) -> None:
     """The share that waits longer than the percentile is what is left of 100 %, by the formula of the other kind."""
 
@@ -165,6 +178,7 @@ def test_each_wait_is_the_distributions(model) -> None:
     agrees()
 
 
+@control(edit("sizing/queueing.py", "/ (servers - load) * math.log", "* (servers - load) * math.log"))
 def test_waits_grow_with_the_load_and_shrink_with_servers(model) -> None:
     """More transactions never wait less, one more server never makes them wait longer, and p99 is never below p50."""
 
@@ -181,6 +195,13 @@ def test_waits_grow_with_the_load_and_shrink_with_servers(model) -> None:
     holds()
 
 
+@control(
+    edit(
+        "sizing/queueing.py",
+        "return service_time / (servers - load) * math.log",
+        "return 1 / (servers - load) * math.log",
+    )
+)
 def test_the_wait_is_a_multiple_of_the_service_time(model) -> None:
     """Half as long transactions at twice the rate wait half as long: only the utilisation counts."""
 
@@ -194,6 +215,7 @@ def test_the_wait_is_a_multiple_of_the_service_time(model) -> None:
     holds()
 
 
+@control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
 def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
     """With the number that it returns the wait is kept, and with one server fewer it is not."""
 
@@ -208,6 +230,8 @@ def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
     holds()
 
 
+@control(edit("sizing/queueing.py", "return 1.0", "return 0.99"))
+@control(edit("sizing/queueing.py", "return math.inf", "return LONGEST"))
 def test_a_pool_that_cannot_keep_up_waits_without_end(model) -> None:
     """At a utilisation of 1 or more everybody waits, and no percentile is finite."""
     for rate in (10, 11):
@@ -218,6 +242,7 @@ def test_a_pool_that_cannot_keep_up_waits_without_end(model) -> None:
     assert model.mmc_wait_percentile(0, 1, 10) == 0
 
 
+@control(edit("sizing/queueing.py", "if servers != int(servers):", "if servers < 1:"))
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -237,6 +262,7 @@ def test_a_wrong_number_gets_one_clear_error(model, wrong, said: str) -> None:
         wrong(model)
 
 
+@control(edit("sizing/queueing.py", "needed = pools * servers_needed", "needed = servers_needed"))
 def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
     """The same forty server connections wait longer the more pools they are in, and more are needed."""
     rows = model.worked_splits()
@@ -297,6 +323,7 @@ def numbers(said: str) -> list[float]:
     return [float(number) for number in re.findall(r"\d+\.\d+", said)]
 
 
+@control(edit("postgres/offered_load.sql", "active_time + idle_in_transaction_time", "session_time"))
 def test_postgresql_counts_the_busy_connections(database, load, transcript) -> None:
     """Of sessions that work, and are idle for twice as long, the work is counted, as they and PostgreSQL time it."""
     snippet = load(IN_SQL)
@@ -340,6 +367,7 @@ def crowding(connect: Callable[[], psycopg.Connection], clients: int) -> Iterato
             thread.join()
 
 
+@control(edit("pgbouncer/offered_load.py", "held -= waited", "pass"))
 def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, printed, load, transcript) -> None:
     """Four clients share one server connection: the sums find more than two busy, the script, which corrects, fewer."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, stats_users="proven_admin")
@@ -361,6 +389,7 @@ def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, pr
     assert waited > held
 
 
+@control(here("for client in clients:", "for client in reversed(clients):"))
 def test_pgbouncer_serves_in_the_order_of_arrival(database, pooler) -> None:
     """Five clients wait for one server connection: they begin in the order in which they asked, as in the model."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
@@ -387,6 +416,7 @@ def waiting(bouncer, database, number: int) -> bool:
     return row["cl_waiting"] == number
 
 
+@control(here("max_db_connections=2", "max_db_connections=3"))
 def test_max_db_connections_limits_what_a_larger_pool_gets(database, pooler) -> None:
     """Four clients want one each: of a pool of four that may have two in all, two wait until it may have four."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_db_connections=2)

@@ -5,6 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import own_major
 
@@ -31,11 +32,25 @@ def needs_16() -> None:
         pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
 
 
+@control(
+    edit(
+        "sizing/connections.py",
+        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
+        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
+    )
+)
 def test_the_functions_give_what_their_comments_say(run_script, load) -> None:
     """The script prints what stands behind each of its prints."""
     run_script(load(SIZING))
 
 
+@control(
+    edit(
+        "sizing/connections.py",
+        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
+        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
+    )
+)
 def test_every_row_of_the_table_adds_up(run_script, load) -> None:
     """In each worked deployment the peak is no less than the web tier, and max_connections leaves room for it."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -46,6 +61,13 @@ def test_every_row_of_the_table_adds_up(run_script, load) -> None:
         assert names["usable_slots"](row["max_connections"]) == row["At the peak"]
 
 
+@control(
+    edit(
+        "sizing/connections.py",
+        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
+        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
+    )
+)
 def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, cluster) -> None:
     """On a real server the function's number of connections opens, and the next is refused."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -56,6 +78,13 @@ def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, clust
     assert "slots are reserved" in refusal
 
 
+@control(
+    edit(
+        "sizing/connections.py",
+        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
+        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
+    )
+)
 def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
     """Since PostgreSQL 16 a second setting keeps slots from ordinary roles."""
     needs_16()
@@ -67,6 +96,13 @@ def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
     assert 'reserved for roles with privileges of the "pg_use_reserved_connections" role' in refusal
 
 
+@control(
+    edit(
+        "sizing/connections.py",
+        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
+        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
+    )
+)
 def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster) -> None:
     """8 threads and 20 % on top, rounded to 10, lock the eighth thread out."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -77,6 +113,13 @@ def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster
     assert "slots are reserved" in refusal
 
 
+@control(
+    edit(
+        "sizing/connections.py",
+        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
+        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
+    )
+)
 def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, load, cluster) -> None:
     """What max_connections_for returns lets the peak in; a server with one slot fewer refuses the last."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -89,6 +132,7 @@ def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, 
     assert opened == peak - 1
 
 
+@control(here("server.connect()", "database.connect()"), fails_with="reserved")
 def test_a_superuser_still_gets_in(cluster) -> None:
     """The reserved slots are there for the one who has to look."""
     server = cluster(max_connections=10).server
@@ -102,6 +146,7 @@ def test_a_superuser_still_gets_in(cluster) -> None:
                 connection.close()
 
 
+@control(edit("postgres/emergency_role.sql", "pg_use_reserved_connections, ", ""), fails_with="reserved")
 def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> None:
     """With reserved_connections set, a role that was granted its use connects when the application no longer can."""
     needs_16()

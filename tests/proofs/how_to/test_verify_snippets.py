@@ -21,6 +21,7 @@ from proven.evidence.ledger import Run
 from proven.macros import catalogue
 from proven.site.publish import write_snippets
 from proven.sources import snippets
+from proven.sources.controls import control, edit
 from proven.sources.snippets import Snippet
 from tests.lint.test_tools import run as tool
 from tests.stack.wait import DEADLINE
@@ -100,6 +101,7 @@ def states(result: Verified) -> dict[str, str]:
     return {line.split()[1]: line.split()[0] for line in result.stdout.splitlines()}
 
 
+@control(edit("verify/verify_snippets.py", '"edited" if digest else "missing"', '"edited"'))
 def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) -> None:
     """One copy is as it is published, one as it was before, one was edited, and one is gone."""
     with (repository / "deploy/pgbouncer.ini").open("a") as file:
@@ -110,6 +112,7 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
     transcript(load(SCRIPT), result.stdout + result.stderr)
 
 
+@control(edit("verify/verify_snippets.py", "said = set()", "said = set()\nassert said == set()"))
 def test_it_is_ten_lines_and_needs_nothing_but_python(verify) -> None:
     """Below its imports; and it runs where no package is installed, as it does in all of these proofs."""
     lines = snippets.read(SCRIPT).text.splitlines()
@@ -117,6 +120,7 @@ def test_it_is_ten_lines_and_needs_nothing_but_python(verify) -> None:
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "current"}
 
 
+@control(edit("verify/verify_snippets.py", 'known["earlier"]', 'known["earlier"][-1:]'))
 def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -> None:
     """The manifest lists every digest but the present one, and each is told as outdated, whatever came between."""
     manifest = json.loads((sites[1] / catalogue.MANIFEST).read_text())
@@ -135,6 +139,7 @@ def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -
         assert states(verify("site3/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "outdated"}
 
 
+@control(edit("verify/verify_snippets.py", "sha256(copy.read_bytes())", "sha256(copy.name.encode())"))
 def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> None:
     """By its bytes: every file of the catalogue is current wherever it lies."""
     shutil.copytree(sites[0] / snippets.FOLDER, repository / "ours")
@@ -144,6 +149,7 @@ def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> N
     assert said == dict.fromkeys([*copies, "deploy/how_full.sql"], "current")
 
 
+@control(edit("verify/verify_snippets.py", 'said != {"current"}', '"current" not in said'))
 @pytest.mark.parametrize(
     ("happens", "status"),
     [
@@ -159,6 +165,7 @@ def test_the_exit_status_stops_a_build(verify, repository, happens, status) -> N
     assert verify("ops/snippets.json", "deploy/pgbouncer.ini", "ops/usage.sql").returncode == status
 
 
+@control(edit("verify/verify_snippets.py", 'said != {"current"}', 'said - {"current"}'))
 def test_a_build_that_names_no_copy_does_not_pass(verify) -> None:
     """A check that checks nothing says so."""
     result = verify("ops/snippets.json")
@@ -166,6 +173,7 @@ def test_a_build_that_names_no_copy_does_not_pass(verify) -> None:
     assert result.stderr == "not every copy is current, or none is named\n"
 
 
+@control(edit("verify/verify_snippets.py", "copy.read_bytes()", "copy.read_text().encode()"))
 def test_other_line_ends_are_an_edit(verify, repository) -> None:
     """A copy that differs in nothing else is not what ran."""
     copy = repository / "ops/usage.sql"
@@ -173,6 +181,7 @@ def test_other_line_ends_are_an_edit(verify, repository) -> None:
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "edited"}
 
 
+@control(edit("verify/verify_snippets.py", '"edited" if digest', '"outdated" if digest'))
 def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None:
     """It knows nothing of what was published later; the newer manifest does."""
     shutil.copy(sites[1] / snippets.FOLDER / CHANGED, repository / "ops/usage.sql")
@@ -180,6 +189,7 @@ def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None
     assert states(verify(sites[1] / catalogue.MANIFEST, "ops/usage.sql")) == {"ops/usage.sql": "current"}
 
 
+@control(edit("verify/verify_snippets.py", 'loads(Path(sys.argv[1]).read_bytes())["snippets"]', "[]"))
 @pytest.mark.parametrize(
     ("manifest", "error"),
     [
@@ -196,6 +206,7 @@ def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, mani
     assert error in result.stderr.splitlines()[-1]
 
 
+@control(edit("verify/verify-snippets.yml", 'urlretrieve(published, "ops/snippets.json")', "print(urlretrieve)"))
 def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load, repository, served) -> None:
     """Its own commands pass with the pin, and fail with a published manifest that has something newer.
 

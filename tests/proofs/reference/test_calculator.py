@@ -14,19 +14,21 @@ import pytest
 from proven import evidence
 from proven.macros.calculator import calculated_files
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
 from tests.proofs.pooled import reader, settings_of
-from tests.stack.pgbouncer import PgBouncer
+from tests.stack import pgbouncer
+from tests.stack.pgbouncer import PgBouncer, find
 from tests.stack.postgres import own_major
 from tests.stack.scripts import execute
-from tests.stack.upstream import needs_a_pool
+from tests.stack.upstream import needs_a_pool, serving
 
 BUDGET = "sizing/budget.py"
 IMPORTED = ("sizing/connections.py", "sizing/queueing.py")
 CONF = "sizing/postgresql.conf"
 INI = "pgbouncer/pgbouncer.ini"
-ADDED = {"reserve_pool_size", "reserved_connections"}  # where they are not 0
+ADDED = {"reserve_pool_size", "reserved_connections", "DB_POOL_SIZE"}  # where they are not 0
 WORKED = 6  # deployments
 
 
@@ -132,12 +134,14 @@ def typed(given) -> dict[str, str]:
 # ---- formulas ------------------------------------------------------------------------------------------------
 
 
+@control(edit("sizing/budget.py", '"migrations": Field(1, ', '"migrations": Field(2, '))
 def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
     """The script prints what stands behind each of its prints, and its table has a row for each worked deployment."""
     names = run_script(load(BUDGET))
     assert len(budget["worked_plans"]()) == len(names["WORKED"]) == WORKED
 
 
+@control(edit("sizing/budget.py", "ceil_div(opened * 5, 4), superusers", "ceil_div(opened * 6, 4), superusers"))
 def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
     """Among hundreds of deployments: with the recommended max_connections four fifths are enough, with one less not."""
     for given in some(budget):
@@ -148,6 +152,7 @@ def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
         assert short["band"] != "fits"
 
 
+@control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
 def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> None:
     """Among hundreds of deployments: nobody waits longer than is accepted; with one connection less, they do."""
     for given in some(budget):
@@ -159,6 +164,7 @@ def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> Non
                 assert smaller["wait"] > given["wait_ms"]
 
 
+@control(edit("sizing/budget.py", "// (100 + surge)", "// 100"))
 def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
     """As many instances, threads and server connections have slots as it says, and one more has none."""
     plan, reached = budget["plan"], set()
@@ -180,6 +186,7 @@ def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
     assert reached == {"most_instances", "most_threads", "largest_pool"}
 
 
+@control(edit("sizing/budget.py", "<= float(number[1]) <= field.highest", "<= float(number[1])"))
 def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
     """Nothing, a text, a negative or a huge number in any field has one message there, and numbers that contradict."""
     fine = typed(budget["defaults"]())
@@ -210,6 +217,7 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
 # ---- files ---------------------------------------------------------------------------------------------------
 
 
+@control(edit("sizing/budget.py", "elif value:", "else:"))
 def test_every_file_reads_as_it_is_meant(budget) -> None:
     """Hundreds of pgbouncer.ini and .env pass the same linters as this guide's own."""
     for given in [*some(budget), *(budget["defaults"](**changed) for changed in budget["WORKED"].values())]:
@@ -224,6 +232,9 @@ def test_every_file_reads_as_it_is_meant(budget) -> None:
         assert test_pgbouncer.problems("pgbouncer.ini", files.get("pgbouncer.ini", "")) == []
 
 
+@control(
+    edit("sizing/budget.py", 'line.sub(rf"{name}\\g<1>{value}", text)', 'line.sub(rf"{name}\\g<1>0{value}", text)')
+)
 @pytest.mark.parametrize("number", range(WORKED))
 def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, setup, restarted, pooled) -> None:
     """PostgreSQL and PgBouncer start with the files, have every value that is in them, and serve the application."""
@@ -241,6 +252,12 @@ def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, s
         assert client.execute("select current_user").fetchone() == ("upstream",)
 
 
+@control(
+    edit(
+        "sizing/connections.py", "return max_connections - superuser_reserved - reserved", "return max_connections + 1"
+    ),
+    fails_with="too many clients",
+)
 def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restarted, pooled) -> None:
     """With pool and reserve taken and all others there, so many are open, and only the rest of the slots is left."""
     given = budget["defaults"](pool_size=2, reserve_pool=1, max_connections=1, superuser_reserved=0)
@@ -265,22 +282,25 @@ def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restar
             setup.database.connect()
 
 
+@control(edit("sizing/budget.py", "address(6432 if pooled else 5432)", "address(5432)"))
 @pytest.mark.parametrize(
     ("changed", "has"),
     [
-        ({}, "default 6432 60, direct 5432 0"),
-        ({"replicas": 0, "processes": 3}, "default 5432 60"),
-        ({"replicas": 0, "pool": 10}, "default 5432 0"),
+        ({}, "default 6432 60 None, direct 5432 0 None"),
+        ({"replicas": 0, "processes": 3}, "default 5432 60 None"),
+        ({"replicas": 0, "pool": 10}, "default 5432 0 10"),
+        ({"pool": 10}, "default 6432 0 10, direct 5432 0 None"),
     ],
-    ids=["pooled", "straight", "a pool of its own"],
+    ids=["pooled", "straight", "a pool of its own", "both"],
 )
 def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) -> None:
-    """Django has the ages, addresses and settings that .env names, and Gunicorn the processes and threads."""
+    """Django has the ages, addresses and pools that .env names, and Gunicorn the processes and threads."""
     values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, budget["defaults"](**changed))[".env"], re.MULTILINE))
     url = values.pop("DATABASE_URL")
     asked = (
         "from django.db import connections as of; "
-        "print(*(f'{n} {of[n].settings_dict[\"PORT\"]} {of[n].settings_dict[\"CONN_MAX_AGE\"]}' for n in of), sep=', ')"
+        'print(*(f\'{n} {s["PORT"]} {s["CONN_MAX_AGE"]} {s["OPTIONS"].get("pool", {}).get("max_size")}\''
+        " for n in of for s in [of[n].settings_dict]), sep=', ')"
     )
     status, said = project.run("manage.py", "shell", "--verbosity=0", "-c", asked, database_url=url, **values)
     assert status == 0, said
@@ -291,6 +311,47 @@ def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) 
     evidence.ran(evidence.load("sizing/process.env"))
 
 
+@control(here('"DB_CONN_MAX_AGE": "0"', '"DB_CONN_MAX_AGE": "60"'))
+@pytest.mark.parametrize("pool", [0, 3], ids=["no pool", "a pool of three"])
+def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, project, database) -> None:
+    """With .env's variables ten requests meet no more backends than the pool of each process has; without, ten."""
+    needs_a_pool()
+    given = budget["defaults"](replicas=0, pool=pool)
+    values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, given)[".env"], re.MULTILINE))
+    values |= {"DATABASE_URL": database.url} | ({} if pool else {"DB_CONN_MAX_AGE": "0"})
+    with serving(project, database, **values) as gunicorn:
+        met = {gunicorn.backend() for _ in range(10)}
+        gunicorn.note()
+    assert len(met) <= given["processes"] * pool if pool else len(met) == 10
+
+
+@control(edit("sizing/budget.py", "most_clients + most_servers + OTHER_FILES", "most_clients + most_servers"))
+def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(
+    budget, setup, pooled, monkeypatch
+) -> None:
+    """It expects to use no more, and refuses who is too many; with fewer, of max_client_conn, the last ones hang."""
+    given, command = budget["defaults"](pool_size=2), find()
+    found = budget["plan"](given)
+
+    def last(files: int) -> str:
+        """Return what the first client hears that is not served."""
+        monkeypatch.setattr(pgbouncer, "find", lambda: ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command])
+        bouncer = pooled(written(budget, given)["pgbouncer.ini"])
+        (expected,) = re.findall(r"max expected fd use: (\d+)", bouncer.leash.said())
+        assert (int(expected) <= files) == (files == found["open_files"])
+        with ExitStack() as opened:
+            for _ in range(found["max_client_conn"] + 1):
+                try:
+                    opened.enter_context(bouncer.connect(setup.database, connect_timeout=2)).execute("select 1")
+                except psycopg.OperationalError as error:
+                    return str(error)
+        return "all are served"
+
+    assert "no more connections allowed" in last(found["open_files"])
+    assert "timeout expired" in last(found["max_client_conn"])
+
+
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_django_refuses_a_pool_together_with_an_age(database, project) -> None:
     """Its error says that pooling supports no persistent connections."""
     needs_a_pool()

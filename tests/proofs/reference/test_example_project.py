@@ -9,13 +9,18 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 from proven import evidence
 from proven.sources import snippets
-from tests.stack.database import Database
+from proven.sources.controls import control, edit
+from tests.stack.database import Database, fresh
 from tests.stack.leash import Leash
-from tests.stack.wait import DEADLINE
+from tests.stack.upstream import serving
+from tests.stack.wait import DEADLINE, free_port
 
 
+@control(edit("upstream/.env.example", "DJANGO_ALLOWED_HOSTS=localhost,127.0.0.1", ""))
 def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) -> None:
     """Copied, with .env filled in and nothing else in the environment, start.sh makes the tables and serves."""
     copied = {snippet.path: snippet for snippet in snippets.export(tmp_path, below="upstream")}
@@ -55,3 +60,69 @@ def answers(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.fixture(scope="module")
+def served(project, server, migrated):
+    """The project on a database of its own, with one worker and a payment service that is not there."""
+    settings = {"GUNICORN_WORKERS": "1", "PAYMENTS_HOST": f"127.0.0.1:{free_port()}"}
+    with fresh(server, template=migrated) as database, serving(project, database, **settings) as gunicorn:
+        yield gunicorn
+
+
+@control(edit("upstream/orders/inputs.py", "min_value=0, ", ""), fails_with="KeyError: 'errors'")
+@pytest.mark.parametrize(
+    ("path", "method", "body", "field"),
+    [
+        ("/orders/report/?seconds=abc", "GET", None, "seconds"),
+        ("/orders/report/?seconds=nan", "GET", None, "seconds"),
+        ("/orders/report/?seconds=11", "GET", None, "seconds"),
+        ("/orders/report/?seconds=-1", "GET", None, "seconds"),
+        ("/orders/busiest/?first=1.5", "GET", None, "first"),
+        ("/orders/busiest/?first=9223372036854775808", "GET", None, "first"),
+        ("/orders/", "POST", "customer=" + 101 * "a", "customer"),
+        ("/orders/", "POST", "customer=A%00da", "customer"),
+    ],
+)
+def test_wrong_input_is_refused_with_its_field(served, server_version, path, method, body, field) -> None:
+    """A number that is none or too large, a name that is too long or holds a NUL: 400, and the field."""
+    status, answer = served.request(path, method, body)
+    assert (status, [*answer["errors"]]) == (400, [field])
+    served.note()
+    evidence.on(PostgreSQL=server_version)
+
+
+@control(edit("upstream/settings/base.py", '"class": "logging.StreamHandler"', '"class": "logging.NullHandler"'))
+def test_an_error_is_logged_and_leaves_no_order(served, server_version) -> None:
+    """While the payment service is down a payment fails, its order is gone again, and the log has the error."""
+    before = served.request("/orders/")
+    assert served.request("/orders/pay/", "POST")[0] == 500
+    assert served.request("/orders/") == before
+    assert "Internal Server Error: /orders/pay/" in served.said()
+    assert "ConnectionRefusedError" in served.said()
+    served.note()
+    evidence.on(PostgreSQL=server_version)
+
+
+@control(edit("upstream/orders/origins.py", "origin not in own", "origin == own"))
+@pytest.mark.parametrize(("origin", "status"), [("https://elsewhere.example", 403), ("null", 403), (None, 201)])
+def test_a_post_from_another_origin_is_refused(served, server_version, origin, status) -> None:
+    """A browser names the origin of the page that sends it; the project's own is served, and what names none."""
+    for names, wanted in ((origin, status), (f"http://127.0.0.1:{served.port}", 201)):
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=DEADLINE)
+        connection.request("POST", "/orders/", headers={"Origin": names} if names else {})
+        assert connection.getresponse().status == wanted
+        connection.close()
+    served.note()
+    evidence.on(PostgreSQL=server_version)
+
+
+@control(edit("upstream/settings/base.py", '    "django.middleware.clickjacking.XFrameOptionsMiddleware",\n', ""))
+@pytest.mark.parametrize("settings", ["settings.prod", "settings.pgbouncer"])
+def test_djangos_deployment_check_finds_nothing(settings, project, database) -> None:
+    """`check --deploy` has no warning."""
+    given = {"DJANGO_SETTINGS_MODULE": settings, "DATABASE_DIRECT_URL": database.url}
+    status, said = project.run(
+        "manage.py", "check", "--deploy", "--fail-level=WARNING", database_url=database.url, **given
+    )
+    assert status == 0, said

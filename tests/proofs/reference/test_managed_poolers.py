@@ -1,6 +1,7 @@
 """Proves docs/reference/managed-poolers.md: what was read elsewhere says where and when, in every cell."""
 
 import json
+import re
 from datetime import date
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from proven import ROOT, guide
 from proven.macros.lists import FACTS
+from proven.sources.controls import control, here
 from tests.guard.project import Macros
 
 FILE = ROOT / FACTS / "managed-poolers.json"
@@ -18,7 +20,7 @@ SCHEMA = FILE.with_name("managed-poolers.schema.json")
 VENDORS = {
     "Cloud SQL": ("cloud.google.com/sql/",),
     "AlloyDB": ("cloud.google.com/alloydb/",),
-    "Amazon": ("docs.aws.amazon.com/", "github.com/aws/"),
+    "Amazon": ("docs.aws.amazon.com/", "aws.amazon.com/", "github.com/aws/"),
     "Azure": ("learn.microsoft.com/", "techcommunity.microsoft.com/"),
     "Neon": ("neon.com/",),
     "Supabase": ("supabase.com/",),
@@ -27,12 +29,14 @@ VENDORS = {
 }
 
 
+@control(here("date.today().isoformat()", '"2026-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
 def test_every_cell_has_a_source_and_a_day() -> None:
-    """The vendor's own page, and a day that has been; where nothing was confirmed, too."""
+    """The vendor's own page, a day that has been, and one to read it again; where nothing was confirmed, too."""
     facts = json.loads(FILE.read_text(encoding="utf-8"))
     assert wrong(facts) == []
 
 
+@control(here("date.today().isoformat()", '"3999-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
@@ -40,6 +44,7 @@ def test_every_cell_has_a_source_and_a_day() -> None:
         ("source", "https://example.org/a-blog", "https://example.org/a-blog is not the vendor's"),
         ("date", "last week", "'last week' does not match"),
         ("date", "2999-01-01", "2999-01-01 has not been yet"),
+        ("again", "2026-11-22", "2026-11-22 is not after 2026-11-28"),
         ("gist", "", "'' is too short"),
         ("says", "", "'' should be non-empty"),
         ("unheard", "of", "Additional properties are not allowed"),
@@ -55,6 +60,7 @@ def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: st
     assert wrong(facts) == ["Cloud SQL, Managed Connection Pooling: has no cell for mode"]
 
 
+@control(here("facts(FILE.name)", 'facts(FILE.name).replace("https", "http")'))
 def test_every_source_is_a_link_of_the_table() -> None:
     """So whoever asks all links of the site asks these, and a reader has one beside each answer."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
@@ -65,7 +71,23 @@ def test_every_source_is_a_link_of_the_table() -> None:
         for cell in row["cells"].values():
             assert f"]({cell['source']} " in line
             assert (cell["says"] or "*not confirmed*") in line
-        assert line.count(f"<time>{row['cells']['mode']['date']}</time>") == len(row["cells"])
+            assert f"<time>{cell['date']}</time>" in line
+        assert line.count("<time>") == len(row["cells"])
+
+
+@control(here("due(FILE.name)", 'due(FILE.name).replace(" | ", " ! ")'))
+def test_every_cell_is_listed_under_the_day_by_which_it_is_read_again() -> None:
+    """The list has each cell once, the days in their order."""
+    page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
+    shown = Macros(page, guide.read()).due(FILE.name)
+    facts = json.loads(FILE.read_text(encoding="utf-8"))
+    days = [line.split(" | ")[0].removeprefix("| ") for line in shown.splitlines() if line.startswith("| 2")]
+    assert days == sorted({cell["again"] for row in facts["rows"] for cell in row["cells"].values()})
+    for row in facts["rows"]:
+        for key, cell in row["cells"].items():
+            (line,) = (line for line in shown.splitlines() if line.startswith(f"| {cell['again']} "))
+            (listed,) = re.findall(rf"{re.escape(row['name'])}: ([^;|]*)", line)
+            assert facts["columns"][key].lower() in listed
 
 
 def wrong(facts: dict) -> list[str]:
@@ -81,4 +103,6 @@ def wrong(facts: dict) -> list[str]:
                 found.append(f"{name}, {key}: {cell['source']} is not the vendor's")
             if cell["date"] > date.today().isoformat() and cell["date"][:1] == "2":
                 found.append(f"{name}, {key}: {cell['date']} has not been yet")
+            if cell.get("again", "9") <= cell["date"]:
+                found.append(f"{name}, {key}: {cell['again']} is not after {cell['date']}")
     return found

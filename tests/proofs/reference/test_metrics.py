@@ -17,6 +17,7 @@ import pytest
 from proven import ROOT, guide
 from proven.problems import ProblemError, nearest
 from proven.sources import snippets
+from proven.sources.controls import control, edit
 from tests.proofs.watched import RULES, watching
 from tests.stack import monitoring, postgres
 from tests.stack.pgbouncer import PgBouncer
@@ -80,6 +81,7 @@ def scraped(watched) -> dict[str, str]:
     return found
 
 
+@control(edit("monitoring/metrics.py", "pgbouncer_pools_client_maxwait_seconds", "pgbouncer_pools_client_maxwait"))
 def test_every_metric_of_the_exporters_is_recorded_and_no_other(watched, load, request) -> None:
     """Where one appears or disappears, this fails and names it."""
     snippet = load(METRICS)
@@ -112,6 +114,13 @@ def text_of(recorded: dict[str, str]) -> str:
     return text + "}\n"
 
 
+@control(
+    edit(
+        "pgbouncer/columns.py",
+        '"cl_waiting": POOL + "client_waiting_connections"',
+        '"cl_waiting": POOL + "client_active_connections"',
+    )
+)
 def test_each_metric_has_the_value_of_its_column(watched, client, load) -> None:
     """In states that tell every two columns apart, but for those of which one is never without the other."""
     columns = execute(load(COLUMNS))["METRICS"]
@@ -265,6 +274,7 @@ def row_of(bouncer: PgBouncer, view: str) -> dict:
     return row
 
 
+@control(edit("monitoring/metrics.py", "pg_slots_taken", "pg_slots_took"))
 def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
     """In the rules, the dashboard and on pages: a name is in a scrape, or it is one of PostgreSQL's or PgBouncer's."""
     snippet = load(METRICS)

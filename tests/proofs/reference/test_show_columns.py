@@ -7,6 +7,7 @@ import pytest
 
 from proven import ROOT, evidence
 from proven.problems import ProblemError, nearest
+from proven.sources.controls import control, edit, here
 from tests.stack import pgbouncer
 from tests.stack.database import run_psql
 from tests.stack.pgbouncer import PgBouncer
@@ -44,6 +45,7 @@ def shown(bouncer: PgBouncer) -> dict[str, str]:
     return {**found, "lists": " ".join(row["list"] for row in bouncer.show("lists"))}
 
 
+@control(edit("pgbouncer/columns.py", "cl_waiting_cancel_req", "cl_waiting_cancel"))
 def test_every_column_is_listed_and_no_other(busy, load, request) -> None:
     """Where one appears or disappears, or has no meaning, this fails and names it."""
     snippet = load(COLUMNS)
@@ -77,6 +79,10 @@ def record(columns: dict[str, dict[str, str]]) -> None:
     file.write_text(RECORDED.sub(lambda _: text + "}\n", file.read_text()))
 
 
+@control(
+    here("pool = row_of(", "database.terminate(database.backends()[0]); pool = row_of("),
+    fails_with="maxwait rises: not within",
+)
 def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None:
     """One client is active, one waits, the pool's only server connection is taken, and maxwait rises."""
     pool = row_of(busy, "pools", database=database.name)
@@ -90,6 +96,7 @@ def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None
     until("maxwait rises", longer)
 
 
+@control(here('application_name="holding"', 'application_name="waiting"'))
 def test_link_and_remote_pid_lead_from_a_client_to_its_backend(busy, database) -> None:
     """The client's link is the server connection's ptr, and its remote_pid is PostgreSQL's own."""
     client = row_of(busy, "clients", application_name="holding")
@@ -101,6 +108,10 @@ def test_link_and_remote_pid_lead_from_a_client_to_its_backend(busy, database) -
     assert row_of(busy, "clients", application_name="waiting")["link"] == ""
 
 
+@control(
+    here('database.terminate(row_of(busy, "servers", database=database.name)["remote_pid"])', "pass"),
+    fails_with="the wait is noted: not within",
+)
 def test_stats_note_a_wait_when_it_is_over(busy, database) -> None:
     """A client that still waits is seen in the pools, and not yet in total_wait_time."""
 
@@ -118,6 +129,7 @@ def test_stats_note_a_wait_when_it_is_over(busy, database) -> None:
     until("the wait is noted", noted)
 
 
+@control(here("counts = ", "busy.connect(database)\n    counts = "))
 def test_lists_count_clients_and_databases_the_entry_limits(busy, database) -> None:
     """used_clients counts the console's client too; current_connections is one of all users together."""
     counts = {row["list"]: row["items"] for row in busy.show("lists")}
@@ -125,6 +137,7 @@ def test_lists_count_clients_and_databases_the_entry_limits(busy, database) -> N
     assert row_of(busy, "databases", name=database.name)["current_connections"] == 1
 
 
+@control(edit("pgbouncer/console/show.sql", "show pools;", ""))
 def test_the_script_shows_every_view(busy, load) -> None:
     """In psql, on the console, as it is copied."""
     snippet = load("pgbouncer/console/show.sql")

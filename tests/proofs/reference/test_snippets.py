@@ -14,6 +14,7 @@ import pytest
 from proven import ROOT, guide
 from proven.macros import catalogue
 from proven.sources import snippets
+from proven.sources.controls import control, here
 
 WRITE = """
 import sys; from pathlib import Path
@@ -36,6 +37,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return publish(tmp_path_factory.mktemp("published") / "site")
 
 
+@control(
+    here(
+        "WRITE",
+        "WRITE + \"next(Path(sys.argv[1]).rglob('usage.sql')).write_text('')\"",
+        of="tests.proofs.reference.test_snippets:publish",
+    )
+)
 def test_a_download_is_what_the_proofs_ran(site) -> None:
     """Each file has the digest that the ledger is bound to, and no region marker."""
     listed = json.loads((site / catalogue.MANIFEST).read_text())["snippets"]
@@ -47,6 +55,13 @@ def test_a_download_is_what_the_proofs_ran(site) -> None:
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (entry["sha256"], entry["bytes"])
 
 
+@control(
+    here(
+        "WRITE",
+        '"import os; from proven.macros import catalogue; catalogue.DAY_ONE = os.getpid()" + WRITE',
+        of="tests.proofs.reference.test_snippets:publish",
+    )
+)
 def test_an_archive_has_the_same_bytes_wherever_it_is_built(site, tmp_path) -> None:
     """Files of another age, owner's mask and order on disk, in another time zone, make the same archive."""
     root = tmp_path / "elsewhere"
@@ -65,6 +80,13 @@ def test_an_archive_has_the_same_bytes_wherever_it_is_built(site, tmp_path) -> N
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (entry["sha256"], entry["bytes"])
 
 
+@control(
+    here(
+        "WRITE",
+        '"import os; from proven.macros import catalogue; catalogue.DAY_ONE = os.getpid()" + WRITE',
+        of="tests.proofs.reference.test_snippets:publish",
+    )
+)
 def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None:
     """Unpacked, it is the folder, in which a script may be run; it names no owner and no day of ours."""
     for folder in catalogue.ARCHIVES:

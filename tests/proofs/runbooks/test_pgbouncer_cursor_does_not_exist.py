@@ -1,12 +1,15 @@
 """Proves docs/runbooks/pgbouncer-cursor-does-not-exist.md: Django's iterator() through a pool of two."""
 
+import psycopg
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit
 from tests.stack.console import through
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.upstream import driver
+from tests.stack.wait import until
 
 SCRIPT = "provoke/cursor_lost.py"
 CURSOR = [(r"_django_curs_\d+_sync_\d+", "CURSOR")]
@@ -31,6 +34,7 @@ def run(project, orders, snippet, **extra: str) -> str:
     return output
 
 
+@control(edit("provoke/cursor_lost.py", "other.set_autocommit(False)", "other.set_autocommit(True)"))
 def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, load, transcript) -> None:
     """The second batch of rows is asked of another server connection; in a transaction it is not, and all rows come."""
     snippet = load(SCRIPT)
@@ -40,6 +44,18 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
     transcript(snippet, output, CURSOR)
 
 
+def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
+    """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
+    bouncer = pooler(database, pool_mode="transaction", server_idle_timeout=0.1)
+    with bouncer.connect(database) as client:
+        client.execute("declare rows cursor with hold for select generate_series(1, 4)")
+        assert client.execute("fetch rows").fetchall() == [(1,)]
+        until("PgBouncer closes what is idle", lambda: database.backends() == [])
+        with pytest.raises(psycopg.errors.InvalidCursorName, match='cursor "rows" does not exist'):
+            client.execute("fetch rows")
+
+
+@control(edit("postgres/cursors_left.sql", "is_holdable,", ""))
 def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load, transcript) -> None:
     """Its client is gone, and whoever is given that server connection next finds it open."""
     database, bouncer = orders
@@ -53,6 +69,7 @@ def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load,
     transcript(snippet, found, [*CURSOR, (r"\d+:\d{2}:\d{2}", "AGE")])
 
 
+@control(edit("provoke/cursor_lost.py", 'print("in a transaction:")', 'print("in a session:")'))
 def test_without_server_side_cursors_every_row_comes(project, orders, load) -> None:
     """With DISABLE_SERVER_SIDE_CURSORS the same script reads all four orders, in a transaction and outside."""
     database, bouncer = orders

@@ -11,6 +11,7 @@ from threading import Event, Thread
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.console import pool
@@ -100,6 +101,10 @@ def noted(shop, server_version) -> None:
     evidence.on(PostgreSQL=server_version, PgBouncer=pgbouncer.version())
 
 
+@control(
+    edit("upstream/orders/payments.py", "@transaction.non_atomic_requests\n", ""),
+    fails_with="twice as many requests are answered: not within",
+)
 def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
     shop, load, printed, transcript, monkeypatch
 ) -> None:
@@ -127,6 +132,9 @@ def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
     assert {row["pool_size"] for row in bouncer.show("databases") if row["name"] == database.name} == {2}
 
 
+@control(
+    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
+)
 def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcript) -> None:
     """As many sessions as the pool has are idle in transaction, all other requests wait, and PostgreSQL has no work."""
     gunicorn, database, bouncer, service = shop
@@ -143,6 +151,7 @@ def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcr
         assert {request.result()[0] for request in requests} == {200}
 
 
+@control(edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"))
 def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop, load) -> None:
     """Both requests fail and are rolled back; who waits gets their places before they know of it."""
     gunicorn, database, bouncer, service = shop
@@ -180,6 +189,10 @@ def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop,
     assert placed(database) == before + 2
 
 
+@control(
+    edit("upstream/orders/payments.py", "@transaction.non_atomic_requests\n", ""),
+    fails_with="every order is there: not within",
+)
 def test_requests_outside_of_a_transaction_hold_no_server_connection(shop) -> None:
     """While every thread waits for the other service, the pool is free, and another client is served at once."""
     gunicorn, database, bouncer, service = shop

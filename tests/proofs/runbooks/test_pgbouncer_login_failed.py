@@ -5,6 +5,7 @@ import hashlib
 import psycopg
 import pytest
 
+from proven.sources.controls import control, edit, here, replace
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
 from tests.stack.database import Role
@@ -24,6 +25,7 @@ def refused(bouncer, database, **options: str) -> str:
     return str(error.value).rpartition("failed: FATAL:  ")[2].strip()
 
 
+@control(here("**MODE", '**MODE, users={"nobody_here": "x", database.role.name: "x"}'))
 def test_a_wrong_password_and_an_unknown_user_look_alike(database, pooler) -> None:
     """Both are told that SASL authentication failed; only the log says that there is no such user."""
     bouncer = pooler(database, **MODE)
@@ -33,11 +35,13 @@ def test_a_wrong_password_and_an_unknown_user_look_alike(database, pooler) -> No
     assert "no such user: nobody_here" in bouncer.leash.said()
 
 
+@control(replace("tests.proofs.runbooks.test_pgbouncer_login_failed:MODE", {"pool_mode": "transaction", "users": {}}))
 def test_a_database_that_pgbouncer_does_not_know_is_named(database, pooler) -> None:
     """This text does tell what is wrong."""
     assert refused(pooler(database, **MODE), database, dbname="elsewhere") == "no such database: elsewhere"
 
 
+@control(here("md5(database.role)", "database.role.password"))
 def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
     """The client gets in with it; the server wants a proof that no MD5 hash can give."""
     bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)}, auth_type="md5")
@@ -45,6 +49,7 @@ def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
     assert "cannot do SCRAM authentication: wrong password type" in bouncer.leash.said()
 
 
+@control(here("md5(database.role)", "database.role.password"))
 def test_an_md5_hash_cannot_check_a_scram_client(database, pooler) -> None:
     """With auth_type = scram-sha-256 the client is refused, and the log names the hash."""
     bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)})
@@ -53,6 +58,7 @@ def test_an_md5_hash_cannot_check_a_scram_client(database, pooler) -> None:
     assert "MD5 secret" in bouncer.leash.said() or not at_least(1, 21)
 
 
+@control(here("database.admin.execute(", "str("))
 def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
     """A secret made of the same password has another salt: the client gets in, and the server refuses PgBouncer."""
     (ours,) = pgbouncer.scram(database).values()
@@ -63,6 +69,7 @@ def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
     assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
 
 
+@control(here('bouncer.reload(auth_type="scram-sha-256")', "pass"), fails_with="wrong password type")
 def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database, pooler) -> None:
     """The line in the userlist is replaced, RELOAD reads it, and the next login goes all the way through."""
     name = database.role.name
@@ -75,6 +82,7 @@ def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database,
         assert client.execute("select current_user").fetchone() == (name,)
 
 
+@control(here('"select * from user_lookup($1)"', '"select / from user_lookup($1)"'))
 def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) -> None:
     """The client is told no more than that; the log of newer versions has PostgreSQL's own error, that of 1.18 not."""
     users = {database.role.name: database.role.password}
@@ -86,6 +94,11 @@ def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) ->
     assert ("function user_lookup(unknown) does not exist" in said) is at_least(1, 21)
 
 
+@control(
+    here(
+        'f"alter role {database.role.name} connection limit 0"', 'f"alter role {database.role.name} connection limit 1"'
+    )
+)
 def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> None:
     """Whoever made PgBouncer log in hears PostgreSQL's text; whoever comes before it tries again waits in vain."""
     bouncer = pooler(database, **MODE)
@@ -95,6 +108,13 @@ def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> Non
         assert refused(bouncer, database) == "query_wait_timeout"
 
 
+@control(
+    edit(
+        "postgres/secret_kinds.sql",
+        "when rolpassword is null then 'none: it cannot log in with one'",
+        "when rolpassword is not null then 'none: it cannot log in with one'",
+    )
+)
 def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, load) -> None:
     """One row a role that may log in."""
     output = database.psql(load("postgres/secret_kinds.sql"))
@@ -102,3 +122,74 @@ def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, lo
     assert row.split("|")[1].strip() == "scram-sha-256"
     (secret,) = pgbouncer.scram(database).values()
     assert secret not in output
+
+
+@pytest.fixture
+def another(database):
+    """A second role of the server, and its secret."""
+    role = Role(database.server)
+    query = "select rolpassword from pg_authid where rolname = %s"
+    (secret,) = database.admin.execute(query, [role.name]).fetchone()
+    yield role, secret
+    database.admin.execute(f"drop owned by {role.name}")
+    role.drop(database.admin)
+
+
+def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
+    """The first client hears of a wrong password type, each later one of that failure; a password mends it."""
+    role, secret = another
+    (own,) = pgbouncer.scram(database).values()
+    lookup = f"select rolname::text, '{secret}'::text from pg_roles where rolname = $1"  # noqa: S608
+    settings = {"auth_user": database.role.name, "auth_query": lookup, "server_login_retry": 60}
+    bouncer = pooler(database, **MODE, **settings, users={database.role.name: own})
+    who = {"user": role.name, "password": role.password}
+    assert refused(bouncer, database, **who) == "server login failed: wrong password type"
+    again = "cached error: failed to answer authreq" if at_least(1, 21) else "try again later"
+    for _ in range(2):
+        assert refused(bouncer, database, **who) == f"server login has been failing, {again} (server_login_retry)"
+    mended = pooler(database, **MODE, **settings, users={database.role.name: database.role.password})
+    mended.connect(database, **who).close()
+
+
+def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
+    """In the userlist, on every version; from 1.26 on in the entry as well. A secret is not enough."""
+    role, secret = another
+    (own,) = pgbouncer.scram(database).values()
+    forced = database.role
+    failed = f'password authentication failed for user "{forced.name}"'
+
+    def told(entry: str, listed: dict[str, str]) -> str:
+        users = {role.name: secret, **listed}
+        bouncer = pooler(database, **MODE, options=f"user={forced.name}{entry}", users=users, server_login_retry=0.1)
+        try:
+            bouncer.connect(database, user=role.name, password=role.password).close()
+        except psycopg.OperationalError as error:
+            return str(error).rpartition("failed: FATAL:  ")[2].strip()
+        return ""
+
+    assert told("", {}) == failed
+    assert told("", {forced.name: own}) == "server login failed: wrong password type"
+    assert told("", {forced.name: forced.password}) == ""
+    assert told(f" password={forced.password}", {}) == ("" if at_least(1, 26) else failed)
+
+
+def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) -> None:
+    """Through PgBouncer with the server's own secret; nothing else was wrong."""
+    bouncer = pooler(database, **MODE, server_login_retry=0.1)
+    database.admin.execute(f"alter role {database.role.name} valid until 'yesterday'")
+    assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
+    database.admin.execute(f"alter role {database.role.name} valid until 'infinity'")
+    bouncer.connect(database).close()
+
+
+def test_auth_type_any_without_a_user_is_a_bouncer_config_error(database, pooler) -> None:
+    """Whatever name the client gives."""
+    assert refused(pooler(database, **MODE, auth_type="any"), database) == "bouncer config error"
+
+
+def test_the_console_is_for_its_own_users(database, pooler) -> None:
+    """Who may use databases is not let in there; as one of stats_users they are."""
+    bouncer = pooler(database, **MODE)
+    assert refused(bouncer, database, dbname="pgbouncer") == "not allowed"
+    bouncer.reload(stats_users=database.role.name)
+    bouncer.connect(database, dbname="pgbouncer", cursor_factory=psycopg.ClientCursor).close()

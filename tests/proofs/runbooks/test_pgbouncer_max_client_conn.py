@@ -4,6 +4,7 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.stack.console import console, pool
 
 FULL = "FATAL:  no more connections allowed \\(max_client_conn\\)"
@@ -19,6 +20,7 @@ def full(database, pooler):
         client.close()
 
 
+@control(edit("provoke/max_client_conn.py", "while True:", "while False:"))
 def test_the_client_above_the_limit_is_refused(database, pooler, load, printed, transcript) -> None:
     """It counts connected clients, busy or not; the refusal comes at once and names the setting."""
     snippet = load("provoke/max_client_conn.py")
@@ -26,6 +28,7 @@ def test_the_client_above_the_limit_is_refused(database, pooler, load, printed, 
     transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
 
 
+@control(here("driver.connect(full.url(database))", "pass"))
 def test_both_drivers_say_max_client_conn(full, database) -> None:
     """It is refused while it logs in, so psycopg2 has the text too."""
     for driver in (psycopg, psycopg2):
@@ -33,6 +36,7 @@ def test_both_drivers_say_max_client_conn(full, database) -> None:
             driver.connect(full.url(database))
 
 
+@control(here("full.connect(database)", "pass"))
 def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, database) -> None:
     """Full of clients, and PostgreSQL sees one session: it is idle, and gave PgBouncer its greeting for all of them."""
     with pytest.raises(psycopg.OperationalError, match=FULL):
@@ -42,6 +46,7 @@ def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, datab
     assert (row["cl_active"], row["sv_active"], row["sv_idle"] + row["sv_used"]) == (3, 0, 1)
 
 
+@control(edit("pgbouncer_console/lists.sql", "show lists", "show mem"), fails_with="KeyError")
 def test_the_console_still_lets_you_in_when_full(full, load) -> None:
     """The limit is not for the database called pgbouncer; its lists show as many clients as there may be, and you."""
     output = console(full, load("pgbouncer_console/lists.sql"))
@@ -52,6 +57,7 @@ def test_the_console_still_lets_you_in_when_full(full, load) -> None:
     assert row.split("|")[1].strip() == "3"
 
 
+@control(here("max_client_conn=4", "max_client_conn=40"))
 def test_a_higher_max_client_conn_takes_effect_with_reload(full, database) -> None:
     """No restart: the next client is served."""
     full.reload(max_client_conn=4)
@@ -61,6 +67,7 @@ def test_a_higher_max_client_conn_takes_effect_with_reload(full, database) -> No
             full.connect(database)
 
 
+@control(here("max_client_conn=1", "max_client_conn=10"))
 def test_a_client_that_leaves_makes_room_for_another(database, pooler) -> None:
     """A place is free as soon as its client has disconnected."""
     bouncer = pooler(database, pool_mode="transaction", max_client_conn=1)

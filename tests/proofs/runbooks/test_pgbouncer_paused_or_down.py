@@ -10,12 +10,14 @@ import pytest
 
 from proven import evidence
 from proven.sources import snippets
+from proven.sources.controls import control, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import manifests
 from tests.proofs.deployed import against_kubectl
 from tests.stack.wait import free_port
 
 
+@control(here("bouncer.leash.halt()", "pass"))
 def test_where_pgbouncer_is_down_clients_are_refused(database, pooler) -> None:
     """Nothing listens on its port, and the operating system says so at once."""
     bouncer = pooler(database)
@@ -31,6 +33,7 @@ def refusals(script: Snippet, *more: str) -> list[str]:
     return [subprocess.run([*command, *more], capture_output=True, text=True).stderr for command in commands]
 
 
+@control(edit("pgbouncer/status.sh", "systemctl status --no-pager --lines=20 pgbouncer", ""))
 def test_systemctl_takes_the_command(load) -> None:
     """It refuses an option that it lacks before it looks for the service."""
     if not shutil.which("systemctl"):
@@ -42,6 +45,7 @@ def test_systemctl_takes_the_command(load) -> None:
     assert ["unrecognized option" in said for said in refusals(script, "--last=20")] == [True]
 
 
+@control(edit("kubernetes/status.sh", "kubectl get pods --selector=app.kubernetes.io/name=pgbouncer", ""))
 def test_kubectl_takes_the_commands_which_select_pgbouncers_pods(load, tmp_path, monkeypatch) -> None:
     """It refuses an option that it lacks before it asks the cluster, and the label is the one in the manifest."""
     script, manifest = load("kubernetes/status.sh"), snippets.read("kubernetes/pgbouncer.yaml")

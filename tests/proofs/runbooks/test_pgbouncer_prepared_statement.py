@@ -1,9 +1,14 @@
 """Proves docs/runbooks/pgbouncer-prepared-statement.md: named prepared statements and a pool of two."""
 
+import asyncio
+import re
+
+import asyncpg
 import psycopg
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.upstream import driver
@@ -17,6 +22,13 @@ def untracked() -> dict[str, object]:
     return {**TWO, "max_prepared_statements": 0} if at_least(1, 21) else {**TWO}
 
 
+@control(
+    edit(
+        "provoke/prepared_statement.py",
+        "connection.prepare_threshold = 0  # prepare from the first execution on",
+        "connection.prepare_threshold = 1  # prepare from the first execution on",
+    )
+)
 def test_clients_meet_each_others_prepared_statements(database, pooler, load, printed, transcript) -> None:
     """Where PgBouncer does not track them, a name exists already or does not, depending on the server connection."""
     snippet = load(SCRIPT)
@@ -26,6 +38,7 @@ def test_clients_meet_each_others_prepared_statements(database, pooler, load, pr
     transcript(snippet, output)
 
 
+@control(edit("provoke/prepared_statement.py", 'print(f"{name}: fine")', ""))
 def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load, printed) -> None:
     """Since PgBouncer 1.21 max_prepared_statements above 0 ends both errors, with no restart; before, it is unknown."""
     bouncer = pooler(database, **untracked())
@@ -40,6 +53,13 @@ def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load,
     assert output.splitlines() == ["first: fine", "second: fine", "first: fine"]
 
 
+@control(
+    edit(
+        "pgbouncer_console/limits.sql",
+        "\\o | grep -E '^ *(max_|default_pool|query_wait|server_login_r|ignore_)'",
+        "\\o | grep -E '^ /(max_|default_pool|query_wait|server_login_r|ignore_)'",
+    )
+)
 def test_limits_shows_whether_prepared_statements_are_tracked(database, pooler, load) -> None:
     """The value in force is on the console; a PgBouncer that cannot track them has no such setting."""
     output = console(pooler(database, **untracked()), load("pgbouncer_console/limits.sql"))
@@ -47,6 +67,7 @@ def test_limits_shows_whether_prepared_statements_are_tracked(database, pooler, 
     assert found == (["0"] if at_least(1, 21) else [])
 
 
+@control(here('"200"', '"2000"'))
 def test_pgbouncer_tracks_them_by_default_since_1_24(database, pooler) -> None:
     """Where nobody set max_prepared_statements it is 200."""
     shown = {row["key"]: row["value"] for row in pooler(database).show("config")}
@@ -54,6 +75,7 @@ def test_pgbouncer_tracks_them_by_default_since_1_24(database, pooler) -> None:
     assert shown.get("max_prepared_statements") == expected
 
 
+@control(here("prepare_threshold = None", "prepare_threshold = 5"), fails_with="prepared statement")
 def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
     """With prepare_threshold=None clients share server connections without an error, on every PgBouncer."""
     bouncer = pooler(database, **untracked())
@@ -65,6 +87,7 @@ def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
         assert first.execute(count).fetchone() == (0,)
 
 
+@control(here("client.execute('deallocate \"_pg3_5\"')", "pass"))
 def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler) -> None:
     """With libpq 17 it closes a statement in a way that PgBouncer follows; DEALLOCATE names one that is not there."""
     if not at_least(1, 22):
@@ -89,6 +112,13 @@ print(connection.connection.prepare_threshold)
 """
 
 
+@control(
+    edit(
+        "upstream/settings/prod.py",
+        '"application_name": "upstream"',
+        '"application_name": "upstream", "prepare_threshold": 5',
+    )
+)
 def test_django_prepares_nothing_by_default(project, server, server_version, migrated) -> None:
     """Django sets psycopg's prepare_threshold to None, unless OPTIONS says otherwise."""
     if "psycopg2" in driver():
@@ -97,3 +127,33 @@ def test_django_prepares_nothing_by_default(project, server, server_version, mig
     with fresh(server, template=migrated) as database:
         settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
         assert project.run("-c", ASK, database_url=database.url, **settings) == (0, "None\n")
+
+
+@pytest.mark.parametrize("cached", [100, 0])
+def test_asyncpg_meets_the_same_unless_it_caches_none(cached, database, pooler) -> None:
+    """Its statements have names of their own, and its hint speaks of PgBouncer; with a cache of 0 it prepares none."""
+    url = pooler(database, **untracked()).url(database)
+
+    async def meet() -> str:
+        first, second = [await asyncpg.connect(url, statement_cache_size=cached) for _ in range(2)]
+        try:
+            await first.fetch("select 1 as one")
+            await second.fetch("select 1 as one")
+            async with second.transaction():
+                await second.execute("select 2")
+                await first.fetch("select 1 as one")
+        except asyncpg.PostgresError as error:
+            return f"{error} {error.hint}"
+        finally:
+            first.terminate()
+            second.terminate()
+        return ""
+
+    said = asyncio.run(meet())
+    evidence.on(asyncpg=asyncpg.__version__)
+    if cached:
+        assert re.match(r'prepared statement "__asyncpg_stmt_\w+" (already exists|does not exist)', said)
+        assert "pgbouncer" in said
+        assert "statement_cache_size" in said
+    else:
+        assert said == ""

@@ -1,11 +1,13 @@
 """Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and who waits for it."""
 
+import socket
 from dataclasses import replace
 
 import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import Existing
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, console, pool
@@ -36,6 +38,7 @@ def answered(connection: psycopg.Connection) -> bool:
     return not connection.pgconn.is_busy()
 
 
+@control(edit("provoke/query_wait_timeout.py", 'holder.execute("select 1")  # its transaction stays open', ""))
 def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pooler, load, printed, transcript) -> None:
     """psycopg 3 passes PgBouncer's text on, with SQLSTATE 08P01; psycopg2 says that the server closed it."""
     bouncer = pooler(database, **ONE)
@@ -53,6 +56,7 @@ def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pool
     assert refused.value.sqlstate == "08P01"
 
 
+@control(here("max_db_connections=1", "max_db_connections=10"))
 def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, pooler) -> None:
     """A pool that has never had a server connection lets its clients wait while they log in; both drivers say FATAL."""
     other = Role(database.server)
@@ -71,6 +75,7 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
         other.drop(database.admin)
 
 
+@control(here("bouncer.connect(elsewhere)", "pass"))
 def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> None:
     """They hear nothing of it: only PgBouncer's log says that the lookup failed."""
     elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
@@ -80,6 +85,21 @@ def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> N
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
 
+def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler) -> None:
+    """Both drivers hear that the server is down, and PgBouncer's defaults are such."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        elsewhere = Existing(replace(database.server, port=silent.getsockname()[1]), database.name, database.role)
+        bouncer = pooler(elsewhere, **ONE, client_login_timeout=1, users=pgbouncer.scram(database))
+        for driver in (psycopg, psycopg2):
+            with pytest.raises(driver.OperationalError, match=r"FATAL:  client_login_timeout \(server down\)"):
+                driver.connect(bouncer.url(elsewhere))
+        defaults = {row["key"]: float(row["default"]) for row in bouncer.show("config") if "timeout" in row["key"]}
+        assert defaults["client_login_timeout"] < defaults["query_wait_timeout"]
+
+
+@control(
+    here('row["maxwait"] * 1_000_000 + row["maxwait_us"]', 'row["cl_waiting"]'), fails_with="maxwait climbs: not within"
+)
 def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:
     """The console shows who waits, and for how long the first has waited, while nobody has got an error yet."""
     bouncer, waiting = held
@@ -94,6 +114,7 @@ def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:
     assert not answered(waiting)
 
 
+@control(edit("pgbouncer_console/pools.sql", "\\x on", "\\x off"))
 def test_show_pools_tells_a_pool_that_is_used_up(held, database, load, transcript) -> None:
     """Clients wait, no server connection is idle, and each is in use."""
     bouncer, _ = held
@@ -107,6 +128,7 @@ def test_show_pools_tells_a_pool_that_is_used_up(held, database, load, transcrip
         transcript(snippet, "-[ RECORD" + named, NUMBERS)
 
 
+@control(edit("postgres/idle_in_transaction.sql", "pid,", ""))
 @pytest.mark.usefixtures("held")
 def test_postgresql_names_the_client_that_holds_the_server_connection(database, load) -> None:
     """PgBouncer passes application_name on, so that the session in a transaction bears its client's name."""
@@ -115,6 +137,10 @@ def test_postgresql_names_the_client_that_holds_the_server_connection(database, 
     assert row.split("|")[1].strip() == "holder"
 
 
+@control(
+    edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"),
+    fails_with="the query is answered: not within",
+)
 def test_ending_silent_transactions_lets_the_next_client_in(held, database, load) -> None:
     """The holder's session ends, and the query that waited is answered."""
     bouncer, waiting = held
@@ -127,6 +153,7 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     assert pool(bouncer, database)["cl_waiting"] == 0
 
 
+@control(here('until("the query is answered", lambda: answered(waiting))', "pass"))
 def test_a_larger_pool_takes_effect_with_reload(held, database) -> None:
     """No restart: a client that already waits gets the additional server connection."""
     bouncer, waiting = held

@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from proven.sources.controls import control, here
 from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.wait import until
@@ -55,6 +56,7 @@ def only_one_serves(database, one, other) -> bool:
     return ask(other, database) == text() and ask(one, database) == "served"
 
 
+@control(here("started.leash.halt()", "pass"))
 def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printed, transcript) -> None:
     """The first client waits and gets query_wait_timeout; from then on clients are refused at once."""
     started, database = own
@@ -70,6 +72,7 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
         transcript(snippet, output)
 
 
+@control(here("(3600, 0)", "(3600, 3600)"), fails_with="the one that tries at once serves: not within")
 def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     """Until server_login_retry is over PgBouncer answers with the failure that it remembers; without it, it serves."""
     started, database = own
@@ -82,6 +85,9 @@ def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     assert row.split("|")[1].strip() == "3600"
 
 
+@control(
+    here("reloaded.reload(server_login_retry=0)", "pass"), fails_with="the one that was reloaded serves: not within"
+)
 def test_a_lower_server_login_retry_takes_effect_with_reload(own, pooler) -> None:
     """PgBouncer remembers when it failed, not until when: with the lower value it tries again at once."""
     started, database = own
@@ -92,6 +98,7 @@ def test_a_lower_server_login_retry_takes_effect_with_reload(own, pooler) -> Non
     assert ask(left, database) == text()
 
 
+@control(here("started.restart()", "pass"))
 def test_a_restart_while_nobody_asks_is_not_noticed(own, pooler) -> None:
     """A client that stays connected to PgBouncer meanwhile is served afterwards, on a new server connection."""
     started, database = own

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh
 from tests.stack.upstream import needs_a_pool
 
@@ -34,6 +35,8 @@ def exists(database, name: str) -> bool:
     return database.admin.execute(query, [name]).fetchone()[0]
 
 
+@control(here("bouncer.url(database)", "database.url"))
+@control(edit("postgres/drop_test_database.sql", "with (force)", ""), fails_with="is being accessed by other users")
 def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, load) -> None:
     """The tests pass; PgBouncer's idle session is in the way of the drop, the command fails; force ends both."""
     database, bouncer, name = testing
@@ -57,6 +60,7 @@ execute_from_command_line(["manage.py", "test", "orders", "--noinput"])
 """
 
 
+@control(here('"0"', '"1"'))
 def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
     """Django closes its pool before it drops the test database."""
     needs_a_pool()
@@ -67,6 +71,7 @@ def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
     assert not exists(database, name)
 
 
+@control(here("database.url", "testing[1].url(database)"))
 def test_tests_on_a_direct_connection_leave_nothing_behind(project, testing) -> None:
     """The same tests with a DATABASE_URL that leads to PostgreSQL itself: they pass, and their database is gone."""
     database, _, name = testing

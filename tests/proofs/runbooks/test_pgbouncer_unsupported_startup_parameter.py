@@ -1,9 +1,15 @@
 """Proves docs/runbooks/pgbouncer-unsupported-startup-parameter.md: a setting that a client sends as it connects."""
 
+import re
+import socket
+import struct
+
 import psycopg
 import psycopg2
 import pytest
 
+from proven import evidence
+from proven.sources.controls import control, edit, here
 from tests.stack.console import at_least, console
 
 OPTIONS = "-c statement_timeout=5000"
@@ -19,6 +25,13 @@ def shown(connection: psycopg.Connection) -> str:
     return connection.execute("show statement_timeout").fetchone()[0]
 
 
+@control(
+    edit(
+        "provoke/startup_parameter.py",
+        'print(str(error).rpartition("failed: ")[2])',
+        'print(str(error).rpartition("failed: ")[0])',
+    )
+)
 def test_a_setting_in_options_is_refused(database, pooler, load, printed, transcript) -> None:
     """PgBouncer 1.18 refuses `options` altogether; newer ones name the setting in it."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -31,6 +44,7 @@ def test_a_setting_in_options_is_refused(database, pooler, load, printed, transc
         psycopg2.connect(bouncer.url(database), options=OPTIONS)
 
 
+@control(here("bouncer.connect(database, options=OPTIONS)", "pass"))
 def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
     """The client's text names the setting, PgBouncer's log also its value."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -39,6 +53,7 @@ def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
     assert "statement_timeout=5000" in bouncer.leash.said()
 
 
+@control(edit("postgres/role_statement_timeout.sql", "alter role :\"role\" set statement_timeout = '5s';", ""))
 def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
     """ALTER ROLE … SET reaches each new server connection, with nothing in the connection string."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -52,14 +67,48 @@ def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
         assert shown(client) == "5s"
 
 
+@control(edit("postgres/who_closes.sql", "split_part(entry, '=', 1) as what,", "split_part(entry, '<>', 1) as what,"))
 def test_role_settings_lists_what_roles_carry(database, load) -> None:
-    """The query shows the setting with its role."""
+    """The query shows each setting with its role, whatever it is."""
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
-    output = database.psql(load("postgres/who_closes.sql"))
-    (row,) = [line for line in output.splitlines() if database.role.name in line]
-    assert [part.strip() for part in row.split("|")] == ["statement_timeout", "5s", f"role {database.role.name}"]
+    database.admin.execute(f"alter role {database.role.name} set work_mem = '8MB'")
+    output = database.psql(load("postgres/role_settings.sql"))
+    rows = [[part.strip() for part in line.split("|")] for line in output.splitlines() if database.role.name in line]
+    who = f"role {database.role.name}"
+    assert rows == [[who, "every database", "statement_timeout=5s"], [who, "every database", "work_mem=8MB"]]
 
 
+def answer(bouncer, database, **parameters: str) -> bytes:
+    """Return PgBouncer's first words to a client that sends these parameters of its own, as libpq never does."""
+    sent = {"user": database.role.name, "database": database.name, **parameters}
+    body = struct.pack("!i", 196608) + b"".join(f"{name}\0{value}\0".encode() for name, value in sent.items()) + b"\0"
+    with socket.create_connection(("127.0.0.1", bouncer.port)) as client:
+        client.sendall(struct.pack("!i", len(body) + 4) + body)
+        return client.recv(4096)
+
+
+def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, load) -> None:
+    """extra_float_digits is refused on every version; with the snippet's setting the login goes on."""
+    bouncer = pooler(database, pool_mode="transaction")
+    refused = answer(bouncer, database, extra_float_digits="3")
+    assert b"unsupported startup parameter: extra_float_digits" in refused
+    snippet = load("monitoring/exporter.ini")
+    name, value = re.search(r"^(ignore_startup_parameters) = (.+)$", snippet.text, re.MULTILINE).groups()
+    bouncer.reload(**{name: value})
+    evidence.ran(snippet, "started")
+    assert b"SCRAM-SHA-256" in answer(bouncer, database, extra_float_digits="3")
+
+
+def test_search_path_is_taken_from_1_26_on(database, pooler) -> None:
+    """As a parameter of its own, where PostgreSQL 18 reports it; older ones refuse it."""
+    said = answer(pooler(database, pool_mode="transaction"), database, search_path="elsewhere")
+    if at_least(1, 26):
+        assert b"SCRAM-SHA-256" in said
+    else:
+        assert b"unsupported startup parameter: search_path" in said
+
+
+@control(edit("pgbouncer_console/limits.sql", "show config", "show version"), fails_with="not enough values to unpack")
 def test_ignoring_options_drops_the_setting_without_a_word(database, pooler, load) -> None:
     """With ignore_startup_parameters the client connects, and has no statement_timeout at all."""
     ignored = "options,statement_timeout" if at_least(1, 20) else "options"

@@ -2,29 +2,41 @@
 
 import os
 import signal
+import socket
 
 import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.stack.database import Role, fresh
 from tests.stack.wait import until
 
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 
 
+@control(edit("provoke/closed_connection.py", "pg_terminate_backend(%s, 5000)", "pg_backend_pid() + %s"))
 def test_a_terminated_session_has_a_text_for_each_driver(database, load, printed, transcript) -> None:
     """psycopg 3 tells that an administrator ended it; psycopg2 only that the server closed it unexpectedly."""
     snippet = load("provoke/closed_connection.py")
     transcript(snippet, printed(snippet, DATABASE_URL=database.url))
 
 
+@control(
+    edit("provoke/idle_timeout.py", ', options="-c idle_session_timeout=50ms"', ""),
+    edit(
+        "provoke/idle_timeout.py",
+        "alive = ",
+        'other.execute("select pg_terminate_backend(%s)", [victim.info.backend_pid]); alive = ',
+    ),
+)
 def test_a_session_that_was_idle_too_long_has_its_own_text(database, load, printed, transcript) -> None:
     """psycopg 3 names idle_session_timeout; psycopg2 says the same as for any other end."""
     snippet = load("provoke/idle_timeout.py")
     transcript(snippet, printed(snippet, DATABASE_URL=database.url))
 
 
+@control(here("signal.SIGKILL", "signal.SIGTERM"), fails_with="the session ends: not within")
 def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> None:
     """As by the kernel's out-of-memory killer: no reason reaches anyone, and every session ends."""
     own = cluster(cluster_name="killed")
@@ -60,6 +72,9 @@ def answers(server) -> bool:
         return False
 
 
+@control(
+    edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_in_transaction_session_timeout = '60s';", "")
+)
 def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
     """A start a moment ago means a restart; a timeout that is not 0 names itself, and who set it."""
     role = Role(database.server)
@@ -72,6 +87,9 @@ def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(databas
     transcript(snippet, mine.replace(role.name, "upstream"), volatile=[AGES, (r"\(\d+ rows\)", ""), (r"\d+s\b", "Ns")])
 
 
+@control(
+    edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_in_transaction_session_timeout = '60s';", "")
+)
 def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
     """The timeouts apply to sessions that the role opens from then on."""
     database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
@@ -80,6 +98,7 @@ def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
     assert shown == ("1min",)
 
 
+@control(here('until("the server ends it", lambda: database.backends() == [])', "pass"))
 def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
     """After idle_in_transaction_session_timeout the next statement fails with SQLSTATE 25P03."""
     with database.connect(autocommit=False) as connection:
@@ -91,3 +110,46 @@ def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
         with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
             connection.execute("select 1")
         connection.close()
+
+
+def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> None:
+    """Once it has been told, as InterfaceError and not as OperationalError."""
+    client = psycopg2.connect(database.url)
+    database.terminate(client.info.backend_pid)
+    assert said_by(client) == "server closed the connection unexpectedly"
+    with pytest.raises(psycopg2.InterfaceError, match="connection already closed"):
+        client.cursor()
+
+
+def test_a_server_that_shuts_down_says_so_to_new_clients(cluster) -> None:
+    """A smart shutdown waits for who is connected, and refuses everybody else with its reason."""
+    own = cluster(cluster_name="shuts down")
+    with own.server.connect() as last:
+        os.kill(int((own.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
+        until("it refuses", lambda: refusal(own.server) == "FATAL:  the database system is shutting down")
+        assert last.execute("select 1").fetchone() == (1,)
+    until("it has stopped", lambda: not (own.data / "postmaster.pid").exists())
+    own.start()
+
+
+def refusal(server) -> str:
+    """Return the text with which a server refuses a client; "" where it lets one in."""
+    try:
+        server.connect().close()
+    except psycopg.OperationalError as error:
+        return str(error).rpartition("failed: ")[2].strip()
+    return ""
+
+
+@pytest.mark.parametrize("driver", [psycopg, psycopg2])
+def test_both_drivers_take_the_settings_of_tcp(driver, database) -> None:
+    """They reach the socket."""
+    tcp = {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+    client = driver.connect(database.url, **tcp)
+    with socket.socket(fileno=os.dup(client.fileno())) as end:
+        found = [
+            end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+        ]
+    client.close()
+    assert found == list(tcp.values())

@@ -1,11 +1,13 @@
 """Proves docs/runbooks/too-many-clients.md: the failure, what finds it, what ends it."""
 
 import psycopg
+import psycopg2
 import pytest
 from psycopg import conninfo
 
 from proven import evidence
 from proven.problems import ProblemError
+from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh, run_psql
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
@@ -23,6 +25,7 @@ def full(cluster, sessions):
         yield database
 
 
+@control(edit("provoke/too_many_clients.py", "while True:", "while False:"))
 def test_an_ordinary_role_is_refused_while_slots_are_left(cluster, load, printed, transcript) -> None:
     """The first refusal an application sees speaks of reserved slots, in the words of its server's version."""
     snippet = load(TOO_MANY)
@@ -33,6 +36,7 @@ def test_an_ordinary_role_is_refused_while_slots_are_left(cluster, load, printed
     transcript(snippet, output)
 
 
+@control(edit("provoke/too_many_clients.py", "while True:", "while False:"))
 def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, load, printed, transcript) -> None:
     """Only when superusers hold the last three slots does the famous text appear."""
     snippet = load(TOO_MANY)
@@ -43,6 +47,13 @@ def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, lo
     transcript(snippet, output, case="as-superuser")
 
 
+@control(
+    edit(
+        "postgres/usage.sql",
+        "- current_setting('superuser_reserved_connections')::int",
+        "+ current_setting('superuser_reserved_connections')::int",
+    )
+)
 def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
     """As the application's role the diagnosis itself is refused; a superuser gets in."""
     snippet = load("postgres/usage.sql")
@@ -52,12 +63,17 @@ def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
     assert percent_used >= 100
 
 
+@control(edit("postgres/clients.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'"))
 def test_clients_names_the_application_that_holds_the_slots(full, load) -> None:
     """The application with the most connections stands first."""
     first = full.psql(load("postgres/clients.sql")).splitlines()[2]
     assert [part.strip() for part in first.split("|")] == ["upstream", "idle", "7"]
 
 
+@control(
+    edit("postgres/close_idle.sql", "pg_terminate_backend", "pg_cancel_backend"),
+    fails_with="slots are free: not within",
+)
 def test_closing_idle_connections_lets_the_application_in_again(full, load) -> None:
     """The mitigation takes nothing from a request that runs, and works at once."""
     with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
@@ -67,6 +83,7 @@ def test_closing_idle_connections_lets_the_application_in_again(full, load) -> N
     full.connect().close()
 
 
+@control(edit("postgres/raise_max_connections.sql", "alter system set max_connections = :slots;", ""))
 def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) -> None:
     """After ALTER SYSTEM and a reload the old limit holds, marked pending_restart; after a restart the new one."""
     own = cluster(max_connections=10, cluster_name="restarted")
@@ -96,6 +113,7 @@ def standby(primary):
     started.stop()
 
 
+@control(here("raise_it(standby, 14)", "pass"), fails_with="it has gone on: not within")
 def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, standby, load) -> None:
     """It shows nothing of what came after the primary's restart, until it has as many. Raised first, it shows all."""
     note_postgres(primary.server.version())
@@ -127,13 +145,49 @@ def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, st
     until("the standby follows", lambda: shows("last"))
 
 
+@control(
+    edit(
+        "postgres/raise_max_connections.sql",
+        "alter system set max_connections = :slots;",
+        "alter system set max_connections <> :slots;",
+    )
+)
 def test_the_application_may_not_change_the_limit(database, load) -> None:
     """ALTER SYSTEM takes a superuser, or a role that was granted that setting."""
     with pytest.raises(ProblemError, match=r"permission denied to set parameter|must be superuser"):
         database.psql(load("postgres/raise_max_connections.sql"), superuser=False, slots="100")
 
 
+@control(here("alter system set max_connections = 100", "select 1"))
 def test_both_statements_in_one_command_fail(database) -> None:
     """Sent together, as `psql --command` does, they are one transaction, in which ALTER SYSTEM cannot run."""
     with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="ALTER SYSTEM cannot run inside a transaction block"):
         database.admin.execute("alter system set max_connections = 100; select pg_reload_conf();")
+
+
+def test_a_role_has_a_limit_of_its_own(database) -> None:
+    """The server has room, and the role is refused; pg_roles has the limit, and -1 is none."""
+    role = database.role.name
+    database.admin.execute(f"alter role {role} connection limit 1")
+    limit = "select rolconnlimit from pg_roles where rolname = %s"
+    assert database.admin.execute(limit, [role]).fetchone() == (1,)
+    with database.connect():
+        for driver in (psycopg, psycopg2):
+            with pytest.raises(driver.OperationalError, match=f'FATAL:  too many connections for role "{role}"'):
+                driver.connect(database.url)
+        database.admin.execute(f"alter role {role} connection limit -1")
+        database.connect().close()
+
+
+def test_a_database_has_a_limit_of_its_own(database) -> None:
+    """The same, in pg_database."""
+    database.admin.execute(f"alter database {database.name} connection limit 1")
+    limit = "select datconnlimit from pg_database where datname = %s"
+    assert database.admin.execute(limit, [database.name]).fetchone() == (1,)
+    with (
+        database.connect(),
+        pytest.raises(psycopg.OperationalError, match=f'too many connections for database "{database.name}"'),
+    ):
+        database.connect()
+    database.admin.execute(f"alter database {database.name} connection limit -1")
+    database.connect().close()

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from proven import ROOT, evidence
-from proven.sources.snippets import FOLDER, Snippet, read
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from proven.sources.snippets import Snippet, folder_of, read
 from tests.lint import compose
 from tests.lint.findings import refuse
 from tests.proofs.pooled import settings_of
@@ -231,13 +232,15 @@ def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
 # ---- without an engine -----------------------------------------------------------------------------------------
 
 
+@control(edit("pgbouncer/container.ini", "host=postgres port", "host=postgresql port"))
 def test_the_files_of_the_project_agree_with_each_other(load) -> None:
     """Each host, port, user, database, secret and limit that one file names is what another one defines."""
     for path in PROJECT:
         evidence.ran(load(path), "checked", against=f"the project's other files, {len(PROJECT)} in all")
-    refuse(compose.problems(ROOT / FOLDER / "upstream" / "compose.yaml", ROOT))
+    refuse(compose.problems(folder_of() / "upstream" / "compose.yaml", folder_of().parent))
 
 
+@control(here('"", "[pgbouncer]\\n"', '"", ""'))
 def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -> None:
     """Where [pgbouncer] begins, PgBouncer sets every default: what an earlier section of this name said is lost."""
     bouncer = pooler(database)
@@ -250,6 +253,7 @@ def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -
     assert sizes == ["3", "20"]
 
 
+@control(here('f"{name}_FILE"', 'f"{name}_FILES"'))
 def test_a_password_may_be_in_a_file(project, tmp_path) -> None:
     """Of either address, and the secret key as well: each has a variable of its own that names the file."""
     names = ("DJANGO_SECRET_KEY", "DATABASE_PASSWORD", "DATABASE_DIRECT_PASSWORD")
@@ -269,6 +273,7 @@ print(settings.SECRET_KEY.strip(), *(each["PASSWORD"] for each in settings.DATAB
 # ---- bring it up -----------------------------------------------------------------------------------------------
 
 
+@control(edit("upstream/compose/up.sh", "'{{.Service}}: {{.Status}}'", "'{{.Service}}'"))
 def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
     """`docker compose up --wait` comes back when PostgreSQL, PgBouncer and the application are healthy."""
     states = {name: container["State"] for name, container in lab.seen["containers"].items()}
@@ -279,6 +284,7 @@ def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
     transcript(ran(load, "upstream/compose/up.sh"), lab.said["up"], UP)
 
 
+@control(edit("upstream/compose.yaml", "      migrate:\n        condition: service_completed_successfully\n", ""))
 def test_the_tables_are_made_before_the_application_starts(lab) -> None:
     """By a container that ends, whose direct connection is the owner's, while the application's is not."""
     migrate, web = (lab.seen["containers"][name] for name in ("migrate", "web"))
@@ -287,6 +293,7 @@ def test_the_tables_are_made_before_the_application_starts(lab) -> None:
     assert migrate["State"]["FinishedAt"] < web["State"]["StartedAt"]
 
 
+@control(edit("upstream/compose.yaml", "--auth=scram-sha-256", "--auth-local=trust --auth-host=scram-sha-256"))
 def test_every_login_is_scram(lab) -> None:
     """Whoever connects to PostgreSQL, also in its container, and whoever connects to PgBouncer."""
     assert lab.seen["methods"] == "scram-sha-256"
@@ -294,6 +301,7 @@ def test_every_login_is_scram(lab) -> None:
     assert setting(lab.seen["config"], "auth_type") == "scram-sha-256"
 
 
+@control(edit("upstream/.dockerignore", "!wsgi.py", "!wsgi.py\n!compose.yaml"))
 def test_no_password_is_in_what_the_engine_knows(lab) -> None:
     """A secret is a file that is mounted: no environment, no command and no image holds one."""
     for name, container in lab.seen["containers"].items():
@@ -304,6 +312,7 @@ def test_no_password_is_in_what_the_engine_knows(lab) -> None:
     assert set(lab.seen["image"]) == sources
 
 
+@control(edit("upstream/compose.yaml", "read_only: true", "read_only: false"))
 def test_no_container_has_a_root_or_writes_to_its_image(lab) -> None:
     """Each has a user without privileges, a read-only file system, and limits of memory, processor and processes."""
     for name, container in lab.seen["containers"].items():
@@ -315,6 +324,7 @@ def test_no_container_has_a_root_or_writes_to_its_image(lab) -> None:
         assert all((host["Memory"], host["NanoCpus"], host["PidsLimit"])), name
 
 
+@control(edit("pgbouncer/pgbouncer.ini", "max_client_conn = 500", "max_client_conn = 0500"))
 def test_the_pooler_has_the_settings_of_both_files(lab, load) -> None:
     """Those of container.ini, and of pgbouncer.ini every other one."""
     ini, container = (settings_of(load(path).text) for path in ("pgbouncer/pgbouncer.ini", "pgbouncer/container.ini"))
@@ -327,6 +337,7 @@ def test_the_pooler_has_the_settings_of_both_files(lab, load) -> None:
 # ---- a request, and what the pool does ---------------------------------------------------------------------------
 
 
+@control(edit("upstream/compose.yaml", "upstream@pgbouncer:6432", "upstream@postgres:5432"))
 def test_a_request_goes_through_pgbouncer(lab, load, transcript) -> None:
     """The backend that served it has a connection to PgBouncer's address, and not to the application's."""
     said = lab.said["through"]
@@ -337,6 +348,7 @@ def test_a_request_goes_through_pgbouncer(lab, load, transcript) -> None:
     transcript(ran(load, "upstream/compose/through.sh"), said, THROUGH)
 
 
+@control(edit("upstream/compose/pools.sh", "1-4,7,10,14", "1-4,7,10"))
 def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
     """Nobody, while a few requests come in."""
     assert column(lab.said["pools"], "cl_waiting") == 0
@@ -346,6 +358,7 @@ def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
 # ---- break it, and repair it -------------------------------------------------------------------------------------
 
 
+@control(edit("upstream/compose/crowd.py", 'heard["answered"] += 1', 'heard["answered"] += 2'))
 def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> None:
     """Whoever finds a slot is answered, and the others are told that there is none."""
     counts = heard(lab.said["past"])
@@ -356,6 +369,7 @@ def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> 
     transcript(ran(load, "upstream/compose/crowd.sh"), lab.said["past"], [ERRORS, *COUNTS], case="past-PgBouncer")
 
 
+@control(edit("upstream/compose/crowd.py", 'heard["answered"] += 1', 'heard["answered"] += 2'))
 def test_the_same_crowd_is_answered_through_pgbouncer(lab, load, transcript) -> None:
     """All of it waits its turn for the connections of the pool, of which there are never more than its size."""
     assert heard(lab.said["pooled"]) == {"answered": CROWD}
@@ -367,12 +381,20 @@ def test_the_same_crowd_is_answered_through_pgbouncer(lab, load, transcript) -> 
     transcript(ran(load, "upstream/compose/pools.sh"), lab.said["crowded"], POOL, case="meanwhile")
 
 
+@control(
+    edit(
+        "upstream/compose.yaml",
+        "[CMD, pg_isready, --host=127.0.0.1, --port=6432, --username=upstream]",
+        "[CMD, /bin/true]",
+    )
+)
 def test_both_health_checks_fail_while_pgbouncer_does_not_answer(lab) -> None:
     """Its own and the application's, though its port is open and takes connections; and both pass afterwards."""
     assert lab.seen["frozen"] == {"pgbouncer": 1, "web": 1}
     assert lab.seen["thawed"] == {"pgbouncer": 0, "web": 0}
 
 
+@control(edit("upstream/compose/status.sh", "--all --format", "--format"))
 def test_a_killed_pooler_says_how_it_ended_and_is_started_again(lab, load) -> None:
     """Its status has the signal, its log is still there, and `up` brings it back."""
     said = lab.said["status"]
@@ -385,6 +407,7 @@ def test_a_killed_pooler_says_how_it_ended_and_is_started_again(lab, load) -> No
 # ---- replace the pooler, and take everything down ----------------------------------------------------------------
 
 
+@control(edit("upstream/compose/roll.sh", "docker stop", "docker kill"))
 def test_pgbouncer_is_replaced_without_a_failed_request(lab, load, transcript) -> None:
     """Eight requests at a time go on meanwhile. The old one ends by itself, with status 0, when all have left it."""
     assert set(lab.heard) == {"200"}
@@ -392,6 +415,7 @@ def test_pgbouncer_is_replaced_without_a_failed_request(lab, load, transcript) -
     transcript(ran(load, "upstream/compose/roll.sh"), lab.said["roll"])
 
 
+@control(edit("upstream/compose/roll.sh", "docker compose build --quiet pgbouncer > /dev/null", "true"))
 def test_the_new_pgbouncer_has_what_was_changed(lab) -> None:
     """The edited setting is in effect, and the next `up` leaves the new one alone."""
     before, after = (setting(lab.seen[name], "default_pool_size") for name in ("config", "rolled"))
@@ -399,6 +423,7 @@ def test_the_new_pgbouncer_has_what_was_changed(lab) -> None:
     assert lab.seen["same"]
 
 
+@control(edit("upstream/compose/down.sh", "rm -r secrets", "true"))
 def test_nothing_is_left_of_the_project(lab, load) -> None:
     """No container, volume, network or image, and no folder with secrets."""
     ran(load, "upstream/compose/down.sh")

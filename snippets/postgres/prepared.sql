@@ -1,0 +1,7 @@
+-- Which statements has this session prepared, and since when? Only its own.
+select
+    name,
+    prepare_time,
+    statement
+from pg_prepared_statements
+order by prepare_time;

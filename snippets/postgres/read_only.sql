@@ -1,0 +1,7 @@
+-- Is this a standby, and who made the session read-only?
+select
+    pg_is_in_recovery() as standby,
+    setting as read_only,
+    source as set_by
+from pg_settings
+where name = 'default_transaction_read_only';

@@ -1,0 +1,9 @@
+-- Which schemas have a relation of this name, and does the session look there?
+-- psql --set=relation=orders_order --file=where_is.sql
+select
+    nspname as schema,
+    nspname = any(current_schemas(true)) as in_search_path,
+    current_setting('search_path') as search_path
+from pg_class
+inner join pg_namespace on relnamespace = pg_namespace.oid
+where relname = :'relation';

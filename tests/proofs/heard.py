@@ -1,0 +1,29 @@
+"""What a program says when something fails: the type of the exception, and its first line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import psycopg2
+
+Errors = (psycopg.Error, psycopg2.Error)
+
+
+def heard(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """Return the first line that a call fails with, less where the server is; "" where it does not fail."""
+    try:
+        made = call(*arguments, **options)
+    except Errors as error:
+        return (str(error).splitlines() or [""])[0].rpartition("failed: ")[2] or str(error)
+    if isinstance(made, psycopg.Connection) or hasattr(made, "set_session"):
+        made.close()
+    return ""
+
+
+def apart(script: str, *arguments: str) -> Any:
+    """Run a script that forks in a process of its own; return the JSON that it prints."""
+    command = [sys.executable, "-c", script, *arguments]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)

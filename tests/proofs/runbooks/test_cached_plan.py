@@ -1,0 +1,73 @@
+"""Proves docs/runbooks/cached-plan.md: a table that changes under a prepared statement."""
+
+import psycopg
+import pytest
+
+from tests.proofs.heard import heard
+from tests.stack.console import at_least, console
+
+TEXT = "cached plan must not change result type"
+ALL = "select * from item"
+
+
+@pytest.fixture
+def item(database):
+    """A table with one column; grow() adds another."""
+    with database.connect() as owner:
+        owner.execute("create table item (id int)")
+
+        def grow() -> None:
+            owner.execute("alter table item add name text")
+
+        yield grow
+
+
+def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, item, load) -> None:
+    """Those that had prepared the statement, and one that comes later; after RECONNECT each of them gets its rows."""
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_prepared_statements=100)
+    clients = [bouncer.connect(database, prepare_threshold=0) for _ in range(2)]
+    for client in clients:
+        client.execute(ALL)
+    item()
+    clients.append(bouncer.connect(database, prepare_threshold=0))
+    for _ in range(2):
+        assert [heard(client.execute, ALL) for client in clients] == [TEXT] * 3
+    with pytest.raises(psycopg.errors.FeatureNotSupported) as error:
+        clients[0].execute(ALL)
+    assert error.value.sqlstate == "0A000"
+    console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+    assert [heard(client.execute, ALL) for client in clients] == [""] * 3
+    for client in clients:
+        client.close()
+
+
+def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item) -> None:
+    """At every try; a new connection is served."""
+    with database.connect(prepare_threshold=0) as client:
+        client.execute(ALL)
+        item()
+        assert [heard(client.execute, ALL) for _ in range(3)] == [TEXT] * 3
+    with database.connect(prepare_threshold=0) as client:
+        assert heard(client.execute, ALL) == ""
+
+
+@pytest.mark.usefixtures("item")
+def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
+    """Its own, with their text."""
+    with database.connect(prepare_threshold=0) as client:
+        client.execute(ALL)
+        snippet = load("postgres/prepared.sql")
+        database.psql(snippet)
+        client.prepare_threshold = None
+        (row,) = client.execute(snippet.text).fetchall()
+        assert row[2] == ALL
+
+
+def test_a_statement_that_names_its_columns_survives_a_new_one(database, item) -> None:
+    """It is answered as before."""
+    with database.connect(prepare_threshold=0) as client:
+        client.execute("select id from item")
+        item()
+        assert heard(client.execute, "select id from item") == ""

@@ -1,0 +1,81 @@
+"""Proves docs/runbooks/connection-refused.md: an address where nothing listens, and a name without an address."""
+
+import socket
+import sys
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.proofs.heard import heard
+from tests.stack.pgbouncer import PgBouncer
+
+NOWHERE = "nowhere.invalid"
+WHO = {"dbname": "upstream", "user": "upstream", "password": "none"}
+
+
+@pytest.fixture
+def nothing():
+    """A port on which nothing listens, kept so that nobody else takes it."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
+    """Both drivers name the host and the port before it."""
+    for driver in (psycopg, psycopg2):
+        with pytest.raises(driver.OperationalError, match=f'"127.0.0.1", port {nothing} failed: Connection refused'):
+            driver.connect(host="127.0.0.1", port=nothing, **WHO)
+
+
+def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
+    """The system's reason stands at the end of both."""
+    with pytest.raises(psycopg.OperationalError, match=f"failed to resolve host '{NOWHERE}': "):
+        psycopg.connect(host=NOWHERE, **WHO)
+    with pytest.raises(psycopg2.OperationalError, match=f'could not translate host name "{NOWHERE}" to address: '):
+        psycopg2.connect(host=NOWHERE, **WHO)
+
+
+def test_without_a_host_the_driver_looks_for_a_socket(tmp_path) -> None:
+    """In a folder of this machine, where there is none."""
+    for driver in (psycopg, psycopg2):
+        with pytest.raises(driver.OperationalError, match=r"connection to server on socket .* failed: No such file or"):
+            driver.connect(host=str(tmp_path), **WHO)
+
+
+def test_a_server_that_never_answers_times_out() -> None:
+    """It takes the connection and says nothing; connect_timeout ends the wait."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        address = {"host": "127.0.0.1", "port": port, "connect_timeout": 2, **WHO}
+        assert heard(psycopg.connect, **address) == "connection timeout expired"
+        assert heard(psycopg2.connect, **address) == "timeout expired"
+
+
+def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
+    """On 127.0.0.1 it answers, on another address of the same machine it refuses."""
+    if database.server.host != "127.0.0.1":
+        pytest.skip("needs a server of our own")
+    assert heard(psycopg.connect, database.url) == ""
+    assert heard(psycopg.connect, database.url, hostaddr="127.0.0.2") == "Connection refused"
+
+
+def test_pgbouncer_listens_nowhere_unless_it_is_told(database) -> None:
+    """Without listen_addr there is no port to connect to, and it says so and does not start without a socket."""
+    with pytest.raises(RuntimeError, match="nowhere to listen on"):
+        PgBouncer(database, listen_addr="")
+
+
+def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, load, printed, monkeypatch) -> None:
+    """The three things that can be wrong on the way, and none."""
+    snippet = load("leak/reach.py")
+
+    def reach(url: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["reach.py", url])
+        return printed(snippet)
+
+    assert "  127.0.0.1: answers" in reach(database.url)
+    assert "  127.0.0.1: Connection refused" in reach(f"postgresql://127.0.0.1:{nothing}/upstream")
+    with pytest.raises(SystemExit, match="  no address: "):
+        reach(f"postgresql://{NOWHERE}/upstream")

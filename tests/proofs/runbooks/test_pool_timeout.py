@@ -1,0 +1,60 @@
+"""Proves docs/runbooks/pool-timeout.md: a pool that has nothing to lend."""
+
+import logging
+import threading
+
+import psycopg_pool
+import pytest
+
+from tests.stack.wait import until
+
+
+def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -> None:
+    """The error is the same; where no server answers, the pool counts connections that failed, and else it does not."""
+    snippet = load("provoke/pool_timeout.py")
+    lent, failed = printed(snippet, DATABASE_URL=database.url).split("No server answers:\n")
+    for said in (lent, failed):
+        assert "PoolTimeout: couldn't get a connection after 0.30 sec\n" in said
+        assert "'pool_available': 0" in said
+    assert "'connections_errors': 0" in lent
+    assert "'connections_errors': 0" not in failed
+    transcript(snippet, f"{lent}No server answers:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
+
+
+def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
+    """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's own text."""
+    address = database.url.replace(database.role.password, "an-old-one")
+    with (
+        caplog.at_level(logging.WARNING, "psycopg.pool"),
+        psycopg_pool.ConnectionPool(address, min_size=1, max_size=1) as pool,
+    ):
+        until("the pool has tried", lambda: "password authentication failed" in caplog.text)
+        with pytest.raises(psycopg_pool.PoolTimeout) as error:
+            pool.getconn(timeout=0.1)
+    assert "password" not in str(error.value)
+
+
+def test_a_pool_refuses_more_than_may_wait(database) -> None:
+    """With max_waiting = 1 the second who would have to wait is refused at once."""
+    with psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, max_waiting=1) as pool:
+        lent = pool.getconn()
+        served = []
+        first = threading.Thread(target=lambda: served.append(pool.getconn()))
+        first.start()
+        until("one waits", lambda: pool.get_stats().get("requests_waiting") == 1)
+        with pytest.raises(psycopg_pool.TooManyRequests, match="has already 1 requests waiting"):
+            pool.getconn()
+        pool.putconn(lent)
+        first.join()
+        pool.putconn(served[0])
+
+
+def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
+    """Both are a PoolClosed."""
+    pool = psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, open=False)
+    with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is not open yet"):
+        pool.getconn()
+    pool.open()
+    pool.close()
+    with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is already closed"):
+        pool.getconn()

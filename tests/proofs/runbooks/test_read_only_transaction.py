@@ -1,0 +1,88 @@
+"""Proves docs/runbooks/read-only-transaction.md: a server, and a session, that only read."""
+
+import signal
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.proofs.heard import heard
+from tests.proofs.pooled import Existing, Named
+from tests.stack.console import at_least, console
+from tests.stack.database import fresh
+from tests.stack.postgres import Cluster, own_major
+
+WRITE = "create table item (id int)"
+TEXT = "cannot execute CREATE TABLE in a read-only transaction"
+
+
+@pytest.fixture(scope="module")
+def standby():
+    """A server that stays in recovery, as a standby does."""
+    own = Cluster(cluster_name="standby")
+    own.leash.halt(signal.SIGINT)
+    (own.data / "standby.signal").touch()
+    own.start()
+    yield own.server
+    own.stop()
+
+
+def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> None:
+    """With the same text in both drivers; the query tells that it is one."""
+    with standby.connect() as connection:
+        assert heard(connection.execute, WRITE) == TEXT
+    everything = Existing(standby, "postgres", Named("postgres", ""))
+    assert " t       | off" in everything.psql(load("postgres/read_only.sql"))
+
+
+def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> None:
+    """In both drivers as ReadOnlySqlTransaction, with SQLSTATE 25006."""
+    options = "-c default_transaction_read_only=on"
+    for driver in (psycopg, psycopg2):
+        connection = driver.connect(database.url, options=options)
+        error_of = driver.errors.ReadOnlySqlTransaction
+        with pytest.raises(error_of, match=TEXT) as error:
+            connection.cursor().execute(WRITE)
+        assert getattr(error.value, "sqlstate", None) or error.value.pgcode == "25006"
+        connection.close()
+
+
+def test_read_only_sql_says_who_set_it(database, load) -> None:
+    """A role's setting is told from a session's and from none."""
+    snippet = load("postgres/read_only.sql")
+    assert "| off       | default" in database.psql(snippet)
+    with database.connect() as client:
+        client.execute("set default_transaction_read_only = on")
+        assert client.execute(snippet.text).fetchone() == (False, "on", "session")
+    database.admin.execute(f"alter role {database.role.name} set default_transaction_read_only = on")
+    with database.connect() as client:
+        assert client.execute(snippet.text).fetchone() == (False, "on", "user")
+    database.admin.execute(f"alter role {database.role.name} reset all")
+    database.admin.execute(f"alter database {database.name} set default_transaction_read_only = on")
+    with database.connect() as client:
+        assert client.execute(snippet.text).fetchone() == (False, "on", "database")
+
+
+def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(database, pooler, load) -> None:
+    """The setting is gone and the server connection new; 1.26 gives the client what it had, older ones do not."""
+    database.admin.execute(f"alter database {database.name} set default_transaction_read_only = on")
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    with bouncer.connect(database) as client:
+        assert heard(client.execute, WRITE) == TEXT
+        database.admin.execute(f"alter database {database.name} reset all")
+        assert heard(client.execute, WRITE) == TEXT
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        assert heard(client.execute, WRITE) == (TEXT if at_least(1, 26) and own_major() >= 14 else "")
+    with bouncer.connect(database) as client:
+        assert heard(client.execute, "create table another (id int)") == ""
+
+
+def test_target_session_attrs_passes_over_a_read_only_server(database, standby) -> None:
+    """The standby is named first, and the one that writes is taken."""
+    hosts = {"host": f"{standby.host},{database.server.host}", "port": f"{standby.port},{database.server.port}"}
+    with fresh(database.server) as other:
+        who = {"dbname": other.name, "user": database.role.name, "password": database.role.password}
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(host=standby.host, port=standby.port, **who)
+        with psycopg.connect(**hosts, **who, target_session_attrs="read-write") as client:
+            assert client.info.port == database.server.port

@@ -1,0 +1,54 @@
+"""Proves docs/runbooks/relation-does-not-exist.md: a table that a session does not see."""
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.proofs.heard import heard
+from tests.stack.console import console
+
+MISSING = 'relation "item" does not exist'
+QUERY = "select * from item"
+
+
+@pytest.fixture
+def item(database):
+    """A table in the schema public, as Django makes them."""
+    with database.connect() as owner:
+        owner.execute("create table item (id int)")
+
+
+@pytest.mark.usefixtures("item")
+def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> None:
+    """In both drivers as UndefinedTable, with SQLSTATE 42P01."""
+    for driver in (psycopg, psycopg2):
+        client = driver.connect(database.url, options="-c search_path=elsewhere")
+        with pytest.raises(driver.errors.UndefinedTable, match=MISSING):
+            client.cursor().execute(QUERY)
+        client.close()
+
+
+@pytest.mark.usefixtures("item")
+def test_an_emptied_search_path_hides_every_table_from_the_next_client(database, pooler, load) -> None:
+    """As pg_dump does it, for the session; after RECONNECT the tables are there again."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    with bouncer.connect(database) as dump, bouncer.connect(database) as client:
+        assert heard(client.execute, QUERY) == ""
+        dump.execute("select pg_catalog.set_config('search_path', '', false)")
+        leaks = heard(dump.execute, QUERY) == MISSING and heard(client.execute, QUERY) == MISSING
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        assert heard(client.execute, QUERY) == ""
+        assert leaks or reported(client)
+
+
+def reported(client: psycopg.Connection) -> bool:
+    """Return whether PostgreSQL reports search_path, so that PgBouncer 1.26 keeps it with its client."""
+    return client.info.parameter_status("search_path") is not None
+
+
+@pytest.mark.usefixtures("item")
+def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
+    """And whether the session looks there; of what is nowhere there is no row."""
+    snippet = load("postgres/where_is.sql")
+    assert "public | t" in database.psql(snippet, superuser=False, relation="item")
+    assert "(0 rows)" in database.psql(snippet, superuser=False, relation="nowhere")

@@ -1,0 +1,95 @@
+"""Proves docs/runbooks/timeouts.md: each limit of time, reached."""
+
+import psycopg
+import psycopg2
+import pytest
+
+from tests.proofs.heard import heard
+from tests.stack.console import at_least
+from tests.stack.postgres import own_major
+from tests.stack.wait import until
+
+SOON = "20ms"
+# PgBouncer's settings, what its clients hear, and what they do meanwhile.
+LIMITS = {
+    "query_timeout": ("query timeout", "select pg_sleep(30)"),
+    "idle_transaction_timeout": ("idle transaction timeout", ""),
+    "transaction_timeout": ("transaction timeout", ""),
+    "client_idle_timeout": ("client_idle_timeout", ""),
+}
+
+
+def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
+    """statement_timeout and lock_timeout name themselves, and the same connection goes on."""
+    with database.connect() as client, database.connect(autocommit=False) as holder:
+        holder.execute("create table item (id int)")
+        holder.commit()
+        holder.execute("lock table item")
+        client.execute(f"set lock_timeout = '{SOON}'")
+        assert heard(client.execute, "select * from item") == "canceling statement due to lock timeout"
+        client.execute(f"set statement_timeout = '{SOON}'")
+        assert heard(client.execute, "select pg_sleep(30)") == "canceling statement due to statement timeout"
+        client.execute("set statement_timeout = 0")
+        assert client.execute("select 1").fetchone() == (1,)
+
+
+def test_a_cancelled_statement_names_the_user(database) -> None:
+    """The same connection goes on."""
+    with database.connect() as client:
+        client.pgconn.send_query(b"select pg_sleep(30)")
+        pid = client.info.backend_pid
+        running = "select count(*) = 1 from pg_stat_activity where pid = %s and state = 'active'"
+        until("it runs", lambda: database.admin.execute(running, [pid]).fetchone()[0])
+        database.admin.execute("select pg_cancel_backend(%s)", [pid])
+        assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
+        assert client.pgconn.get_result() is None
+        assert client.execute("select 1").fetchone() == (1,)
+
+
+def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> None:
+    """From PostgreSQL 17 on; the next statement finds the connection closed."""
+    if own_major() < 17:
+        pytest.skip("needs PostgreSQL 17")
+    with database.connect(autocommit=False) as client:
+        client.execute(f"set transaction_timeout = '{SOON}'")
+        client.commit()
+        assert heard(client.execute, "select pg_sleep(30)") == "terminating connection due to transaction timeout"
+        assert heard(client.execute, "select 1") == "the connection is closed"
+
+
+@pytest.mark.parametrize("setting", LIMITS)
+def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, database, pooler) -> None:
+    """The client hears the reason, its connection is gone, and PgBouncer's log has the reason too."""
+    if setting == "transaction_timeout" and not at_least(1, 25):
+        pytest.skip("needs PgBouncer 1.25")
+    text, query = LIMITS[setting]
+    bouncer = pooler(database, pool_mode="transaction", **{setting: 0.1})
+    with bouncer.connect(database, autocommit=setting == "client_idle_timeout") as client:
+        client.execute("select 1")
+        if not query:
+            until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
+        with pytest.raises(psycopg.errors.ProtocolViolation) as error:
+            client.execute(query or "select 1")
+        assert str(error.value).splitlines()[0] == text
+        assert client.broken
+    until("the log has the reason", lambda: f"closing because: {text}" in bouncer.leash.said())
+
+
+def test_psycopg2_hears_no_reason_of_pgbouncer(database, pooler) -> None:
+    """Of a query that PgBouncer ended it says that the server closed the connection."""
+    bouncer = pooler(database, pool_mode="transaction", query_timeout=0.1)
+    client = psycopg2.connect(bouncer.url(database))
+    assert heard(client.cursor().execute, "select pg_sleep(30)") == "server closed the connection unexpectedly"
+    client.close()
+
+
+def test_timeouts_sql_says_who_set_a_limit(database, load) -> None:
+    """A role's limit and a session's are told apart."""
+    snippet = load("postgres/timeouts.sql")
+    database.psql(snippet)
+    database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
+    with database.connect() as client:
+        client.execute("set lock_timeout = '7s'")
+        found = {name: (value, by) for name, value, by in client.execute(snippet.text)}
+    assert found["statement_timeout"][1] == "user"
+    assert found["lock_timeout"] == ("7000ms", "session")
