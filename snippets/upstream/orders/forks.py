@@ -9,7 +9,7 @@ from django.db import connections
 
 
 def close_all() -> None:
-    for connection in connections.all(initialized_only=True):
+    for connection in connections.all():
         connection.close()
         if hasattr(connection, "close_pool"):  # from Django 5.1 on
             connection.close_pool()
