@@ -74,7 +74,7 @@ def test_the_pool_and_conn_max_age_exclude_each_other(connect) -> None:
 @control(here("ENGINE=None, ", ""))
 @control(here("connect(ENGINE=None, CONN_MAX_AGE=60)", "pass"))
 def test_settings_without_an_engine_are_no_database(connect) -> None:
-    """An entry that holds nothing but CONN_MAX_AGE cannot connect."""
+    """An entry that has everything but an ENGINE cannot connect."""
     from django.core.exceptions import ImproperlyConfigured
 
     with pytest.raises(ImproperlyConfigured, match="Please supply the ENGINE value"):

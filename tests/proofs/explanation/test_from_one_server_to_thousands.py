@@ -208,18 +208,14 @@ def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, databa
             assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
 
 
-@control(
-    edit(
-        "sizing/fleet.py",
-        "poolers: int, pool_size: int, pairs: int = 1, reserve: int = 0",
-        "poolers: int, pool_size: int, pairs: int <> 1, reserve: int = 0",
-    )
-)
+@control(edit("sizing/fleet.py", '"A sidecar in each of 20 pods": (20, 5)', '"A sidecar in each of 20 pods": (20, 10)'))
 def test_the_worked_fleets_add_up(run_script, load) -> None:
     """Each row is its poolers times its pool, and a sidecar in each of many instances needs the most by far."""
     names = run_script(load(FLEET))
     rows = names["worked_fleets"]()
     for row in rows:
         assert row["Server connections"] == row["Poolers"] * row["Pool of each"]
-    most = max(rows, key=lambda row: row["Server connections"])
-    assert "sidecar" in most["Fleet"]
+    sidecars = [row for row in rows if "sidecar" in row["Fleet"]]
+    others = [row for row in rows if row not in sidecars]
+    assert min(each["Server connections"] for each in sidecars) > 3 * max(each["Server connections"] for each in others)
+    assert max(each["Pool of each"] for each in sidecars) < min(each["Pool of each"] for each in others)

@@ -305,6 +305,7 @@ def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> 
             stop.callback(late.stop)
             assert value(late, "pg_up") == 0
             assert value(late, "pg_slots_taken") is None
+            assert value(late, "pg_slots_usable") is None
             everything.psql(load("monitoring/reserved.sql"))
             until("it gets in", lambda: value(late, "pg_up") == 1)
             assert value(late, "pg_slots_taken") >= value(late, "pg_slots_usable")

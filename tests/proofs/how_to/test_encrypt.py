@@ -85,8 +85,13 @@ def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
 def test_the_console_shows_which_clients_use_tls(setup, encrypted) -> None:
     """The column tls of SHOW CLIENTS has the version and the cipher."""
     with encrypted.connect(setup.database, application_name="careful", **verified(setup)):
-        (row,) = [row for row in encrypted.show("clients") if row["application_name"] == "careful"]
-    assert row["tls"].startswith("TLSv1.3")
+        assert tls_of("careful", encrypted).startswith("TLSv1.3")
+
+
+def tls_of(name: str, bouncer: PgBouncer) -> str:
+    """Return what the console shows of a client's TLS, by its application_name."""
+    (row,) = [row for row in bouncer.show("clients") if row["application_name"] == name]
+    return row["tls"]
 
 
 @control(edit("pgbouncer/tls.ini", "client_tls_sslmode = require", "client_tls_sslmode = allow"))
@@ -114,8 +119,11 @@ def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) 
     try:
         with pytest.raises(psycopg.OperationalError, match="server does not support SSL, but SSL was required"):
             bouncer.connect(setup.database, sslmode="require")
-        with bouncer.connect(setup.database, sslmode="prefer") as client:
+        by_itself = {option.keyword: option.compiled for option in psycopg.pq.Conninfo.get_defaults()}[b"sslmode"]
+        assert by_itself == b"prefer"
+        with bouncer.connect(setup.database, sslmode="prefer", application_name="careless") as client:
             assert not client.pgconn.ssl_in_use
+            assert tls_of("careless", bouncer) == ""
     finally:
         bouncer.stop()
 

@@ -256,10 +256,19 @@ POOL = "pool/connect.py"
 
 @control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": 2 * size'))
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
-    """Sixteen requests at a time are all answered, over four connections that are opened once."""
-    with ThreadPoolExecutor(max_workers=16) as clients:
-        answers = list(clients.map(pooled.request, 32 * ["/orders/report/?seconds=0.05"]))
-    assert {status for status, _ in answers} == {200}
+    """While four are in their query twelve wait, and all are answered, over four connections that are opened once."""
+    database = pooled.database
+    waits = "select count(*) from pg_locks where not granted and %s = any(pg_blocking_pids(pid))"
+    with database.server.connect(database.name) as lock, ThreadPoolExecutor(16) as clients:
+        lock.execute("begin; lock table orders_order")
+        holder = [lock.info.backend_pid]
+        try:
+            requests = [clients.submit(pooled.request, "/orders/") for _ in range(16)]
+            until("four are in their query", lambda: database.admin.execute(waits, holder).fetchone() == (4,))
+            assert not any(request.done() for request in requests)
+        finally:
+            lock.execute("rollback")
+    assert {request.result()[0] for request in requests} == {200}
     assert len(pooled.database.backends()) == 4
     until("each is counted", lambda: pooled.backend() and pooled.database.sessions() >= 4)
     assert pooled.database.sessions() == 4

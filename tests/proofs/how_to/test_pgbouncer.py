@@ -127,12 +127,10 @@ def test_a_password_is_written_as_in_any_url(project) -> None:
     edit("pgbouncer/pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"),
     fails_with="the pool shows {'cl_active': 10",
 )
-def test_ten_idle_django_clients_hold_no_server_connection(served, setup, as_shipped) -> None:
+def test_ten_idle_django_clients_hold_no_server_connection(served, as_shipped) -> None:
     """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
     until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
-    idle = settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
-    assert idle["sv_idle"] <= 10
-    assert len(setup.database.backends()) <= 10
+    settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
 
 
 @control(

@@ -295,6 +295,9 @@ def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> 
     until("all has lasted for a second", lambda: lasted(busy) > 1)
     until("it is a warning", lambda: ended(0.9) == 1)
     assert ended(0.01) == 2
+    with patience(watcher.role, busy, "1 ms"):
+        assert doctor(project, watcher)[0] == 2
+        assert doctor(project, watcher, "--patience", "1 hour")[0] == 0
 
 
 @control(

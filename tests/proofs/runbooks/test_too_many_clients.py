@@ -143,6 +143,11 @@ def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, st
     raise_it(primary, 14)
     write("last")
     until("the standby follows", lambda: shows("last"))
+    raise_it(primary, 16)
+    write("later")
+    until("the standby has stopped", lambda: shows("later", "paused"))
+    with pytest.raises(RuntimeError, match="recovery aborted because of insufficient parameter settings"):
+        standby.restart()
 
 
 @control(

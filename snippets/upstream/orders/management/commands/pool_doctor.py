@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--database", default="default", help="an alias")
         parser.add_argument("--json", action="store_true", help="for programs")
-        parser.add_argument("--patience", default="", help="such as '5 min'")
+        parser.add_argument("--patience", help="such as '5 min'")
         parser.add_argument("--since", type=Path, help="a file to remember by")
 
     def handle(self, *args: object, **options: Any) -> None:
@@ -45,7 +45,7 @@ class Command(BaseCommand):
 
 
 def look(
-    database: str, patience: str, since: Path | None, **others: object
+    database: str, patience: str | None, since: Path | None, **others: object
 ) -> list[dict[str, Any]]:
     """Return what the query beside this file finds."""
     connection = connections[database]
@@ -53,6 +53,7 @@ def look(
     connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
     last = since.read_text() if since and since.exists() else ""
     with connection.cursor() as cursor:
+        # With null the role's own setting holds.
         cursor.execute(
             "select set_config('pool_doctor.patience', %s, false),"
             " set_config('pool_doctor.last', %s, false)",
