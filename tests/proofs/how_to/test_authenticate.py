@@ -13,7 +13,7 @@ from psycopg import conninfo
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
-from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, starting
+from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, settled, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
 from tests.stack.wait import until
@@ -145,14 +145,28 @@ def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
 
 @control(here("setup.database.admin.execute(", "str("))
 def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
-    """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL."""
-    role = setup.roles["upstream"]
-    bouncer = start()
+    """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL.
+
+    A server connection that is there serves on, and another password than before PgBouncer itself refuses.
+    """
+    role, bouncer = setup.roles["upstream"], start()
+    file = bouncer.leash.folder / "userlist.txt"
+    assert who(bouncer, setup.database) == "upstream"
+    setup.database.admin.execute("alter role upstream password 'another'")
+    with pytest.raises(psycopg.OperationalError, match="FATAL:  SASL authentication failed"):
+        who(bouncer, setup.database, password="another")
     setup.database.admin.execute(f"alter role upstream password '{role.password}'")
+    assert who(bouncer, setup.database) == "upstream"
+    for pid in setup.database.backends():
+        setup.database.terminate(pid)
+    settled(bouncer, sv_idle=0)
     with pytest.raises(psycopg.OperationalError, match='password authentication failed for user "upstream"'):
-        bouncer.connect(setup.database)
+        who(bouncer, setup.database)
     setup.users = dict(USER.findall(setup.everything.psql(load("pgbouncer/userlist.sql"))))
-    assert who(start(), setup.database) == "upstream"
+    written = USER.sub(lambda line: f'"{line[1]}" "{setup.users.get(line[1], line[2])}"', file.read_text())
+    bouncer.leash.write("next.txt", written).replace(file)
+    bouncer.reload()
+    assert who(bouncer, setup.database) == "upstream"
 
 
 @control(here("int(file.stat().st_mtime)", "int(file.stat().st_mtime) - 5"))
@@ -307,11 +321,12 @@ def signal(processes: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
-@control(here(', user="nobody", password="x"', ""))
+@control(here('"nobody", "no', '"upstream", "no'))
 def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> None:
-    """The text is `no such user`: unlike a userlist, it tells who exists."""
-    with pytest.raises(psycopg.OperationalError, match="FATAL:  no such user"):
-        looking_up.connect(setup.database, user="nobody", password="x")
+    """The text is `no such user`, and another one for a wrong password: unlike a userlist, it tells who can log in."""
+    for name, text in (("nobody", "no such user"), ("upstream", "SASL authentication failed")):
+        with pytest.raises(psycopg.OperationalError, match=f"FATAL:  {text}"):
+            looking_up.connect(setup.database, user=name, password="x")
 
 
 @control(edit("pgbouncer/auth_query.sql", "and not rolsuper", ""))

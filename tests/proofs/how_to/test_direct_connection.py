@@ -169,6 +169,24 @@ def test_a_lock_outlives_the_roles_idle_session_timeout(project, setup, bouncer,
         assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
 
 
+LOSES = """
+from django.db import Error, close_old_connections, connections
+from orders.locks import exclusive
+try:
+    with exclusive(7):
+        close_old_connections()
+        print(connections["direct"].connection)
+except Error:
+    print("lost")
+"""
+
+
+@control(edit("upstream/settings/pgbouncer.py", '"CONN_MAX_AGE": 0', '"CONN_MAX_AGE": 60'))
+def test_to_close_old_connections_in_the_block_lets_go_of_the_lock(project, setup, bouncer) -> None:
+    """The direct connection has no age to reach, so it is closed in the middle of the block."""
+    assert run(project, setup, bouncer, LOSES) == "None\nlost\n"
+
+
 @control(
     edit(
         "upstream/orders/management/commands/follow_orders.py", 'cursor.execute("set idle_session_timeout = 0")', "pass"

@@ -210,6 +210,7 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
             holder.execute("select 1")
             with bouncer.impatient():
                 assert hears(waiting) == reasons[0]
+        assert "closing because: query_wait_timeout" in bouncer.leash.said()
         cut.cursor().execute("select 1")
         for pid in setup.database.backends():
             setup.database.terminate(pid)

@@ -139,6 +139,9 @@ def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -
 
 
 @control(edit("kubernetes/sidecar.yaml", "restartPolicy: Always", "restartPolicy: Sometimes"))
+@control(
+    edit("kubernetes/sidecar.yaml", "        - name: upstream\n", "        - name: upstream\n          stdin: true\n")
+)
 def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -> None:
     """The patch adds a native sidecar and its files and changes one address; everything still fits."""
     texts = checked(BESIDE, load)
@@ -146,8 +149,14 @@ def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -
     evidence.ran(load(PATCH), "checked", against=SCHEMAS)
     texts[snippets.read(APP).place] = yaml.safe_dump(changed)
     assert [str(problem) for problem in kubernetes.problems(texts)] == []
-    (sidecar,) = changed["spec"]["template"]["spec"]["initContainers"]
+    was, now = (one["spec"]["template"]["spec"] for one in (yaml.safe_load(load(APP).text), changed))
+    (sidecar,) = now.pop("initContainers")
     assert sidecar["restartPolicy"] == "Always"
+    assert [each["name"] for each in now["volumes"] if each not in was["volumes"]] == ["config"]
+    (before,), (after,) = was.pop("containers"), now.pop("containers")
+    assert [each["name"] for each in after["env"] if each not in before["env"]] == ["DATABASE_URL"]
+    assert {**after, "env": 0} == {**before, "env": 0}
+    assert {**now, "volumes": 0} == {**was, "volumes": 0}
 
 
 def patched(load) -> dict:

@@ -11,7 +11,7 @@ import pytest
 
 from proven import evidence
 from proven.problems import Problem
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.lint import cloud_run, google, kubernetes, manifests
 from tests.stack.database import Database, fresh
 from tests.stack.scripts import execute
@@ -187,9 +187,35 @@ def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) 
     assert not {found["backend"] for _, found in answers} & set(lost)
 
 
+# The check is on, and was made by the request's first query.
+BETWEEN = """
+import django; django.setup()
+from django.db import OperationalError, close_old_connections, connection
+def backend():
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return cursor.fetchone()[0]
+def begins():
+    close_old_connections()
+    return backend()
+lost = begins()
+assert begins() == lost
+other = connection.copy()
+other.cursor().execute("select pg_terminate_backend(%s, 10000)", [lost])
+try:
+    backend()
+except OperationalError:
+    print("failed")
+print(begins() != lost)
+"""
+
+
 @control(here("as_shipped.database.terminate(pid)", "pass"))
-def test_no_health_check_helps_within_a_request(as_shipped) -> None:
-    """A connection that is lost between two queries of one request fails that request; the next one is fine."""
+@control(replace("tests.proofs.how_to.test_persistent_connections:BETWEEN", "print(True)"))
+def test_no_health_check_helps_within_a_request(as_shipped, project) -> None:
+    """A connection that is lost in a query or between two fails that request; the next one is fine."""
+    said = project.run("-c", BETWEEN, database_url=as_shipped.database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert said == (0, "failed\nTrue\n")
     with ThreadPoolExecutor(max_workers=1) as client:
         request = client.submit(as_shipped.request, "/orders/report/?seconds=10")
         pid = until("the report is under way", lambda: sleeping(as_shipped.database))
@@ -269,9 +295,9 @@ def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
         finally:
             lock.execute("rollback")
     assert {request.result()[0] for request in requests} == {200}
-    assert len(pooled.database.backends()) == 4
-    until("each is counted", lambda: pooled.backend() and pooled.database.sessions() >= 4)
-    assert pooled.database.sessions() == 4
+    until("the lock's session has ended", lambda: len(database.backends()) == 4)
+    until("each is counted", lambda: pooled.backend() and database.sessions() >= 5)
+    assert database.sessions() == 5, "the four, and the one that held the lock"
 
 
 @control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": size, "timeout": 10'))

@@ -419,12 +419,15 @@ def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> N
     )
 )
 @control(edit("pgbouncer/roles.sql", "create role pgbouncer_admin nologin", "create role pgbouncer_admin login"))
+@control(edit("pgbouncer/roles.sql", "create role pgbouncer_stats nologin", "create role pgbouncer_stats login"))
 @pytest.mark.usefixtures("served")
 def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
     """The application writes rows and makes no table, monitoring sees sessions and no rows, the console is no login."""
-    monitor, admin = setup.roles["upstream_monitor"], setup.roles["pgbouncer_admin"]
+    monitor = setup.roles["upstream_monitor"]
     with setup.database.connect() as application:
         application.execute("insert into orders_order (customer, placed_at) values ('Eve', now())")
+        application.execute("update orders_order set customer = 'Mallory' where customer = 'Eve'")
+        application.execute("delete from orders_order where customer = 'Mallory'")
         for forbidden in ("create table t (n int)", "drop table orders_order", "create temporary table t (n int)"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 application.execute(forbidden)
@@ -433,8 +436,9 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
             assert watching.execute(seen).fetchone()[0] >= 1
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 watching.execute("select * from public.orders_order")
-    with pytest.raises(psycopg.OperationalError, match="is not permitted to log in"):
-        setup.database.connect(user=admin.name, password=admin.password)
+    for name in ("pgbouncer_admin", "pgbouncer_stats"):
+        with pytest.raises(psycopg.OperationalError, match="is not permitted to log in"):
+            setup.database.connect(user=name, password=setup.roles[name].password)
 
 
 @control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="its statement is shown: not within")

@@ -190,3 +190,26 @@ def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, ses
     database.psql(snippet, application="upstream", idle_for="0")
     until("the idle session ends", lambda: len(database.backends()) == 2)
     assert set(database.backends()) == {other.info.backend_pid, running.info.backend_pid}
+
+
+@control(here("silent.execute(statement)", "pass"))
+def test_a_transaction_that_has_written_keeps_vacuum_from_what_died_since(database) -> None:
+    """One that has only read does not at READ COMMITTED, and does at REPEATABLE READ."""
+
+    def kept(statement: str, level: str = "read committed") -> int:
+        """Return how many of ten dead rows vacuum leaves, while a session is silent after this statement."""
+        with database.connect() as other, database.connect(autocommit=False) as silent:
+            other.execute("drop table if exists died; create table died (n int)")
+            silent.execute(f"set transaction isolation level {level}")
+            silent.execute(statement)
+            other.execute("insert into died select generate_series(1, 10)")
+            other.execute("delete from died")
+            other.execute("vacuum died")
+            query = "select n_dead_tup from pg_stat_user_tables where relname = 'died' and vacuum_count = 1"
+            return until("vacuum is counted", lambda: other.execute(query).fetchone())[0]
+
+    with database.connect() as connection:
+        connection.execute("create table account (id int)")
+    assert kept("select * from account") == 0
+    assert kept("insert into account values (1)") == 10
+    assert kept("select * from account", "repeatable read") == 10

@@ -32,25 +32,13 @@ def needs_16() -> None:
         pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
 
 
-@control(
-    edit(
-        "sizing/connections.py",
-        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
-        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
-    )
-)
+@control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))
 def test_the_functions_give_what_their_comments_say(run_script, load) -> None:
     """The script prints what stands behind each of its prints."""
     run_script(load(SIZING))
 
 
-@control(
-    edit(
-        "sizing/connections.py",
-        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
-        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
-    )
-)
+@control(edit("sizing/connections.py", "return peak + superuser_reserved", "return peak"))
 def test_every_row_of_the_table_adds_up(run_script, load) -> None:
     """In each worked deployment the peak is no less than the web tier, and max_connections leaves room for it."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -61,13 +49,7 @@ def test_every_row_of_the_table_adds_up(run_script, load) -> None:
         assert names["usable_slots"](row["max_connections"]) == row["At the peak"]
 
 
-@control(
-    edit(
-        "sizing/connections.py",
-        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
-        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
-    )
-)
+@control(edit("sizing/connections.py", "return max_connections - superuser_reserved", "return max_connections"))
 def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, cluster) -> None:
     """On a real server the function's number of connections opens, and the next is refused."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -78,13 +60,7 @@ def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, clust
     assert "slots are reserved" in refusal
 
 
-@control(
-    edit(
-        "sizing/connections.py",
-        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
-        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
-    )
-)
+@control(edit("sizing/connections.py", "superuser_reserved - reserved", "superuser_reserved"))
 def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
     """Since PostgreSQL 16 a second setting keeps slots from ordinary roles."""
     needs_16()
@@ -96,13 +72,7 @@ def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
     assert 'reserved for roles with privileges of the "pg_use_reserved_connections" role' in refusal
 
 
-@control(
-    edit(
-        "sizing/connections.py",
-        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
-        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
-    )
-)
+@control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))
 def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster) -> None:
     """8 threads and 20 % on top, rounded to 10, lock the eighth thread out."""
     names: dict[str, Any] = run_script(load(SIZING))
@@ -113,13 +83,7 @@ def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster
     assert "slots are reserved" in refusal
 
 
-@control(
-    edit(
-        "sizing/connections.py",
-        "processes: int, threads: int, instances: int = 1, aliases: int = 1",
-        "processes: int, threads: int, instances: int <> 1, aliases: int = 1",
-    )
-)
+@control(edit("sizing/connections.py", "return peak + superuser_reserved", "return 1 + peak + superuser_reserved"))
 def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, load, cluster) -> None:
     """What max_connections_for returns lets the peak in; a server with one slot fewer refuses the last."""
     names: dict[str, Any] = run_script(load(SIZING))

@@ -68,6 +68,7 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
         output = printed(snippet, DATABASE_URL=bouncer.url(database))
     bring_back(started, database)
     assert f"psycopg ProtocolViolation: {text()}" in output
+    assert "psycopg2 OperationalError: server closed the connection unexpectedly" in output
     if at_least(1, 21):
         transcript(snippet, output)
 

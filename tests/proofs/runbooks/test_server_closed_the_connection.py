@@ -94,8 +94,11 @@ def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
     """The timeouts apply to sessions that the role opens from then on."""
     database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
     with database.connect() as connection:
-        shown = connection.execute("select current_setting('idle_in_transaction_session_timeout')").fetchone()
-    assert shown == ("1min",)
+        shown = [
+            connection.execute(f"show {name}").fetchone()
+            for name in ("idle_in_transaction_session_timeout", "idle_session_timeout")
+        ]
+    assert shown == [("1min",), ("1h",)]
 
 
 @control(here('until("the server ends it", lambda: database.backends() == [])', "pass"))
