@@ -52,7 +52,9 @@ def test_a_pasted_error_leads_to_its_fix(home: Visit, answers: dict[str, str]) -
 
 
 def test_every_error_text_says_what_its_runbook_answers(home: Visit, answers: dict[str, str]) -> None:
-    """The table on the home page: each link has the runbook's title, and its answer as a tooltip."""
+    """The list of all texts: each link has the runbook's title, and its answer as a tooltip."""
+    click(home, "every error text")
+    home.page.wait_for_url("**/reference/every-error/")
     links = home.page.locator(".texts td:last-child a").evaluate_all(
         "(links) => links.map((link) => [new URL(link.href).pathname, link.textContent, link.title])"
     )

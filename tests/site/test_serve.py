@@ -149,7 +149,7 @@ def test_every_mistake_of_a_page_is_shown_in_its_place(served: Served) -> None:
         ("docs/index.md", INDEX + "```\nls\n```\n", "docs/index.md:6: a code block is typed by hand"),
         ("snippets/answer.py", "# region: answer\n42\n", "snippets/answer.py:1: region 'answer' is never closed"),
         ("snippets/answer.py", None, "docs/index.md:5: no snippet is called 'answer.py'"),
-        ("tests/proofs/test_index.py", PROOFS + "def\n", "tests/proofs/test_index.py:7: no proof in here can be read"),
+        ("tests/proofs/test_index.py", PROOFS + "def\n", "tests/proofs/test_index.py:9: no proof in here can be read"),
         ("docs/data/ledger.json", "[\n{]", "docs/data/ledger.json:2: the ledger cannot be read"),
         ("build/ledger.json", "<<<<<<<", "build/ledger.json:1: the ledger cannot be read"),
         ("proven/guide.py", "def\n", "SyntaxError: invalid syntax"),
