@@ -99,7 +99,8 @@ def main(*arguments: str) -> int:
 
 def edited(of: guide.Guide) -> list[str]:
     """Return the proofs that want to run again: what they rest on was edited, or they have met one stack at most."""
-    outdated = ledger.outdated(of.history.runs, of.proofs, of.snippets).values()
+    passed = [run for run in of.history.runs if run.outcome == "passed"]
+    outdated = ledger.outdated(passed, of.proofs, of.snippets).values()
     met = {name: {run.stack_key for run in of.ledger.runs if run.proof == name} for name in of.proofs}
     return sorted({name for name in met if len(met[name]) < 2}.union(*outdated) & of.proofs.keys())
 

@@ -8,7 +8,7 @@ import pytest
 from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
-from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments, states
+from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments
 from tests.stack.database import fresh
 from tests.stack.upstream import serving
 from tests.stack.wait import until
