@@ -112,7 +112,7 @@ def read(node: ast.FunctionDef, path: str, source: str) -> Iterator[Control | Wi
             continue
         if isinstance(found, Control):
             found = changed(found, line=each.lineno)
-            segment = ast.get_source_segment(source, node) or ""
+            segment = "\n".join(source.split("\n")[node.lineno - 1 : node.end_lineno])  # a proof begins its lines
             for change in found.changes:
                 if isinstance(change, Here) and not change.of and not spots(segment, change.old):
                     yield Problem(path, each.lineno, absent(change.old, f"{node.name}, outside of its assertions"))
