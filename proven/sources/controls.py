@@ -16,7 +16,7 @@ from proven.problems import Problem
 
 Function = TypeVar("Function")
 # What nobody may change in a proof: whoever edits what it asserts can make every proof fail.
-ASSERTS = ("pytest.raises", "raises", "pytest.fail")
+ASSERTS = ("raises", "fail")  # of pytest
 FORM = '@control(edit("snippet", "old", "new")), or in place of edit here("old", "new") or replace("module:name", 1)'
 
 
@@ -96,10 +96,15 @@ edit, here, replace = Edit, Here, Replace
 WORDS = {"control": control, "no_control": no_control, "edit": Edit, "here": Here, "replace": Replace}
 
 
+def called(node: ast.Call) -> str:
+    """Return the name of what is called: "raises" of pytest.raises(…)."""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
 def statements(node: ast.AST) -> list[ast.Call]:
     """Return the decorators that state a control, or why there is none."""
     found = [each for each in getattr(node, "decorator_list", ()) if isinstance(each, ast.Call)]
-    return [each for each in found if isinstance(each.func, ast.Name) and each.func.id in ("control", "no_control")]
+    return [each for each in found if called(each) in ("control", "no_control")]
 
 
 def read(node: ast.FunctionDef, path: str, source: str) -> Iterator[Control | Without | Problem]:
@@ -136,7 +141,7 @@ def spots(source: str, old: str) -> list[int]:
     closed = [
         (begins[node.lineno] + node.col_offset, begins[node.end_lineno or 0] + (node.end_col_offset or 0))
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and ast.unparse(node.func) in ASSERTS)
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and called(node) in ASSERTS)
     ]
     found, at, length = [], text.find(old.encode(), begins[first]), len(old.encode())
     while at >= 0 and length:
@@ -158,7 +163,7 @@ def _value(node: ast.expr) -> Any:
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
     named = {each.arg or "": _value(each.value) for each in node.keywords}
-    return WORDS[ast.unparse(node.func)](*map(_value, node.args), **named)
+    return WORDS[called(node)](*map(_value, node.args), **named)
 
 
 def _becomes(old: str, new: str) -> str:

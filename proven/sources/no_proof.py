@@ -3,6 +3,8 @@
 import ast
 from collections.abc import Iterator
 
+from proven.sources.controls import called
+
 PLAIN = "a proof is a plain function at the top of its module, which pages name: make it one"
 ANYTHING = ("Exception", "BaseException")
 
@@ -33,9 +35,8 @@ def _aliases(node: ast.Assign | ast.ImportFrom) -> Iterator[str]:
 
 def _takes_anything(node: ast.Call) -> bool:
     """Return whether a call is pytest.raises(Exception) without its text, or suppress(Exception)."""
-    name = ast.unparse(node.func).rpartition(".")[2]
     matches = any(each.arg == "match" for each in node.keywords)
-    return name in ("raises", "suppress") and not matches and any(_anything(each) for each in node.args)
+    return called(node) in ("raises", "suppress") and not matches and any(_anything(each) for each in node.args)
 
 
 def _anything(node: ast.expr) -> bool:

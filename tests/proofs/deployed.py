@@ -22,7 +22,7 @@ import pytest
 from proven import evidence
 from proven.sources.snippets import Snippet
 from tests.lint.manifests import Document
-from tests.proofs.pooled import Existing, Setup
+from tests.proofs.pooled import Existing, Setup, settings_of
 from tests.stack.database import Database
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import Gunicorn, Project
@@ -104,6 +104,37 @@ def ways(setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dic
     found |= {"PGSSLMODE": written["PGSSLMODE"], "PGSSLROOTCERT": str(ca)}
     said = [project.run("-c", ENCRYPTED, alias, database_url=pooled.url, **found)[1] for alias in ("default", "direct")]
     return [lines.strip().rpartition("\n")[2] for lines in said]
+
+
+def verified(
+    setup: Setup,
+    project: Project,
+    whole: Snippet,
+    ini: Snippet,
+    variables: list[dict[str, str]],
+    authorities: dict[str, Path],
+    whose: str,
+) -> None:
+    """Assert that both ways are encrypted with our authority's ca.crt, and that neither is made with another's."""
+    setup.note()
+    written = settings_of(ini.text)
+    assert written["server_tls_ca_file"].endswith("/ca.crt")
+    tls: dict[str, Any] = {"server_tls_sslmode": written["server_tls_sslmode"]}
+    tls["server_tls_ca_file"] = authorities[whose]
+    if whose == "others":
+        tls["query_wait_timeout"] = 0.5
+    bouncer = start(setup, whole, ini, **tls)
+    try:
+        pooled, direct = ways(setup, project, bouncer, variables, authorities[whose])
+        if whose == "ours":
+            assert (pooled, direct) == ("encrypted", "encrypted")
+        else:
+            assert "query_wait_timeout" in pooled
+            assert "certificate verify failed" in direct
+            assert "certificate verify failed" in bouncer.leash.said()
+    finally:
+        bouncer.stop()
+    project.note()
 
 
 def _moved(url: str, host: str, port: int) -> str:

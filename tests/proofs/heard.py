@@ -1,8 +1,5 @@
 """What a program says when something fails: the type of the exception, and its first line."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +18,3 @@ def heard(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     if isinstance(made, psycopg.Connection) or hasattr(made, "set_session"):
         made.close()
     return ""
-
-
-def apart(script: str, *arguments: str) -> Any:
-    """Run a script that forks in a process of its own; return the JSON that it prints."""
-    command = [sys.executable, "-c", script, *arguments]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)

@@ -6,7 +6,6 @@ import subprocess
 import time
 from contextlib import ExitStack
 from signal import SIGTERM
-from typing import Any
 
 import psycopg
 import pytest
@@ -174,29 +173,9 @@ def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
     setup, authorities = secured
-    setup.note()
-    ini = load(INI)
     evidence.ran(load(SERVICE), "started")
-    written = settings_of(ini.text)
-    assert written["server_tls_ca_file"].endswith("/ca.crt")
-    tls: dict[str, Any] = {
-        "server_tls_sslmode": written["server_tls_sslmode"],
-        "server_tls_ca_file": authorities[whose],
-    }
-    if whose == "others":
-        tls["query_wait_timeout"] = 0.5
-    bouncer = deployed.start(setup, ini, ini, **tls)
-    try:
-        pooled, direct = deployed.ways(setup, project, bouncer, container(load, "app")["env"], authorities[whose])
-        if whose == "ours":
-            assert (pooled, direct) == ("encrypted", "encrypted")
-        else:
-            assert "query_wait_timeout" in pooled
-            assert "certificate verify failed" in direct
-            assert "certificate verify failed" in bouncer.leash.said()
-    finally:
-        bouncer.stop()
-    project.note()
+    variables = container(load, "app")["env"]
+    deployed.verified(setup, project, load(INI), load(INI), variables, authorities, whose)
 
 
 # ---- the instance --------------------------------------------------------------------------------------------

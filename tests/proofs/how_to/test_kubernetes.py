@@ -9,7 +9,6 @@ from base64 import b64decode
 from functools import cache, partial
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from typing import Any
 
 import psycopg
 import pytest
@@ -291,32 +290,11 @@ def test_the_application_gets_its_password_from_the_environment(start, served) -
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secured, project, load, whose) -> None:
     """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
     setup, authorities = secured
-    setup.note()
     config = load(f"{FOLDER}/config.yaml")
-    ini = deployed.within(config, documents(config)[0], *INI)
     evidence.ran(load(APP), "started")
-    written = settings_of(ini.text)
-    assert written["server_tls_ca_file"].endswith("/ca.crt")
-    tls: dict[str, Any] = {
-        "server_tls_sslmode": written["server_tls_sslmode"],
-        "server_tls_ca_file": authorities[whose],
-    }
-    if whose == "others":
-        tls["query_wait_timeout"] = 0.5
-    bouncer = deployed.start(setup, config, ini, **tls)
-    try:
-        pooled, direct = deployed.ways(
-            setup, project, bouncer, deploy(load).get(*container("containers"), "env"), authorities[whose]
-        )
-        if whose == "ours":
-            assert (pooled, direct) == ("encrypted", "encrypted")
-        else:
-            assert "query_wait_timeout" in pooled
-            assert "certificate verify failed" in direct
-            assert "certificate verify failed" in bouncer.leash.said()
-    finally:
-        bouncer.stop()
-    project.note()
+    ini = deployed.within(config, documents(config)[0], *INI)
+    variables = deploy(load).get(*container("containers"), "env")
+    deployed.verified(setup, project, config, ini, variables, authorities, whose)
 
 
 # ---- probes --------------------------------------------------------------------------------------------------

@@ -555,36 +555,6 @@ def test_installed_versions_are_the_ones_required(load) -> None:
     evidence.ran(snippet, "checked", against=f"the packages that proofs run with, Django {version('django')}")
 
 
-FORKS = """
-import os, sys, warnings
-import django
-warnings.simplefilter("ignore")  # of a fork beside threads
-django.setup()
-from django.db import connection
-def backend():
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_backend_pid()")
-        return cursor.fetchone()[0]
-print(backend(), flush=True)
-if "close" in sys.argv:
-    connection.close()
-if os.fork() == 0:
-    print(backend(), flush=True)
-    os._exit(0)
-os.wait()
-"""
-
-
-@control(here(", *option", ""))
-@pytest.mark.parametrize(("option", "backends"), [((), 1), (("close",), 2)], ids=["open", "closed before"])
-def test_a_connection_that_is_open_at_a_fork_is_shared(option, backends, project, database) -> None:
-    """The child of a fork talks to its parent's backend; where the parent closed it before, to one of its own."""
-    settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.prod"}
-    status, said = project.run("-c", FORKS, *option, **settings)
-    assert status == 0, said
-    assert len({*said.split()}) == backends, said
-
-
 LIMITED = """
 import socket
 import django

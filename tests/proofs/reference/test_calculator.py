@@ -5,6 +5,7 @@ That the page computes the same in a browser is for tests/site/test_calculator.p
 
 import random
 import re
+import socket
 from contextlib import ExitStack
 from functools import cache
 
@@ -18,11 +19,11 @@ from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
 from tests.proofs.pooled import reader, settings_of
-from tests.stack import pgbouncer
-from tests.stack.pgbouncer import PgBouncer, find
+from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import own_major
 from tests.stack.scripts import execute
 from tests.stack.upstream import needs_a_pool, serving
+from tests.stack.wait import until
 
 BUDGET = "sizing/budget.py"
 IMPORTED = ("sizing/connections.py", "sizing/queueing.py")
@@ -73,9 +74,9 @@ def pooled(setup):
     """Start PgBouncer with an ini that the calculator wrote, and compare what it then has."""
     with ExitStack() as started:
 
-        def start(text) -> PgBouncer:
+        def start(text, files: int | None = None) -> PgBouncer:
             ini = parse(INI, text)
-            bouncer = PgBouncer(named={"upstream": setup.database}, ini=ini, users=setup.users)
+            bouncer = PgBouncer(named={"upstream": setup.database}, ini=ini, users=setup.users, files=files)
             started.callback(bouncer.stop)
             setup.note()
             evidence.ran(evidence.load(INI), "started")  # its text, but for the numbers
@@ -326,29 +327,28 @@ def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, proje
 
 
 @control(edit("sizing/budget.py", "most_clients + most_servers + OTHER_FILES", "most_clients + most_servers"))
-def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(
-    budget, setup, pooled, monkeypatch
-) -> None:
+def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(budget, setup, pooled) -> None:
     """It expects to use no more, and refuses who is too many; with fewer, of max_client_conn, the last ones hang."""
-    given, command = budget["defaults"](pool_size=2), find()
-    found = budget["plan"](given)
+    given = budget["defaults"](pool_size=2)
+    found, ini = budget["plan"](given), written(budget, given)["pgbouncer.ini"]
 
-    def last(files: int) -> str:
-        """Return what the first client hears that is not served."""
-        monkeypatch.setattr(pgbouncer, "find", lambda: ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command])
-        bouncer = pooled(written(budget, given)["pgbouncer.ini"])
-        (expected,) = re.findall(r"max expected fd use: (\d+)", bouncer.leash.said())
-        assert (int(expected) <= files) == (files == found["open_files"])
-        with ExitStack() as opened:
-            for _ in range(found["max_client_conn"] + 1):
-                try:
-                    opened.enter_context(bouncer.connect(setup.database, connect_timeout=2)).execute("select 1")
-                except psycopg.OperationalError as error:
-                    return str(error)
-        return "all are served"
+    def expected(bouncer: PgBouncer) -> int:
+        return int(re.findall(r"max expected fd use: (\d+)", bouncer.leash.said())[0])
 
-    assert "no more connections allowed" in last(found["open_files"])
-    assert "timeout expired" in last(found["max_client_conn"])
+    enough = pooled(ini, files=found["open_files"])
+    assert expected(enough) <= found["open_files"]
+    with ExitStack() as clients:
+        for _ in range(found["max_client_conn"] - 1):  # the console that was asked is one as well
+            clients.enter_context(enough.connect(setup.database)).execute("select 1")
+        with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
+            enough.connect(setup.database)
+    few = pooled(ini, files=found["max_client_conn"])
+    assert expected(few) > found["max_client_conn"]
+    with ExitStack() as clients:
+        for _ in range(found["max_client_conn"]):
+            clients.enter_context(socket.create_connection(("127.0.0.1", few.port)))
+        until("it has run out", lambda: "accept() failed: Too many open files" in few.leash.said())
+        assert "no more connections allowed" not in few.leash.said()
 
 
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
