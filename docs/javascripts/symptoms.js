@@ -47,7 +47,7 @@ function found([best, ...others]) {
   const lines = [];
   if (rest.length) {
     lines.push(element("p", { className: "best" }, "Which of these do you see?"));
-    const asked = best.symptom.causes.map((cause) => element("li", {}, `${cause.sign} `, link(cause)));
+    const asked = best.symptom.causes.map((cause) => element("li", {}, `${cause.sign}: `, link(cause), `: ${cause.answer}`));
     lines.push(element("ol", { className: "causes" }, ...asked));
   } else {
     lines.push(element("p", { className: "best" }, link(first, first.title || best.symptom.text)));

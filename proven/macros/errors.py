@@ -171,8 +171,11 @@ def _told_apart(guide: Guide) -> Iterator[Problem]:
     known = {symptom.text: symptom for symptom in listing(guide)}
     for page, call in _texts(guide):
         given = call.given
-        if len(known[given["text"]].causes) > 1 and not given["when"]:
+        several = len(known[given["text"]].causes) > 1
+        if several and not given["when"]:
             yield Problem(page.path, call.line, f"{given['text']!r} has several causes: say when= it is this one")
+        elif given["when"] and not several:
+            yield Problem(page.path, call.line, f"{given['text']!r} has one cause: leave when= out")
 
 
 @check

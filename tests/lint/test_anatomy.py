@@ -67,6 +67,13 @@ def test_a_page_is_described_and_tagged(path: str) -> None:
         assert set(tags) <= set(ABOUT), f"{path}:1: tags: one of {', '.join(ABOUT)}"
 
 
+def test_the_navigation_names_each_page_once() -> None:
+    """Twice, and MkDocs shows it twice without a word."""
+    named = re.findall(r"^ +- .*?([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) > 50
+    assert [name for name in {*named} if named.count(name) > 1] == []
+
+
 @pytest.mark.parametrize("folder", LISTED)
 def test_a_folder_lists_its_files(folder: str) -> None:
     """In the order in which they are read, each with a few words: whoever is new begins there."""

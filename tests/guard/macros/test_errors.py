@@ -7,8 +7,8 @@ from proven.macros import errors
 from tests.guard.project import make, problems
 
 ANSWER = "---\ndescription: It comes back.\n---\n\n"
-FIRST = f'{ANSWER}# A\n\n{{{{ symptom("lost", when="First:") }}}}\n'
-ALSO = f'{ANSWER}# B\n\n{{{{ symptom("lost", also=True, when="Also:") }}}}\n'
+FIRST = f'{ANSWER}# A\n\n{{{{ symptom("lost", when="First") }}}}\n'
+ALSO = f'{ANSWER}# B\n\n{{{{ symptom("lost", also=True, when="Also") }}}}\n'
 
 
 def test_a_text_has_one_page_to_read_first(tmp_path: Path) -> None:
@@ -28,13 +28,16 @@ def test_the_page_to_read_first_is_named_first(tmp_path: Path) -> None:
 
 def test_a_page_to_which_an_error_leads_says_what_it_answers(tmp_path: Path) -> None:
     """The box shows that below the link."""
-    (found,) = problems(tmp_path, {"docs/a.md": FIRST.removeprefix(ANSWER)})
+    alone = FIRST.replace(', when="First"', "")
+    (found,) = problems(tmp_path, {"docs/a.md": alone.removeprefix(ANSWER)})
     assert found.startswith("docs/a.md:1: the table of error texts lists this page with its answer: ")
-    (page,) = errors.listing(guide.read(make(tmp_path, {"docs/a.md": FIRST})))[0].pages
+    (page,) = errors.listing(guide.read(make(tmp_path, {"docs/a.md": alone})))[0].pages
     assert page.description == "It comes back."
 
 
 def test_several_causes_of_a_text_are_told_apart(tmp_path: Path) -> None:
-    """Each has its sign, by which the box asks."""
-    (found,) = problems(tmp_path, {"docs/a.md": FIRST.replace(', when="First:"', ""), "docs/b.md": ALSO})
+    """Each has its sign, by which the box asks; one alone has none."""
+    (found,) = problems(tmp_path, {"docs/a.md": FIRST.replace(', when="First"', ""), "docs/b.md": ALSO})
     assert found == "docs/a.md:7: 'lost' has several causes: say when= it is this one"
+    (found,) = problems(tmp_path, {"docs/a.md": FIRST, "docs/b.md": "# B\n"})
+    assert found == "docs/a.md:7: 'lost' has one cause: leave when= out"

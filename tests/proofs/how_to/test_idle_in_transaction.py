@@ -58,6 +58,7 @@ def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_ba
         assert other.execute("select count(*) from written").fetchone() == (0,)
 
 
+@control(edit("postgres/idle_in_transaction.sql", "and state like 'idle in transaction%'", "and state like 'active%'"))
 def test_silence_counts_from_the_last_statement_and_the_transaction_from_its_begin(database, load, sessions) -> None:
     """Of a session that has said something after a second, the transaction is older than its silence by that."""
     connection = sessions(database, autocommit=False)

@@ -155,6 +155,7 @@ def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> 
     watcher.drop(database.admin)
 
 
+@control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
 @pytest.mark.parametrize("query", ["clients", "ages", "idle_in_transaction", "waiting"])
 def test_without_pg_monitor_the_queries_show_nothing_of_others(busy, load, query) -> None:
     """No application of another role, but for who waits for whom, without a statement; with pg_monitor, all."""

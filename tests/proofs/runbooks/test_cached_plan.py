@@ -1,8 +1,11 @@
 """Proves docs/runbooks/cached-plan.md: a table that changes under a prepared statement."""
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.stack.console import at_least, console
 
@@ -22,6 +25,7 @@ def item(database):
         yield grow
 
 
+@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", ""))
 def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, item, load) -> None:
     """Those that had prepared the statement, and one that comes later; after RECONNECT each of them gets its rows."""
     if not at_least(1, 21):
@@ -43,6 +47,7 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, it
         client.close()
 
 
+@control(here("prepare_threshold=0", "prepare_threshold=1"))
 def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item) -> None:
     """At every try; a new connection is served."""
     with database.connect(prepare_threshold=0) as client:
@@ -53,21 +58,26 @@ def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item)
         assert heard(client.execute, ALL) == ""
 
 
+@control(edit("postgres/prepared.sql", "statement\nfrom", "name\nfrom"))
 @pytest.mark.usefixtures("item")
 def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
-    """Its own, with their text."""
+    """Its own, with their text and the time since when they are there."""
     with database.connect(prepare_threshold=0) as client:
+        before = datetime.now(UTC)
         client.execute(ALL)
         snippet = load("postgres/prepared.sql")
         database.psql(snippet)
         client.prepare_threshold = None
         (row,) = client.execute(snippet.text).fetchall()
         assert row[2] == ALL
+        assert before <= row[1] <= datetime.now(UTC)
 
 
+@control(here('"select id from item"', "ALL"))
 def test_a_statement_that_names_its_columns_survives_a_new_one(database, item) -> None:
     """It is answered as before."""
     with database.connect(prepare_threshold=0) as client:
-        client.execute("select id from item")
+        query = "select id from item"
+        client.execute(query)
         item()
-        assert heard(client.execute, "select id from item") == ""
+        assert heard(client.execute, query) == ""

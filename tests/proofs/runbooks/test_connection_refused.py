@@ -7,6 +7,7 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.stack.pgbouncer import PgBouncer
 
@@ -22,6 +23,7 @@ def nothing():
         yield kept.getsockname()[1]
 
 
+@control(here('driver.connect(host="127.0.0.1", port=nothing, **WHO)', "pass"))
 def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
     """Both drivers name the host and the port before it."""
     for driver in (psycopg, psycopg2):
@@ -29,6 +31,7 @@ def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
             driver.connect(host="127.0.0.1", port=nothing, **WHO)
 
 
+@control(here("psycopg.connect(host=NOWHERE, **WHO)", "pass"))
 def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
     """The system's reason stands at the end of both."""
     with pytest.raises(psycopg.OperationalError, match=f"failed to resolve host '{NOWHERE}': "):
@@ -37,6 +40,7 @@ def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
         psycopg2.connect(host=NOWHERE, **WHO)
 
 
+@control(here("driver.connect(host=str(tmp_path), **WHO)", "pass"))
 def test_without_a_host_the_driver_looks_for_a_socket(tmp_path) -> None:
     """In a folder of this machine, where there is none."""
     for driver in (psycopg, psycopg2):
@@ -44,6 +48,7 @@ def test_without_a_host_the_driver_looks_for_a_socket(tmp_path) -> None:
             driver.connect(host=str(tmp_path), **WHO)
 
 
+@control(here("silent.getsockname()[1]", "1"))
 def test_a_server_that_never_answers_times_out() -> None:
     """It takes the connection and says nothing; connect_timeout ends the wait."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -53,20 +58,30 @@ def test_a_server_that_never_answers_times_out() -> None:
         assert heard(psycopg2.connect, **address) == "timeout expired"
 
 
+@control(here('"127.0.0.2"', '"127.0.0.1"'))
 def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
     """On 127.0.0.1 it answers, on another address of the same machine it refuses."""
     if database.server.host != "127.0.0.1":
         pytest.skip("needs a server of our own")
+    another = "127.0.0.2"
     assert heard(psycopg.connect, database.url) == ""
-    assert heard(psycopg.connect, database.url, hostaddr="127.0.0.2") == "Connection refused"
+    assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
 
 
+@control(here('PgBouncer(database, listen_addr="")', "pass"))
 def test_pgbouncer_listens_nowhere_unless_it_is_told(database) -> None:
     """Without listen_addr there is no port to connect to, and it says so and does not start without a socket."""
     with pytest.raises(RuntimeError, match="nowhere to listen on"):
         PgBouncer(database, listen_addr="")
 
 
+@control(
+    edit(
+        "leak/reach.py",
+        'host, port = url.hostname or "localhost", url.port or 5432',
+        'host, port = url.hostname and "localhost", url.port or 5432',
+    )
+)
 def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, load, printed, monkeypatch) -> None:
     """The three things that can be wrong on the way, and none."""
     snippet = load("leak/reach.py")

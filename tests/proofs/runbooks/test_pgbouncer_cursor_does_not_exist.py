@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.stack.console import through
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
@@ -44,6 +44,12 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
     transcript(snippet, output, CURSOR)
 
 
+@control(
+    here(
+        '"declare rows cursor with hold for select generate_series(1, 4)"',
+        '"declare rows cursor with hold for select generate_series(10, 4)"',
+    )
+)
 def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
     """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
     bouncer = pooler(database, pool_mode="transaction", server_idle_timeout=0.1)

@@ -135,6 +135,7 @@ def another(database):
     role.drop(database.admin)
 
 
+@control(here("users={database.role.name: own}", "users={database.role.name: database.role.password}"))
 def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
     """The first client hears why, from 1.21 on, each later one of that failure; a password mends it."""
     role, secret = another
@@ -152,6 +153,7 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     mended.connect(database, **who).close()
 
 
+@control(here("bouncer.connect(database, user=role.name, password=role.password).close()", "pass"))
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     """In the userlist, on every version; from 1.26 on in the entry as well. A secret is not enough."""
     role, secret = another
@@ -174,6 +176,7 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     assert told(f" password={forced.password}", {}) == ("" if at_least(1, 26) else failed)
 
 
+@control(here("valid until 'yesterday'", "valid until 'infinity'"))
 def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) -> None:
     """Through PgBouncer with the server's own secret; nothing else was wrong."""
     bouncer = pooler(database, **MODE, server_login_retry=0.1)
@@ -183,11 +186,14 @@ def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) ->
     bouncer.connect(database).close()
 
 
+@control(here('auth_type="any"', 'auth_type="scram-sha-256"'))
 def test_auth_type_any_without_a_user_is_a_bouncer_config_error(database, pooler) -> None:
     """Whatever name the client gives."""
-    assert refused(pooler(database, **MODE, auth_type="any"), database) == "bouncer config error"
+    bouncer = pooler(database, **MODE, auth_type="any")
+    assert refused(bouncer, database) == "bouncer config error"
 
 
+@control(here("stats_users=database.role.name", "log_stats=0"), fails_with="not allowed")
 def test_the_console_is_for_its_own_users(database, pooler) -> None:
     """Who may use databases is not let in there; as one of stats_users they are."""
     bouncer = pooler(database, **MODE)

@@ -85,6 +85,7 @@ def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> N
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
 
+@control(here("client_login_timeout=1", "query_wait_timeout=1"))
 def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler) -> None:
     """Both drivers hear that the server is down, and PgBouncer's defaults are such."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

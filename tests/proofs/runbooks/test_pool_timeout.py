@@ -6,9 +6,17 @@ import threading
 import psycopg_pool
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.stack.wait import until
 
 
+@control(
+    edit(
+        "provoke/pool_timeout.py",
+        "print({name: stats.get(name, 0) for name in TOLD})",
+        "print({name: stats.get(name, 1) for name in TOLD})",
+    )
+)
 def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -> None:
     """The error is the same; where no server answers, the pool counts connections that failed, and else it does not."""
     snippet = load("provoke/pool_timeout.py")
@@ -21,6 +29,7 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
     transcript(snippet, f"{lent}No server answers:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
 
 
+@control(here("pool.getconn(timeout=0.1)", "pass"))
 def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
     """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's own text."""
     address = database.url.replace(database.role.password, "an-old-one")
@@ -34,6 +43,7 @@ def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
     assert "password" not in str(error.value)
 
 
+@control(here("max_waiting=1", "max_waiting=2"), fails_with="couldn't get a connection")
 def test_a_pool_refuses_more_than_may_wait(database) -> None:
     """With max_waiting = 1 the second who would have to wait is refused at once."""
     with psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, max_waiting=1) as pool:
@@ -43,12 +53,13 @@ def test_a_pool_refuses_more_than_may_wait(database) -> None:
         first.start()
         until("one waits", lambda: pool.get_stats().get("requests_waiting") == 1)
         with pytest.raises(psycopg_pool.TooManyRequests, match="has already 1 requests waiting"):
-            pool.getconn()
+            pool.getconn(timeout=1)
         pool.putconn(lent)
         first.join()
         pool.putconn(served[0])
 
 
+@control(here("False", "True"))
 def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
     """Both are a PoolClosed."""
     pool = psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, open=False)

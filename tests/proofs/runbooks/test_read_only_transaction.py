@@ -6,6 +6,7 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing, Named
 from tests.stack.console import at_least, console
@@ -27,6 +28,7 @@ def standby():
     own.stop()
 
 
+@control(edit("postgres/read_only.sql", "pg_is_in_recovery() as standby,", ""))
 def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> None:
     """With the same text in both drivers; the query tells that it is one."""
     with standby.connect() as connection:
@@ -35,6 +37,7 @@ def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> 
     assert " t       | off" in everything.psql(load("postgres/read_only.sql"))
 
 
+@control(here("connection.cursor().execute(WRITE)", "pass"))
 def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> None:
     """In both drivers as ReadOnlySqlTransaction, with SQLSTATE 25006."""
     options = "-c default_transaction_read_only=on"
@@ -47,6 +50,13 @@ def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> Non
         connection.close()
 
 
+@control(
+    edit(
+        "postgres/read_only.sql",
+        "where name = 'default_transaction_read_only';",
+        "where name <> 'default_transaction_read_only';",
+    )
+)
 def test_read_only_sql_says_who_set_it(database, load) -> None:
     """A role's setting is told from a session's and from none."""
     snippet = load("postgres/read_only.sql")
@@ -63,6 +73,7 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
         assert client.execute(snippet.text).fetchone() == (False, "on", "database")
 
 
+@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", ""))
 def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(database, pooler, load) -> None:
     """The setting is gone and the server connection new; 1.26 gives the client what it had, older ones do not."""
     database.admin.execute(f"alter database {database.name} set default_transaction_read_only = on")
@@ -77,6 +88,7 @@ def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(database, 
         assert heard(client.execute, "create table another (id int)") == ""
 
 
+@control(here("psycopg.connect(host=standby.host, port=standby.port, **who)", "pass"))
 def test_target_session_attrs_passes_over_a_read_only_server(database, standby) -> None:
     """The standby is named first, and the one that writes is taken."""
     hosts = {"host": f"{standby.host},{database.server.host}", "port": f"{standby.port},{database.server.port}"}

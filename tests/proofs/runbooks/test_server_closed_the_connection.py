@@ -115,6 +115,7 @@ def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
         connection.close()
 
 
+@control(here("database.terminate(client.info.backend_pid)", "pass"))
 def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> None:
     """Once it has been told, as InterfaceError and not as OperationalError."""
     client = psycopg2.connect(database.url)
@@ -124,6 +125,7 @@ def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> Non
         client.cursor()
 
 
+@control(here("signal.SIGTERM", "signal.SIGHUP"), fails_with="it refuses: not within")
 def test_a_server_that_shuts_down_says_so_to_new_clients(cluster) -> None:
     """A smart shutdown waits for who is connected, and refuses everybody else with its reason."""
     own = cluster(cluster_name="shuts down")
@@ -144,6 +146,7 @@ def refusal(server) -> str:
     return ""
 
 
+@control(here("driver.connect(database.url, **tcp)", "driver.connect(database.url)"))
 @pytest.mark.parametrize("driver", [psycopg, psycopg2])
 def test_both_drivers_take_the_settings_of_tcp(driver, database) -> None:
     """They reach the socket."""

@@ -4,17 +4,21 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, here
 from tests.proofs.heard import heard
 
 
+@control(here('insists = "require"', 'insists = "prefer"'))
 def test_a_driver_that_insists_is_told_that_there_is_no_tls(database, pooler) -> None:
     """By PgBouncer without a certificate, in both drivers; sslmode=prefer goes on without."""
     url = pooler(database, pool_mode="transaction").url(database)
+    insists = "require"
     for driver in (psycopg, psycopg2):
-        assert heard(driver.connect, url, sslmode="require") == "server does not support SSL, but SSL was required"
+        assert heard(driver.connect, url, sslmode=insists) == "server does not support SSL, but SSL was required"
         assert heard(driver.connect, url, sslmode="prefer") == ""
 
 
+@control(here('server_tls_sslmode="require"', 'server_tls_sslmode="disable"'))
 def test_pgbouncer_that_insists_gives_the_reason_in_its_log_alone(database, pooler) -> None:
     """PostgreSQL has no TLS: PgBouncer never gets a server connection, and its clients hear that the server is down."""
     with database.connect() as client:

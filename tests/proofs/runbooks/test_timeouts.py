@@ -4,6 +4,7 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.stack.console import at_least
 from tests.stack.postgres import own_major
@@ -12,13 +13,14 @@ from tests.stack.wait import until
 SOON = "20ms"
 # PgBouncer's settings, what its clients hear, and what they do meanwhile.
 LIMITS = {
-    "query_timeout": ("query timeout", "select pg_sleep(30)"),
+    "query_timeout": ("query timeout", "select pg_sleep(5)"),
     "idle_transaction_timeout": ("idle transaction timeout", ""),
     "transaction_timeout": ("transaction timeout", ""),
     "client_idle_timeout": ("client_idle_timeout", ""),
 }
 
 
+@control(here("holder.commit()", "pass"))
 def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
     """statement_timeout and lock_timeout name themselves, and the same connection goes on."""
     with database.connect() as client, database.connect(autocommit=False) as holder:
@@ -33,6 +35,7 @@ def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@control(here('"select pg_cancel_backend(%s)"', '"select pg_terminate_backend(%s)"'))
 def test_a_cancelled_statement_names_the_user(database) -> None:
     """The same connection goes on."""
     with database.connect() as client:
@@ -46,6 +49,7 @@ def test_a_cancelled_statement_names_the_user(database) -> None:
         assert client.execute("select 1").fetchone() == (1,)
 
 
+@control(here("set transaction_timeout", "set lock_timeout"))
 def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> None:
     """From PostgreSQL 17 on; the next statement finds the connection closed."""
     if own_major() < 17:
@@ -53,10 +57,11 @@ def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> No
     with database.connect(autocommit=False) as client:
         client.execute(f"set transaction_timeout = '{SOON}'")
         client.commit()
-        assert heard(client.execute, "select pg_sleep(30)") == "terminating connection due to transaction timeout"
+        assert heard(client.execute, "select pg_sleep(5)") == "terminating connection due to transaction timeout"
         assert heard(client.execute, "select 1") == "the connection is closed"
 
 
+@control(here('client.execute(query or "select 1")', "pass"))
 @pytest.mark.parametrize("setting", LIMITS)
 def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, database, pooler) -> None:
     """The client hears the reason, its connection is gone, and PgBouncer's log has the reason too."""
@@ -64,7 +69,8 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
         pytest.skip("needs PgBouncer 1.25")
     text, query = LIMITS[setting]
     bouncer = pooler(database, pool_mode="transaction", **{setting: 0.1})
-    with bouncer.connect(database, autocommit=setting == "client_idle_timeout") as client:
+    idle = setting == "client_idle_timeout"
+    with bouncer.connect(database, autocommit=idle) as client:
         client.execute("select 1")
         if not query:
             until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
@@ -73,16 +79,29 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
         assert str(error.value).splitlines()[0] == text
         assert client.broken
     until("the log has the reason", lambda: f"closing because: {text}" in bouncer.leash.said())
+    until("the server connection is gone, or stays", lambda: database.backends() == [] or idle)
 
 
-def test_psycopg2_hears_no_reason_of_pgbouncer(database, pooler) -> None:
-    """Of a query that PgBouncer ended it says that the server closed the connection."""
-    bouncer = pooler(database, pool_mode="transaction", query_timeout=0.1)
+@control(here("{setting: 0.1}", "{setting: 0}"))
+@pytest.mark.parametrize("setting", LIMITS)
+def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> None:
+    """Whichever limit ended it, a libpq that is no older than 15 says that the server closed the connection."""
+    if setting == "transaction_timeout" and not at_least(1, 25):
+        pytest.skip("needs PgBouncer 1.25")
+    assert psycopg2.extensions.libpq_version() >= 150000
+    text, query = LIMITS[setting]
+    bouncer = pooler(database, pool_mode="transaction", **{setting: 0.1})
     client = psycopg2.connect(bouncer.url(database))
-    assert heard(client.cursor().execute, "select pg_sleep(30)") == "server closed the connection unexpectedly"
+    client.autocommit = setting == "client_idle_timeout"
+    client.cursor().execute("select 1")
+    if not query:
+        until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
+    told = heard(client.cursor().execute, query or "select 1")
     client.close()
+    assert told == "server closed the connection unexpectedly"
 
 
+@control(edit("postgres/timeouts.sql", "source as set_by", "name as set_by"))
 def test_timeouts_sql_says_who_set_a_limit(database, load) -> None:
     """A role's limit and a session's are told apart."""
     snippet = load("postgres/timeouts.sql")

@@ -164,6 +164,7 @@ def test_both_statements_in_one_command_fail(database) -> None:
         database.admin.execute("alter system set max_connections = 100; select pg_reload_conf();")
 
 
+@control(here('f"alter role {role} connection limit 1"', 'f"alter role {role} connection limit 10"'))
 def test_a_role_has_a_limit_of_its_own(database) -> None:
     """The server has room, and the role is refused; pg_roles has the limit, and -1 is none."""
     role = database.role.name
@@ -178,6 +179,11 @@ def test_a_role_has_a_limit_of_its_own(database) -> None:
         database.connect().close()
 
 
+@control(
+    here(
+        'f"alter database {database.name} connection limit 1"', 'f"alter database {database.name} connection limit 10"'
+    )
+)
 def test_a_database_has_a_limit_of_its_own(database) -> None:
     """The same, in pg_database."""
     database.admin.execute(f"alter database {database.name} connection limit 1")
