@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = Session(config)
     config.pluginmanager.register(config.stash[SESSION], "proven-session")
     if config.getoption("controls"):
+        config.option.tbstyle = "native"  # nobody reads how a control fails, and to quote its source costs a parse
         config.pluginmanager.register(Controls(config, config.stash[SESSION].guide), "proven-controls")
 
 

@@ -1,7 +1,7 @@
 """Proves docs/runbooks/pool-timeout.md: a pool that has nothing to lend."""
 
 import logging
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg_pool
 import pytest
@@ -43,20 +43,18 @@ def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
     assert "password" not in str(error.value)
 
 
-@control(here("max_waiting=1", "max_waiting=2"), fails_with="couldn't get a connection")
+@control(here('"max_waiting": 1', '"max_waiting": 2'), fails_with="couldn't get a connection")
 def test_a_pool_refuses_more_than_may_wait(database) -> None:
     """With max_waiting = 1 the second who would have to wait is refused at once."""
-    with psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, max_waiting=1) as pool:
+    waits = {"min_size": 1, "max_size": 1, "max_waiting": 1, "timeout": 10}
+    with psycopg_pool.ConnectionPool(database.url, **waits) as pool, ThreadPoolExecutor(1) as thread:
         lent = pool.getconn()
-        served = []
-        first = threading.Thread(target=lambda: served.append(pool.getconn()))
-        first.start()
+        first = thread.submit(pool.getconn)
         until("one waits", lambda: pool.get_stats().get("requests_waiting") == 1)
         with pytest.raises(psycopg_pool.TooManyRequests, match="has already 1 requests waiting"):
             pool.getconn(timeout=1)
         pool.putconn(lent)
-        first.join()
-        pool.putconn(served[0])
+        pool.putconn(first.result())
 
 
 @control(here("False", "True"))
