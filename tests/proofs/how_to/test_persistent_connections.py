@@ -280,7 +280,10 @@ def test_reading_and_writing_works(as_shipped) -> None:
 POOL = "pool/connect.py"
 
 
-@control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": 2 * size'))
+@control(
+    edit("upstream/settings/pool.py", '"max_size": size', '"max_size": 2 * size'),
+    fails_with="the lock's session has ended: not within",
+)
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     """While four are in their query twelve wait, and all are answered, over four connections that are opened once."""
     database = pooled.database

@@ -67,7 +67,7 @@ def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
         assert shown(client) == "5s"
 
 
-@control(edit("postgres/who_closes.sql", "split_part(entry, '=', 1) as what,", "split_part(entry, '<>', 1) as what,"))
+@control(edit("postgres/role_settings.sql", "unnest(setconfig) as setting", "setconfig[1] as setting"))
 def test_role_settings_lists_what_roles_carry(database, load) -> None:
     """The query shows each setting with its role, whatever it is."""
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
