@@ -284,7 +284,15 @@ def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
     transcript(ran(load, "upstream/compose/up.sh"), lab.said["up"], UP)
 
 
-@control(edit("upstream/compose.yaml", "      migrate:\n        condition: service_completed_successfully\n", ""))
+@control(
+    edit("upstream/compose.yaml", "      migrate:\n        condition: service_completed_successfully\n", ""),
+    # Else they start together, and the tables may be there in time.
+    edit(
+        "upstream/compose.yaml",
+        "[python, manage.py, migrate,",
+        "[sh, -c, 'sleep 5; $$0 $$*', python, manage.py, migrate,",
+    ),
+)
 def test_the_tables_are_made_before_the_application_starts(lab) -> None:
     """By a container that ends, whose direct connection is the owner's, while the application's is not."""
     migrate, web = (lab.seen["containers"][name] for name in ("migrate", "web"))
