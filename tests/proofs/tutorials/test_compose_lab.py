@@ -290,7 +290,7 @@ def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
     edit(
         "upstream/compose.yaml",
         "[python, manage.py, migrate,",
-        "[sh, -c, 'sleep 5; $$0 $$*', python, manage.py, migrate,",
+        "[sh, -c, 'sleep 30; $$0 $$*', python, manage.py, migrate,",
     ),
 )
 def test_the_tables_are_made_before_the_application_starts(lab) -> None:
@@ -393,7 +393,7 @@ def test_the_same_crowd_is_answered_through_pgbouncer(lab, load, transcript) -> 
     edit(
         "upstream/compose.yaml",
         "[CMD, pg_isready, --host=127.0.0.1, --port=6432, --username=upstream]",
-        "[CMD, /bin/true]",
+        "[CMD, pg_isready, --version]",
     )
 )
 def test_both_health_checks_fail_while_pgbouncer_does_not_answer(lab) -> None:
