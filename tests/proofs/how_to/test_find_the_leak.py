@@ -178,11 +178,7 @@ def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
 
 
 @control(
-    edit(
-        "upstream/orders/background.py",
-        "def count_and_keep() -> int:",
-        "def count_and_keep() -> int:\n    return count_and_close()\n\n\ndef kept() -> int:",
-    )
+    edit("upstream/orders/background.py", "keep() -> int:", "keep():\n    return count_and_close()\n\n\ndef kept():")
 )
 def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
     """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
@@ -206,11 +202,7 @@ def test_a_thread_that_closes_gives_it_back(threads) -> None:
 
 
 @control(
-    edit(
-        "upstream/orders/background.py",
-        "def count_and_keep() -> int:",
-        "def count_and_keep() -> int:\n    return count_and_close()\n\n\ndef kept() -> int:",
-    )
+    edit("upstream/orders/background.py", "keep() -> int:", "keep():\n    return count_and_close()\n\n\ndef kept():")
 )
 def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(threads, database) -> None:
     """Three threads have ended and three connections are left; a garbage collection closes them."""

@@ -115,13 +115,7 @@ def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
         transcript(snippet, database.psql(snippet))
 
 
-@control(
-    edit(
-        "postgres/usage.sql",
-        "- current_setting('superuser_reserved_connections')::int",
-        "+ current_setting('superuser_reserved_connections')::int",
-    )
-)
+@control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
 def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
     """With 10 slots of which 3 are reserved, an application that holds 7 is at the limit, and the query says 100 %."""
     snippet = load("postgres/usage.sql")

@@ -50,13 +50,7 @@ def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> Non
         connection.close()
 
 
-@control(
-    edit(
-        "postgres/read_only.sql",
-        "where name = 'default_transaction_read_only';",
-        "where name <> 'default_transaction_read_only';",
-    )
-)
+@control(edit("postgres/read_only.sql", "where name = 'default", "where name <> 'default"))
 def test_read_only_sql_says_who_set_it(database, load) -> None:
     """A role's setting is told from a session's and from none."""
     snippet = load("postgres/read_only.sql")
