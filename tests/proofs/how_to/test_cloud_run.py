@@ -18,7 +18,7 @@ from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
-from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, settings_of
 from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, free_port, until
 
@@ -29,26 +29,6 @@ SERVICE, BUILD, DEPLOY, SECRETS, INI = (
 SIZING = "sizing/connections.py"
 FLAGS = f"the flags that gcloud completes, {gcloud.KNOWN['version']}"
 UNKNOWN = "You do not currently have an active account selected"  # what gcloud says when it has understood everything
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "how-to-cloud-run") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def secured(cluster, setup):
-    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
-    with reader_with_tls(cluster, "how-to-cloud-run-with-tls", setup) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def tables(setup, project) -> None:
-    """Make the project's tables."""
-    deployed.migrate(setup, project)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -37,26 +37,6 @@ CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
 INI = ("data", "pgbouncer.ini")
 PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "how-to-kubernetes") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def secured(cluster, setup):
-    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
-    with reader_with_tls(cluster, "how-to-kubernetes-with-tls", setup) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def tables(setup, project) -> None:
-    """Make the project's tables."""
-    deployed.migrate(setup, project)
 
 
 @pytest.fixture

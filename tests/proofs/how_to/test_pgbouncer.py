@@ -16,7 +16,7 @@ from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
-from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, reader, section, settled, starting
+from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.database import run_psql
 from tests.stack.leash import Leash, server_user
@@ -24,13 +24,6 @@ from tests.stack.upstream import serving
 from tests.stack.wait import free_port, until
 
 LINTED = Path(__file__).parents[2] / "lint" / "pgbouncer.json"
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "how-to-pgbouncer") as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

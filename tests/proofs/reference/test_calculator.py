@@ -18,7 +18,7 @@ from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
-from tests.proofs.pooled import reader, settings_of
+from tests.proofs.pooled import settings_of
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import own_major
 from tests.stack.scripts import execute
@@ -39,13 +39,6 @@ def budget(load):
     for path in IMPORTED:
         evidence.ran(load(path))
     return execute(load(BUDGET))
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "reference-calculator") as made:
-        yield made
 
 
 @pytest.fixture
