@@ -224,10 +224,16 @@ def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int,
         return len([each for each in worker.net_connections("tcp") if each.raddr and each.laddr.port == gunicorn.port])
 
     before = taken()
+    answer = sent(gunicorn, path)
+    until("Gunicorn has taken the request", lambda: taken() > before)
+    return answer
+
+
+def sent(gunicorn: Gunicorn, path: str) -> "Future[tuple[int, dict[str, Any]]]":
+    """Send a request and do not wait for the answer."""
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(gunicorn.request, path)
     pool.shutdown(wait=False)
-    until("Gunicorn has taken the request", lambda: taken() > before)
     return answer
 
 
