@@ -37,19 +37,6 @@ CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
 INI = ("data", "pgbouncer.ini")
 PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
-LOGINS = """
-import django; django.setup()
-from django.conf import settings
-from django.db import OperationalError, connections
-print(settings.SECRET_KEY)
-for alias in connections:
-    try:
-        with connections[alias].cursor() as cursor:
-            cursor.execute("select current_user")
-            print(alias, *cursor.fetchone())
-    except OperationalError:
-        print(alias, "refused")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -307,16 +294,11 @@ def test_the_application_gets_its_password_from_the_environment(start, setup, pr
     sent = secrets_of(load(SECRETS), tmp_path, setup, passwords)[source["secretRef"]["name"]]
     evidence.ran(load(APP), "started")
     evidence.ran(load(SECRETS), "checked", against=against_kubectl())
-    pooled, found = deployed.environment(
-        deploy(load).get(*container("containers"), "env"), setup, start("config.yaml").port
-    )
-    del found["PGPASSWORD"]
-
-    def said(**given: str) -> list[str]:
-        return project.run("-c", LOGINS, database_url=pooled.url, **found, **given)[1].splitlines()
-
-    assert said(**sent) == ["the key", "default upstream", "direct upstream"]
-    assert said(**{**sent, "PGPASSWORD": "wrong"}) == ["the key", "default refused", "direct refused"]
+    variables = deploy(load).get(*container("containers"), "env")
+    said = deployed.logins(setup, project, start("config.yaml"), variables, sent)
+    assert said == ["the key", "default upstream", "direct upstream"]
+    said = deployed.logins(setup, project, start("config.yaml"), variables, {**sent, "PGPASSWORD": "wrong"})
+    assert said == ["the key", "default refused", "direct refused"]
 
 
 @control(edit("kubernetes/config.yaml", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
