@@ -240,7 +240,7 @@ def flags(service: Document) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _said(script: str) -> dict[str, dict[str, Any]]:
+def said(script: str) -> dict[str, dict[str, Any]]:
     """Return the flags of the script's gcloud run deploy, in the same form."""
     named = dict(re.findall(r"^(\w+)='?(.+?)'?$", script, re.MULTILINE))
     (words,) = [words for _, words in gcloud.commands(script) if words[1:3] == ["run", "deploy"]]
@@ -264,9 +264,9 @@ def _said(script: str) -> dict[str, dict[str, Any]]:
 def _flags(service: Document, path: str, script: str) -> list[Problem]:
     """Return the flags of the script that make another service than the file."""
     found = []
-    wanted, said = _flat(flags(service)), _flat(_said(script))
-    for group, flag, key in sorted({*wanted, *said}):
-        in_file, in_script = (of.get((group, flag, key), "missing") for of in (wanted, said))
+    wanted, given = _flat(flags(service)), _flat(said(script))
+    for group, flag, key in sorted({*wanted, *given}):
+        in_file, in_script = (of.get((group, flag, key), "missing") for of in (wanted, given))
         if in_file != in_script:
             named = f"{f'container {group}: ' if group else ''}--{flag}{f' {key}' if key else ''}"
             at = next((n for n, text in enumerate(script.splitlines(), 1) if f"--{flag}" in text and key in text), 1)

@@ -91,14 +91,15 @@ def in_source(problem: Problem) -> Problem:
     return Problem(problem.path, snippet.source_line(problem.line), problem.message)
 
 
+@control(edit("cloud/run/deploy.sh", "--concurrency=8", "--concurrency=80"))
 @control(edit("cloud/run/service.yaml", "port: 6432", "port: 6433"))
 def test_the_flags_make_the_same_service_as_the_file(load) -> None:
-    """The file, written as flags, has the flags of the script and no other."""
+    """The file, written as flags, has the flags of the script with the same values, and no other."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
-    flags = cloud_run.flags(service(load))
-    assert list(flags) == ["", "app", "pgbouncer"]
-    assert flags["app"]["depends-on"] == "pgbouncer"
-    assert flags["pgbouncer"]["startup-probe"]["tcpSocket.port"] == "6432"
+    evidence.ran(load(DEPLOY), "checked", against=FLAGS)
+    said = cloud_run.said(load(DEPLOY).text)
+    assert list(said) == ["", "app", "pgbouncer"]
+    assert said == cloud_run.flags(service(load))
 
 
 @pytest.fixture
@@ -145,6 +146,35 @@ def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
         assert key in deployed.TAKEN_OVER or config[key] == value, key
     with bouncer.connect(setup.database) as client:
         assert client.execute("select 1").fetchone() == (1,)
+
+
+@control(edit("cloud/run/service.yaml", "upstream@10.20.0.3", "upstream:other@10.20.0.3"))
+@control(edit("cloud/run/service.yaml", "name: upstream-password", "name: django-secret-key"))
+def test_the_service_gets_its_password_from_the_secrets(start, setup, project, load, tmp_path) -> None:
+    """What secrets.sh makes reaches Django by the names in service.yaml: the key, and the password of both connections.
+
+    In gcloud's place is a script that keeps what each secret would hold. None holds the console's login.
+    """
+    stand_in = tmp_path / "gcloud"
+    stand_in.write_text('#!/bin/sh\ntest "$2" != create || cat >"$3" "${4#--data-file=}"\n')
+    stand_in.chmod(0o755)
+    (tmp_path / "userlist.txt").write_text("".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items()))
+    for name in ("pgbouncer.ini", "ca.crt"):
+        (tmp_path / name).touch()
+    passwords = {"UPSTREAM_PASSWORD": setup.roles["upstream"].password, "DJANGO_SECRET_KEY": "the key"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **passwords}
+    subprocess.run(["sh", "-c", load(SECRETS).text], cwd=tmp_path, env=environment, check=True)
+    evidence.ran(load(SECRETS), "checked", against=FLAGS)
+    evidence.ran(load(SERVICE), "started")
+    assert '"upstream"' in (tmp_path / "pgbouncer-users").read_text()
+    assert "pgbouncer_admin" not in (tmp_path / "pgbouncer-users").read_text()
+    variables = container(load, "app")["env"]
+    mounted = {of["name"]: of["valueFrom"]["secretKeyRef"]["name"] for of in variables if "valueFrom" in of}
+    given = {name: (tmp_path / secret).read_text() for name, secret in mounted.items()}
+    said = deployed.logins(setup, project, start(), variables, given)
+    assert said == ["the key", "default upstream", "direct upstream"]
+    said = deployed.logins(setup, project, start(), variables, {**given, "PGPASSWORD": "wrong"})
+    assert said == ["the key", "default refused", "direct refused"]
 
 
 @control(edit("cloud/run/pgbouncer.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
@@ -224,9 +254,7 @@ def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup, 
 # ---- how many connections ------------------------------------------------------------------------------------
 
 
-@control(
-    edit("cloud/run/pgbouncer.ini", "max_db_connections = 4", "max_db_connections = 3"), fails_with="query_wait_timeout"
-)
+@control(here("[start() for _ in range(3)]", "[start()] * 3"), fails_with="query_wait_timeout")
 def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> None:
     """Three of them open three times the pool, as the function says, and not one more."""
     size = int(settings_of(load(INI).text)["default_pool_size"])
