@@ -91,6 +91,20 @@ settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
+# uvicorn where Python collects when it is asked to, and not when it likes.
+COLLECTED = """
+import gc, sys
+import uvicorn
+from asgi import application
+
+async def collects(scope, receive, send):
+    if scope.get("path") == "/collect/":
+        gc.collect()
+    await application(scope, receive, send)
+
+gc.disable()
+uvicorn.run(collects, port=int(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -259,6 +273,21 @@ def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -
         assert most >= 3
 
 
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
+@control(here('uvicorn.request("/collect/")', 'uvicorn.request("/")'), fails_with="they are closed: not within")
+def test_under_asgi_a_connection_stays_until_python_collects(project, database) -> None:
+    """Six requests have left six connections; a garbage collection closes them, while the process goes on."""
+    uvicorn = Uvicorn(project, database, "-c", COLLECTED, DB_CONN_MAX_AGE="60")
+    try:
+        left = sorted(uvicorn.backend() for _ in range(6))
+        assert database.backends() == left
+        uvicorn.request("/collect/")
+        until("they are closed", lambda: not database.backends())
+    finally:
+        uvicorn.stop()
+    uvicorn.note()
+
+
 @control(here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"'), fails_with="each is closed: not within")
 def test_under_asgi_age_zero_leaves_none(project, database) -> None:
     """With CONN_MAX_AGE = 0 each request closes its own: after 40 none is left, though the process goes on."""
@@ -283,6 +312,7 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
         "leak/forked_pool.py", "connection.close()  # it goes back into the pool", 'connections["default"].close_pool()'
     )
 )
+@control(edit("upstream/orders/forks.py", "connection.close_pool()", "pass"))
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
     """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""
