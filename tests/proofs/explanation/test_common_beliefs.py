@@ -89,7 +89,7 @@ def test_an_age_that_is_text_fails_when_a_connection_is_opened(connect) -> None:
         connect(CONN_MAX_AGE="60")
 
 
-@control(here("database.terminate(pid)", "pass"))
+@control(here('CONN_HEALTH_CHECKS="False"', "CONN_HEALTH_CHECKS=False"), fails_with="terminating connection")
 def test_false_as_text_turns_health_checks_on(connect, database) -> None:
     """Any text that is not empty is true: with "False" a lost connection is found and replaced."""
     wrapper = connect(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS="False")
@@ -112,16 +112,17 @@ def test_conn_max_age_is_zero_by_default(connect) -> None:
     assert wrapper.connection is None
 
 
-@control(here("True", "False"))
+@control(here("DEBUG=True", "DEBUG=False"))
 def test_connection_queries_counts_no_connections(connect, database) -> None:
     """It lists statements of this one connection, and only with DEBUG on: off, it is empty."""
+    from django.test import override_settings
+
     wrapper = connect()
     with wrapper.cursor() as cursor:
         cursor.execute("select 1")
     assert len(wrapper.queries) == 0
     assert len(database.backends()) == 1
-    wrapper.force_debug_cursor = True  # what DEBUG does
-    with wrapper.cursor() as cursor:
+    with override_settings(DEBUG=True), wrapper.cursor() as cursor:
         cursor.execute("select 1")
         cursor.execute("select 2")
     assert len(wrapper.queries) == 2

@@ -3,9 +3,10 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -132,6 +133,14 @@ def active(database: Database) -> int:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+def threads(port: int) -> set[str]:
+    """Return the names of the threads that work for clients, in the process that listens on a port."""
+    listening = [each for each in psutil.net_connections("tcp4") if each.status == psutil.CONN_LISTEN]
+    (pid,) = {each.pid for each in listening if each.laddr.port == port}
+    names = {file.read_text().strip() for file in Path(f"/proc/{pid}/task").glob("*/comm")}
+    return {name for name in names if name.startswith("worker")}
+
+
 def said(both: list[PgBouncer], words: str) -> bool:
     """Return whether one of them has logged these words."""
     return any(words in one.leash.said() for one in both)
@@ -158,7 +167,22 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
         client.close()
 
 
-@control(edit("pgbouncer/peers.ini", "[pgbouncer]", ""))
+@control(here("both[0].url(database)", "both[0].url(database) + f\"?host={both[0].settings['unix_socket_dir']}\""))
+def test_the_console_over_the_port_is_that_of_either(pair, database) -> None:
+    """Asked for its peer_id again and again over the port, it is one process that answers, and then the other."""
+    both = pair(peered=True, stats_users=database.role.name)
+    address = both[0].url(database)
+    answered = set()
+    for _ in range(TRIES):
+        with closing(psycopg.connect(address, dbname="pgbouncer", autocommit=True)) as console:
+            settings = psycopg.ClientCursor(console).execute("show config").fetchall()
+            answered |= {value for key, value, *_ in settings if key == "peer_id"}
+        if len(answered) > 1:
+            break
+    assert answered == {"1", "2"}
+
+
+@control(here("peered=False", "peered=True"))
 def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
     """It comes on a connection of its own, to the process that does not know of it, and the statement goes on."""
     both = pair(peered=False)
@@ -193,14 +217,15 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
         of="tests.proofs.explanation.test_from_one_server_to_thousands:odyssey",
     )
 )
+@control(edit("odyssey/odyssey.conf", "workers 2", "workers 1"))
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
     """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
-    clients = [psycopg.connect(odyssey, autocommit=True) for _ in range(10)]
-    backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
-    assert len(backends) == 1
-    assert database.backends() == [*backends]
-    for client in clients:
-        client.close()
+    assert threads(int(odyssey.rpartition("/")[0].rpartition(":")[2])) == {"worker: 0", "worker: 1"}
+    with ExitStack() as opened:
+        clients = [opened.enter_context(psycopg.connect(odyssey, autocommit=True)) for _ in range(10)]
+        backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
+        assert len(backends) == 1
+        assert database.backends() == [*backends]
     for _ in range(4):
         with asleep(odyssey, database) as client:
             client.cancel()
