@@ -9,6 +9,7 @@ urlpatterns = [
     path("orders/busiest/", reports.busiest),
     path("orders/pay/", payments.pay),
     path("orders/pay-and-hold/", payments.pay_and_hold),
+    path("orders/invoice/", payments.invoice),
     path("connection/", views.which_connection),
     path("health/live/", views.live),
     path("health/ready/", views.ready),
