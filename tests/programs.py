@@ -1,9 +1,9 @@
 """Make sure of every program that the tests start, before they do: `python -m tests.programs`.
 
 Each is fetched where it is missing, all at once, and started: the servers, what watches them, the browser with its
-driver, and whatever a wheel has put beside Python in .venv. One line says of each that does not start why, and what to
-do. Its tests are then reported as not run. That is the end where it is PostgreSQL, where it was asked for by name, and
-under CI=true, but for what a job may leave out.
+driver, the packages that are no part of .venv, and whatever a wheel has put beside Python in it. One line says of each
+that does not start why, and what to do. Its tests are then reported as not run. That is the end where it is PostgreSQL,
+where it was asked for by name, and under CI=true, but for what a job may leave out.
 """
 
 import os
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from setup import others
 from setup.programs import Program, started
 from tests.site import chromium
 from tests.stack import monitoring, pgbouncer, postgres
@@ -36,6 +37,7 @@ CHECKS: Mapping[str, Callable[[], object]] = {
     "monitoring": lambda: monitoring.version("prometheus"),
     "browser": chromium.version,
     "the browser's driver": chromium.driver,
+    "packages of runners": lambda: [others.packages(name) for name in others.PACKAGES],
     "linters": lambda: _start_all(Path(sys.executable).parent),
 }
 

@@ -17,6 +17,7 @@ import pytest
 
 from proven import evidence
 from proven.sources import snippets
+from setup import others
 from tests.stack.database import Database
 from tests.stack.leash import Leash, Server
 from tests.stack.wait import DEADLINE, until
@@ -35,23 +36,34 @@ class Project:
         # What all processes of the project import is imported once.
         self.leash = Leash("project", keeper=("-m", "tests.stack.warm", self.folder))
 
-    def environment(self, database_url: str, **extra: str) -> dict[str, str]:
+    def environment(self, database_url: str, packages: tuple[str, ...] = (), **extra: str) -> dict[str, str]:
         """Return what a process of the project finds in its environment, and nothing of ours."""
+        try:
+            found = [str(others.packages(name)) for name in packages]
+        except RuntimeError as error:
+            pytest.skip(f"no packages for it: {error}")
         return {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url,
             "DJANGO_SECRET_KEY": secrets.token_hex(32),
             "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
-            "PYTHONPATH": str(WITNESS),
+            "PYTHONPATH": os.pathsep.join([str(WITNESS), *found]),
+            "PROVEN_DRIVER": os.environ.get("PROVEN_DRIVER", ""),
             "PROVEN_WITNESS": f"{self.folder}{os.pathsep}{self.seen}",
             **extra,
         }
 
-    def start(self, *arguments: str, database_url: str, **extra: str) -> "Process":
-        """Start what `python arguments…` runs in the project's folder."""
-        return Process(self, arguments, self.environment(database_url, **extra))
+    def start(
+        self, *arguments: str, database_url: str, packages: tuple[str, ...] = (), fresh: bool = False, **extra: str
+    ) -> "Process":
+        """Start what `python arguments…` runs in the project's folder.
 
-    def run(self, *arguments: str, database_url: str, **extra: str) -> tuple[int, str]:
+        `packages` names what setup/others.py fetches for it. `fresh`: nothing may be imported yet, as where gevent
+        takes the place of Python's own sockets and threads.
+        """
+        return Process(self, arguments, self.environment(database_url, packages, **extra), fresh)
+
+    def run(self, *arguments: str, database_url: str, **extra: Any) -> tuple[int, str]:
         """Run `python arguments…` in the project's folder; return its exit status and all that it printed."""
         process = self.start(*arguments, database_url=database_url, **extra)
         until(f"{' '.join(arguments)[:60]} ends", process.ended)
@@ -74,12 +86,14 @@ class Project:
 class Process(Server):
     """A Python process of the project."""
 
-    def __init__(self, project: Project, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+    def __init__(
+        self, project: Project, arguments: tuple[str, ...], environment: dict[str, str], fresh: bool = False
+    ) -> None:
         self._leash = project.leash
         log = f"log-{secrets.token_hex(4)}"
         self.log = self._leash.folder / log
         self.status = 0  # when it has ended
-        self.pid = self._leash.order(fork=arguments, env=environment, cwd=str(project.folder), log=log)
+        self.pid = self._leash.order(fork=arguments, env=environment, cwd=str(project.folder), log=log, fresh=fresh)
 
     def ended(self) -> bool:
         """Return whether it has ended by itself."""
@@ -97,7 +111,7 @@ class Process(Server):
 class Gunicorn(Server):
     """The project served on a free port."""
 
-    def __init__(self, project: Project, database: Database, options: str = "", **settings: str) -> None:
+    def __init__(self, project: Project, database: Database, options: str = "", **settings: Any) -> None:
         self.project = project
         self.database = database
 
@@ -191,8 +205,11 @@ def _source(path: Path) -> Path:
 
 
 @contextmanager
-def serving(project: Project, database: Database, options: str = "", **settings: str) -> Iterator[Gunicorn]:
-    """Serve the project for as long as the block lasts. `options` are Gunicorn's, `settings` its environment."""
+def serving(project: Project, database: Database, options: str = "", **settings: Any) -> Iterator[Gunicorn]:
+    """Serve the project for as long as the block lasts. `options` are Gunicorn's, `settings` its environment.
+
+    Among these may be `packages` and `fresh`, which Project.start explains.
+    """
     gunicorn = Gunicorn(project, database, options, **settings)
     try:
         yield gunicorn

@@ -1,7 +1,5 @@
 """A keeper whose servers are Python programs: each is a fork of it, and finds Django and Gunicorn imported already.
 
-With PROVEN_DRIVER=psycopg2 they find no psycopg, and Django takes the other driver.
-
 They are the same programs, on the same files, in processes of their own. Only the two fifths of a second are saved
 that each would take to import what it shares with all others; the example project itself is imported by each.
 """
@@ -48,11 +46,11 @@ class Warm(keeper.Keeper):
             return self.end(order["end"], order["by"])
         return super().obey(order)
 
-    def fork(self, fork: list[str], env: dict[str, str], cwd: str, log: str) -> int:
-        """Run what `python` would run with these arguments, and return its process id."""
+    def fork(self, fork: list[str], env: dict[str, str], cwd: str, log: str, fresh: bool) -> int:
+        """Run what `python` would run with these arguments, and return its process id. `fresh`: in a new Python."""
         pid = os.fork()
         if pid == 0:
-            become(fork, env, cwd, self.folder / log)
+            become(fork, env, cwd, self.folder / log, fresh)
         self.running.add(pid)
         return pid
 
@@ -85,7 +83,7 @@ class Warm(keeper.Keeper):
             pass
 
 
-def become(arguments: list[str], env: dict[str, str], cwd: str, log: Path) -> NoReturn:
+def become(arguments: list[str], env: dict[str, str], cwd: str, log: Path, fresh: bool) -> NoReturn:
     """Be a new Python: with this environment in this folder, and run what it would run with these arguments."""
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -94,10 +92,12 @@ def become(arguments: list[str], env: dict[str, str], cwd: str, log: Path) -> No
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    os.chdir(cwd)
+    if fresh:
+        os.execve(sys.executable, [sys.executable, *arguments], env)  # noqa: S606  (it is the one that this one is)
     os.environ.clear()
     os.environ.update(env)
-    os.chdir(cwd)
-    sys.path.insert(0, cwd)
+    sys.path[:0] = [cwd, *env["PYTHONPATH"].split(os.pathsep)]
     watch(env.get("PROVEN_WITNESS", ""))
     status = 0
     try:
@@ -130,8 +130,6 @@ def run(first: str, *rest: str) -> None:
 def main(project: str) -> None:
     """Import what is shared, where the project is: Gunicorn remembers in which folder it was imported."""
     os.chdir(project)
-    if os.environ.get("PROVEN_DRIVER") == "psycopg2":
-        sys.modules["psycopg"] = None  # type: ignore[assignment]  # as where it is not installed
     for module in SHARED:
         import_module(module)
     keeper.main(Warm)

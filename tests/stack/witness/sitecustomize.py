@@ -1,6 +1,8 @@
 """Python imports this by itself: it writes down which of the example project's files a process really reads.
 
 A proof may only call a file proven that its run has opened; PROVEN_WITNESS names the project and the list.
+
+With PROVEN_DRIVER=psycopg2 a process finds no psycopg, and Django takes the other driver.
 """
 
 import os
@@ -23,4 +25,6 @@ def watch(named: str) -> None:
     sys.addaudithook(note)
 
 
+if os.environ.get("PROVEN_DRIVER") == "psycopg2":
+    sys.modules["psycopg"] = None  # type: ignore[assignment]  # as where it is not installed
 watch(os.environ.get("PROVEN_WITNESS", ""))
