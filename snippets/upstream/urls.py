@@ -1,7 +1,7 @@
 """Every URL of the project."""
 
 from django.urls import path
-from orders import payments, reports, views
+from orders import asynchronous, payments, reports, views
 
 urlpatterns = [
     path("orders/", views.orders),
@@ -9,6 +9,9 @@ urlpatterns = [
     path("orders/busiest/", reports.busiest),
     path("orders/pay/", payments.pay),
     path("orders/pay-and-hold/", payments.pay_and_hold),
+    path("orders/invoice/", payments.invoice),
+    path("orders/feed/", asynchronous.feed),
+    path("orders/feed-and-hold/", asynchronous.feed_and_hold),
     path("connection/", views.which_connection),
     path("health/live/", views.live),
     path("health/ready/", views.ready),

@@ -1,0 +1,303 @@
+"""Proves docs/how-to/asgi.md: streams, async code outside of requests, clients that go away, Channels."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import distributions
+
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from setup import others
+from tests.proofs.how_to.test_find_the_leak import Uvicorn
+from tests.stack.database import fresh
+from tests.stack.upstream import needs_a_pool
+from tests.stack.wait import DEADLINE, until
+
+AGE_ZERO = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
+# uvicorn with Django's own pool of two, for which nobody waits long.
+POOLED = """
+import sys
+from django.conf import settings
+
+settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
+settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2, "timeout": 0.3}
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def pooled(project, server, migrated) -> Iterator[Uvicorn]:
+    """uvicorn with a pool of two."""
+    needs_a_pool()
+    with fresh(server, template=migrated) as database:
+        uvicorn = Uvicorn(project, database, "-c", POOLED)
+        until("the pool has both", lambda: uvicorn.request("/connection/")[0] == 200 and len(database.backends()) == 2)
+        yield uvicorn
+        uvicorn.stop()
+
+
+@pytest.fixture(scope="module")
+def unpooled(project, server, migrated) -> Iterator[Uvicorn]:
+    """uvicorn with CONN_MAX_AGE = 0."""
+    with fresh(server, template=migrated) as database:
+        uvicorn = Uvicorn(project, database, DB_CONN_MAX_AGE="0")
+        yield uvicorn
+        uvicorn.stop()
+
+
+@pytest.fixture(autouse=True)
+def noted(request, server_version) -> None:
+    """Tell the ledger what the proof ran on."""
+    evidence.on(PostgreSQL=server_version)
+    for name in {"pooled", "unpooled"} & {*request.fixturenames}:
+        request.getfixturevalue(name).note()
+
+
+@contextmanager
+def listening(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[None]:
+    """Have as many clients listen to a stream, each of which has heard something, for as long as the block lasts."""
+    with ExitStack() as stack:
+        for _ in range(clients):
+            connection = http.client.HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)
+            stack.callback(connection.close)
+            connection.request("GET", path)
+            assert connection.getresponse().readline() == b"data: 0\n"
+        yield
+
+
+# ---- streams ---------------------------------------------------------------------------------------------------
+
+
+@control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
+def test_a_stream_holds_its_connection(pooled) -> None:
+    """Two streams have the pool's two connections: another request gets none until a listener has left."""
+    with listening(pooled, "/orders/feed-and-hold/", clients=2):
+        assert pooled.request("/connection/")[0] == 500
+        assert "couldn't get a connection after 0.30 sec" in pooled.said()
+    until("they are given back", lambda: pooled.request("/connection/")[0] == 200)
+
+
+@control(edit("upstream/orders/asynchronous.py", "        await give_back()\n        yield", "        yield"))
+def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
+    """Three streams go on, over two connections, and another request is served."""
+    with listening(pooled, "/orders/feed/", clients=3):
+        assert pooled.request("/connection/")[0] == 200
+
+
+@control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
+def test_without_a_pool_each_stream_has_a_connection(unpooled) -> None:
+    """With CONN_MAX_AGE = 0 six streams are six connections; when their listeners have left it is none."""
+    with listening(unpooled, "/orders/feed-and-hold/", clients=6):
+        assert len(unpooled.database.backends()) == 6
+    until("each is closed", lambda: unpooled.database.backends() == [])
+
+
+# ---- clients that go away --------------------------------------------------------------------------------------
+
+
+def leave_early(uvicorn: Uvicorn, clients: int) -> None:
+    """Send as many requests that take a while, and hang up when all are in their query."""
+    asleep = "select count(*) from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
+    database = uvicorn.database
+    with ExitStack() as stack:
+        for _ in range(clients):
+            connection = http.client.HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)
+            stack.callback(connection.close)
+            connection.request("GET", "/orders/report/?seconds=1")
+        until("all are asleep", lambda: database.admin.execute(asleep, [database.name]).fetchone() == (clients,))
+
+
+@control(
+    here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_asgi:unpooled"),
+    fails_with="each is closed: not within",
+)
+def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
+    """Clients hang up while their queries run: each connection is closed, or given back to a pool of two."""
+    leave_early(unpooled, clients=10)
+    until("each is closed", lambda: unpooled.database.backends() == [])
+    leave_early(pooled, clients=2)
+
+    def both() -> bool:
+        with ThreadPoolExecutor(2) as clients:
+            return {status for status, _ in clients.map(pooled.request, ["/orders/report/?seconds=0.1"] * 2)} == {200}
+
+    until("both are lent again", both)
+
+
+# ---- outside of requests ---------------------------------------------------------------------------------------
+
+# A process that lives on when its async code has ended. CONN_MAX_AGE is 0.
+OUTSIDE = """
+import asyncio, threading, time
+import django; django.setup()
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import close_old_connections, connection
+from orders import background
+from orders.asynchronous import count_and_give_back
+from orders.models import Order
+
+async def count():
+    return await Order.objects.acount()
+
+async def beside(work):
+    await asyncio.gather(*(sync_to_async(work, thread_sensitive=False)() for _ in range(4)))
+
+async def and_then(work):
+    await work
+    print("done", flush=True)
+    await asyncio.sleep(60)
+
+"""
+
+
+@pytest.fixture
+def left(project, server, server_version, migrated):
+    """Run such code until it has done its work; return how many connections are left then: left("count()", 1)."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database, ExitStack() as stack:
+
+        def run(code: str, expected: int) -> None:
+            ends = '\nprint("done", flush=True); time.sleep(60)'
+            process = project.start("-c", OUTSIDE + code + ends, database_url=database.url, **AGE_ZERO)
+            stack.callback(process.stop)
+            until("it has done its work", lambda: "done" in process.said())
+            until(f"{expected} are left", lambda: len(database.backends()) == expected)
+
+        yield run
+    project.note()
+
+
+@control(here("asyncio.run(count())", "async_to_sync(count)()"), fails_with="are left: not within")
+def test_asyncio_run_leaves_one_that_its_caller_cannot_close(left) -> None:
+    """After asyncio.run(), close() and another asyncio.run() one is left, although CONN_MAX_AGE is 0."""
+    left("asyncio.run(count()); connection.close(); asyncio.run(count()); close_old_connections()", 1)
+
+
+@control(
+    edit("upstream/orders/asynchronous.py", "        await give_back()\n\n", "        pass\n\n"),
+    fails_with="are left: not within",
+)
+def test_async_code_that_gives_back_leaves_none(left) -> None:
+    """The same with the connection given back by the async code itself."""
+    left("asyncio.run(count_and_give_back())", 0)
+
+
+@control(here("async_to_sync(count)()", "asyncio.run(count())"), fails_with="are left: not within")
+def test_async_to_sync_asks_in_the_thread_that_calls(left) -> None:
+    """Its connection is the caller's, which close_old_connections() there closes."""
+    left("async_to_sync(count)(); close_old_connections()", 0)
+
+
+@control(here("count_and_keep", "count_and_close"), fails_with="are left: not within")
+def test_threads_beside_each_other_keep_one_each(left) -> None:
+    """With thread_sensitive=False four calls beside each other keep four for as long as their loop runs."""
+    work = "lambda: (background.count_and_keep(), together.wait())"
+    left(f"together = threading.Barrier(4)\nasyncio.run(and_then(beside({work})))", 4)
+
+
+@control(
+    edit("upstream/orders/background.py", "        connection.close()", "        pass"),
+    fails_with="are left: not within",
+)
+def test_threads_that_close_keep_none(left) -> None:
+    """The same, with close() at the end of the work."""
+    left("asyncio.run(and_then(beside(background.count_and_close)))", 0)
+
+
+CLOSES = """
+import asyncio
+import django; django.setup()
+from asgiref.sync import sync_to_async
+from django.db import Error, connection
+
+async def closes():
+    try:
+        connection.close()
+    except Exception as error:
+        print(error)
+    try:
+        await sync_to_async(connection.close)()
+    except Error as error:
+        print(error)
+
+asyncio.run(closes())
+"""
+
+
+@control(here('"-c", CLOSES', '"-c", CLOSES.replace("(connection.close)", "(lambda: connection.close())")'))
+def test_close_in_async_code_is_refused(project, database) -> None:
+    """Called by itself it is, and wrapped as a method too: it is looked up in the thread that has no connection."""
+    status, said = project.run("-c", CLOSES, database_url=database.url, **AGE_ZERO)
+    assert status == 0, said
+    texts = said.splitlines()
+    assert len(texts) == 2
+    assert texts[0] == "You cannot call this from an async context - use a thread or sync_to_async."
+    assert texts[1].startswith("DatabaseWrapper objects created in a thread can only be used in that same thread.")
+
+
+# ---- Channels --------------------------------------------------------------------------------------------------
+
+SOCKETS = """
+from asgi import application as django
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path
+from consumers import Closes, Keeps
+
+sockets = URLRouter([path("keeps/", Keeps.as_asgi()), path("closes/", Closes.as_asgi())])
+application = ProtocolTypeRouter({"http": django, "websocket": sockets})
+"""
+UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+@pytest.fixture
+def channels(project, server, migrated, load, tmp_path) -> Iterator[Uvicorn]:
+    """uvicorn with Channels' consumers."""
+    consumers = load("channels/consumers.py")
+    (tmp_path / "consumers.py").write_text(consumers.text)
+    (tmp_path / "sockets.py").write_text(SOCKETS)
+    command = ("-m", "uvicorn", "--ws=wsproto", f"--app-dir={tmp_path}", "sockets:application", "--port")
+    with fresh(server, template=migrated) as database:
+        uvicorn = Uvicorn(project, database, *command, packages=("runners",), DB_CONN_MAX_AGE="0")
+        evidence.ran(consumers)
+        (installed,) = distributions(name="channels", path=[str(others.packages("runners"))])
+        evidence.on(Channels=installed.version)
+        yield uvicorn
+        uvicorn.stop()
+
+
+@contextmanager
+def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[None]:
+    """Have as many WebSockets open, each of which was told the number of orders, for as long as the block lasts."""
+    with ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", uvicorn.port), DEADLINE))
+            client.sendall(UPGRADE.format(path=path).encode())
+            with client.makefile("rb") as answers:
+                while answers.readline() != b"\r\n":
+                    pass
+                assert answers.read(3) == b"\x81\x010"  # a text of one byte, and that
+        yield
+
+
+@control(
+    edit("channels/consumers.py", "str(await Order.objects.acount())", "'0'"), fails_with="one is open: not within"
+)
+@control(
+    edit("channels/consumers.py", "    @database_sync_to_async\n", "    @__import__('asgiref').sync.sync_to_async\n"),
+    fails_with="it is closed: not within",
+)
+def test_consumers_share_one_thread_and_its_connection(channels) -> None:
+    """Three sockets that used the async ORM keep one until they leave; with database_sync_to_async they keep none."""
+    with connected(channels, "/keeps/", clients=3):
+        until("one is open", lambda: len(channels.database.backends()) == 1)
+    until("who left has closed it", lambda: channels.database.backends() == [])
+    with connected(channels, "/closes/", clients=3):
+        until("it is closed", lambda: channels.database.backends() == [])

@@ -1,0 +1,216 @@
+"""Proves docs/how-to/django-pool.md: what a pool's options do, what it counts, and when a request gives back."""
+
+import inspect
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg_pool
+import pytest
+from psycopg_pool import ConnectionPool
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import payments
+from tests.stack.database import Database, fresh
+from tests.stack.scripts import execute
+from tests.stack.upstream import needs_a_pool, serving
+from tests.stack.wait import DEADLINE, until
+
+PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
+
+
+# ---- the options -----------------------------------------------------------------------------------------------
+
+
+@control(edit("pool/defaults.py", '"max_idle": 600', '"max_idle": 60'))
+def test_the_list_has_what_a_pool_is_by_itself(load) -> None:
+    """Each option of the list is psycopg's, with the value that psycopg gives it."""
+    listed = execute(load("pool/defaults.py"))["POOL"]
+    taken = inspect.signature(ConnectionPool.__init__).parameters
+    assert listed == {name: taken[name].default for name in listed}
+    evidence.on(**{"psycopg_pool": psycopg_pool.__version__})
+
+
+OPENED = """
+import django; django.setup()
+from django.db import connection, connections
+for _ in range(2):
+    print(connection.pool.closed)
+    connection.ensure_connection()
+"""
+
+
+@control(here('"-c", OPENED', '"-c", OPENED.replace("for", "connection.pool.open()\\nfor")'))
+def test_the_pool_is_opened_by_the_first_query(project, database) -> None:
+    """Setting Django up opens none; the first connection that is asked for does."""
+    needs_a_pool()
+    said = project.run("-c", OPENED, database_url=database.url, **PRODUCTION)
+    assert said == (0, "True\nFalse\n")
+
+
+@control(here('"max_idle": 0.1', '"max_idle": 100'), fails_with="nobody is connected: not within")
+@control(here('"min_size": 0', '"min_size": 1'))
+def test_a_pool_that_may_be_empty_empties(database) -> None:
+    """With min_size = 0 nobody is connected before the first query, two are when two ask, and none after max_idle."""
+    with ConnectionPool(database.url, open=False, **{"min_size": 0, "max_size": 2, "max_idle": 0.1}) as pool:
+        pool.wait()
+        assert database.backends() == []
+        with pool.connection(), pool.connection():
+            assert len(database.backends()) == 2
+        until("nobody is connected", lambda: database.backends() == [])
+
+
+@control(here("max_lifetime=0.1", "max_lifetime=100"), fails_with="another takes its place: not within")
+@control(here("with pool.connection(timeout=DEADLINE)", "pool.check()\n        with pool.connection(timeout=DEADLINE)"))
+def test_a_lifetime_counts_when_a_connection_comes_back(database) -> None:
+    """One past its max_lifetime stays while it is idle, is lent once more, and is replaced when it is given back."""
+    age = "select extract(epoch from clock_timestamp() - backend_start) > 0.2 from pg_stat_activity where pid = %s"
+    with ConnectionPool(database.url, open=False, min_size=1, max_lifetime=0.1) as pool:
+        pool.wait()
+        (old,) = database.backends()
+        until("it is past its age", lambda: database.admin.execute(age, [old]).fetchone()[0])
+        with pool.connection(timeout=DEADLINE) as lent:
+            assert lent.info.backend_pid == old
+        until("another takes its place", lambda: len(database.backends()) == 1 and database.backends() != [old])
+
+
+# ---- what it counts --------------------------------------------------------------------------------------------
+
+
+@control(edit("pool/waiting.py", "min_size=1", "min_size=2"))
+@control(
+    edit("pool/waiting.py", "max_waiting=2", "max_waiting=3"), fails_with="couldn't get a connection after 1.00 sec"
+)
+def test_two_wait_in_order_and_a_third_is_refused(database, load, printed, transcript) -> None:
+    """The pool grows to its two; who finds none free is queued, and served in the order in which they came."""
+    snippet = load("pool/waiting.py")
+    transcript(snippet, printed(snippet, DATABASE_URL=database.url))
+
+
+GAVE_UP = {"min_size": 1, "max_size": 1, "max_waiting": 1}
+
+
+@control(here("pool.getconn(timeout=0.1)", "raise psycopg_pool.PoolTimeout"), fails_with="DID NOT RAISE")
+def test_who_gave_up_is_counted_as_waiting(database) -> None:
+    """With max_waiting = 1 one waits in vain; the next is refused, though nobody waits, until one comes back."""
+    with ConnectionPool(database.url, open=False, timeout=0.1, **GAVE_UP) as pool:
+        lent = pool.getconn(timeout=DEADLINE)
+        with pytest.raises(psycopg_pool.PoolTimeout):
+            pool.getconn(timeout=0.1)
+        assert pool.get_stats()["requests_waiting"] == 1
+        with pytest.raises(psycopg_pool.TooManyRequests):
+            pool.getconn()
+        pool.putconn(lent)
+        assert pool.get_stats()["requests_waiting"] == 0
+
+
+COUNTED = """
+import django; django.setup()
+from django.db import connection
+connection.ensure_connection()
+connection.close()
+print(sorted(name for name in ("connections_num", "requests_num", "usage_ms") if name in connection.pool.get_stats()))
+"""
+
+
+@control(here('"-c", COUNTED', '"-c", COUNTED + "\\nwith connection.pool.connection(): pass" + COUNTED'))
+def test_django_counts_no_time_of_use(project, database) -> None:
+    """After a connection was lent and given back usage_ms is missing, and what was asked for and opened is not."""
+    needs_a_pool()
+    said = project.run("-c", COUNTED, database_url=database.url, **PRODUCTION)
+    assert said == (0, "['connections_num', 'requests_num']\n")
+
+
+# ---- when a request gives it back ------------------------------------------------------------------------------
+
+# The project with a pool of one, for which nobody waits long.
+ONE = """
+from settings.pool import *
+DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1, "timeout": 0.3}
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(project, server, migrated, tmp_path_factory):
+    """Four threads of Gunicorn with a pool of one, and the service that the views call."""
+    needs_a_pool()
+    folder = tmp_path_factory.mktemp("settings")
+    (folder / "one.py").write_text(ONE)
+    with fresh(server, template=migrated) as database, payments() as service:
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "one",
+            "PAYMENTS_HOST": f"127.0.0.1:{service.server_address[1]}",
+            "PAYMENTS_TIMEOUT": str(DEADLINE),
+            "GUNICORN_WORKERS": "1",
+        }
+        with serving(project, database, f"--pythonpath {folder}", **settings) as gunicorn:
+            until("the pool has its connection", lambda: gunicorn.request("/connection/")[0] == 200)
+            yield gunicorn, service
+
+
+@contextmanager
+def calling(shop, view: str) -> Iterator[None]:
+    """Have a request of this view wait for the other service, for as long as the block lasts."""
+    gunicorn, service = shop
+    service.answer.clear()
+    before = service.calls
+    with ThreadPoolExecutor(1) as client:
+        request = client.submit(gunicorn.request, view, "POST")
+        try:
+            until("the service is called", lambda: service.calls > before)
+            yield
+        finally:
+            service.answer.set()
+        assert request.result()[0] == 200
+    gunicorn.note()
+
+
+@control(edit("upstream/orders/payments.py", "    charged = False\n", "    connection.close()\n    charged = False\n"))
+def test_a_request_holds_its_connection_while_it_calls(shop, server_version) -> None:
+    """Outside of any transaction as well: a view has asked, calls a service, and no other request gets a connection."""
+    evidence.on(PostgreSQL=server_version)
+    with calling(shop, "/orders/pay/"):
+        assert shop[0].request("/connection/")[0] == 500
+    assert "couldn't get a connection after 0.30 sec" in shop[0].said()
+    assert shop[0].request("/connection/")[0] == 200
+
+
+@control(edit("upstream/orders/payments.py", "    connection.close()  # back", "    # back"))
+def test_a_view_that_closes_lets_others_have_it(shop, server_version) -> None:
+    """The view closes before it calls: another request is served over the one connection meanwhile."""
+    evidence.on(PostgreSQL=server_version)
+    with calling(shop, "/orders/invoice/"):
+        assert shop[0].request("/connection/")[0] == 200
+
+
+ATOMIC = """
+import django; django.setup()
+from django.db import Error, connection, transaction
+from orders.models import Order
+try:
+    with transaction.atomic():
+        Order.objects.create(customer="Ada")
+        connection.close()
+        Order.objects.count()
+except Error:
+    print("no query any more")
+print(Order.objects.count())
+"""
+
+
+@pytest.fixture
+def tables(server, server_version, migrated) -> Iterator[Database]:
+    """A database of this proof's own with the project's tables."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as made:
+        yield made
+
+
+@control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("connection.close()", "pass")'))
+def test_closing_within_a_transaction_loses_it(project, tables) -> None:
+    """What was written before is rolled back, and the next query of the block fails."""
+    needs_a_pool()
+    status, said = project.run("-c", ATOMIC, database_url=tables.url, **PRODUCTION)
+    assert status == 0, said
+    assert said.splitlines()[-2:] == ["no query any more", "0"]
