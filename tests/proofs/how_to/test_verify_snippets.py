@@ -113,6 +113,7 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
 
 
 @control(edit("verify/verify_snippets.py", "said = set()", "said = set()\nassert said == set()"))
+@control(edit("verify/verify_snippets.py", "import sys", "import sys, psycopg"))
 def test_it_is_ten_lines_and_needs_nothing_but_python(verify) -> None:
     """Below its imports; and it runs where no package is installed, as it does in all of these proofs."""
     lines = snippets.read(SCRIPT).text.splitlines()
