@@ -117,13 +117,19 @@ def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
 
 @control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
 def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
-    """With 10 slots of which 3 are reserved, an application that holds 7 is at the limit, and the query says 100 %."""
+    """With 10 slots of which 3 are reserved, six sessions and an administrator's are 100 %: nobody else gets in."""
     snippet = load("postgres/usage.sql")
     with fresh(cluster(max_connections=10).server) as database:
         for _ in range(6):
             sessions(database)
-        # The administrator's psql takes a reserved slot, and is counted as what it is: one more client.
+        # The administrator's psql is counted as what it is: one more client.
         transcript(snippet, database.psql(snippet))
+        until("psql's session has ended", lambda: len(database.backends()) == 6)
+        with (
+            psycopg.connect(database.superuser),
+            pytest.raises(psycopg.OperationalError, match="slots are reserved"),
+        ):
+            database.connect()
 
 
 @control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))

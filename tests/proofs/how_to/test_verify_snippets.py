@@ -113,6 +113,7 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
 
 
 @control(edit("verify/verify_snippets.py", "said = set()", "said = set()\nassert said == set()"))
+@control(edit("verify/verify_snippets.py", "import sys", "import sys, psycopg"))
 def test_it_is_ten_lines_and_needs_nothing_but_python(verify) -> None:
     """Below its imports; and it runs where no package is installed, as it does in all of these proofs."""
     lines = snippets.read(SCRIPT).text.splitlines()
@@ -141,12 +142,13 @@ def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -
 
 @control(edit("verify/verify_snippets.py", "sha256(copy.read_bytes())", "sha256(copy.name.encode())"))
 def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> None:
-    """By its bytes: every file of the catalogue is current wherever it lies."""
+    """By its bytes: every file of the catalogue is current wherever it lies, also one that was emptied."""
     shutil.copytree(sites[0] / snippets.FOLDER, repository / "ours")
     copies = [f"ours/{path}" for path in guide.read().snippets]
     shutil.copy(repository / "ops/usage.sql", repository / "deploy/how_full.sql")
-    said = states(verify("ops/snippets.json", *copies, "deploy/how_full.sql"))
-    assert said == dict.fromkeys([*copies, "deploy/how_full.sql"], "current")
+    (repository / "ops/clients.sql").write_text("")
+    copies += ["deploy/how_full.sql", "ops/clients.sql"]
+    assert states(verify("ops/snippets.json", *copies)) == dict.fromkeys(copies, "current")
 
 
 @control(edit("verify/verify_snippets.py", 'said != {"current"}', '"current" not in said'))
