@@ -1,13 +1,17 @@
 """Proves docs/explanation/common-beliefs.md. Django's own connection handler, in this process, on a real database."""
 
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from proven.sources.snippets import Snippet
+from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.database import fresh
 from tests.stack.scripts import execute
 from tests.stack.upstream import needs_django_5_1
@@ -145,3 +149,78 @@ def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, ri
             database.connect()
     assert share == 100 * usable / slots
     assert {limit: share >= limit for limit in rings} == rings
+
+
+# ---- memory --------------------------------------------------------------------------------------------------
+
+MEMORY = "postgres/memory.sh"
+LEAST = 5 * 1024  # kB, of what a connection is believed to take
+CLIENTS = 100
+
+
+class Taken(NamedTuple):
+    """What the script says of one process, in kB."""
+
+    rss: int
+    pss: int
+    own: int
+
+
+def memory(script: Snippet, *pids: int) -> tuple[str, list[Taken]]:
+    """Return what the script prints of these processes, and its numbers."""
+    evidence.ran(script)
+    command = ["sh", "-c", script.text, "memory.sh", *map(str, pids)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "Permission denied" in done.stderr:  # to root as well, in a container that may look at no other user's processes
+        pytest.skip("needs to see what other processes take")
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [Taken(*map(int, line.split()[1:])) for line in done.stdout.splitlines()[1:]]
+
+
+@control(edit("postgres/memory.sh", "/^Pss:/", "/^Rss:/"))
+@control(here("information_schema.columns", "pg_class"))
+def test_most_of_what_ps_shows_of_an_idle_connection_is_shared(cluster, sessions, load, transcript) -> None:
+    """Of six that have run a query each PSS is below 5 MB and below half of RSS. One then reads all of the catalog.
+
+    After that it has more than twice as much of its own, also after DISCARD ALL.
+    """
+    with fresh(cluster(max_connections=10).server) as database:
+        opened = [sessions(database) for _ in range(6)]
+        for each in opened:
+            each.execute("select count(*) from pg_class")
+        pids = [each.info.backend_pid for each in opened]
+        _, before = memory(load(MEMORY), *pids)
+        opened[-1].execute("select count(*) from information_schema.columns")
+        opened[-1].execute("discard all")
+        said, after = memory(load(MEMORY), *pids)
+    assert all(each.pss < min(LEAST, each.rss / 2) for each in before)
+    assert after[-1].own > 2 * before[-1].own
+    assert all(each.own < 2 * before[-1].own for each in after[:-1])
+    transcript(load(MEMORY), said, volatile=[(r"\d+", "N")])
+
+
+@control(here("sslmode=sslmode", 'sslmode="require"'))
+@pytest.mark.parametrize(("sslmode", "times"), [("disable", 100), ("require", 10)])
+def test_an_idle_client_of_pgbouncer_takes_a_fraction_of_a_backend(
+    sslmode, times, cluster, sessions, pooler, load
+) -> None:
+    """Less than a hundredth of any of six idle backends that have run a query, by PSS; with TLS less than a tenth."""
+    with ExitStack() as opened:
+        database = opened.enter_context(fresh(cluster(max_connections=10).server))
+        (folder,) = opened.enter_context(certificates("pgbouncer"))
+        evidence.ran(load(CERTIFICATES))
+        own = folder / "pooler.internal"
+        tls = {"client_tls_cert_file": f"{own}.crt", "client_tls_key_file": f"{own}.key", "client_tls_sslmode": "allow"}
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_client_conn=2 * CLIENTS, **tls)
+
+        def connect() -> None:
+            opened.enter_context(bouncer.connect(database, sslmode=sslmode)).execute("select count(*) from pg_class")
+
+        connect()
+        for _ in range(5):
+            sessions(database).execute("select count(*) from pg_class")
+        _, (before, *backends) = memory(load(MEMORY), bouncer.leash.pid, *database.backends())
+        for _ in range(CLIENTS):
+            connect()
+        _, (after,) = memory(load(MEMORY), bouncer.leash.pid)
+    assert 0 < (after.pss - before.pss) / CLIENTS < min(each.pss for each in backends) / times

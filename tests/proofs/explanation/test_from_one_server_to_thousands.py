@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -58,8 +57,8 @@ def pair(database, pooler, load):
 
 
 @pytest.fixture
-def odyssey(database, load) -> Iterator[str]:
-    """Odyssey with a pool of 1, and else the reader's configuration; how the application reaches it."""
+def odyssey(database, load) -> Iterator[tuple[str, int]]:
+    """Odyssey with a pool of 1, and else the reader's configuration: how to reach it, and its process."""
     try:
         unpacked = debian.fetch("odyssey", "sid", "trixie")
     except RuntimeError:
@@ -100,7 +99,7 @@ def odyssey(database, load) -> Iterator[str]:
 
     port = leash.serve("Odyssey", run, answers)
     evidence.ran(snippet, "started")
-    yield url(port)
+    yield url(port), leash.pid
     leash.stop()
 
 
@@ -133,12 +132,10 @@ def active(database: Database) -> int:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
-def threads(port: int) -> set[str]:
-    """Return the names of the threads that work for clients, in the process that listens on a port."""
-    listening = [each for each in psutil.net_connections("tcp4") if each.status == psutil.CONN_LISTEN]
-    (pid,) = {each.pid for each in listening if each.laddr.port == port}
-    names = {file.read_text().strip() for file in Path(f"/proc/{pid}/task").glob("*/comm")}
-    return {name for name in names if name.startswith("worker")}
+def workers(pid: int) -> int:
+    """Return how many threads of a process work for clients, by their names."""
+    names = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/comm")]
+    return sum(name.startswith("worker") for name in names)
 
 
 def said(both: list[PgBouncer], words: str) -> bool:
@@ -220,14 +217,15 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
 @control(edit("odyssey/odyssey.conf", "workers 2", "workers 1"))
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
     """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
-    assert threads(int(odyssey.rpartition("/")[0].rpartition(":")[2])) == {"worker: 0", "worker: 1"}
+    url, pid = odyssey
+    assert workers(pid) == 2
     with ExitStack() as opened:
-        clients = [opened.enter_context(psycopg.connect(odyssey, autocommit=True)) for _ in range(10)]
+        clients = [opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(10)]
         backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
         assert len(backends) == 1
         assert database.backends() == [*backends]
     for _ in range(4):
-        with asleep(odyssey, database) as client:
+        with asleep(url, database) as client:
             client.cancel()
             until("the statement is cancelled", lambda: not active(database))
             assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
