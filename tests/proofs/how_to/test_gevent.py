@@ -1,0 +1,154 @@
+"""Proves docs/how-to/gevent.md: greenlets of Gunicorn's gevent worker, and whose connection each one has."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.metadata import distributions, version
+
+import pytest
+from gunicorn.config import Config
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from setup import others
+from tests.stack.database import Database, fresh
+from tests.stack.upstream import Gunicorn, Project, needs_a_pool, needs_psycopg_3, serving
+from tests.stack.wait import DEADLINE, until
+
+CLIENTS = 12
+
+
+@contextmanager
+def greenlets(project: Project, database: Database, options: str = "", **settings: str) -> Iterator[Gunicorn]:
+    """Serve the project from one process of Gunicorn with gevent."""
+    settings = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", **settings}
+    with serving(project, database, f"-k gevent {options}", packages=("runners",), fresh=True, **settings) as gunicorn:
+        yield gunicorn
+        gunicorn.note()
+        (installed,) = distributions(name="gevent", path=[str(others.packages("runners"))])
+        evidence.on(gevent=installed.version)
+
+
+@pytest.fixture
+def tables(server, server_version, migrated) -> Iterator[Database]:
+    """A database of this proof's own with the project's tables."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        yield database
+
+
+@contextmanager
+def waiting(gunicorn: Gunicorn, clients: int, in_query: int) -> Iterator[None]:
+    """Have clients wait for an answer, and so many of them for a lock in PostgreSQL, for as long as the block lasts."""
+    database = gunicorn.database
+    waits = "select count(*) from pg_locks where not granted and %s = any(pg_blocking_pids(pid))"
+    with database.server.connect(database.name) as lock, ThreadPoolExecutor(clients) as threads:
+        lock.execute("begin; lock table orders_order")
+        holder = [lock.info.backend_pid]
+        try:
+            requests = [threads.submit(gunicorn.request, "/orders/") for _ in range(clients)]
+            until("they are in their query", lambda: database.admin.execute(waits, holder).fetchone() == (in_query,))
+            yield
+        finally:
+            lock.execute("rollback")
+        assert {request.result()[0] for request in requests} == {200}
+
+
+def kept_alive(gunicorn: Gunicorn, requests: int) -> set[int]:
+    """Send requests over one TCP connection, and return their backends."""
+    client = http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=DEADLINE)
+    found = set()
+    for _ in range(requests):
+        client.request("GET", "/connection/")
+        found.add(json.loads(client.getresponse().read())["backend"])
+    client.close()
+    return found
+
+
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
+def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
+    """With CONN_MAX_AGE requests on one TCP connection share one; twelve on new ones open twelve, which pile up."""
+    with greenlets(project, tables, DB_CONN_MAX_AGE="60") as gunicorn:
+        assert len(kept_alive(gunicorn, 3)) == 1
+        backends, most = set(), 0
+        for _ in range(CLIENTS):
+            backends.add(gunicorn.backend())
+            most = max(most, len(tables.backends()))
+        assert len(backends) == CLIENTS
+        assert most >= 3
+
+
+@control(
+    here("-k gevent", "-k sync", of="tests.proofs.how_to.test_gevent:greenlets"),
+    fails_with="they are in their query: not within",
+)
+def test_requests_in_flight_are_connections(project, tables) -> None:
+    """With psycopg 3 and age 0 one process has twelve requests in their query, answers others, and then closes all."""
+    needs_psycopg_3()
+    with greenlets(project, tables, DB_CONN_MAX_AGE="0") as gunicorn:
+        with waiting(gunicorn, CLIENTS, in_query=CLIENTS):
+            assert gunicorn.request("/health/live/")[0] == 200
+        until("none is left", lambda: tables.backends() == [])
+
+
+@control(here('"settings.pool"', '"settings.prod"'), fails_with="they are in their query: not within")
+@control(here('DB_POOL_SIZE": "4"', 'DB_POOL_SIZE": "5"'), fails_with="they are in their query: not within")
+def test_a_pool_is_shared_by_greenlets(project, tables) -> None:
+    """With Django's pool of four, four of twelve requests are in their query, the others wait, and all are answered."""
+    needs_a_pool()
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "4"}
+    with greenlets(project, tables, **settings) as gunicorn:
+        with waiting(gunicorn, CLIENTS, in_query=4):
+            pass
+        # A session that has only just begun may not have told the statistics yet: it does with a later request.
+        until("each is counted", lambda: gunicorn.backend() and tables.sessions() >= 5)
+        assert tables.sessions() == 5, "the four, and the one that held the lock"
+
+
+@control(here('"-k gevent"', '"--worker-connections=100"'))
+def test_gunicorn_takes_a_thousand_clients() -> None:
+    """It is Gunicorn's own default for what a process with gevent has at a time."""
+    settings = Config()
+    options = settings.parser().parse_args(["-k gevent"])
+    assert (options.worker_connections or settings.worker_connections) == 1000
+    evidence.on(Gunicorn=version("gunicorn"))
+
+
+# ---- psycopg2 --------------------------------------------------------------------------------------------------
+
+PSYCOPG2 = {"PROVEN_DRIVER": "psycopg2", "DB_CONN_MAX_AGE": "0"}
+
+
+@control(here("**PSYCOPG2", 'DB_CONN_MAX_AGE="0"'))
+def test_psycopg2_blocks_every_greenlet(project, tables) -> None:
+    """While one request waits for PostgreSQL nobody else is served, not even one that needs no database."""
+    asleep = "select count(*) from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
+
+    def sleeping() -> int:
+        return tables.admin.execute(asleep, [tables.name]).fetchone()[0]
+
+    with greenlets(project, tables, **PSYCOPG2) as gunicorn, ThreadPoolExecutor(1) as client:
+        report = client.submit(gunicorn.request, "/orders/report/?seconds=2")
+        until("it is in its query", lambda: sleeping() == 1)
+        assert gunicorn.request("/health/live/")[0] == 200
+        assert sleeping() == 0, "the answer comes when the query has ended"
+        assert report.result()[0] == 200
+    evidence.on(psycopg2=version("psycopg2-binary"))
+
+
+@control(
+    edit("gevent/gunicorn_psycopg2.py", "    extensions.set_wait_callback(wait)", "    pass"),
+    fails_with="they are in their query: not within",
+)
+def test_psycopg2_with_the_callback_lets_others_be_served(project, tables, load, tmp_path) -> None:
+    """With the callback one process has twelve requests in their query, and answers others."""
+    snippet = load("gevent/gunicorn_psycopg2.py")
+    settings = tmp_path / "gunicorn.conf.py"
+    settings.write_text(load("upstream/gunicorn.conf.py").text + snippet.text)
+    with greenlets(project, tables, f"--config {settings}", **PSYCOPG2) as gunicorn:
+        with waiting(gunicorn, CLIENTS, in_query=CLIENTS):
+            assert gunicorn.request("/health/live/")[0] == 200
+        evidence.ran(snippet)
+    evidence.on(psycopg2=version("psycopg2-binary"))

@@ -1,0 +1,227 @@
+"""Proves docs/how-to/tests-and-ci.md: which connections tests open, and what is left of them. And of runserver."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from setup import others
+from tests.proofs.how_to.test_find_the_leak import Uvicorn
+from tests.stack.database import Database, fresh
+from tests.stack.upstream import Project
+from tests.stack.wait import until
+
+# What a reader has who runs `manage.py test`, with tests in a folder of their own.
+RUNS = """
+import sys
+sys.path.insert(0, {folder!r})
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "test", "{name}", "--noinput", *{options!r}])
+"""
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def tested(server, server_version, migrated) -> Iterator[Database]:
+    """A database whose role may make others, as tests need."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        database.admin.execute(f'alter role "{database.role.name}" createdb')
+        yield database
+        left = "select datname from pg_database where datname like %s"
+        for (name,) in database.admin.execute(left, [f"test_{database.name}%"]).fetchall():
+            database.admin.execute(f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+def run(project: Project, tested: Database, tmp_path: Path) -> Run:
+    """Run such tests: run(code, "--parallel=2"); return the exit status and what was printed."""
+
+    def tests(code: str, *options: str, **more: str) -> tuple[int, str]:
+        (tmp_path / "test_these.py").write_text(code)
+        command = RUNS.format(folder=str(tmp_path), name="test_these", options=options)
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", **more}
+        return project.run("-c", command, database_url=tested.url, **settings)
+
+    return tests
+
+
+@control(edit("testing/test_connections.py", "(TransactionTestCase)", "(TestCase)"))
+@control(edit("upstream/orders/background.py", "        connection.close()", "        pass"))
+def test_tests_of_threads_and_async_code_pass_and_leave_nothing(run, load) -> None:
+    """A TransactionTestCase, a thread that closes, and async code on the test's own connection."""
+    snippet = load("testing/test_connections.py")
+    status, said = run(snippet.text)
+    assert status == 0, said
+    assert "Ran 3 tests" in said
+    evidence.ran(snippet)
+
+
+KEEPS = """
+from django.test import TestCase
+from orders import background
+
+class Keeps(TestCase):
+    def test_a_thread_counts(self):
+        background.pool.submit(background.count_and_keep).result()
+"""
+
+
+@control(here("run(KEEPS)", 'run(KEEPS.replace("keep", "close"))'))
+def test_a_thread_that_keeps_its_connection_is_in_the_way(run) -> None:
+    """The tests pass, and their database cannot be dropped: with no pooler anywhere."""
+    status, said = run(KEEPS)
+    assert status == 1
+    assert "\nOK\n" in said
+    assert "is being accessed by other users" in said
+    assert "There is 1 other session using the database." in said
+
+
+UNSEEN = """
+import asyncio
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.test import TestCase
+from orders import background
+from orders.models import Order
+
+async def place():
+    try:
+        seen = await Order.objects.acount()
+        await Order.objects.acreate(customer="Ada")
+        return seen
+    finally:
+        await sync_to_async(connections.close_all)()
+
+class Unseen(TestCase):
+    def test_0_a_thread_sees_nothing(self):
+        Order.objects.create(customer="Ada")
+        assert background.pool.submit(background.count_and_close).result() == 0
+
+    def test_1_async_code_sees_nothing(self):
+        Order.objects.create(customer="Ada")
+        assert asyncio.run(place()) == 0
+
+    def test_2_and_what_it_wrote_stays(self):
+        assert Order.objects.count() == 1
+"""
+
+
+@control(here("run(UNSEEN)", 'run(UNSEEN.replace("django.test import TestCase", "unittest import TestCase"))'))
+@control(
+    here(
+        "run(UNSEEN)",
+        'run(UNSEEN.replace("asyncio.run(place())", "__import__(\'asgiref\').sync.async_to_sync(place)()"))',
+    )
+)
+def test_another_connection_is_outside_of_the_tests_transaction(run) -> None:
+    """A thread and asyncio.run() see no order of the TestCase, and what they write is there in the next test."""
+    status, said = run(UNSEEN)
+    assert status == 0, said
+    assert "Ran 3 tests" in said
+
+
+# ---- beside each other -----------------------------------------------------------------------------------------
+
+# Two tests that wait for each other, so that each worker has one, and then count who is connected.
+PAIR = """
+import os, time
+from pathlib import Path
+from django.db import connection
+from django.test import TestCase
+
+HERE = Path(__file__).parent
+THESE = "test_" + os.environ["DATABASE_URL"].rpartition("/")[2] + "%"
+
+def both(suffix):
+    gives_up = time.monotonic() + 100
+    while len([*HERE.glob("*" + suffix)]) < 2 and time.monotonic() < gives_up:
+        time.sleep(0.01)
+
+def meet(name):
+    with connection.cursor() as cursor:
+        cursor.execute("select 1")
+        (HERE / f"{name}.came").touch()
+        both(".came")
+        cursor.execute("select datname from pg_stat_activity where datname like %s order by 1", [THESE])
+        (HERE / f"{name}.found").write_text(" ".join(database for (database,) in cursor.fetchall()))
+    both(".found")
+
+class One(TestCase):
+    def test_it(self):
+        meet("one")
+
+class Two(TestCase):
+    def test_it(self):
+        meet("two")
+"""
+ANOTHER = PAIR.replace("    with", "    other = connection.copy()\n    other.cursor()\n    with")
+
+
+def sessions(folder: Path) -> list[str]:
+    """Return the database of each session that both tests have found."""
+    one, two = ((folder / f"{name}.found").read_text() for name in ("one", "two"))
+    assert one == two
+    return one.split()
+
+
+@control(here("PAIR", "ANOTHER"))
+def test_each_parallel_process_has_a_database_and_a_connection(run, tested, tmp_path) -> None:
+    """With --parallel=2 each process has a copy of the test database, and one session in it."""
+    status, said = run(PAIR, "--parallel=2")
+    assert status == 0, said
+    assert sessions(tmp_path) == [f"test_{tested.name}_1", f"test_{tested.name}_2"]
+
+
+@control(here("PAIR", "ANOTHER"))
+def test_each_worker_of_xdist_has_a_database_and_a_connection(project, tested, tmp_path) -> None:
+    """With pytest-django and -n 2 each worker makes a database, and has one session in it."""
+    (tmp_path / "test_these.py").write_text(PAIR)
+    command = ("-m", "pytest", "-n", "2", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path))
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+    pytest_runs = project.start(*command, database_url=tested.url, packages=("runners",), **settings)
+    until("pytest ends", pytest_runs.ended, 120)  # two more Pythons start, also under a control
+    project.note()
+    pytest_runs.stop()
+    assert pytest_runs.status == 0, pytest_runs.said()
+    assert sessions(tmp_path) == [f"test_{tested.name}_gw0", f"test_{tested.name}_gw1"]
+    (installed,) = distributions(name="pytest-django", path=[str(others.packages("runners"))])
+    evidence.on(**{"pytest-django": installed.version, "pytest-xdist": version("pytest-xdist")})
+
+
+# ---- runserver -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def developing(project: Project, database: Database, age: str) -> Iterator[tuple[set[int], int]]:
+    """Send 20 requests to runserver; yield their backends, and how many there were at once. Then it ends."""
+    server = Uvicorn(project, database, "manage.py", "runserver", "--noreload", DB_CONN_MAX_AGE=age)
+    backends, most = set(), 0
+    for _ in range(20):
+        backends.add(server.backend())
+        most = max(most, len(database.backends()))
+    project.note()
+    try:
+        yield backends, most
+    finally:
+        server.stop()
+
+
+@control(here('age="60"', 'age="0"'))
+def test_runserver_opens_a_connection_for_each_request(project, database) -> None:
+    """With CONN_MAX_AGE twenty requests are twenty connections: none is used twice, and several are open at once."""
+    with developing(project, database, age="60") as (backends, most):
+        assert len(backends) == 20
+        assert most >= 3
+
+
+@control(here('age="0"', 'age="60"'), fails_with="each is closed: not within")
+def test_runserver_with_age_zero_leaves_none(project, database) -> None:
+    """With CONN_MAX_AGE = 0 each request closes its own: after twenty none is left, though the process goes on."""
+    with developing(project, database, age="0") as (backends, _):
+        assert len(backends) == 20
+        until("each is closed", lambda: not database.backends())
