@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from typing import Any
 
 import psycopg
 import psycopg2
@@ -40,12 +41,17 @@ def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
         psycopg2.connect(host=NOWHERE, **WHO)
 
 
-@control(here("driver.connect(host=str(tmp_path), **WHO)", "pass"))
-def test_without_a_host_the_driver_looks_for_a_socket(tmp_path) -> None:
-    """In a folder of this machine, where there is none."""
-    for driver in (psycopg, psycopg2):
-        with pytest.raises(driver.OperationalError, match=r"connection to server on socket .* failed: No such file or"):
-            driver.connect(host=str(tmp_path), **WHO)
+@control(here('{"port": 1}', '{"port": 1, "host": "127.0.0.1"}'))
+def test_without_a_host_the_driver_looks_for_a_socket(tmp_path, monkeypatch) -> None:
+    """In the folder that it was built for, or in the one that is named as the host."""
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    given: dict[str, Any]
+    for given in ({"port": 1}, {"host": str(tmp_path)}):
+        for driver in (psycopg, psycopg2):
+            text = r"connection to server on socket .* failed: No such file or directory"
+            with pytest.raises(driver.OperationalError, match=text):
+                driver.connect(**given, **WHO)
 
 
 @control(here("silent.getsockname()[1]", "1"))

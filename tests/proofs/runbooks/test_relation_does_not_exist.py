@@ -25,8 +25,10 @@ def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> Non
     """In both drivers as UndefinedTable, with SQLSTATE 42P01."""
     for driver in (psycopg, psycopg2):
         client = driver.connect(database.url, options="-c search_path=elsewhere")
-        with pytest.raises(driver.errors.UndefinedTable, match=MISSING):
+        with pytest.raises(driver.errors.UndefinedTable, match=MISSING) as error:
             client.cursor().execute(QUERY)
+        assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "42P01"
+        assert isinstance(error.value, driver.ProgrammingError)  # by which Django chooses its own
         client.close()
 
 
