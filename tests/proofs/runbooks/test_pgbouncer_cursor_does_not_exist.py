@@ -44,6 +44,41 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
     transcript(snippet, output, CURSOR)
 
 
+@control(here("other.rollback()", "pass"))
+def test_who_can_close_the_cursor_hears_djangos_error(project, orders) -> None:
+    """Where the server connection that has the cursor is free again when it is closed, closing it does not fail."""
+    database, bouncer = orders
+    code = """
+import django; django.setup()
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from orders.models import Order
+
+Order.objects.bulk_create(Order(customer=str(n)) for n in range(4))
+rows = Order.objects.iterator(chunk_size=2)
+next(rows)
+other = connection.copy()
+other.set_autocommit(False)
+other.cursor().execute("select 1")  # takes the server connection that has the cursor
+usual = CursorWrapper.__getattr__
+
+def gives_back(self, name):
+    if name == "close":
+        other.rollback()
+    return usual(self, name)
+
+CursorWrapper.__getattr__ = gives_back
+try:
+    list(rows)
+except Exception as error:
+    print(f"{type(error).__module__}: {error}")
+other.close()
+"""
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+    status, said = project.run("-c", code, database_url=bouncer.url(database), **settings)
+    assert (status, said.startswith('django.db.utils: cursor "_django_curs_')) == (0, True), said
+
+
 @control(
     here(
         '"declare rows cursor with hold for select generate_series(1, 4)"',

@@ -9,6 +9,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.upstream import driver
@@ -51,6 +52,23 @@ def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load,
     bouncer.reload(max_prepared_statements=100)
     output = printed(snippet, DATABASE_URL=bouncer.url(database))
     assert output.splitlines() == ["first: fine", "second: fine", "first: fine"]
+
+
+@control(here("bouncer.reload(max_prepared_statements=100)", "pass"))
+def test_a_reload_cuts_off_who_had_prepared_before(database, pooler) -> None:
+    """PgBouncer knows nothing of its statement; who had prepared none goes on."""
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    bouncer = pooler(database, **untracked())
+    with bouncer.connect(database) as other:
+        client = bouncer.connect(database, prepare_threshold=0)
+        client.execute("select 1")
+        bouncer.reload(max_prepared_statements=100)
+        assert heard(client.execute, "select 1") == "prepared statement did not exist"
+        assert client.broken
+        client.close()
+        other.prepare_threshold = 0
+        assert [heard(other.execute, "select 1") for _ in range(2)] == ["", ""]
 
 
 @control(

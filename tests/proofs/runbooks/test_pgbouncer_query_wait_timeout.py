@@ -75,13 +75,14 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
         other.drop(database.admin)
 
 
-@control(here("bouncer.connect(elsewhere)", "pass"))
+@control(here("driver.connect(bouncer.url(elsewhere))", "pass"))
 def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> None:
     """They hear nothing of it: only PgBouncer's log says that the lookup failed."""
     elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
     bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.5, users=pgbouncer.scram(database))
-    with pytest.raises(psycopg.OperationalError, match="FATAL:  query_wait_timeout"):
-        bouncer.connect(elsewhere)
+    for driver in (psycopg, psycopg2):
+        with pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout"):
+            driver.connect(bouncer.url(elsewhere))
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
 

@@ -1,12 +1,14 @@
 """Proves docs/runbooks/pool-timeout.md: a pool that has nothing to lend."""
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg_pool
 import pytest
 
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.stack.wait import until
 
 
@@ -53,11 +55,17 @@ def test_a_pool_refuses_more_than_may_wait(database) -> None:
 
 @control(here("False", "True"))
 def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
-    """Both are a PoolClosed."""
+    """Each is a PoolClosed, also for who waits while it is closed."""
     pool = psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, open=False)
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is not open yet"):
         pool.getconn()
-    pool.open()
-    pool.close()
+    pool.open(wait=True)
+    with ThreadPoolExecutor(1) as thread:
+        lent = pool.getconn()
+        waits = thread.submit(heard, pool.getconn, timeout=10)
+        until("one waits", lambda: pool.get_stats().get("requests_waiting") == 1)
+        pool.close()
+        assert re.fullmatch(r"the pool '.+' is closed", waits.result())
+        lent.close()
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is already closed"):
         pool.getconn()

@@ -46,7 +46,8 @@ def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> Non
         error_of = driver.errors.ReadOnlySqlTransaction
         with pytest.raises(error_of, match=TEXT) as error:
             connection.cursor().execute(WRITE)
-        assert getattr(error.value, "sqlstate", None) or error.value.pgcode == "25006"
+        assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "25006"
+        assert isinstance(error.value, driver.InternalError)  # by which Django chooses its own
         connection.close()
 
 
@@ -58,6 +59,8 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
     with database.connect() as client:
         client.execute("set default_transaction_read_only = on")
         assert client.execute(snippet.text).fetchone() == (False, "on", "session")
+    with database.connect(options="-c default_transaction_read_only=on") as client:
+        assert client.execute(snippet.text).fetchone() == (False, "on", "client")
     database.admin.execute(f"alter role {database.role.name} set default_transaction_read_only = on")
     with database.connect() as client:
         assert client.execute(snippet.text).fetchone() == (False, "on", "user")
@@ -77,7 +80,10 @@ def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(database, 
         database.admin.execute(f"alter database {database.name} reset all")
         assert heard(client.execute, WRITE) == TEXT
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
-        assert heard(client.execute, WRITE) == (TEXT if at_least(1, 26) and own_major() >= 14 else "")
+        kept = at_least(1, 26) and own_major() >= 14
+        assert heard(client.execute, WRITE) == (TEXT if kept else "")
+        source = "select source from pg_settings where name = 'default_transaction_read_only'"
+        assert client.execute(source).fetchone() == ("session" if kept else "default",)
     with bouncer.connect(database) as client:
         assert heard(client.execute, "create table another (id int)") == ""
 

@@ -55,6 +55,28 @@ def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> 
     assert said == [f"{prefix}server closed the connection unexpectedly" for prefix in (by_psycopg, by_psycopg2) * 2]
 
 
+@control(here("signal.SIGKILL", "signal.SIGTERM"), fails_with="PgBouncer knows: not within")
+def test_behind_pgbouncer_a_killed_backend_is_a_crashed_connection(cluster, pooler) -> None:
+    """For who was in a transaction: psycopg 3 hears that, psycopg2 that the server closed it."""
+    own = cluster(cluster_name="killed")
+    with fresh(own.server) as database:
+        bouncer = pooler(database, pool_mode="transaction")
+        connections = [driver.connect(bouncer.url(database)) for driver in (psycopg, psycopg2)]
+        for connection in connections:
+            connection.cursor().execute("select 1")
+        os.kill(database.backends()[0], signal.SIGKILL)
+        until("PgBouncer knows", lambda: bouncer.leash.said().count("pooler error: server conn crashed?") == 2)
+        assert [said_by(connection) for connection in connections] == [
+            "server conn crashed?",
+            "server closed the connection unexpectedly",
+        ]
+        for connection in connections:
+            connection.close()
+        bouncer.stop()
+        until("the server has recovered", lambda: answers(own.server))
+        database.follow(own.server)
+
+
 def said_by(connection) -> str | None:
     """Return the first line of the error that a query on a connection raises, or None while it raises none."""
     try:

@@ -82,6 +82,27 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
     until("the server connection is gone, or stays", lambda: database.backends() == [] or idle)
 
 
+@control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
+def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
+    """The client has heard the reason and PgBouncer has no server connection; PostgreSQL works on, unless it looks."""
+    bouncer = pooler(database, pool_mode="transaction", query_timeout=0.1)
+    client = bouncer.connect(database)
+    assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
+    client.close()
+    until(
+        "PgBouncer has none", lambda: not [row for row in bouncer.show("servers") if row["database"] == database.name]
+    )
+    (pid,) = database.backends()
+    state = "select state from pg_stat_activity where pid = %s"
+    assert database.admin.execute(state, [pid]).fetchone() == ("active",)
+    database.terminate(pid)
+    database.admin.execute(f"alter database {database.name} set client_connection_check_interval = '50ms'")
+    client = bouncer.connect(database)
+    assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
+    client.close()
+    until("PostgreSQL has noticed", lambda: database.backends() == [])
+
+
 @control(here("{setting: 0.1}", "{setting: 0}"))
 @pytest.mark.parametrize("setting", LIMITS)
 def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> None:
