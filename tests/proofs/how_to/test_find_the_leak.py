@@ -117,17 +117,21 @@ def database(server, server_version, migrated) -> Iterator[Database]:
 
 
 @control(edit("leak/process_of.py", "process.pid", "process.ppid()"))
+@control(edit("postgres/suspects.sql", "clock_timestamp() - state_change", "state_change - backend_start"))
 def test_a_suspect_leads_to_the_process_that_holds_it(
     database, project, load, printed, transcript, monkeypatch
 ) -> None:
     """The longest idle session's client_port belongs to the process whose threads keep their connections."""
     process = project.start("-c", KEEP, database_url=database.url, **PRODUCTION)
     until("its threads have done their work", lambda: "done" in process.said())
+    youngest = "select min(clock_timestamp() - state_change) > '1 s' from pg_stat_activity where datname = %s"
+    until("all are idle for a second", lambda: database.admin.execute(youngest, [database.name]).fetchone()[0])
     suspects = load("postgres/suspects.sql")
     output = database.psql(suspects)
     transcript(suspects, output, [PIDS, PORT, AGES])
-    ports = [row.split("|")[3].strip() for row in output.splitlines() if "| upstream" in row]
-    assert len(ports) == 4
+    rows = [[cell.strip() for cell in row.split("|")] for row in output.splitlines() if "| upstream" in row]
+    assert [row[5] >= "00:00:01" for row in rows] == [True] * 4
+    ports = [row[3] for row in rows]
     monkeypatch.setattr(sys, "argv", ["process_of.py", ports[0]])
     script = load("leak/process_of.py")
     found = printed(script)

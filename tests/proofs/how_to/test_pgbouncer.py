@@ -230,6 +230,7 @@ def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
 
 
 @control(edit("pgbouncer/pgbouncer.ini", "stats_users = pgbouncer_stats", "stats_users = pgbouncer_stats, upstream"))
+@control(edit("pgbouncer/pgbouncer.ini", "= pgbouncer_admin", "= pgbouncer_admin, pgbouncer_stats"))
 def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> None:
     """admin_users may do everything, stats_users may look, and the application may not come in."""
     with setup.console(as_shipped) as console:
@@ -424,6 +425,7 @@ def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> N
         "grant create, usage on schema public to upstream;",
     )
 )
+@control(edit("pgbouncer/roles.sql", "pg_monitor;", "pg_monitor, pg_read_all_data;"))
 @control(edit("pgbouncer/roles.sql", "create role pgbouncer_admin nologin", "create role pgbouncer_admin login"))
 @control(edit("pgbouncer/roles.sql", "create role pgbouncer_stats nologin", "create role pgbouncer_stats login"))
 @pytest.mark.usefixtures("served")
