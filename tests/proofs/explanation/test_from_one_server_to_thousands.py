@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -216,14 +217,16 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
 )
 @control(edit("odyssey/odyssey.conf", "workers 2", "workers 1"))
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
-    """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
+    """Two threads of one process: ten clients at a time share a pool of 1, and each request to cancel arrives."""
     url, pid = odyssey
     assert workers(pid) == 2
     with ExitStack() as opened:
         clients = [opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(10)]
-        backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
-        assert len(backends) == 1
-        assert database.backends() == [*backends]
+        threads = opened.enter_context(ThreadPoolExecutor(len(clients)))
+        query = "select pg_backend_pid() from pg_sleep(0.02)"
+        found = list(threads.map(lambda client: client.execute(query).fetchone(), clients))  # all at the same time
+        assert len({*found}) == 1
+        assert database.backends() == [*found[0]]
     for _ in range(4):
         with asleep(url, database) as client:
             client.cancel()
