@@ -12,9 +12,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from proven import evidence
+from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from setup import debian, programs
-from tests.proofs.pooled import section
+from tests.proofs.pooled import INI, section, settings_of
 from tests.stack import pgbouncer
 from tests.stack.database import Database
 from tests.stack.leash import Leash, closed, give, server_user
@@ -145,8 +146,16 @@ def said(both: list[PgBouncer], words: str) -> bool:
 
 
 @control(here("poolers=2", "poolers=20"))
+@control(edit("pgbouncer/peers.ini", "default_pool_size = 10", "default_pool_size = 20"))
+@control(edit("pgbouncer/peers.ini", "max_db_connections = 15", "max_db_connections = 30"))
 def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, database, load) -> None:
-    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted."""
+    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted.
+
+    The reader's two may open together what the one of pgbouncer.ini may.
+    """
+    one, each = settings_of(snippets.read(INI).text), section(load(PEERS), "pgbouncer")
+    for name in ("default_pool_size", "max_db_connections"):
+        assert 2 * int(each[name]) == int(one[name])
     counted = execute(load(FLEET))["server_connections"](poolers=2, pool_size=1)
     both = pair(peered=True, default_pool_size=1)
     clients = []
@@ -157,9 +166,8 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
             break
     assert all(counts), counts
     assert sum(counts) == len(clients)
-    one, other = clients[0], clients[-1]  # the last is the first that came to the other
-    one.execute("begin")
-    other.execute("begin")
+    for client in (clients[0], clients[-1]):  # the last is the first that came to the other
+        client.execute("begin")
     assert len(database.backends()) == counted
     for client in clients:
         client.close()
