@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from proven import evidence
+from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from setup import debian, programs
-from tests.proofs.pooled import section
+from tests.proofs.pooled import INI, section, settings_of
 from tests.stack import pgbouncer
 from tests.stack.database import Database
 from tests.stack.leash import Leash, closed, give, server_user
@@ -144,8 +146,16 @@ def said(both: list[PgBouncer], words: str) -> bool:
 
 
 @control(here("poolers=2", "poolers=20"))
+@control(edit("pgbouncer/peers.ini", "default_pool_size = 10", "default_pool_size = 20"))
+@control(edit("pgbouncer/peers.ini", "max_db_connections = 15", "max_db_connections = 30"))
 def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, database, load) -> None:
-    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted."""
+    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted.
+
+    The reader's two may open together what the one of pgbouncer.ini may.
+    """
+    one, each = settings_of(snippets.read(INI).text), section(load(PEERS), "pgbouncer")
+    for name in ("default_pool_size", "max_db_connections"):
+        assert 2 * int(each[name]) == int(one[name])
     counted = execute(load(FLEET))["server_connections"](poolers=2, pool_size=1)
     both = pair(peered=True, default_pool_size=1)
     clients = []
@@ -156,9 +166,8 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
             break
     assert all(counts), counts
     assert sum(counts) == len(clients)
-    one, other = clients[0], clients[-1]  # the last is the first that came to the other
-    one.execute("begin")
-    other.execute("begin")
+    for client in (clients[0], clients[-1]):  # the last is the first that came to the other
+        client.execute("begin")
     assert len(database.backends()) == counted
     for client in clients:
         client.close()
@@ -216,14 +225,16 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
 )
 @control(edit("odyssey/odyssey.conf", "workers 2", "workers 1"))
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
-    """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
+    """Two threads of one process: ten clients at a time share a pool of 1, and each request to cancel arrives."""
     url, pid = odyssey
     assert workers(pid) == 2
     with ExitStack() as opened:
         clients = [opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(10)]
-        backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
-        assert len(backends) == 1
-        assert database.backends() == [*backends]
+        threads = opened.enter_context(ThreadPoolExecutor(len(clients)))
+        query = "select pg_backend_pid() from pg_sleep(0.02)"
+        found = list(threads.map(lambda client: client.execute(query).fetchone(), clients))  # all at the same time
+        assert len({*found}) == 1
+        assert database.backends() == [*found[0]]
     for _ in range(4):
         with asleep(url, database) as client:
             client.cancel()

@@ -87,7 +87,7 @@ def record(columns: dict[str, dict[str, str]]) -> None:
     fails_with="maxwait rises: not within",
 )
 def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None:
-    """One client is active, one waits, the pool's only server connection is taken, and maxwait rises."""
+    """One client is active, one waits, the only server connection is taken, and maxwait rises; then all are 0."""
     pool = row_of(busy, "pools", database=database.name)
     assert (pool["cl_active"], pool["cl_waiting"], pool["sv_active"], pool["sv_idle"]) == (1, 1, 1, 0)
     before = pool["maxwait_us"] + 1_000_000 * pool["maxwait"]
@@ -97,6 +97,10 @@ def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None
         return now["maxwait_us"] + 1_000_000 * now["maxwait"] > before
 
     until("maxwait rises", longer)
+    database.terminate(database.backends()[0])
+    until("nobody has a server connection", lambda: row_of(busy, "pools", database=database.name)["sv_active"] == 0)
+    pool = row_of(busy, "pools", database=database.name)
+    assert (pool["cl_waiting"], pool["maxwait"], pool["maxwait_us"]) == (0, 0, 0)
 
 
 @control(here('application_name="holding"', 'application_name="waiting"'))
