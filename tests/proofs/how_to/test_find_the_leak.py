@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,7 @@ def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(
 class Uvicorn(Gunicorn):
     """The project served by uvicorn."""
 
-    def __init__(self, project: Project, database: Database, *command: str, **settings: str) -> None:
+    def __init__(self, project: Project, database: Database, *command: str, **settings: Any) -> None:
         self.project = project
         self.database = database
 
