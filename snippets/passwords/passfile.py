@@ -1,0 +1,9 @@
+"""Settings whose password is in a file. libpq reads it at each connect."""
+
+import os
+
+from settings.prod import *  # noqa: F403
+from settings.prod import DATABASES
+
+DATABASES["default"].pop("PASSWORD", None)  # or the file is not asked
+DATABASES["default"]["OPTIONS"]["passfile"] = os.environ["DATABASE_PASSFILE"]

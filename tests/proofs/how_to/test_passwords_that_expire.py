@@ -1,0 +1,150 @@
+"""Proves docs/how-to/passwords-that-expire.md: the password changes, and who gets a connection afterwards."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from tests.stack.upstream import needs_a_pool, needs_psycopg_3
+from tests.stack.wait import until
+
+# A process that asks once, lets somebody change the password, and asks again.
+ASKS = """
+import sys
+sys.path.insert(0, {folder!r})
+import django; django.setup()
+from django.db import OperationalError, connection
+
+def asks():
+    try:
+        connection.ensure_connection()
+        connection.close()
+        print("served", flush=True)
+    except OperationalError as error:
+        print(error, flush=True)
+
+asks()
+if {timeout}:
+    connection.pool.timeout = {timeout}  # from now on: on a busy machine who gets one waits for it as well
+open({fifo!r}).read()
+asks()
+"""
+NEW = r"new:\word"  # with what means something in a passfile
+WITH_A_POOL = "import settings.pool\nfrom passfile import *\n"
+
+
+@pytest.fixture
+def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
+    """Ask, change the password, and return what was said then: rotated("settings.pool", ends=True)."""
+    snippets = [load(f"passwords/{name}") for name in ("passfile.py", "passfile.sh", "tokens.py")]
+    for snippet in snippets:
+        (tmp_path / Path(snippet.path).name).write_text(snippet.text)
+    (tmp_path / "passfile_and_pool.py").write_text(WITH_A_POOL)
+    files = {"DATABASE_PASSFILE": str(tmp_path / "passfile"), "DATABASE_TOKEN_FILE": str(tmp_path / "token")}
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+
+    def written(password: str) -> None:
+        (tmp_path / "token").write_text(password)
+        command = ("sh", tmp_path / "passfile.sh")
+        subprocess.run(command, input=f"{password}\n", text=True, check=True, env={**os.environ, **files})
+
+    def run(settings: str, *, ends: bool, timeout: float = 0) -> str:
+        written(database.role.password)
+        code = ASKS.format(folder=str(tmp_path), fifo=str(fifo), timeout=timeout)
+        process = project.start("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE=settings, **files)
+        until("it has asked", lambda: "served" in process.said())
+        change = sql.SQL("alter role {} password {}").format(sql.Identifier(database.role.name), sql.Literal(NEW))
+        database.admin.execute(change)
+        written(NEW)
+        for pid in database.backends() if ends else ():
+            database.terminate(pid)
+        fifo.write_text("")
+        until("it has asked again", process.ended)
+        process.stop()
+        for snippet in snippets:
+            evidence.ran(snippet)
+        return process.said().partition("served\n")[2]
+
+    yield run
+    project.note()
+
+
+@control(here('"settings.pool"', '"passfile_and_pool"'))
+def test_the_pool_goes_on_with_the_old_password(rotated) -> None:
+    """When the password has changed and its sessions have ended nobody gets one; the log alone says why."""
+    needs_a_pool()
+    said = rotated("settings.pool", ends=True, timeout=1)
+    assert "password authentication failed" in said
+    assert said.endswith("couldn't get a connection after 1.00 sec\n")
+
+
+@control(here('"settings.prod"', '"passfile"'))
+def test_a_password_of_the_settings_is_the_one_that_they_had(rotated) -> None:
+    """Without a pool as well: the next new connection is refused."""
+    said = rotated("settings.prod", ends=True)
+    assert "password authentication failed" in said
+
+
+@control(here("ends=False", "ends=True, timeout=1"))
+def test_an_open_session_outlives_its_password(rotated) -> None:
+    """PostgreSQL asks for it at the login alone: a pool with open connections goes on after the change."""
+    needs_a_pool()
+    said = rotated("settings.pool", ends=False)
+    assert said == "served\n"
+
+
+@control(
+    edit("passwords/passfile.py", '["OPTIONS"]["passfile"]', '["OPTIONS"]["passphrase"]'), fails_with="it has asked"
+)
+@control(edit("passwords/passfile.sh", r"s/[\\:]/\\&/g; ", ""))
+@pytest.mark.parametrize("settings", ["passfile", "passfile_and_pool"])
+def test_a_passfile_is_read_at_each_connect(rotated, settings) -> None:
+    """With and without a pool, and with a password that has a colon and a backslash."""
+    if settings == "passfile_and_pool":
+        needs_a_pool()
+    assert rotated(settings, ends=True).endswith("served\n")
+
+
+@control(
+    edit("passwords/tokens.py", "        parameters[", "        parameters.copy()["),
+    fails_with="it has asked again: not within",
+)
+def test_a_connection_class_asks_for_a_token_each_time(rotated) -> None:
+    """Django hands the class on to the pool, whose new connections have the new password."""
+    needs_a_pool()
+    assert rotated("tokens", ends=True).endswith("served\n")
+
+
+LOOSE = """
+import sys
+sys.path.insert(0, {folder!r})
+import django; django.setup()
+from django.db import OperationalError, connection
+try:
+    connection.ensure_connection()
+    print("served")
+except OperationalError as error:
+    print(error)
+"""
+
+
+@control(here("0o644", "0o600"))
+def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp_path) -> None:
+    """libpq says so, and goes on without a password."""
+    needs_psycopg_3()
+    snippet = load("passwords/passfile.py")
+    (tmp_path / "passfile.py").write_text(snippet.text)
+    passfile = tmp_path / "passfile"
+    passfile.write_text(f"*:*:*:*:{database.role.password}\n")
+    passfile.chmod(0o644)
+    settings = {"DJANGO_SETTINGS_MODULE": "passfile", "DATABASE_PASSFILE": str(passfile)}
+    status, said = project.run("-c", LOOSE.format(folder=str(tmp_path)), database_url=database.url, **settings)
+    assert status == 0, said
+    assert "no password supplied" in said
+    evidence.ran(snippet)

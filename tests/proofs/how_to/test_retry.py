@@ -1,0 +1,136 @@
+"""Proves docs/how-to/retry.md: work that loses its connection, run again or not."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from tests.stack.database import fresh
+
+# What follows it runs work whose connection is ended at its first call: before it asks, or after it has written.
+BEGINS = """
+import django; django.setup()
+from django.db import Error, connection, transaction
+from orders.models import Order
+from orders.retrying import place, retried
+calls = []
+
+def end():
+    other = connection.copy()
+    with connection.cursor() as cursor, other.cursor() as ends:
+        cursor.execute("select pg_backend_pid()")
+        ends.execute("select pg_terminate_backend(%s, 10000)", cursor.fetchone())
+    other.close()
+
+def called():
+    calls.append(1)
+    return len(calls)
+
+def reads():
+    if called() == 1:
+        end()
+    return Order.objects.count()
+
+def reads_in_a_transaction():
+    with transaction.atomic():
+        return reads()
+
+def writes():
+    order = Order.objects.create(customer="Ada")
+    if called() == 1:
+        end()
+    return Order.objects.filter(pk=order.pk).exists()
+
+def is_too_slow():
+    called()
+    with connection.cursor() as cursor:
+        cursor.execute("set statement_timeout = 10")
+        cursor.execute("select pg_sleep(60)")
+
+def tell(work):
+    try:
+        print(work(), end=", ")
+    except (Error, RuntimeError) as error:
+        print(type(error).__name__, end=", ")
+    print(len(calls))
+
+"""
+# Where a write under a number is followed by the loss, as that of writes() is.
+LOSSY = """
+write = Order.objects.update_or_create
+
+def lossy(**named):
+    made = write(**named)
+    if called() == 1:
+        end()
+    Order.objects.count()
+    return made
+
+Order.objects.update_or_create = lossy
+"""
+Says = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def says(project, server, server_version, migrated) -> Iterator[Says]:
+    """Run such code in a process of the project; return what it printed: says("tell(reads)")."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+
+        def run(code: str) -> list[str]:
+            settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+            status, said = project.run("-c", BEGINS + code, database_url=database.url, **settings)
+            assert status == 0, said
+            return said.splitlines()
+
+        yield run
+
+
+@control(here("tell(reads)", "tell(lambda: retried(reads))"))
+def test_django_does_not_ask_again(says) -> None:
+    """A query whose connection was lost fails, and is asked once."""
+    said = says("tell(reads)")
+    assert said == ["OperationalError, 1"]
+
+
+@control(edit("upstream/orders/retrying.py", "    connection.close()\n    return work()", "    raise OperationalError"))
+def test_work_that_lost_its_connection_is_done_again(says) -> None:
+    """The second call has a new connection and its answer, with a transaction in the work and without."""
+    assert says("tell(lambda: retried(reads))") == ["0, 2"]
+    assert says("tell(lambda: retried(reads_in_a_transaction))") == ["0, 2"]
+
+
+@control(
+    edit(
+        "upstream/orders/retrying.py",
+        "        if connection.connection is began_with and not began_with.closed:",
+        "        if not began_with:",
+    )
+)
+def test_what_the_server_has_refused_is_not_done_again(says) -> None:
+    """A statement that is cancelled at its timeout is an OperationalError as well, and is asked once."""
+    assert says("tell(lambda: retried(is_too_slow))") == ["OperationalError, 1"]
+
+
+@control(edit("upstream/orders/retrying.py", "    if connection.in_atomic_block:", "    if not connection:"))
+def test_within_a_transaction_it_refuses(says) -> None:
+    """Half of a transaction cannot be done again: the work is not begun."""
+    code = "transaction.atomic().__enter__(); tell(lambda: retried(reads))"
+    assert says(code) == ["RuntimeError, 0"]
+
+
+@control(edit("upstream/orders/retrying.py", "pk=number, ", ""))
+@control(here("retried(writes)", "writes()"))
+def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
+    """The first call wrote, lost its connection, and was done again: two orders. Under a number it is one."""
+    twice = says("tell(lambda: retried(writes)); print(Order.objects.count())")
+    assert twice == ["True, 2", "2"]
+    numbered = says(f"{LOSSY}tell(lambda: place(7, 'Bob').pk); print(Order.objects.filter(customer='Bob').count())")
+    assert numbered == ["7, 2", "1"]
+
+
+@control(edit("upstream/orders/retrying.py", "with connection.cursor():", "if True:"))
+def test_who_gets_no_connection_does_not_ask_again(says) -> None:
+    """Where no server answers the work is not begun."""
+    assert says("connection.settings_dict['PORT'] = 1; tell(lambda: retried(reads))") == ["OperationalError, 0"]
