@@ -8,7 +8,7 @@ import psycopg
 import psycopg2
 import pytest
 
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.stack.pgbouncer import PgBouncer
 
@@ -24,7 +24,10 @@ def nothing():
         yield kept.getsockname()[1]
 
 
-@control(here('driver.connect(host="127.0.0.1", port=nothing, **WHO)', "pass"))
+@control(
+    here("yield kept", "kept.listen(); yield kept", of="tests.proofs.runbooks.test_connection_refused:nothing"),
+    here("port=nothing, **WHO", "port=nothing, connect_timeout=2, **WHO"),
+)
 def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
     """Both drivers name the host and the port before it."""
     for driver in (psycopg, psycopg2):
@@ -32,7 +35,7 @@ def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
             driver.connect(host="127.0.0.1", port=nothing, **WHO)
 
 
-@control(here("psycopg.connect(host=NOWHERE, **WHO)", "pass"))
+@control(replace("tests.proofs.runbooks.test_connection_refused:NOWHERE", "localhost"))
 def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
     """The system's reason stands at the end of both."""
     with pytest.raises(psycopg.OperationalError, match=rf"failed to resolve host '{NOWHERE}': \[Errno -[23]\] "):
@@ -74,7 +77,7 @@ def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
     assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
 
 
-@control(here('PgBouncer(database, listen_addr="")', "pass"))
+@control(here('listen_addr=""', 'listen_addr="127.0.0.1"'))
 def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
     """By default listen_addr is empty: there is no port to connect to, and without a socket it does not start."""
     defaults = {row["key"]: row["default"] for row in pooler(database).show("config")}

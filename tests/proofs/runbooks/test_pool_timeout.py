@@ -25,7 +25,7 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
     transcript(snippet, f"{lent}No server answers:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
 
 
-@control(here("pool.getconn(timeout=0.1)", "pass"))
+@control(here('"an-old-one"', "database.role.password"), fails_with="the pool has tried: not within")
 def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
     """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's own text."""
     address = database.url.replace(database.role.password, "an-old-one")

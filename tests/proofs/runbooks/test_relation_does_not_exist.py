@@ -19,7 +19,7 @@ def item(database):
         owner.execute("create table item (id int)")
 
 
-@control(here("client.cursor().execute(QUERY)", "pass"))
+@control(here("search_path=elsewhere", "search_path=public"))
 @pytest.mark.usefixtures("item")
 def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> None:
     """In both drivers as UndefinedTable, with SQLSTATE 42P01; like one that nobody made."""
