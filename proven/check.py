@@ -18,8 +18,8 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import allowed, handmade, proofs, published, snippets
-from proven.sources.controls import Edit, absent
+from proven.sources import allowed, handmade, held, proofs, published, snippets
+from proven.sources.controls import Each, Edit, absent
 
 MAY_BE_WITHOUT = 0.05  # of all proofs
 
@@ -58,7 +58,7 @@ def unproven(guide: Guide) -> list[Problem]:
 
 
 def unfailing(guide: Guide) -> list[Problem]:
-    """Return every proof that was never seen to fail under its control as it is now, and too many that have none."""
+    """Return every proof that was never seen to fail under its control as it is now, and what has no control."""
     found, without = [], [proof for proof in guide.proofs.values() if proof.without]
     for proof in guide.proofs.values():
         if not proof.controls and not proof.without:
@@ -67,6 +67,7 @@ def unfailing(guide: Guide) -> list[Problem]:
         for control in seen.unseen(proof, guide.seen, guide.snippets):
             message = f"{proof.name} was not seen to fail when {control}: make controls ONLY={proof.name}"
             found.append(Problem(proof.path, control.line, message))
+    found += held.problems(guide.snippets, guide.proofs.values())
     if len(without) > len(guide.proofs) * MAY_BE_WITHOUT:
         message = f"{len(without)} of {len(guide.proofs)} proofs have no control: give one to this, or to another"
         found.append(Problem(without[-1].path, without[-1].line, message))
@@ -137,6 +138,8 @@ def _controls(guide: Guide) -> Iterator[Problem]:
                     if not snippet or change.old not in snippet.text:
                         missing = absent(change.old, f"{snippets.FOLDER}/{change.snippet}")
                         yield Problem(proof.path, control.line, missing)
+                elif isinstance(change, Each):
+                    yield from (Problem(proof.path, control.line, why) for why in held.stale(change, guide.snippets))
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from psycopg import sql
 from proven import ROOT, evidence
 from proven.problems import ProblemError
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here, replace
+from proven.sources.controls import control, each, edit, here, replace
 from tests.proofs.watched import CONFIG, POOL, RULES, Watched, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import Exporter, Prometheus
@@ -81,6 +81,9 @@ def runbook_of(name: str) -> str:
     return rules()[name]["annotations"]["runbook_url"].partition("/")[2]
 
 
+@control(
+    edit("monitoring/queries.yml", "'client backend'", "'no backend'"), fails_with="SlotsNearlyFull fires: not within"
+)
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 9.5"), fails_with="SlotsFull fires: not within")
 def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
     """Both alerts on slots fire while the application is locked out, and resolve when it has let go."""
@@ -100,6 +103,9 @@ def test_a_forgotten_transaction_is_named(watched) -> None:
         connection.close()
 
 
+@control(
+    edit("monitoring/queries.yml", "sessions as total", "0 as total"), fails_with="ConnectionChurn fires: not within"
+)
 @control(
     edit("monitoring/rules.yml", "rate(pg_stat_database_sessions_total[2m])", "pg_stat_database_numbackends - 1000"),
     fails_with="ConnectionChurn fires: not within",
@@ -370,6 +376,14 @@ def test_every_alert_was_made_to_fire() -> None:
     assert names <= {*rules()}
 
 
+@control(
+    each(
+        "monitoring/rules.yml",
+        {"groups.limits.*.expr": "100000"},
+        but={"groups.*.name": "nothing refers to it"},
+    )
+)
+@control(each("monitoring/tests/rules_test.yml"))
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 1.5"), fails_with="name: SlotsFull")
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
     """Each alert is quiet before, fires with its summary and its runbook, and ends, on made-up series."""

@@ -13,7 +13,7 @@ import pytest
 from proven import evidence
 from proven.problems import Problem
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here
 from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
@@ -74,6 +74,35 @@ def container(load, name: str) -> dict:
 # ---- what Google describes, and what agrees ------------------------------------------------------------------
 
 
+@control(
+    each("cloud/run/service.yaml", but={"*.volumes.*.items.0.key": "it is the version of your secret"}),
+    fails_with="KeyError",
+)
+@control(
+    each(
+        "cloud/run/cloudbuild.yaml",
+        but={
+            "steps.*.id": "nothing refers to it",
+            "steps.*.name": "another version of the builder does the same",
+            "substitutions._BUILDER": "it is yours to name",
+            "timeout": "it is yours to choose",
+        },
+    )
+)
+@control(
+    each(
+        "cloud/run/pgbouncer.ini",
+        {
+            "*max_prepared_statements": "0",
+            "*default_pool_size": "40",
+            "*max_db_connections": "3",
+            "*max_client_conn": "3",
+            "*query_wait_timeout": "0",
+            "*idle_transaction_timeout": "0",
+            "*server_login_retry": "15",
+        },
+    )
+)
 @control(edit("cloud/run/service.yaml", "containerPort: 8080", "containerPort: 8081"))
 def test_the_files_of_the_service_are_what_google_describes_and_agree(load) -> None:
     """Every field, annotation and flag is known; names, ports, secrets, addresses and images agree."""

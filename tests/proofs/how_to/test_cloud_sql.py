@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import cloud_sql, gcloud, google
 from tests.lint.findings import refuse
@@ -148,6 +148,19 @@ def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load
     evidence.ran(script, "read", against=GUIDE)
 
 
+@control(
+    each(
+        "cloud/sql/pooling.tf",
+        but={
+            "*upstream.name": "it is yours to name",
+            "*.region": "it is yours to choose",
+            "*.database_version": "it is yours to choose",
+            "*.tier": "it is yours to choose",
+            "*.private_network": "it is yours to name",
+        },
+    )
+)
+@control(each("cloud/sql/pooling.json"))
 @control(edit("cloud/sql/pooling.sh", "max_pool_size=20", "max_pool_size=50"))
 @control(edit("cloud/sql/pooling.tf", '"20"', '"50"'))
 @control(edit("cloud/sql/pooling.json", '"20"', '"50"'))

@@ -17,7 +17,7 @@ import yaml
 from proven import ROOT, evidence
 from proven.problems import Problem
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
@@ -111,6 +111,63 @@ def in_source(problem: Problem) -> Problem:
 # ---- what Kubernetes knows, and what agrees ------------------------------------------------------------------
 
 
+@control(
+    each(
+        "kubernetes/pgbouncer.yaml",
+        {
+            "*.replicas": "1",
+            "*.maxSurge": "0",
+            "*.limits.*": "1k",
+            "*.sleep.seconds": "130",
+            "*.terminationGracePeriodSeconds": "9",
+            "*.image": "registry.example.com/pgbouncer:1.26.0",
+        },
+        but={
+            "*.maxSkew": "how unevenly pods may lie is yours to choose",
+            "*Probe.*Seconds": "how often it asks is yours to choose",
+            "*Probe.failureThreshold": "how patiently it asks is yours to choose",
+            "*.containers.pgbouncer.name": "nothing refers to it",
+            "Service.spec.ports.pgbouncer.name": "nothing refers to it",
+            "[PN]*.metadata.name": "nothing refers to it",
+            "Deployment.metadata.labels.*": "nothing refers to it",
+        },
+    )
+)
+@control(
+    each(
+        "kubernetes/app.yaml",
+        {
+            "*.replicas": "1",
+            "*.maxSurge": "0",
+            "*.sleep.seconds": "50",
+            "*.terminationGracePeriodSeconds": "9",
+            "*.GUNICORN_WORKERS.value": '"500"',
+            "*.GUNICORN_THREADS.value": '"500"',
+        },
+        but={
+            "*Probe.*Seconds": "how often it asks is yours to choose",
+            "*Probe.failureThreshold": "of the liveness probe another proof holds it",
+            "*.containers.upstream.name": "the sidecar's patch refers to it, and its proof holds it",
+            "*.image": "it is yours",
+            "metadata.labels.*": "nothing refers to it",
+            "metadata.name": "the sidecar's patch refers to it, and its proof holds it",
+        },
+    )
+)
+@control(
+    each(
+        "kubernetes/config.yaml",
+        {
+            "*max_prepared_statements": "0",
+            "*default_pool_size": "40",
+            "*max_db_connections": "3",
+            "*max_client_conn": "3",
+            "*query_wait_timeout": "0",
+            "*idle_transaction_timeout": "0",
+            "*server_login_retry": "15",
+        },
+    )
+)
 @control(edit("kubernetes/pgbouncer.yaml", "targetPort: pgbouncer", "targetPort: bouncer"))
 @control(edit("kubernetes/pgbouncer.yaml", "replicas: 2", "replica: 2"))
 def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
@@ -118,6 +175,37 @@ def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -
     refuse(in_source(problem) for problem in kubernetes.problems(checked(CENTRAL, load)))
 
 
+@control(
+    each(
+        "kubernetes/sidecar.yaml",
+        {"*.limits.*": "1k", "*.image": "registry.example.com/pgbouncer:1.26.0"},
+        but={
+            "*.exec.command.1": "the proof that runs it holds it",
+            "*Probe.periodSeconds": "how often it asks is yours to choose",
+            "*Probe.failureThreshold": "how patiently it asks is yours to choose",
+            "*.initContainers.pgbouncer.name": "nothing refers to it",
+        },
+    )
+)
+@control(
+    edit("kubernetes/app.yaml", "- name: upstream\n          image", "- name: another\n          image"),
+    fails_with="unpack",
+)
+@control(
+    each(
+        "kubernetes/sidecar-config.yaml",
+        {
+            "*max_prepared_statements": "0",
+            "*default_pool_size": "40",
+            "*max_db_connections": "3",
+            "*max_client_conn": "3",
+            "*query_wait_timeout": "0",
+            "*idle_transaction_timeout": "0",
+            "*server_login_retry": "15",
+        },
+    )
+)
+@control(edit("kubernetes/app.yaml", "  name: upstream\n  labels", "  name: another\n  labels"))
 @control(edit("kubernetes/sidecar.yaml", "restartPolicy: Always", "restartPolicy: Sometimes"))
 @control(
     edit("kubernetes/sidecar.yaml", "        - name: upstream\n", "        - name: upstream\n          stdin: true\n")
@@ -129,7 +217,9 @@ def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -
     evidence.ran(load(PATCH), "checked", against=SCHEMAS)
     texts[snippets.read(APP).place] = yaml.safe_dump(changed)
     assert [str(problem) for problem in kubernetes.problems(texts)] == []
-    was, now = (one["spec"]["template"]["spec"] for one in (yaml.safe_load(load(APP).text), changed))
+    plain = yaml.safe_load(load(APP).text)
+    assert changed["metadata"] == plain["metadata"]
+    was, now = (one["spec"]["template"]["spec"] for one in (plain, changed))
     (sidecar,) = now.pop("initContainers")
     assert sidecar["restartPolicy"] == "Always"
     assert [each["name"] for each in now["volumes"] if each not in was["volumes"]] == ["config"]

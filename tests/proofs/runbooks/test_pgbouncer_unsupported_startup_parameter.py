@@ -89,6 +89,7 @@ def answer(bouncer, database, **parameters: str) -> bytes:
         return client.recv(4096)
 
 
+@control(edit("monitoring/exporter.ini", "extra_float_digits", "extra_float"))
 @control(here("bouncer.reload(**{name: value})", "pass"))
 def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, load) -> None:
     """extra_float_digits is refused on every version; with the snippet's setting the login goes on."""
