@@ -323,7 +323,7 @@ def signal(processes: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
-@control(here('"nobody", "no', '"upstream", "no'))
+@control(here("**setup.lookup", "", of="tests.proofs.how_to.test_authenticate:looking_up"))
 def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> None:
     """The text is `no such user`, and another one for a wrong password: unlike a userlist, it tells who can log in."""
     for name, text in (("nobody", "no such user"), ("upstream", "SASL authentication failed")):

@@ -104,6 +104,9 @@ def container(load, name: str) -> dict:
     )
 )
 @control(edit("cloud/run/service.yaml", "containerPort: 8080", "containerPort: 8081"))
+@control(edit("cloud/run/service.yaml", "timeoutSeconds: 30", "timeoutsSeconds: 30"))
+@control(edit("cloud/run/service.yaml", "cpu-throttling", "cpu-throttled"))
+@control(edit("cloud/run/deploy.sh", "--no-cpu-throttling", "--no-cpu-throttle"))
 def test_the_files_of_the_service_are_what_google_describes_and_agree(load) -> None:
     """Every field, annotation and flag is known; names, ports, secrets, addresses and images agree."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)

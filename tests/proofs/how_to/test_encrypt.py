@@ -102,6 +102,7 @@ def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
 
 
 @control(here('"sslrootcert": strangers', '"application_name": "upstream"'))
+@control(here('host="localhost", **verified(setup)', 'host="localhost", sslmode="require"'))
 def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
     """Not with another authority's certificate, and not under another name; `require` without a CA asks for neither."""
     strangers = str(setup.strangers / "ca.crt")

@@ -482,6 +482,7 @@ def test_threads_that_wait_for_a_server_connection_are_not_restarted(start, serv
 
 
 @control(here("service.lead(new.port)", "pass"), fails_with="not within")
+@control(here('DB_CONN_MAX_AGE="1"', 'DB_CONN_MAX_AGE="none"'), fails_with="it has ended by itself: not within")
 def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     """As the kubelet does it: a new pod is ready, the Service leads to it, preStop, SIGTERM. Each client moves over.
 
