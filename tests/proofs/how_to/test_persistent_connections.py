@@ -1,10 +1,14 @@
 """Proves docs/how-to/persistent-connections.md: the example project under a real Gunicorn, seen from PostgreSQL."""
 
 import os
+import select
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
-from threading import Event
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 
 import django
 import pytest
@@ -328,6 +332,94 @@ def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
     for pid in pooled.database.backends():
         pooled.database.terminate(pid)
     assert {pooled.request("/connection/")[0] for _ in range(12)} == {200}
+
+
+@contextmanager
+def wire(database: Database) -> Iterator[tuple[str, Event, list[bytes]]]:
+    """Yield the address of a database by way of a wire, what lets it pass bytes, and those that it has held up."""
+    passes, held = Event(), []
+    passes.set()
+
+    class Wire(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), socket.create_connection((database.server.host, database.server.port)) as onward:
+                others = {self.request: onward, onward: self.request}
+                while True:
+                    for end in select.select([*others], [], [])[0]:
+                        if not (some := end.recv(65536)):
+                            return
+                        if not passes.is_set():
+                            held.append(some)
+                        passes.wait()
+                        others[end].sendall(some)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Wire) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield database.url.replace(f":{database.server.port}/", f":{server.server_address[1]}/"), passes, held
+        finally:
+            passes.set()
+            server.shutdown()
+
+
+# A pool of one that has its connection. When it is told to, a thread asks, and when it is again, another one.
+TRIES = """
+import sys, threading
+import django
+django.setup()
+from django.db import OperationalError, connection
+
+def ask():
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 'asked'")
+        print("answered", flush=True)
+    except OperationalError as error:
+        print(error, flush=True)
+    connection.close()
+
+def asks():
+    open(sys.argv[1]).read()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+ask()
+connection.pool.timeout = 0.3
+first = asks()
+asks().join()
+print("the first waits" if first.is_alive() else "the first has ended", flush=True)
+first.join()
+"""
+
+
+@control(here("passes.clear()", "pass"), fails_with="it tries: not within")
+@control(
+    edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
+)
+def test_the_pools_limit_does_not_count_for_its_try(project, database, tmp_path) -> None:
+    """Where nothing comes back, who waits for the pool gives up, and whose connection is tried before that waits on."""
+    needs_a_pool()
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    with wire(database) as (url, passes, held):
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
+        code = f"import sys; sys.argv[1:] = {[str(fifo)]!r}\n{TRIES}"
+        process = project.start("-c", code, database_url=url, **settings)
+        until("it has a connection", lambda: process.said() == "answered\n")
+        passes.clear()
+        fifo.write_text("")
+        until("it tries", lambda: held)
+        fifo.write_text("")
+        until("the other has given up", lambda: "the first" in process.said())
+        assert b"asked" not in held[0], "the try, and not the query"
+        passes.set()
+        until("it ends", process.ended)
+        process.stop()
+    gave_up = "couldn't get a connection after 0.30 sec"
+    assert process.said().splitlines() == ["answered", gave_up, "the first waits", "answered"]
+    project.note()
 
 
 @control(edit("pool/connect.py", '["CONN_MAX_AGE"] = 0', '["CONN_MAX_AGE"] = 60'))

@@ -188,6 +188,18 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
     until("no server connection is left", lambda: database.backends() == [])
 
 
+@control(edit("pgbouncer/console/pause.sql", "pause :database;", "pause;"), fails_with="query_wait_timeout")
+def test_pause_leaves_other_entries_alone(database, pooler, load) -> None:
+    """Clients of another entry are served meanwhile, although it leads to the same database."""
+    bouncer = pooler(named={database.name: database, "other": database}, pool_mode="transaction")
+    with bouncer.connect(database, dbname="other") as client:
+        client.execute("select 1")
+        console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
+        with bouncer.impatient():
+            assert refuses(bouncer, database)
+            assert client.execute("select 1").fetchone() == (1,)
+
+
 @control(edit("pgbouncer/console/pause.sql", "pause", "reconnect"))
 def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
     """A pause is no protection from it."""
