@@ -267,8 +267,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         ),
         "total_xact_count": ("Transactions",),
         "total_query_count": ("Statements",),
-        "total_received": ("Bytes from clients and servers",),
-        "total_sent": ("Bytes to clients and servers",),
+        "total_received": ("Bytes from clients",),
+        "total_sent": ("Bytes to clients",),
         "total_xact_time": (
             "Microseconds in transactions, idle ones and the wait for a server"
             " connection included",
@@ -300,8 +300,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "avg_server_assignment_count": ("A second, in the last period",),
         "avg_xact_count": ("Transactions a second",),
         "avg_query_count": ("Statements a second",),
-        "avg_recv": ("Bytes received a second",),
-        "avg_sent": ("Bytes sent a second",),
+        "avg_recv": ("Bytes from clients a second",),
+        "avg_sent": ("Bytes to clients a second",),
         "avg_xact_time": (
             "Microseconds that a transaction takes, the wait included",
             "far above `avg_query_time` times the statements in it",
@@ -333,10 +333,12 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "database": ("The database's name in PostgreSQL",),
         "force_user": ("The `user=` of the entry, if it has one",),
         "pool_size": ("Server connections at most, for each user",),
-        "min_pool_size": ("Server connections that are kept open",),
+        "min_pool_size": (
+            "Server connections that are kept open while it has clients",
+        ),
         "reserve_pool_size": ("Server connections beyond that, for a rush",),
         "reserve_pool": ("Server connections beyond that, for a rush",),
-        "server_lifetime": ("Seconds after which an idle one is replaced",),
+        "server_lifetime": ("Seconds after which one that is free is closed",),
         "pool_mode": ("The entry's own mode; empty: the one for all",),
         "load_balance_hosts": (
             "How connections spread over several hosts, if there are several",

@@ -2,6 +2,7 @@
 
 import pprint
 import re
+from collections import Counter
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.stack.scripts import execute
 from tests.stack.wait import until
 
 COLUMNS = "pgbouncer/columns.py"
+TEXT = "x" * 100_000
 VIEWS = ("pools", "clients", "servers", "stats", "databases", "lists")
 RECORDED = re.compile(r"^COLUMNS: .*?^(?=# endregion: recorded)", re.MULTILINE | re.DOTALL)
 
@@ -135,6 +137,27 @@ def test_stats_note_a_wait_when_it_is_over(busy, database) -> None:
     assert noted() == before
     until("it waits no more", is_over)
     assert noted() > before
+
+
+@control(here('client.execute("select length(%s)", [TEXT])', 'client.execute("select %s", [TEXT])'))
+@control(here("client.execute(\"select repeat('x', 100000)\")", 'client.execute("select %s", [TEXT])'))
+def test_stats_count_bytes_from_clients_and_to_them(database, pooler) -> None:
+    """What a client sends is in total_received and not in total_sent, what it gets the other way round."""
+    bouncer = pooler(database, pool_mode="transaction")
+
+    def counted() -> Counter[str]:
+        row = row_of(bouncer, "stats", database=database.name)
+        return Counter({name: int(row[name]) for name in ("total_received", "total_sent")})
+
+    with bouncer.connect(database, prepare_threshold=None) as client:
+        before = counted()
+        client.execute("select repeat('x', 100000)")
+        between = counted()
+        client.execute("select length(%s)", [TEXT])
+        after = counted()
+    got, gave = between - before, after - between
+    assert got["total_received"] < len(TEXT) <= got["total_sent"] < 2 * len(TEXT)
+    assert gave["total_sent"] < len(TEXT) <= gave["total_received"] < 2 * len(TEXT)
 
 
 @control(here("counts = ", "busy.connect(database)\n    counts = "))
