@@ -7,7 +7,13 @@ from setup import shell
 
 shell.enter()  # before anything reads the environment: what is loaded now, and the servers that it starts
 
-pytest_plugins = ["proven.pytest_plugin", "tests.stack.fixtures", "tests.stack.scripts", "tests.site.fixtures"]
+pytest_plugins = [
+    "proven.pytest_plugin",
+    "tests.stack.fixtures",
+    "tests.stack.scripts",
+    "tests.proofs.fixtures",
+    "tests.site.fixtures",
+]
 
 # What takes long begins first: whoever began with it when all else is done would be waited for.
 FIRST = (

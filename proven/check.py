@@ -18,12 +18,10 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide, read
 from proven.macros import calls
 from proven.problems import Problem, nearest, report
-from proven.sources import allowed, handmade, proofs, published, snippets
-from proven.sources.controls import Edit, absent
+from proven.sources import allowed, handmade, held, proofs, published, snippets
+from proven.sources.controls import Each, Edit, absent
 
 MAY_BE_WITHOUT = 0.05  # of all proofs
-# On once each control was seen to fail, those of the Compose lab on an engine and those of TLS among them.
-REFUSE_WITHOUT_CONTROL = False
 
 
 @lru_cache(maxsize=1)  # Zensical asks again for every page
@@ -60,7 +58,7 @@ def unproven(guide: Guide) -> list[Problem]:
 
 
 def unfailing(guide: Guide) -> list[Problem]:
-    """Return every proof that was never seen to fail under its control as it is now, and too many that have none."""
+    """Return every proof that was never seen to fail under its control as it is now, and what has no control."""
     found, without = [], [proof for proof in guide.proofs.values() if proof.without]
     for proof in guide.proofs.values():
         if not proof.controls and not proof.without:
@@ -69,6 +67,7 @@ def unfailing(guide: Guide) -> list[Problem]:
         for control in seen.unseen(proof, guide.seen, guide.snippets):
             message = f"{proof.name} was not seen to fail when {control}: make controls ONLY={proof.name}"
             found.append(Problem(proof.path, control.line, message))
+    found += held.problems(guide.snippets, guide.proofs.values())
     if len(without) > len(guide.proofs) * MAY_BE_WITHOUT:
         message = f"{len(without)} of {len(guide.proofs)} proofs have no control: give one to this, or to another"
         found.append(Problem(without[-1].path, without[-1].line, message))
@@ -139,18 +138,20 @@ def _controls(guide: Guide) -> Iterator[Problem]:
                     if not snippet or change.old not in snippet.text:
                         missing = absent(change.old, f"{snippets.FOLDER}/{change.snippet}")
                         yield Problem(proof.path, control.line, missing)
+                elif isinstance(change, Each):
+                    yield from (Problem(proof.path, control.line, why) for why in held.stale(change, guide.snippets))
 
 
 def main() -> int:
     """Print the problems, and return the exit status: 0 where there are none."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--proven", action="store_true", help="also refuse what has no passing proof")
+    parser.add_argument(
+        "--proven", action="store_true", help="also refuse what no proof shows, and proofs never seen to fail"
+    )
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     options = parser.parse_args()
     guide = read(options.root)
-    found = problems(guide) + (unproven(guide) if options.proven else [])
-    if options.proven and REFUSE_WITHOUT_CONTROL:
-        found += unfailing(guide)
+    found = problems(guide) + ([*unproven(guide), *unfailing(guide)] if options.proven else [])
     if found:
         print(report(found), file=sys.stderr)
         print(f"{len(set(found))} problems", file=sys.stderr)

@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ from proven.evidence import running, seen
 from proven.guide import Guide, read
 from proven.problems import Problem, ProblemError
 from proven.sources import controls, proofs, snippets
-from proven.sources.controls import Control, Edit, Here
+from proven.sources.controls import Control, Each, Edit, Here, Replace
 from proven.sources.proofs import Proof
 
 HANGS: int = 100  # seconds after which a proof under a control is taken to hang
@@ -96,7 +97,7 @@ class Controls(Watched):
         report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "call")
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for control in self._due(proof):
-            why = holds_under(item.stash[CASES], control, proof.path)
+            why = holds_under_all(item.stash[CASES], control, proof.path)
             if why.startswith("Skipped: "):
                 report.outcome, report.longrepr = "skipped", (proof.path, proof.line, why)
                 continue
@@ -123,6 +124,22 @@ class Controls(Watched):
         if not self.worker:
             now = read()
             seen.remember(self.seen, now.proofs.values(), now.snippets)
+
+
+def holds_under_all(cases: list[pytest.Function], control: Control, path: str) -> str:
+    """Return why a proof does not fail as it must under a control: where it stands for many edits, under which."""
+    family = next((change for change in control.changes if isinstance(change, Each)), None)
+    if family is None:
+        return holds_under(cases, control, path)
+    others = tuple(change for change in control.changes if change is not family)
+    text = (ROOT / snippets.FOLDER / family.snippet).read_text(encoding="utf-8")
+    wrong = []
+    for key, edit in family.edits(text):
+        why = holds_under(cases, replace(control, changes=(edit, *others)), path)
+        if why.startswith("Skipped: "):
+            return why
+        wrong += [f"with another {key} {why}"] if why else []
+    return "; ".join(wrong)
 
 
 def holds_under(cases: list[pytest.Function], control: Control, path: str) -> str:
@@ -194,7 +211,7 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
                 of = getattr(*named(change.of, path, control.line)) if change.of else proof
                 function = inspect.unwrap(of)
                 patch.setattr(function, "__code__", edited(function, change, path, control.line))
-            else:
+            elif isinstance(change, Replace):
                 patch.setattr(*named(change.name, path, control.line), change.value)
         forget()
         yield

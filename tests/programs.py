@@ -15,7 +15,7 @@ from pathlib import Path
 from setup import others
 from setup.programs import Program, started
 from tests.site import chromium
-from tests.stack import monitoring, pgbouncer, postgres
+from tests.stack import monitoring, pgbouncer, postgres, redis
 
 # What a file begins with that is no script: Linux's programs, and those of macOS.
 PROGRAM = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
@@ -37,6 +37,7 @@ CHECKS: Mapping[str, Callable[[], object]] = {
     "monitoring": lambda: monitoring.version("prometheus"),
     "browser": chromium.version,
     "the browser's driver": chromium.driver,
+    "redis": redis.find,
     "packages of runners": lambda: [others.packages(name) for name in others.PACKAGES],
     "linters": lambda: _start_all(Path(sys.executable).parent),
 }

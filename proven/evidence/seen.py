@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proven import ROOT, whole
-from proven.sources.controls import Control, Edit
+from proven.sources.controls import Control, Each, Edit
 from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
 
@@ -20,7 +20,7 @@ Seen = dict[str, dict[str, str]]  # proof: {digest: the day on which it failed, 
 
 def digest(proof: Proof, control: Control, snippets: dict[str, Snippet]) -> str:
     """Return what tells a control, with what it is about, from every other."""
-    edited = sorted({change.snippet for change in control.changes if isinstance(change, Edit)})
+    edited = sorted({change.snippet for change in control.changes if isinstance(change, Edit | Each)})
     about = [snippets[path].digest if path in snippets else "" for path in edited]
     text = json.dumps([repr(control.changes), control.fails_with, sorted(proof.parts.items()), about])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -29,7 +29,7 @@ def rows(root: Path, path: str, columns: tuple[str, ...]) -> list[dict[str, str]
         row = {heading: label(root, path, key)}
         for column in columns:
             quantity = part(quantities, column, f"{path}.{key}")
-            unit = quantity["unit"]
+            unit = quantity["unit"] if isinstance(quantity, dict) else ""  # a count has none
             text = shown(quantity).replace(f"{NO_BREAK}{unit}", "", 1) if unit else shown(quantity)
             row[label(root, path, column) + (f", {unit}" if unit else "")] = text
         found.append(row)

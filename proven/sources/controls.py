@@ -6,13 +6,15 @@ A proof states it above itself. It is read there, and changes nothing when the p
 """
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Any, TypeVar
 
 from proven.problems import Problem
+from proven.sources import settings
 
 Function = TypeVar("Function")
 # What nobody may change in a proof: whoever edits what it asserts can make every proof fail.
@@ -56,10 +58,41 @@ class Replace:
 
 
 @dataclass(frozen=True)
+class Each:
+    """Each value of a settings file is another one, one at a time; of some it is said which, of others why not."""
+
+    snippet: str
+    to: dict[str, str] = field(default_factory=dict)  # {pattern of keys, "*.query_wait_timeout": the other value}
+    but: dict[str, str] = field(default_factory=dict)  # {pattern: why these may be any other, or what else holds them}
+
+    def edits(self, text: str) -> Iterator[tuple[str, Edit]]:
+        """Return each value's key, and the edit that changes it: of all that stands before its end, which is unique."""
+        for value in settings.values(self.snippet, text):
+            if not meets(value.key, self.but):
+                new = next((new for pattern, new in self.to.items() if fnmatchcase(value.key, pattern)), None)
+                changed = text[: value.begin] + (settings.other(value.text) if new is None else new)
+                yield value.key, Edit(self.snippet, text[: value.end], changed)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            [
+                f"any value in {_code(self.snippet)} is another",
+                *(_becomes(key, new) for key, new in self.to.items()),
+                *(f"but for {_code(key)}: {why}" for key, why in self.but.items()),
+            ]
+        )
+
+
+def meets(key: str, patterns: Iterable[str]) -> bool:
+    """Return whether the way to a value is one of some patterns."""
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True)
 class Control:
     """The changes that are in force together, and the error that the proof may fail with beside an AssertionError."""
 
-    changes: tuple[Edit | Here | Replace, ...]
+    changes: tuple[Edit | Each | Here | Replace, ...]
     fails_with: str = ""
     line: int = 1  # where the proof's module states it
 
@@ -82,7 +115,7 @@ class Without:
         return proof
 
 
-def control(*changes: Edit | Here | Replace, fails_with: str = "") -> Control:
+def control(*changes: Edit | Each | Here | Replace, fails_with: str = "") -> Control:
     """State under which changes a proof fails: in an AssertionError, or with an error that has `fails_with` in it."""
     return Control(changes, fails_with)
 
@@ -92,8 +125,8 @@ def no_control(reason: str) -> Without:
     return Without(reason)
 
 
-edit, here, replace = Edit, Here, Replace
-WORDS = {"control": control, "no_control": no_control, "edit": Edit, "here": Here, "replace": Replace}
+edit, each, here, replace = Edit, Each, Here, Replace
+WORDS = {"control": control, "no_control": no_control, "edit": Edit, "each": Each, "here": Here, "replace": Replace}
 
 
 def called(node: ast.Call) -> str:

@@ -160,7 +160,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "Clients that have sent a statement and wait for a connection",
             "above 0 for more than a moment",
             "look at `sv_active`: at the pool's size it is full of work or of"
-            " forgotten transactions, below it PgBouncer cannot log in",
+            " forgotten transactions, below it PgBouncer cannot log in, or is"
+            " at `max_db_connections` or `max_user_connections`",
         ),
         "cl_active_cancel_req": (
             "Requests to cancel that were passed on, and wait for an answer",

@@ -17,6 +17,7 @@ PATTERNS = {
     r"pg_(try_)?advisory_(un)?lock": "use pg_advisory_xact_lock",
     r"[\"']\s*(un)?listen\s": "notifications get lost: go direct",
     r"[\"']\s*set\s+(?!local\b|transaction\b)\w+": "set local, or alter role",
+    r"set_config\((?!.*\btrue\b)": "set_config with true, or alter role",
     r"create\s+temp(orary)?\s": "a temporary table: on commit drop",
     r"[\"']\s*prepare\s+\w+": "SQL's PREPARE: leave it to the driver",
     r"-c\s*\w+\s*=": "a setting at startup: alter role … set",

@@ -3,14 +3,13 @@
 The engine's, in the folders of proven/:
 
     project.py                     a project of four small files, and what is wrong with it
-    sources/test_pages.py          what is no macro call, and front matter
+    sources/test_pages.py          how front matter is read
     sources/test_handmade.py       code that stands on a page itself
     sources/test_snippets.py       regions, and snippets that nobody shows
     sources/test_reach.py          edits of what a proof rests on
     evidence/test_ledger.py        the evidence of several machines, put together
     evidence/test_levels.py        how far a snippet was proven
-    macros/test_calls.py           calls that fit no macro
-    macros/test_code.py            snippets, regions, transcripts and functions that are not there
+    macros/test_calls.py           several mistakes in one line
     macros/test_claims.py          claims of what nothing proves
     macros/test_matrix.py          what the version matrix shows of a ledger
     macros/test_numbers.py         numbers on pages that say more than was measured

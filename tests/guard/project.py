@@ -13,7 +13,6 @@ from proven.site.rendering import Rendering
 from proven.sources import configuration
 
 PAGE = "docs/case.md"
-Mistake = tuple[str, int, str]  # a page's text, the line of it that is named, and how the message begins
 FILES = {
     "docs/index.md": """\
 # Answers
@@ -76,10 +75,3 @@ class Macros(SimpleNamespace):
 def problems(root: Path, changes: dict[str, str] | None = None) -> list[str]:
     """Return what is wrong with the project, as `python -m proven.check` prints it."""
     return [str(problem) for problem in check.problems(guide.read(make(root, changes)))]
-
-
-def refused(root: Path, mistake: Mistake) -> None:
-    """Assert that a page beside the project is refused for one mistake."""
-    text, line, message = mistake
-    (found,) = problems(root, {PAGE: text})
-    assert found.startswith(f"{PAGE}:{line}: {message}")

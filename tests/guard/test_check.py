@@ -93,7 +93,10 @@ def test_a_snippet_that_no_proof_runs_is_refused(tmp_path: Path) -> None:
 def test_the_command_that_publishing_begins_with_refuses_stale_evidence(
     github: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It ends with 1 and prints each problem, in GitHub Actions also as an annotation of the page's line."""
+    """It ends with 1 and prints each problem, in GitHub Actions also as an annotation of the page's line.
+
+    So does a proof that was never seen to fail.
+    """
     passed(make(tmp_path))
     (tmp_path / "snippets/answer.py").write_text(FILES["snippets/answer.py"] + "\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_ACTIONS", github)
@@ -105,6 +108,7 @@ def test_the_command_that_publishing_begins_with_refuses_stale_evidence(
     message = f"test_answer ({MODULE}:4) {EDITED.format('snippets/answer.py')}: make prove ONLY=test_answer"
     assert f"docs/index.md:3: {message}" in printed
     assert (f"::error file=docs/index.md,line=3::{message}" in printed) == (github == "true")
+    assert any(line.startswith(f"{MODULE}:4: test_answer states no control: ") for line in printed)
 
 
 def passed(root: Path, outcome: str = "passed", stack: dict[str, str] | None = None) -> None:

@@ -18,7 +18,7 @@ HEAD = """\
 import pytest
 from proven import evidence
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here, no_control, replace
+from proven.sources.controls import control, each, edit, here, no_control, replace
 LIMIT = 42
 
 
@@ -79,6 +79,18 @@ RUNS = {
         CONTROL + '@pytest.mark.parametrize("most", [42, 43])\ndef test_answer(most):\n    assert answer() <= most\n',
         "",
     ),
+    "each value of a file of settings": (
+        '@control(each("limits.ini", {"*.wait": "0"}))\n'
+        'def test_answer(load):\n    evidence.ran(load("limits.ini"))\n    limits = load("limits.ini").text\n'
+        '    assert "size = 20\\n" in limits\n    assert "wait = 0\\n" not in limits\n',
+        "",
+    ),
+    "a value of them that may be another": (
+        '@control(each("limits.ini"))\n'
+        'def test_answer(load):\n    evidence.ran(load("limits.ini"))\n'
+        '    assert "size = 20\\n" in load("limits.ini").text\n',
+        "with another pgbouncer.wait it passes",
+    ),
     "a proof that cannot fail": (CONTROL + "def test_answer():\n    assert answer()\n", "it passes"),
     "a failure in set-up": (
         CONTROL + "def test_answer(ready):\n    assert answer() == 42\n",
@@ -109,6 +121,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A project with all of these proofs, which pass, and what their run under controls prints."""
     proofs = [text.replace("def test_answer", f"def {name(what)}") for what, (text, _) in RUNS.items()]
     folder = project(tmp_path_factory.mktemp("project"), "\n\n".join(proofs))
+    (folder / "snippets/limits.ini").write_text("[pgbouncer]\nsize = 20\nwait = 15\n")
     passed = run(folder, "tests/proofs")
     assert passed.returncode == pytest.ExitCode.OK, passed.stdout
     remembered(folder)  # as if each had failed before: what does not any more is forgotten
@@ -150,6 +163,7 @@ def test_what_was_seen_is_not_run_again(ran: tuple[Path, str]) -> None:
             'here("== 42", "== 43")',
             "this control changes nothing: '== 42' is not in test_answer, outside of its assertions",
         ),
+        ('each("answer.py")', "this control changes nothing: snippets/answer.py is no file of settings"),
         ('edit("answer.py", LIMIT, "43")', "this control is not made of texts alone: "),
         ('edit("answer.py", "42")', "this control is not made of texts alone: "),
         ('swap("answer.py", "42", "43")', "this control is not made of texts alone: "),

@@ -13,13 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proven.problems import Problem
-from tests.lint import gcloud, google, manifests, test_pgbouncer
+from tests.lint import gcloud, google, manifests, promised, test_pgbouncer
 from tests.lint.manifests import Document, entry, setting
 
 TEMPLATE = ("spec", "template")
 GRACE = 10  # seconds between SIGTERM and SIGKILL, from Cloud Run's container runtime contract
 # The substitutions of Cloud Build's own that every build has; others are empty where no trigger started it.
 BUILTIN = {"PROJECT_ID", "BUILD_ID"}
+PUSHED = "$_IMAGE:$BUILD_ID"
 FLAGS = {  # of the service: where it stands in the file
     "service-account": ("spec", "serviceAccountName"),
     "concurrency": ("spec", "containerConcurrency"),
@@ -49,8 +50,15 @@ def build_problems(path: str, text: str) -> list[Problem]:
         defined = BUILTIN | set(of.get("substitutions") or {})
         for name in sorted(set(re.findall(r"\$\{?(\w+)", text)) - defined):
             found.append(of.problem(("steps",), f"nothing defines ${name} in every build"))
+        if not (of.get("options") or {}).get("dynamicSubstitutions"):
+            found.append(of.problem(("options",), "a substitution holds $PROJECT_ID: dynamicSubstitutions is true"))
         for number, step in enumerate(of.get("steps")):
             at = ("steps", number)
+            wanted = "gcloud" if "cloudsdktool" in step["name"] else None
+            if step.get("entrypoint") != wanted:
+                found.append(of.problem(at, f"entrypoint is {wanted or 'the image has its own'}"))
+            if not wanted and (step["args"][0], step["args"][-1]) not in (("build", "."), ("push", PUSHED)):
+                found.append(of.problem((*at, "args"), f"docker builds the folder and pushes {PUSHED}"))
             image = Document(path, {"image": step["name"]}, of.node)
             found += [of.problem((*at, "name"), problem.message) for problem in manifests.unpinned(image)]
             if step.get("entrypoint") == "gcloud":
@@ -68,6 +76,10 @@ def problems(texts: Mapping[str, str]) -> list[Problem]:
         *gcloud.problems(*files["secrets.sh"]),
         *test_pgbouncer.problems(*files["pgbouncer.ini"]),
     ]
+    regions = {region: path for path, text in texts.items() for region in re.findall(r"--region=(\S+)", text)}
+    found += [
+        Problem(path, 1, f"regions differ: {', '.join(regions)}") for path in regions.values() if len(regions) > 1
+    ]
     if found:
         return sorted(set(found))
     (service,) = manifests.documents(*files["service.yaml"])
@@ -75,6 +87,7 @@ def problems(texts: Mapping[str, str]) -> list[Problem]:
     return sorted(
         {
             *manifests.unpinned(service),
+            *promised.problems(*files["pgbouncer.ini"]),
             *_order(service),
             *_secrets(service, files["secrets.sh"][1]),
             *_addresses(service, files["pgbouncer.ini"][1]),
@@ -195,6 +208,11 @@ def _numbers(service: Document) -> list[Problem]:
     found = []
     at, app = containers(service)["app"]
     given = variables(app)
+    if (service.get("apiVersion"), service.get("kind")) != ("serving.knative.dev/v1", "Service"):
+        found.append(service.problem(("kind",), "it is a Service of serving.knative.dev/v1"))
+    annotation = (*TEMPLATE, "metadata", "annotations", "run.googleapis.com/cpu-throttling")
+    if service.get(*annotation) != "false":
+        found.append(service.problem(annotation, "PgBouncer's timeouts need CPU between requests: false"))
     ports = [port["containerPort"] for _, each in containers(service).values() for port in each.get("ports", [])]
     bound = int(given["GUNICORN_BIND"].rpartition(":")[2])
     if ports != [bound]:
@@ -240,7 +258,7 @@ def flags(service: Document) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _said(script: str) -> dict[str, dict[str, Any]]:
+def said(script: str) -> dict[str, dict[str, Any]]:
     """Return the flags of the script's gcloud run deploy, in the same form."""
     named = dict(re.findall(r"^(\w+)='?(.+?)'?$", script, re.MULTILINE))
     (words,) = [words for _, words in gcloud.commands(script) if words[1:3] == ["run", "deploy"]]
@@ -264,9 +282,9 @@ def _said(script: str) -> dict[str, dict[str, Any]]:
 def _flags(service: Document, path: str, script: str) -> list[Problem]:
     """Return the flags of the script that make another service than the file."""
     found = []
-    wanted, said = _flat(flags(service)), _flat(_said(script))
-    for group, flag, key in sorted({*wanted, *said}):
-        in_file, in_script = (of.get((group, flag, key), "missing") for of in (wanted, said))
+    wanted, given = _flat(flags(service)), _flat(said(script))
+    for group, flag, key in sorted({*wanted, *given}):
+        in_file, in_script = (of.get((group, flag, key), "missing") for of in (wanted, given))
         if in_file != in_script:
             named = f"{f'container {group}: ' if group else ''}--{flag}{f' {key}' if key else ''}"
             at = next((n for n, text in enumerate(script.splitlines(), 1) if f"--{flag}" in text and key in text), 1)

@@ -97,7 +97,9 @@ def terraform_problems(path: str, text: str) -> list[Problem]:
     found = manifests.problems(path, as_json, google.api(API).judge("DatabaseInstance"))
     if found:
         return [Problem(path, _line(text, _snake(_named(each.message))), each.message) for each in found]
-    return [*_off(path, text, body), *_open(path, text, body)]
+    kept = re.search(r"^ *deletion_protection *= true$", text, re.MULTILINE)
+    unkept = [] if kept else [Problem(path, _line(text, "resource"), "deletion_protection = true: it holds data")]
+    return [*unkept, *_off(path, text, body), *_open(path, text, body)]
 
 
 def unknown_field(field: str) -> str | None:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from proven.problems import Problem
-from tests.lint import manifests
+from tests.lint import manifests, pods, promised
 from tests.lint.manifests import Document, Keys, entry, setting
 
 VERSIONS = ("1.34", "1.37")  # an older one that many run, and the newest known here
@@ -88,9 +88,10 @@ def _disagreements(texts: Mapping[str, str]) -> list[Problem]:
     inis = {of.get("metadata", "name"): of for of in known if of.get("kind") == "ConfigMap"}
     found: list[Problem] = []
     for of in known:
-        found += manifests.unpinned(of)
+        found += [*manifests.unpinned(of), *pods.problems(of)]
         if ini := of.get("data", "pgbouncer.ini"):
             found += manifests.ini_problems(of, ("data", "pgbouncer.ini"))
+            found += promised.problems(of.path, str(ini), of.line(("data", "pgbouncer.ini")))
             if setting(ini, "server_tls_sslmode") != manifests.VERIFIED:
                 found.append(of.problem(("data", "pgbouncer.ini"), manifests.UNVERIFIED))
         found += _missing(of, secrets, set(inis))
@@ -98,6 +99,7 @@ def _disagreements(texts: Mapping[str, str]) -> list[Problem]:
         if of.get(*POD):
             found += _addresses(of, known, inis)
             found += _ports(of, inis)
+            found += _clients(of, known, inis)
             found += _grace(of)
     return sorted(set(found))
 
@@ -197,6 +199,19 @@ def _ports(of: Document, inis: Mapping[str, Document]) -> list[Problem]:
             if bind and int(bind.rpartition(":")[2]) not in ports.values():
                 found.append(of.problem((*at, "ports"), f"Gunicorn listens on {bind}"))
     return found
+
+
+def _clients(of: Document, known: list[Document], inis: Mapping[str, Document]) -> list[Problem]:
+    """Return an environment with more threads than PgBouncer takes clients, twice for a deploy."""
+    own = _ini(of, inis)
+    ini = own or "".join(_ini(pod, inis) for pod in known)
+    pods = 1 if own else of.get("spec", "replicas") or 1
+    for keys, variables in of.find("env"):
+        given = {variable["name"]: variable.get("value") for variable in variables}
+        threads = pods * int(given.get("GUNICORN_WORKERS", 1)) * int(given.get("GUNICORN_THREADS", 1))
+        if ini and 2 * threads > int(setting(ini, "max_client_conn") or 100):
+            return [of.problem(keys, f"{threads} threads, twice at a deploy, are more than max_client_conn")]
+    return []
 
 
 def _grace(of: Document) -> list[Problem]:

@@ -41,6 +41,19 @@ with connections[sys.argv[1]].cursor() as cursor:
     cursor.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
     print("encrypted" if cursor.fetchone() == (True,) else "in the clear")
 """
+LOGINS = """
+import django; django.setup()
+from django.conf import settings
+from django.db import OperationalError, connections
+print(settings.SECRET_KEY)
+for alias in connections:
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("select current_user")
+            print(alias, *cursor.fetchone())
+    except OperationalError:
+        print(alias, "refused")
+"""
 
 
 class Reached(Existing):
@@ -91,6 +104,14 @@ def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tup
     found.pop("GUNICORN_CMD_ARGS", None)
     found["DJANGO_ALLOWED_HOSTS"] += ",127.0.0.1"
     return pooled, found
+
+
+def logins(
+    setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], secrets: dict[str, str]
+) -> list[str]:
+    """Return Django's key, then who it is on each connection, with a manifest's environment and these secrets alone."""
+    pooled, found = environment(variables, setup, bouncer.port)
+    return project.run("-c", LOGINS, database_url=pooled.url, **{**found, "PGPASSWORD": "", **secrets})[1].splitlines()
 
 
 def ways(setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], ca: Path) -> list[str]:
@@ -224,10 +245,16 @@ def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int,
         return len([each for each in worker.net_connections("tcp") if each.raddr and each.laddr.port == gunicorn.port])
 
     before = taken()
+    answer = sent(gunicorn, path)
+    until("Gunicorn has taken the request", lambda: taken() > before)
+    return answer
+
+
+def sent(gunicorn: Gunicorn, path: str) -> "Future[tuple[int, dict[str, Any]]]":
+    """Send a request and do not wait for the answer."""
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(gunicorn.request, path)
     pool.shutdown(wait=False)
-    until("Gunicorn has taken the request", lambda: taken() > before)
     return answer
 
 

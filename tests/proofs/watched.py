@@ -77,14 +77,14 @@ class Watched:
         self._ran[path] = evidence.load(path)
         return self._ran[path]
 
-    def postgres_exporter(self) -> Exporter:
-        """Start an exporter as the page tells."""
+    def postgres_exporter(self, queries: str = "{folder}/queries.yml") -> Exporter:
+        """Start an exporter as the page tells; without queries.yml, where `queries` is empty."""
         server, role = self.setup.server, self.setup.roles["upstream_monitor"]
         variables = self._environment(
             "monitoring/postgres_exporter.env",
             DATA_SOURCE_URI=f"{server.host}:{server.port}/upstream?sslmode=disable",
             DATA_SOURCE_PASS_FILE="{folder}/password",
-            PG_EXPORTER_EXTEND_QUERY_PATH="{folder}/queries.yml",
+            PG_EXPORTER_EXTEND_QUERY_PATH=queries,
         )
         files = {"password": role.password, "queries.yml": self._load("monitoring/queries.yml").text}
         return Exporter("postgres_exporter", *_arguments(variables), env=variables, files=files)

@@ -5,7 +5,7 @@ fonts.py           the fonts that readers have: wide ones, or narrow ones, the s
 server.py          serves the built site as a host of static files would, and counts
 visit.py           one page as one reader sees it, and everything that is wrong with it
 checks.js          what is found out in the page itself
-known.py           what was looked at before, and has not changed since
+known.py           which pages were in order before, and have not changed since
 fixtures.py        these, as tests ask for them, and the report of what pages weigh
 
 test_build.py      the files

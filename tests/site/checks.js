@@ -99,10 +99,10 @@ globalThis.checks = (() => {
   }
 
   // Mark one element of each kind of text. What is of one colour and size, on the same grounds, has one contrast, and
-  // links that look alike in text that looks alike are told from it alike: axe would spend most of its time on finding
+  // links of one style in text of one style differ from it alike: axe would spend most of its time on finding
   // that a thousand times.
   const markKinds = () => {
-    const look = (element) => {
+    const style = (element) => {
       const { color, fontSize, fontWeight, textDecoration } = getComputedStyle(element)
       return `${element.localName === "a"} ${color} ${fontSize} ${fontWeight} ${textDecoration}`
     }
@@ -113,8 +113,8 @@ globalThis.checks = (() => {
       const ground = `${grounds.get(element.parentElement)}|${backgroundColor} ${backgroundImage} ${opacity}`
       grounds.set(element, ground.replaceAll("|rgba(0, 0, 0, 0) none 1", ""))
       const says = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())
-      const around = element.localName === "a" ? look(element.parentElement) : ""
-      const kind = `${look(element)} ${grounds.get(element)} ${around}`
+      const around = element.localName === "a" ? style(element.parentElement) : ""
+      const kind = `${style(element)} ${grounds.get(element)} ${around}`
       const marked = element.matches("input, select, textarea") || (says && visible(element) && !seen.has(kind))
       if (marked) seen.add(kind)
       element.toggleAttribute("data-kind", marked)
@@ -161,7 +161,7 @@ globalThis.checks = (() => {
   const stop = async () => {
     const element = document.activeElement
     if (element === document.body) return null
-    // A radio button of the looks shows as the label behind it, which is the other one's.
+    // A radio button of the colour schemes shows as the label behind it, which is the other one's.
     const shown = [element, ...(element.labels ?? []), element.nextElementSibling].filter((other) => other?.matches(":focus, label"))
     // On a phone, the search comes into view a moment after its field has the focus.
     if (!shown.some(visible)) await new Promise((done) => setTimeout(done, 300))

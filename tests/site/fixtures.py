@@ -19,13 +19,13 @@ from proven.pytest_plugin import SESSION
 from tests.lint import files
 from tests.site import chromium, fonts, known
 from tests.site.server import Server
-from tests.site.visit import AXE, LookAt, Reader, Visit, visit
+from tests.site.visit import AXE, Reader, Visit, Visited, visit
 from tests.stack.wait import DEADLINE
 
-# Where it says that it is: at the root of a host, so that it can be served and looked at from anywhere.
+# Where it says that it is: at the root of a host, so that it can be served from anywhere.
 URL = "https://guide.example/"
 REPORT = ROOT / "build" / "weight.txt"
-LOOK = "site-look"
+VISIT = "site-visit"
 
 
 @pytest.fixture(scope="session")
@@ -104,54 +104,54 @@ def opened(reader: Reader) -> Iterator[Visit]:
 
 
 @pytest.fixture
-def look(request: pytest.FixtureRequest, site: Path) -> LookAt:
-    """Look at a page, unless it is known to be in order: look("how-to/pgbouncer/", visit_first)."""
+def visited(request: pytest.FixtureRequest, site: Path) -> Visited:
+    """Visit a page, unless it is known to be in order: visited("how-to/pgbouncer/", visit_first)."""
     seen = known.Known(request.node.name, site)
 
-    def take(page: str, at: Callable[[str, Reader], Visit]) -> None:
-        weight, taken = seen.recall(), False
+    def unless_known(page: str, check: Callable[[str, Reader], Visit]) -> None:
+        weight, made = seen.recall(), False
         if weight is None:
-            visit, taken = at(page, request.getfixturevalue("reader")), True
+            visit, made = check(page, request.getfixturevalue("reader")), True
             weight = visit.weighed
             seen.remember(visit.sent(), weight)
-        request.node.user_properties.append((LOOK, (page, weight, taken)))
+        request.node.user_properties.append((VISIT, (page, weight, made)))
 
-    return take
+    return unless_known
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with no page looked at."""
+    """Begin with no page visited."""
     config.pluginmanager.register(Report(), "site-report")
 
 
 class Report:
-    """What was looked at, and what pages weigh, gathered where the run is controlled."""
+    """Which pages were visited, and what they weigh, gathered where the run is controlled."""
 
     def __init__(self) -> None:
         self.weights: dict[str, int] = {}
-        self.taken: list[bool] = []  # of each look, whether it was, or was known already
+        self.made: list[bool] = []  # whether a page was visited now, or known to be in order
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note what a test has looked at."""
+        """Note which page a test has visited."""
         for key, value in report.user_properties if report.when == "call" else ():
-            if key == LOOK and isinstance(value, tuple | list):
-                page, weight, taken = value
-                self.taken.append(taken)
+            if key == VISIT and isinstance(value, tuple | list):
+                page, weight, made = value
+                self.made.append(made)
                 if weight:
                     self.weights[page] = weight
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Say which browser it was, in the ledger too."""
-        if self.taken and (browser := known.browser()):
+        if self.made and (browser := known.browser()):
             name, _, version = browser.rpartition(" ")
             session.config.stash[SESSION].outcome.tools[name] = version
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say it in two lines, and write all weights into a file."""
-        if self.taken:
+        if self.made:
             terminalreporter.write_line(
-                f"looks     {len(self.taken)} at pages, {sum(self.taken)} of them taken now: "
+                f"visits    {len(self.made)} to pages, {sum(self.made)} of them made now: "
                 "where no byte has changed, what was in order still is"
             )
         if not self.weights:

@@ -1,6 +1,6 @@
-"""What a browser has looked at and found in order, and need not look at again while nothing of it has changed.
+"""Which pages a browser has found in order, and need not visit again while nothing has changed.
 
-A look is known by the bytes of all that the page asked for, itself included, and of all that looked: the tests, axe,
+A visit is known by the bytes of all that the page asked for, itself included, and of what checked it: the tests, axe,
 the fonts and the browser. Under CI=true nothing is known.
 """
 
@@ -33,7 +33,7 @@ class Known:
     folder: Path = FOLDER
 
     def recall(self) -> int | None:
-        """Return what the page weighs that is known to be in order, or None where it is to be looked at."""
+        """Return what the page weighs that is known to be in order, or None where it is to be visited."""
         if os.environ.get("CI") == "true" or not self._file.exists():
             return None
         known = json.loads(self._file.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def digest(file: Path) -> str:
 
 @cache
 def tests() -> dict[str, Any]:
-    """Return what tells the tests of this folder, and what they look with, from earlier ones."""
+    """Return the digests of the tests of this folder, and the versions of what they use."""
     own = (file for file in Path(__file__).parent.iterdir() if file.is_file())
     files = [Path(AXE_FILE_PATH), *fonts.files(), *own]
     return {**{file.name: digest(file) for file in files}, "playwright": version("playwright"), "browser": browser()}
@@ -69,5 +69,5 @@ def browser() -> str:
     """Return which browser it is; nothing where there is none."""
     try:
         return chromium.version()
-    except RuntimeError:  # whoever looks says what is missing
+    except RuntimeError:  # whoever visits a page says what is missing
         return ""

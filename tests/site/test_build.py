@@ -1,4 +1,4 @@
-"""The site as it is published, looked at as files."""
+"""The files of the site as it is published."""
 
 import re
 from html.parser import HTMLParser

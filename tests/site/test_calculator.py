@@ -18,7 +18,7 @@ from playwright.sync_api import ViewportSize
 from proven import ROOT
 from proven.evidence import running
 from proven.sources import snippets
-from tests.site.visit import DESKTOP, PHONE, LookAt, Reader, Scheme, Visit, refuse
+from tests.site.visit import DESKTOP, PHONE, Reader, Scheme, Visit, Visited, refuse
 from tests.stack.scripts import execute
 
 PAGE = "reference/calculator/"
@@ -382,9 +382,9 @@ def test_it_prints(reader: Reader) -> None:
     ids=["tight", "too many", "nonsense"],
 )
 def test_each_verdict_is_said_and_breaks_no_rule(
-    query: str, says: str, scheme: Scheme, window: ViewportSize, look: LookAt
+    query: str, says: str, scheme: Scheme, window: ViewportSize, visited: Visited
 ) -> None:
-    """Nor does anything move while it loads. What fits is seen with every page, in the other looks and widths."""
+    """Nor does anything move while it loads. What fits is seen with every page, in the other scheme and widths."""
 
     def read(page: str, reader: Reader) -> Visit:
         with reader(page, scheme, viewport=window) as visit:
@@ -395,7 +395,7 @@ def test_each_verdict_is_said_and_breaks_no_rule(
         refuse(visit, problems)
         return visit
 
-    look(PAGE + query, read)
+    visited(PAGE + query, read)
 
 
 def test_without_javascript_there_are_the_formulas_and_worked_deployments(

@@ -100,7 +100,7 @@ def test_the_manifest_is_as_its_schema_says(site: Path, manifest: dict[str, Any]
 @pytest.mark.parametrize("field", WRONG)
 def test_the_schema_refuses_what_is_wrong(field: str, manifest: dict[str, Any], schema: Draft202012Validator) -> None:
     """Each field is described, and no other is known."""
-    manifest["snippets"] = [manifest["snippets"][0] | {field: WRONG[field]}]  # which is enough, and looked at sooner
+    manifest["snippets"] = [manifest["snippets"][0] | {field: WRONG[field]}]  # which is enough, and checked sooner
     assert {"/".join(map(str, error.path)) for error in schema.iter_errors(manifest)} & {
         f"snippets/0/{field}",  # its value
         f"snippets/0/{field}/0",  # a value in it
@@ -150,7 +150,7 @@ def test_a_broken_snippet_is_left_out(tmp_path: Path) -> None:
 
 
 def test_every_digest_is_remembered(of: Guide) -> None:
-    """A copy of what is published now can be told from an edited one later on."""
+    """Later on a copy of what is published now differs from an edited one."""
     known = digests.read()
     for path, snippet in of.snippets.items():
         assert snippet.digest in known.get(path, []), f"{snippet.place} is not in {digests.FILE}: make record"
@@ -184,7 +184,7 @@ def test_the_page_shows_every_snippet(page: Cards, manifest: dict[str, Any]) -> 
 
 
 def test_every_link_of_a_card_leads_somewhere(site: Path, page: Cards) -> None:
-    """To the raw file, the pages and the proof: MkDocs does not look at these."""
+    """To the raw file, the pages and the proof: MkDocs does not check these."""
     assert page.links
     for path, links in page.links.items():
         assert len(links) >= 2 or path.endswith(".tar")

@@ -1,4 +1,4 @@
-"""Every page on a first visit: on a phone in the dark look, then in a wide window in the light one, and copied from.
+"""Every page on a first visit: on a phone in the dark scheme, then in a wide window in the light one, and copied from.
 
 In wide fonts, which is where things get too wide; and how it is laid out, also in narrow ones.
 """
@@ -10,7 +10,7 @@ import pytest
 from proven import ROOT, guide
 from proven.sources import snippets
 from tests.site.server import leads_to
-from tests.site.visit import DESKTOP, PHONE, PICTURED, LookAt, Reader, Visit, pages, refuse
+from tests.site.visit import DESKTOP, PHONE, PICTURED, Reader, Visit, Visited, pages, refuse
 
 KB = 1000
 HOME, ANY = 120 * KB, 180 * KB
@@ -40,28 +40,28 @@ class TestTasks:
     """The how-tos. In a class of their own, which a worker of its own takes: --dist=loadscope."""
 
     @pytest.mark.parametrize("page", TASKS)
-    def test_nothing_is_wrong_with_a_page(self, page: str, look: LookAt) -> None:
+    def test_nothing_is_wrong_with_a_page(self, page: str, visited: Visited) -> None:
         """No error, no other host, nothing too wide, missing, moving, unreachable or inaccessible; light; copied."""
-        look(page, visit_first)
+        visited(page, visit_first)
 
 
 class TestOthers:
     """Every other page."""
 
     @pytest.mark.parametrize("page", [page for page in pages() if page not in TASKS])
-    def test_nothing_is_wrong_with_a_page(self, page: str, look: LookAt) -> None:
+    def test_nothing_is_wrong_with_a_page(self, page: str, visited: Visited) -> None:
         """The same."""
-        look(page, visit_first)
+        visited(page, visit_first)
 
 
 @pytest.mark.parametrize("page", PICTURED)
-def test_nothing_is_wrong_the_other_way_round(page: str, look: LookAt) -> None:
+def test_nothing_is_wrong_the_other_way_round(page: str, visited: Visited) -> None:
     """A page's own colours are the same in either width. What stands around every page is seen all four ways here."""
-    look(page, visit_other)
+    visited(page, visit_other)
 
 
 def visit_first(page: str, reader: Reader) -> Visit:
-    """Visit a page for the first time and look at it from every side. Fails with everything that is wrong."""
+    """Visit a page for the first time and check all of it. Fails with everything that is wrong."""
     with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
         problems = [*too_heavy(page, visit.weigh()), *visit.moved(), *visit.problems(), *visit.layout("narrow")]
         visit.turn(DESKTOP)
@@ -72,7 +72,7 @@ def visit_first(page: str, reader: Reader) -> Visit:
 
 
 def visit_other(page: str, reader: Reader) -> Visit:
-    """Visit a page with the looks the other way round, in narrow fonts from the beginning."""
+    """Visit a page with the schemes the other way round, in narrow fonts from the beginning."""
     with reader(page, "dark", "narrow", viewport=DESKTOP) as visit:
         problems = [*visit.moved(), *visit.problems()]
         visit.turn(PHONE)

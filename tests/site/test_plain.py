@@ -2,15 +2,15 @@
 
 import pytest
 
-from tests.site.visit import PHONE, LookAt, Reader, Visit, pages, refuse
+from tests.site.visit import PHONE, Reader, Visit, Visited, pages, refuse
 
 PAPER = {"width": 700, "height": 1000}  # what A4 leaves between its margins, in CSS's pixels
 
 
 @pytest.mark.parametrize("page", pages())
-def test_a_page_is_read_without_javascript_and_on_paper(page: str, look: LookAt) -> None:
+def test_a_page_is_read_without_javascript_and_on_paper(page: str, visited: Visited) -> None:
     """Its text stands in the file that is sent. On paper there is all of it, and nothing to press."""
-    look(page, visit_plain)
+    visited(page, visit_plain)
 
 
 def visit_plain(page: str, reader: Reader) -> Visit:

@@ -9,7 +9,7 @@ from playwright.sync_api import TimeoutError as NotInTime
 from playwright.sync_api import ViewportSize
 
 from proven import ROOT
-from tests.site.visit import DESKTOP, PHONE, LookAt, Reader, Visit, pages, refuse
+from tests.site.visit import DESKTOP, PHONE, Reader, Visit, Visited, pages, refuse
 
 # Between them they have all that can be operated: code, tabs, what unfolds, tables and the navigation.
 WALKED = ("", "explanation/transaction-mode/")
@@ -45,9 +45,9 @@ def walk(visit: Visit, steps: int = 1000) -> list[str]:
     return [*unseen, *(f"the Tab key passes by {name}" for name in visit.check("unvisited"))]
 
 
-def test_the_search_finds_each_page_by_its_title(look: LookAt) -> None:
+def test_the_search_finds_each_page_by_its_title(visited: Visited) -> None:
     """Among the first three. Its index comes when it is wanted, and not before."""
-    look("", search)
+    visited("", search)
 
 
 def search(page: str, reader: Reader) -> Visit:
@@ -114,7 +114,7 @@ def test_each_tab_shows_its_block(opened: Visit, site: Path) -> None:
 
 @pytest.mark.parametrize("page", WALKED)
 @pytest.mark.parametrize("window", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_tab_key_goes_everywhere(page: str, window: ViewportSize, look: LookAt) -> None:
+def test_the_tab_key_goes_everywhere(page: str, window: ViewportSize, visited: Visited) -> None:
     """To all that takes the focus, and the reader always sees where that is."""
 
     def walked(page: str, reader: Reader) -> Visit:
@@ -122,7 +122,7 @@ def test_the_tab_key_goes_everywhere(page: str, window: ViewportSize, look: Look
             refuse(visit, walk(visit))
         return visit
 
-    look(page, walked)
+    visited(page, walked)
 
 
 # The labels of the tabs that are chosen, on the whole page.

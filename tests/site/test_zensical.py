@@ -24,7 +24,7 @@ from tests.stack.wait import DEADLINE
 SETTINGS = configuration.parse((ROOT / configuration.FILE).read_text(encoding="utf-8"))
 
 
-class Told(HTMLParser):
+class Head(HTMLParser):
     """What a page's head tells machines, but for the theme's own."""
 
     def __init__(self, file: Path) -> None:
@@ -113,16 +113,16 @@ def test_every_page_reads_as_material_shows_it(site: Path, other: Path) -> None:
 def test_machines_are_told_the_same(site: Path, other: Path) -> None:
     """Descriptions, canonical addresses and what a shared link shows: each page has the same from either."""
     for page in sorted(site.rglob("index.html")):
-        told = Told(page)
-        assert {"description", "canonical", "og:title", "og:image"} <= set(told.values), page
-        assert Told(other / page.relative_to(site)).values == told.values, page
+        head = Head(page)
+        assert {"description", "canonical", "og:title", "og:image"} <= set(head.values), page
+        assert Head(other / page.relative_to(site)).values == head.values, page
 
 
 def test_every_page_is_in_the_sitemap(site: Path, other: Path) -> None:
     """Search engines find the same pages in either."""
     listed = [sorted(re.findall(r"<loc>(.+)</loc>", (of / "sitemap.xml").read_text())) for of in (site, other)]
     assert listed[0] == listed[1]
-    assert listed[0] == sorted(Told(page).values["canonical"] for page in site.rglob("index.html"))
+    assert listed[0] == sorted(Head(page).values["canonical"] for page in site.rglob("index.html"))
 
 
 def test_what_is_published_beside_the_pages_is_the_same(site: Path, other: Path) -> None:
@@ -173,6 +173,6 @@ def small(folder: Path, text: str, *plugins: dict[str, Any]) -> Path:
 def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Build a site with the one or the other, and return how it ended."""
     command = [sys.executable, "-m", program, "build", "--strict", "--clean"]  # -m: with the folder's own engine
-    # NO_COLOR: the message is looked for as it reads.
+    # NO_COLOR: the message is searched for as it reads.
     environment = {**os.environ, "SITE_URL": URL, "NO_COLOR": "1", "NO_MKDOCS_2_WARNING": "1"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=5 * DEADLINE)

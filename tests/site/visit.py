@@ -50,7 +50,7 @@ class Visit:
     """A page that a browser shows, and what happened since it was asked for."""
 
     path: str
-    look: Scheme
+    scheme: Scheme
     font: Font
     page: Page
     server: Server
@@ -92,7 +92,7 @@ class Visit:
             self.page.add_script_tag(url=self.server.address + AXE)
         broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE)
         return [
-            f"axe, {self.look}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
+            f"axe, {self.scheme}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
             for rule in broken
         ]
 
@@ -113,13 +113,13 @@ class Visit:
         if self.path in PICTURED:
             name = self.path.strip("/").replace("/", "-") or "home"
             width = (self.page.viewport_size or {})["width"]
-            whole.write(SCREENSHOTS / f"{name}-{width}-{media or self.look}.png", self.page.screenshot())
+            whole.write(SCREENSHOTS / f"{name}-{width}-{media or self.scheme}.png", self.page.screenshot())
 
     def turn(self, window: ViewportSize) -> None:
-        """Switch to the other look with the button at the top, and load the page anew, all of it, in another window."""
+        """Switch to the other colour scheme with the button at the top, and load the page anew in another window."""
         self.page.evaluate("document.querySelector('[name=__palette]:not(:checked)').click()")
         self.page.evaluate("scrollTo(0, 0)")  # where a first visit begins
-        self.look = "dark" if self.look == "light" else "light"
+        self.scheme = "dark" if self.scheme == "light" else "light"
         self.page.set_viewport_size(window)
         self.read_in(self.font)
         self.page.context.new_cdp_session(self.page).send("Network.setCacheDisabled", {"cacheDisabled": True})
@@ -162,19 +162,19 @@ class Visit:
 
 
 Reader = Callable[..., AbstractContextManager[Visit]]
-LookAt = Callable[[str, Callable[[str, Reader], Visit]], None]
+Visited = Callable[[str, Callable[[str, Reader], Visit]], None]
 
 
 @contextmanager
 def visit(
-    browser: Browser, server: Server, path: str, look: Scheme = "light", font: Font = "wide", **options: Any
+    browser: Browser, server: Server, path: str, scheme: Scheme = "light", font: Font = "wide", **options: Any
 ) -> Iterator[Visit]:
     """Visit a page for the first time: visit(browser, server, "how-to/pgbouncer/", "dark", viewport=PHONE)."""
-    context = browser.new_context(color_scheme=look, **options)
+    context = browser.new_context(color_scheme=scheme, **options)
     context.set_default_timeout(1000 * DEADLINE)
     context.add_init_script(path=CHECKS)
     page = context.new_page()
-    made = Visit(path, look, font, page, server, since=len(server.sent))
+    made = Visit(path, scheme, font, page, server, since=len(server.sent))
     page.on("console", lambda said: made.console.append(f"console: {said.text}") if said.type == "error" else None)
     page.on("pageerror", lambda error: made.console.append(f"console: {error}"))
     page.on("request", lambda request: made.asked.append(request.url))

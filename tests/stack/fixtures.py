@@ -18,7 +18,9 @@ from tests.stack.database import Database
 from tests.stack.leash import KEEPERS, end_keepers
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
-from tests.stack.upstream import Project, driver
+from tests.stack.redis import Redis
+from tests.stack.runners import POOL_SIZE, RUNNERS, STRATEGIES, Runner, Running
+from tests.stack.upstream import Project, driver, needs_a_pool, needs_psycopg_3
 from tests.stack.wait import until
 
 
@@ -186,3 +188,46 @@ def sessions() -> Iterator[Callable[..., psycopg.Connection[tuple]]]:
     yield connect
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Callable[[], str]]:
+    """Return the URL of an empty database in Redis, which is started when it is first asked for."""
+    made: list[Redis] = []
+
+    def empty() -> str:
+        try:
+            made[:] = made or [Redis()]
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        return made[0].empty()
+
+    yield empty
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def run_in(
+    server: Server, server_version: str, migrated: str, project: Project, redis: Callable[[], str], request: Any
+) -> Iterator[Callable[..., Running]]:
+    """Run the project in one of tests/stack/runners.py: run_in("celery-solo", "age-60"). It ends with the proof."""
+    note_postgres(server_version)
+    with ExitStack() as ends:
+
+        def start(runner: str | Runner, strategy: str = "age-60", more: str = "") -> Running:
+            how = STRATEGIES[strategy]
+            what = RUNNERS[runner] if isinstance(runner, str) else runner
+            if strategy == "pool":
+                needs_a_pool()
+            if what.fresh:
+                needs_psycopg_3()  # psycopg2 lets no greenlet go on while a query waits
+            tables = ends.enter_context(databases.fresh(server, template=migrated))
+            settings = {"pool_mode": "transaction", "default_pool_size": POOL_SIZE}
+            bouncer = request.getfixturevalue("pooler")(tables, **settings) if how.pooler else None
+            queue = redis() if what.needs_redis else ""
+            made = Running(project, tables, what, how, bouncer=bouncer, redis=queue, more=more)
+            ends.callback(made.stop)
+            return made
+
+        yield start

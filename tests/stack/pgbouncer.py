@@ -176,7 +176,8 @@ class PgBouncer:
         who = server_user()
         # It gives up being root by itself. So it may be where the other user could not reach it, in root's cache.
         drop = [] if who is None else ["-u", pwd.getpwuid(who).pw_name]
-        limit = [] if self.files is None else ["sh", "-c", 'ulimit -n "$0"; exec "$@"', str(self.files)]
+        # The soft limit alone, so that it could raise it.
+        limit = [] if self.files is None else ["sh", "-c", 'ulimit -S -n "$0"; exec "$@"', str(self.files)]
         self.leash.run([*limit, *find(), *drop, str(self.leash.folder / "pgbouncer.ini")], stop=SIGQUIT)
 
     def _answers(self, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""A page that was in order is looked at again as soon as anything has changed that the look depends on."""
+"""A page that was in order is visited again as soon as anything has changed that the visit depends on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ PAGE = '<link rel="canonical" href="https://guide.example/"><link rel="styleshee
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Known]:
-    """Return a look at the page of a site, which each call builds anew: built(page, style)."""
+    """Return what is known of the page of a site, which each call builds anew: built(page, style)."""
     monkeypatch.delenv("CI", raising=False)
     sites = iter(range(100))
 
@@ -46,7 +46,7 @@ def test_what_the_page_is_sent_counts(change: dict[str, str], query: str, built:
 @pytest.mark.parametrize(
     "name", ["visit.py", "checks.js", "test_pages.py", "axe.min.js", "Vera.ttf", "playwright", "browser"]
 )
-def test_what_looks_counts(name: str, built: Callable[..., Known], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_checks_counts(name: str, built: Callable[..., Known], monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks, the fonts and the browser."""
     built().remember({"/", "/style.css"}, 1234)
     assert known.tests()[name]
@@ -55,7 +55,7 @@ def test_what_looks_counts(name: str, built: Callable[..., Known], monkeypatch: 
     assert built().recall() is None
 
 
-def test_ci_looks_at_everything(built: Callable[..., Known], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ci_visits_everything(built: Callable[..., Known], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever another run has left."""
     built().remember({"/", "/style.css"}, 1234)
     monkeypatch.setenv("CI", "true")

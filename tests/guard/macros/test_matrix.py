@@ -7,7 +7,7 @@ from typing import Any
 from proven import guide
 from proven.evidence.ledger import Run
 from proven.sources import proofs
-from tests.guard.project import FILES, Macros, make, refused
+from tests.guard.project import FILES, Macros, make
 
 PAGE = "# Answers\n\n{{ matrix('tests/proofs/test_index.py', 'Oracle', 'Python') }}\n"
 # One proof that these tests let run, and one that they do not.
@@ -64,15 +64,3 @@ def test_a_proof_that_met_none_of_the_parts_is_left_out(tmp_path: Path) -> None:
     """The page would fill with rows of nothing; one that was edited since it ran keeps its row."""
     rows = matrix(tmp_path, ("", "passed", {"Oracle": "9"}), parts="Oracle")
     assert [row.partition("]")[0] for row in rows[2:]] == ["| [Answer"]
-
-
-def test_a_matrix_of_no_proofs_is_refused(tmp_path: Path) -> None:
-    """It would be an empty table."""
-    refused(
-        tmp_path,
-        (
-            '{{ matrix("tests/proofs/test_indx.py", "Python") }}\n',
-            1,
-            "no proof is in 'tests/proofs/test_indx.py'; did you mean tests/proofs/test_index.py?",
-        ),
-    )

@@ -22,6 +22,7 @@ SPEED = {
         "checked": {"value": 1.01, "low": 0.97, "high": 1.05, "unit": "×"},
     },
     "extra": {"value": -0.02, "low": -0.1, "high": 0.05, "unit": "ms"},
+    "counts": {"kept": {"open": 3, "left": "climbs"}},
     "kernel": "6.1",
     "waits": {"model": {"drawn": "line", "points": [[0.5, 1], [0.9, 5]]}},
 }
@@ -90,3 +91,10 @@ def test_tables_and_bars_show_what_is_in_the_file(root: Path) -> None:
     assert rows[1]["median, ms"].replace(measurements.NO_BREAK, " ") == "1.3 (1.28 to 1.34)"
     groups, unit = numbers.grouped(root, ("speed.results",), "p50")
     assert (groups[""][0], unit) == (Bar("none", 12.21, 11.4, 13.1), "ms")
+
+
+def test_a_count_has_no_unit(root: Path) -> None:
+    """A table shows it, or the word that stands for it, as the file has it."""
+    assert numbers.rows(root, "speed.counts", ("open", "left")) == [
+        {"counts": "kept open", "open": "3", "left": "climbs"}
+    ]

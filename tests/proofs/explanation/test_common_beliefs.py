@@ -1,13 +1,17 @@
 """Proves docs/explanation/common-beliefs.md. Django's own connection handler, in this process, on a real database."""
 
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from proven.sources.snippets import Snippet
+from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.database import fresh
 from tests.stack.scripts import execute
 from tests.stack.upstream import needs_django_5_1
@@ -72,7 +76,6 @@ def test_the_pool_and_conn_max_age_exclude_each_other(connect) -> None:
 
 
 @control(here("ENGINE=None, ", ""))
-@control(here("connect(ENGINE=None, CONN_MAX_AGE=60)", "pass"))
 def test_settings_without_an_engine_are_no_database(connect) -> None:
     """An entry that has everything but an ENGINE cannot connect."""
     from django.core.exceptions import ImproperlyConfigured
@@ -82,14 +85,13 @@ def test_settings_without_an_engine_are_no_database(connect) -> None:
 
 
 @control(here('CONN_MAX_AGE="60"', "CONN_MAX_AGE=60"))
-@control(here('connect(CONN_MAX_AGE="60")', "pass"))
 def test_an_age_that_is_text_fails_when_a_connection_is_opened(connect) -> None:
     """A value taken from the environment without a cast is text, and the first query raises TypeError."""
     with pytest.raises(TypeError, match="unsupported operand"):
         connect(CONN_MAX_AGE="60")
 
 
-@control(here("database.terminate(pid)", "pass"))
+@control(here('CONN_HEALTH_CHECKS="False"', "CONN_HEALTH_CHECKS=False"), fails_with="terminating connection")
 def test_false_as_text_turns_health_checks_on(connect, database) -> None:
     """Any text that is not empty is true: with "False" a lost connection is found and replaced."""
     wrapper = connect(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS="False")
@@ -103,7 +105,7 @@ def test_false_as_text_turns_health_checks_on(connect, database) -> None:
         assert cursor.fetchone() != (pid,)
 
 
-@control(here("wrapper.close_if_unusable_or_obsolete()", "pass"))
+@control(here("connect()", "connect(CONN_MAX_AGE=60)"))
 def test_conn_max_age_is_zero_by_default(connect) -> None:
     """Without a value of your own Django closes the connection after each request."""
     wrapper = connect()
@@ -112,16 +114,17 @@ def test_conn_max_age_is_zero_by_default(connect) -> None:
     assert wrapper.connection is None
 
 
-@control(here("True", "False"))
+@control(here("DEBUG=True", "DEBUG=False"))
 def test_connection_queries_counts_no_connections(connect, database) -> None:
     """It lists statements of this one connection, and only with DEBUG on: off, it is empty."""
+    from django.test import override_settings
+
     wrapper = connect()
     with wrapper.cursor() as cursor:
         cursor.execute("select 1")
     assert len(wrapper.queries) == 0
     assert len(database.backends()) == 1
-    wrapper.force_debug_cursor = True  # what DEBUG does
-    with wrapper.cursor() as cursor:
+    with override_settings(DEBUG=True), wrapper.cursor() as cursor:
         cursor.execute("select 1")
         cursor.execute("select 2")
     assert len(wrapper.queries) == 2
@@ -144,3 +147,78 @@ def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, ri
             database.connect()
     assert share == 100 * usable / slots
     assert {limit: share >= limit for limit in rings} == rings
+
+
+# ---- memory --------------------------------------------------------------------------------------------------
+
+MEMORY = "postgres/memory.sh"
+LEAST = 5 * 1024  # kB, of what a connection is believed to take
+CLIENTS = 100
+
+
+class Taken(NamedTuple):
+    """What the script says of one process, in kB."""
+
+    rss: int
+    pss: int
+    own: int
+
+
+def memory(script: Snippet, *pids: int) -> tuple[str, list[Taken]]:
+    """Return what the script prints of these processes, and its numbers."""
+    evidence.ran(script)
+    command = ["sh", "-c", script.text, "memory.sh", *map(str, pids)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "Permission denied" in done.stderr:  # to root as well, in a container that may look at no other user's processes
+        pytest.skip("needs to see what other processes take")
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [Taken(*map(int, line.split()[1:])) for line in done.stdout.splitlines()[1:]]
+
+
+@control(edit("postgres/memory.sh", "/^Pss:/", "/^Rss:/"))
+@control(here("information_schema.columns", "pg_class"))
+def test_most_of_what_ps_shows_of_an_idle_connection_is_shared(cluster, sessions, load, transcript) -> None:
+    """Of six that have run a query each PSS is below 5 MB and below half of RSS. One then reads all of the catalog.
+
+    After that it has more than twice as much of its own, also after DISCARD ALL.
+    """
+    with fresh(cluster(max_connections=10).server) as database:
+        opened = [sessions(database) for _ in range(6)]
+        for each in opened:
+            each.execute("select count(*) from pg_class")
+        pids = [each.info.backend_pid for each in opened]
+        _, before = memory(load(MEMORY), *pids)
+        opened[-1].execute("select count(*) from information_schema.columns")
+        opened[-1].execute("discard all")
+        said, after = memory(load(MEMORY), *pids)
+    assert all(each.pss < min(LEAST, each.rss / 2) for each in before)
+    assert after[-1].own > 2 * before[-1].own
+    assert all(each.own < 2 * before[-1].own for each in after[:-1])
+    transcript(load(MEMORY), said, volatile=[(r"\d+", "N")])
+
+
+@control(here("sslmode=sslmode", 'sslmode="require"'))
+@pytest.mark.parametrize(("sslmode", "times"), [("disable", 100), ("require", 10)])
+def test_an_idle_client_of_pgbouncer_takes_a_fraction_of_a_backend(
+    sslmode, times, cluster, sessions, pooler, load
+) -> None:
+    """Less than a hundredth of any of six idle backends that have run a query, by PSS; with TLS less than a tenth."""
+    with ExitStack() as opened:
+        database = opened.enter_context(fresh(cluster(max_connections=10).server))
+        (folder,) = opened.enter_context(certificates("pgbouncer"))
+        evidence.ran(load(CERTIFICATES))
+        own = folder / "pooler.internal"
+        tls = {"client_tls_cert_file": f"{own}.crt", "client_tls_key_file": f"{own}.key", "client_tls_sslmode": "allow"}
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_client_conn=2 * CLIENTS, **tls)
+
+        def connect() -> None:
+            opened.enter_context(bouncer.connect(database, sslmode=sslmode)).execute("select count(*) from pg_class")
+
+        connect()
+        for _ in range(5):
+            sessions(database).execute("select count(*) from pg_class")
+        _, (before, *backends) = memory(load(MEMORY), bouncer.leash.pid, *database.backends())
+        for _ in range(CLIENTS):
+            connect()
+        _, (after,) = memory(load(MEMORY), bouncer.leash.pid)
+    assert 0 < (after.pss - before.pss) / CLIENTS < min(each.pss for each in backends) / times

@@ -3,7 +3,8 @@
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -11,9 +12,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from proven import evidence
+from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from setup import debian, programs
-from tests.proofs.pooled import section
+from tests.proofs.pooled import INI, section, settings_of
 from tests.stack import pgbouncer
 from tests.stack.database import Database
 from tests.stack.leash import Leash, closed, give, server_user
@@ -57,8 +59,8 @@ def pair(database, pooler, load):
 
 
 @pytest.fixture
-def odyssey(database, load) -> Iterator[str]:
-    """Odyssey with a pool of 1, and else the reader's configuration; how the application reaches it."""
+def odyssey(database, load) -> Iterator[tuple[str, int]]:
+    """Odyssey with a pool of 1, and else the reader's configuration: how to reach it, and its process."""
     try:
         unpacked = debian.fetch("odyssey", "sid", "trixie")
     except RuntimeError:
@@ -99,7 +101,7 @@ def odyssey(database, load) -> Iterator[str]:
 
     port = leash.serve("Odyssey", run, answers)
     evidence.ran(snippet, "started")
-    yield url(port)
+    yield url(port), leash.pid
     leash.stop()
 
 
@@ -132,14 +134,28 @@ def active(database: Database) -> int:
     return database.admin.execute(query, [database.name]).fetchone()[0]
 
 
+def workers(pid: int) -> int:
+    """Return how many threads of a process work for clients, by their names."""
+    names = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/comm")]
+    return sum(name.startswith("worker") for name in names)
+
+
 def said(both: list[PgBouncer], words: str) -> bool:
     """Return whether one of them has logged these words."""
     return any(words in one.leash.said() for one in both)
 
 
 @control(here("poolers=2", "poolers=20"))
+@control(edit("pgbouncer/peers.ini", "default_pool_size = 10", "default_pool_size = 20"))
+@control(edit("pgbouncer/peers.ini", "max_db_connections = 15", "max_db_connections = 30"))
 def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, database, load) -> None:
-    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted."""
+    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted.
+
+    The reader's two may open together what the one of pgbouncer.ini may.
+    """
+    one, each = settings_of(snippets.read(INI).text), section(load(PEERS), "pgbouncer")
+    for name in ("default_pool_size", "max_db_connections"):
+        assert 2 * int(each[name]) == int(one[name])
     counted = execute(load(FLEET))["server_connections"](poolers=2, pool_size=1)
     both = pair(peered=True, default_pool_size=1)
     clients = []
@@ -150,15 +166,29 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
             break
     assert all(counts), counts
     assert sum(counts) == len(clients)
-    one, other = clients[0], clients[-1]  # the last is the first that came to the other
-    one.execute("begin")
-    other.execute("begin")
+    for client in (clients[0], clients[-1]):  # the last is the first that came to the other
+        client.execute("begin")
     assert len(database.backends()) == counted
     for client in clients:
         client.close()
 
 
-@control(edit("pgbouncer/peers.ini", "[pgbouncer]", ""))
+@control(here("both[0].url(database)", "both[0].url(database) + f\"?host={both[0].settings['unix_socket_dir']}\""))
+def test_the_console_over_the_port_is_that_of_either(pair, database) -> None:
+    """Asked for its peer_id again and again over the port, it is one process that answers, and then the other."""
+    both = pair(peered=True, stats_users=database.role.name)
+    address = both[0].url(database)
+    answered = set()
+    for _ in range(TRIES):
+        with closing(psycopg.connect(address, dbname="pgbouncer", autocommit=True)) as console:
+            settings = psycopg.ClientCursor(console).execute("show config").fetchall()
+            answered |= {value for key, value, *_ in settings if key == "peer_id"}
+        if len(answered) > 1:
+            break
+    assert answered == {"1", "2"}
+
+
+@control(here("peered=False", "peered=True"))
 def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
     """It comes on a connection of its own, to the process that does not know of it, and the statement goes on."""
     both = pair(peered=False)
@@ -193,16 +223,20 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
         of="tests.proofs.explanation.test_from_one_server_to_thousands:odyssey",
     )
 )
+@control(edit("odyssey/odyssey.conf", "workers 2", "workers 1"))
 def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, database) -> None:
-    """Two threads of one process: ten clients share a pool of 1, and each request to cancel arrives."""
-    clients = [psycopg.connect(odyssey, autocommit=True) for _ in range(10)]
-    backends = {client.execute("select pg_backend_pid()").fetchone()[0] for client in clients}
-    assert len(backends) == 1
-    assert database.backends() == [*backends]
-    for client in clients:
-        client.close()
+    """Two threads of one process: ten clients at a time share a pool of 1, and each request to cancel arrives."""
+    url, pid = odyssey
+    assert workers(pid) == 2
+    with ExitStack() as opened:
+        clients = [opened.enter_context(psycopg.connect(url, autocommit=True)) for _ in range(10)]
+        threads = opened.enter_context(ThreadPoolExecutor(len(clients)))
+        query = "select pg_backend_pid() from pg_sleep(0.02)"
+        found = list(threads.map(lambda client: client.execute(query).fetchone(), clients))  # all at the same time
+        assert len({*found}) == 1
+        assert database.backends() == [*found[0]]
     for _ in range(4):
-        with asleep(odyssey, database) as client:
+        with asleep(url, database) as client:
             client.cancel()
             until("the statement is cancelled", lambda: not active(database))
             assert b"canceling statement due to user request" in client.pgconn.get_result().error_message

@@ -264,11 +264,24 @@ def test_search_path_leaks_unless_both_sides_report_it(client, server_version) -
     assert setting_after("search_path", "tenant_a", client) == ((usual, "tenant_a") if follows else ("tenant_a", usual))
 
 
-@control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
+def refused_to_write(client: Client) -> bool:
+    """Return whether a client cannot make a table, for its transactions are read-only. None is left."""
+    try:
+        with client.transaction(force_rollback=True):
+            client.execute("create table written (n int)")
+    except psycopg.errors.ReadOnlySqlTransaction:
+        return True
+    return False
+
+
+@control(here("set default_transaction_read_only", "set local default_transaction_read_only"))
 def test_a_read_only_default_leaks_before_1_26(client) -> None:
-    """Another client's writes fail; PgBouncer 1.26 gives each client its own value."""
+    """Another client cannot write, and the one that set it can; PgBouncer 1.26 gives each client its own value."""
     follows = release() >= (1, 26)
-    assert setting_after("default_transaction_read_only", "on", client) == (("off", "on") if follows else ("on", "off"))
+    one, other = client(), client()
+    one.execute("set default_transaction_read_only = on")
+    take_over(one, other)
+    assert (refused_to_write(other), refused_to_write(one)) == ((False, True) if follows else (True, False))
 
 
 @control(here("with one.transaction():", "if one:"))
@@ -447,7 +460,7 @@ def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, cl
         assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is True
 
 
-@control(here('one.execute("listen orders")', "pass"))
+@control(here("take_over(one, other)", "pass"))
 def test_listen_hears_nothing_and_another_client_hears_it(database, client) -> None:
     """The server connection listens, not the client: a notification goes to whoever holds it then."""
     one, other = client(), client()
@@ -586,14 +599,26 @@ def test_options_in_the_connection_string_are_refused(django) -> None:
 
 @control(edit("transaction_mode/role_settings.sql", "set statement_timeout = '30s'", "reset statement_timeout"))
 @control(edit("transaction_mode/role_settings.sql", "'sales', 'public'", "'public'"))
+@control(here('console.execute("reconnect")', "pass"))
 def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler, load) -> None:
-    """ALTER ROLE … SET applies to every server connection that PgBouncer opens as the role."""
+    """Server connections that PgBouncer opens as the role have them, older ones do not: RECONNECT replaces those.
+
+    A client that was there before keeps what PgBouncer follows: search_path, from 1.26 and PostgreSQL 18 on.
+    """
     note_postgres(server_version)
+    follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
     with fresh(server) as own:
-        own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
-        with pooler(own, **POOL).connect(own) as connection:
-            assert value(connection, "show statement_timeout") == "30s"
-            assert value(connection, "show search_path") == "sales, public"
+        bouncer = pooler(own, **POOL)
+        with bouncer.connect(own) as early, bouncer.admin() as console:
+            assert value(early, "show statement_timeout") == "0"
+            own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
+            assert value(early, "show statement_timeout") == "0"
+            console.execute("reconnect")
+            assert value(early, "show statement_timeout") == "30s"
+            assert value(early, "show search_path") == ('"$user", public' if follows else "sales, public")
+            with bouncer.connect(own) as late:
+                assert value(late, "show statement_timeout") == "30s"
+                assert value(late, "show search_path") == "sales, public"
 
 
 @control(here("ignore_startup_parameters=ignored", 'track_extra_parameters="statement_timeout"'))
@@ -707,6 +732,13 @@ def test_migrate_works_through_pgbouncer(server, server_version, project, pooler
 # ---- who holds a server connection when ----------------------------------------------------------------------
 
 
+def held(bouncer: PgBouncer, database: Database, clients: int | None = None) -> int:
+    """Return how many server connections clients hold, of whom there are so many."""
+    (pool,) = [pool for pool in bouncer.show("pools") if pool["database"] == database.name]
+    assert clients in (None, pool["cl_active"])
+    return int(pool["sv_active"])
+
+
 @control(
     replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "session", "default_pool_size": 20})
 )
@@ -714,22 +746,23 @@ def test_idle_clients_hold_no_server_connection(django, shared, database) -> Non
     """Ten connections of Django, kept open after a query each, needed one server connection between them."""
     for _ in range(10):
         value(django(CONN_MAX_AGE=None), "select 1")
-    (pool,) = [pool for pool in shared.show("pools") if pool["database"] == database.name]
-    assert (pool["cl_active"], pool["sv_active"]) == (10, 0)
+    assert held(shared, database, clients=10) == 0
     assert len(database.backends()) == 1
 
 
 @control(here('pool_mode="session"', 'pool_mode="transaction"'))
 def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database, client) -> None:
-    """With three server connections the fourth client waits, and is turned away, though all others are idle."""
+    """From its first statement on: with three, the fourth client waits and is turned away, though others are idle."""
     bouncer = pooler(database, pool_mode="session", default_pool_size=3)
     kept = [client(bouncer) for _ in range(3)]
+    assert held(bouncer, database) == 0
     for connection in kept:
         connection.execute("select 1")
+    assert held(bouncer, database) == 3
     with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         client(bouncer).execute("select 1")
     kept[0].close()
-    until("a server connection is free", lambda: bouncer.show("pools")[0]["sv_active"] < 3)
+    until("a server connection is free", lambda: held(bouncer, database) < 3)
     assert value(client(bouncer), "select 1") == 1
 
 
@@ -741,6 +774,7 @@ def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, datab
     for connection in busy:
         connection.execute("begin")
         connection.execute("select 1")
+    assert held(bouncer, database) == 3
     with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         client(bouncer).execute("select 1")
     busy[0].execute("commit")

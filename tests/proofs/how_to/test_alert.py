@@ -15,7 +15,7 @@ from psycopg import sql
 from proven import ROOT, evidence
 from proven.problems import ProblemError
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here, replace
 from tests.proofs.watched import CONFIG, POOL, RULES, Watched, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import Exporter, Prometheus
@@ -81,6 +81,9 @@ def runbook_of(name: str) -> str:
     return rules()[name]["annotations"]["runbook_url"].partition("/")[2]
 
 
+@control(
+    edit("monitoring/queries.yml", "'client backend'", "'no backend'"), fails_with="SlotsNearlyFull fires: not within"
+)
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 9.5"), fails_with="SlotsFull fires: not within")
 def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
     """Both alerts on slots fire while the application is locked out, and resolve when it has let go."""
@@ -100,6 +103,9 @@ def test_a_forgotten_transaction_is_named(watched) -> None:
         connection.close()
 
 
+@control(
+    edit("monitoring/queries.yml", "sessions as total", "0 as total"), fails_with="ConnectionChurn fires: not within"
+)
 @control(
     edit("monitoring/rules.yml", "rate(pg_stat_database_sessions_total[2m])", "pg_stat_database_numbackends - 1000"),
     fails_with="ConnectionChurn fires: not within",
@@ -173,6 +179,14 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
 
 
 @control(
+    edit("monitoring/logins.mtail", "SASL authentication failed|", ""),
+    fails_with="who fails at PgBouncer is counted: not within",
+)
+@control(
+    edit("monitoring/logins.mtail", "password authentication failed|", ""),
+    fails_with="who fails at PostgreSQL is counted: not within",
+)
+@control(
     edit(
         "monitoring/rules.yml",
         "increase(server_login_failures_total[5m]) > 0",
@@ -182,6 +196,15 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
 )
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
     """Clients with a wrong password, at PgBouncer and at PostgreSQL; and PgBouncer, after the role's was changed."""
+    logs, at_postgresql = watched.exporters["logs"], lambda database, **wrong: database.connect(**wrong)
+    for where, connect in (("PgBouncer", watched.pgbouncer.connect), ("PostgreSQL", at_postgresql)):
+        counted = value(logs, "client_login_failures_total") or 0
+        with pytest.raises(psycopg.OperationalError):
+            connect(watched.database, password="wrong")
+        until(
+            f"who fails at {where} is counted",
+            lambda counted=counted: value(logs, "client_login_failures_total") == counted + 1,
+        )
     with raised(watched.prometheus, "ClientLoginsFail", "ServerLoginsFail") as fire:
         fire(lambda: log_in_wrongly(watched))
 
@@ -232,20 +255,43 @@ def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
         assert exporter.port == port
 
 
-@control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="the exporter is there: not within")
+@control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"))
+@control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", " in role pg_monitor, pg_read_all_data;"))
 def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> None:
-    """One is a member of pg_monitor and no superuser, the other may look at the console and not command it."""
-    admin = watched.setup.everything.admin
+    """One sees what others do and reads none of their tables, the other may look at the console and not command it."""
+    admin, monitor = watched.setup.everything.admin, watched.setup.roles["upstream_monitor"]
+    query = "select 1 from pg_stat_activity where usename = 'upstream_monitor'"
+    until("the exporter is there", lambda: admin.execute(query).fetchone())
     query = """
         select rolsuper, array(select roleid::regrole::text from pg_auth_members where member = pg_roles.oid)
-        from pg_roles where rolname = 'upstream_monitor' and oid in (select usesysid from pg_stat_activity)
+        from pg_roles where rolname = 'upstream_monitor'
     """
-    until("the exporter is there", lambda: admin.execute(query).fetchall() == [(False, ["pg_monitor"])])
+    assert admin.execute(query).fetchone() == (False, ["pg_monitor"])
+    with watched.setup.as_owner.connect() as owner:
+        owner.execute("create table if not exists public.notes ()")
+        with watched.database.connect(user=monitor.name, password=monitor.password) as looking:
+            query = "select query from pg_stat_activity where pid = %s"
+            assert "public.notes" in looking.execute(query, [owner.info.backend_pid]).fetchone()[0]
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                looking.execute("table public.notes")
     assert "login attempt: db=pgbouncer user=pgbouncer_stats" in watched.pgbouncer.leash.log.read_text()
     console = watched.setup.console(watched.pgbouncer, "pgbouncer_stats")
     with pytest.raises(psycopg.Error, match="admin access needed"):
         console.execute("pause")
     console.close()
+
+
+@control(here('queries=""', ""))
+def test_the_exporter_lacks_two_numbers_without_the_queries(watched) -> None:
+    """Neither the usable slots nor the sessions ever opened; such a file it calls deprecated, and reads it."""
+    needed = {"pg_slots_usable", "pg_stat_database_sessions_total"}
+    exporter = watched.postgres_exporter(queries="")
+    until("it sees PostgreSQL", lambda: value(exporter, "pg_up") == 1)
+    assert not needed & {name for name, _, _ in exporter.metrics()}
+    exporter.stop()
+    exporter = watched.exporters["postgres"]
+    assert needed <= {name for name, _, _ in exporter.metrics()}
+    assert "DEPRECATED" in exporter.leash.said()
 
 
 @control(here('ignore_startup_parameters=""', "ignore_startup_parameters=needed"))
@@ -293,8 +339,12 @@ def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
     edit("monitoring/reserved.sql", "grant pg_use_reserved_connections to upstream_monitor;", ""),
     fails_with="it gets in: not within",
 )
+@control(replace("tests.proofs.watched:RESERVED", 1), fails_with="its second connection gets in: not within")
 def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> None:
-    """Started while the server is full, it shows pg_up 0 and no slots; with its own way in, both."""
+    """Started while the server is full, it shows pg_up 0 and no slots; with its own way in, both.
+
+    One reserved slot is not enough for all that it shows: it opens two connections.
+    """
     if own_major() < 16:
         pytest.skip("needs PostgreSQL 16")
     everything, before = watched.setup.everything, watched.exporters["postgres"]
@@ -309,6 +359,7 @@ def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> 
             everything.psql(load("monitoring/reserved.sql"))
             until("it gets in", lambda: value(late, "pg_up") == 1)
             assert value(late, "pg_slots_taken") >= value(late, "pg_slots_usable")
+            until("its second connection gets in", lambda: value(late, "pg_stat_database_numbackends") is not None)
     finally:
         everything.admin.execute("revoke pg_use_reserved_connections from upstream_monitor")
         before.start(before.port)
@@ -325,6 +376,14 @@ def test_every_alert_was_made_to_fire() -> None:
     assert names <= {*rules()}
 
 
+@control(
+    each(
+        "monitoring/rules.yml",
+        {"groups.limits.*.expr": "100000"},
+        but={"groups.*.name": "nothing refers to it"},
+    )
+)
+@control(each("monitoring/tests/rules_test.yml"))
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 1.5"), fails_with="name: SlotsFull")
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
     """Each alert is quiet before, fires with its summary and its runbook, and ends, on made-up series."""

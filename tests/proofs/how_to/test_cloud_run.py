@@ -13,12 +13,12 @@ import pytest
 from proven import evidence
 from proven.problems import Problem
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here
 from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
-from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, settings_of
 from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, free_port, until
 
@@ -29,26 +29,6 @@ SERVICE, BUILD, DEPLOY, SECRETS, INI = (
 SIZING = "sizing/connections.py"
 FLAGS = f"the flags that gcloud completes, {gcloud.KNOWN['version']}"
 UNKNOWN = "You do not currently have an active account selected"  # what gcloud says when it has understood everything
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "how-to-cloud-run") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def secured(cluster, setup):
-    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
-    with reader_with_tls(cluster, "how-to-cloud-run-with-tls", setup) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def tables(setup, project) -> None:
-    """Make the project's tables."""
-    deployed.migrate(setup, project)
 
 
 @pytest.fixture
@@ -94,6 +74,35 @@ def container(load, name: str) -> dict:
 # ---- what Google describes, and what agrees ------------------------------------------------------------------
 
 
+@control(
+    each("cloud/run/service.yaml", but={"*.volumes.*.items.0.key": "it is the version of your secret"}),
+    fails_with="KeyError",
+)
+@control(
+    each(
+        "cloud/run/cloudbuild.yaml",
+        but={
+            "steps.*.id": "nothing refers to it",
+            "steps.*.name": "another version of the builder does the same",
+            "substitutions._BUILDER": "it is yours to name",
+            "timeout": "it is yours to choose",
+        },
+    )
+)
+@control(
+    each(
+        "cloud/run/pgbouncer.ini",
+        {
+            "*max_prepared_statements": "0",
+            "*default_pool_size": "40",
+            "*max_db_connections": "3",
+            "*max_client_conn": "3",
+            "*query_wait_timeout": "0",
+            "*idle_transaction_timeout": "0",
+            "*server_login_retry": "15",
+        },
+    )
+)
 @control(edit("cloud/run/service.yaml", "containerPort: 8080", "containerPort: 8081"))
 def test_the_files_of_the_service_are_what_google_describes_and_agree(load) -> None:
     """Every field, annotation and flag is known; names, ports, secrets, addresses and images agree."""
@@ -111,14 +120,15 @@ def in_source(problem: Problem) -> Problem:
     return Problem(problem.path, snippet.source_line(problem.line), problem.message)
 
 
+@control(edit("cloud/run/deploy.sh", "--concurrency=8", "--concurrency=80"))
 @control(edit("cloud/run/service.yaml", "port: 6432", "port: 6433"))
 def test_the_flags_make_the_same_service_as_the_file(load) -> None:
-    """The file, written as flags, has the flags of the script and no other."""
+    """The file, written as flags, has the flags of the script with the same values, and no other."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
-    flags = cloud_run.flags(service(load))
-    assert list(flags) == ["", "app", "pgbouncer"]
-    assert flags["app"]["depends-on"] == "pgbouncer"
-    assert flags["pgbouncer"]["startup-probe"]["tcpSocket.port"] == "6432"
+    evidence.ran(load(DEPLOY), "checked", against=FLAGS)
+    said = cloud_run.said(load(DEPLOY).text)
+    assert list(said) == ["", "app", "pgbouncer"]
+    assert said == cloud_run.flags(service(load))
 
 
 @pytest.fixture
@@ -165,6 +175,35 @@ def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
         assert key in deployed.TAKEN_OVER or config[key] == value, key
     with bouncer.connect(setup.database) as client:
         assert client.execute("select 1").fetchone() == (1,)
+
+
+@control(edit("cloud/run/service.yaml", "upstream@10.20.0.3", "upstream:other@10.20.0.3"))
+@control(edit("cloud/run/service.yaml", "name: upstream-password", "name: django-secret-key"))
+def test_the_service_gets_its_password_from_the_secrets(start, setup, project, load, tmp_path) -> None:
+    """What secrets.sh makes reaches Django by the names in service.yaml: the key, and the password of both connections.
+
+    In gcloud's place is a script that keeps what each secret would hold. None holds the console's login.
+    """
+    stand_in = tmp_path / "gcloud"
+    stand_in.write_text('#!/bin/sh\ntest "$2" != create || cat >"$3" "${4#--data-file=}"\n')
+    stand_in.chmod(0o755)
+    (tmp_path / "userlist.txt").write_text("".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items()))
+    for name in ("pgbouncer.ini", "ca.crt"):
+        (tmp_path / name).touch()
+    passwords = {"UPSTREAM_PASSWORD": setup.roles["upstream"].password, "DJANGO_SECRET_KEY": "the key"}
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **passwords}
+    subprocess.run(["sh", "-c", load(SECRETS).text], cwd=tmp_path, env=environment, check=True)
+    evidence.ran(load(SECRETS), "checked", against=FLAGS)
+    evidence.ran(load(SERVICE), "started")
+    assert '"upstream"' in (tmp_path / "pgbouncer-users").read_text()
+    assert "pgbouncer_admin" not in (tmp_path / "pgbouncer-users").read_text()
+    variables = container(load, "app")["env"]
+    mounted = {of["name"]: of["valueFrom"]["secretKeyRef"]["name"] for of in variables if "valueFrom" in of}
+    given = {name: (tmp_path / secret).read_text() for name, secret in mounted.items()}
+    said = deployed.logins(setup, project, start(), variables, given)
+    assert said == ["the key", "default upstream", "direct upstream"]
+    said = deployed.logins(setup, project, start(), variables, {**given, "PGPASSWORD": "wrong"})
+    assert said == ["the key", "default refused", "direct refused"]
 
 
 @control(edit("cloud/run/pgbouncer.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
@@ -244,9 +283,7 @@ def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup, 
 # ---- how many connections ------------------------------------------------------------------------------------
 
 
-@control(
-    edit("cloud/run/pgbouncer.ini", "max_db_connections = 4", "max_db_connections = 3"), fails_with="query_wait_timeout"
-)
+@control(here("[start() for _ in range(3)]", "[start()] * 3"), fails_with="query_wait_timeout")
 def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> None:
     """Three of them open three times the pool, as the function says, and not one more."""
     size = int(settings_of(load(INI).text)["default_pool_size"])

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import cloud_sql, gcloud, google
 from tests.lint.findings import refuse
@@ -77,6 +77,7 @@ def read(snippet: Snippet) -> tuple[str, str]:
 
 
 @control(edit("cloud/sql/pooling.json", "connectionPoolingEnabled", "connectionPoolEnabled"))
+@control(edit("cloud/sql/pooling.json", '"20"', "20"))
 def test_the_request_is_one_that_google_describes(load) -> None:
     """Every field of the body is one of an instance's, with a value of its type, at the method's own address."""
     body, sender = load(f"{FOLDER}/pooling.json"), load(f"{FOLDER}/pooling_api.sh")
@@ -87,12 +88,15 @@ def test_the_request_is_one_that_google_describes(load) -> None:
 
 @control(edit("cloud/sql/pooling.sh", "--enable-connection-pooling", "--enable-connection-pool"))
 def test_gcloud_has_the_flags(load) -> None:
-    """In gcloud beta of that version, and in Google's text; an instance has the fields that are asked for."""
+    """In gcloud beta of 528 and not in gcloud alone, and in Google's text; an instance has the fields asked for."""
     script = load(f"{FOLDER}/pooling.sh")
     refuse(cloud_sql.script_problems(*read(script)))
     used = {word.partition("=")[0] for _, words in gcloud.commands(script.text) for word in words if "pool" in word}
     assert used
     assert used <= SHOWN
+    assert gcloud.KNOWN["version"].startswith("528.")
+    assert used <= {*gcloud.KNOWN["flags"]["beta sql instances patch"]}
+    assert not used & {*gcloud.KNOWN["flags"]["sql instances patch"]}
     evidence.ran(script, "checked", against=f"the flags of gcloud beta, {gcloud.KNOWN['version']}")
     evidence.ran(script, "read", against=GUIDE)
 
@@ -144,6 +148,19 @@ def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load
     evidence.ran(script, "read", against=GUIDE)
 
 
+@control(
+    each(
+        "cloud/sql/pooling.tf",
+        but={
+            "*upstream.name": "it is yours to name",
+            "*.region": "it is yours to choose",
+            "*.database_version": "it is yours to choose",
+            "*.tier": "it is yours to choose",
+            "*.private_network": "it is yours to name",
+        },
+    )
+)
+@control(each("cloud/sql/pooling.json"))
 @control(edit("cloud/sql/pooling.sh", "max_pool_size=20", "max_pool_size=50"))
 @control(edit("cloud/sql/pooling.tf", '"20"', '"50"'))
 @control(edit("cloud/sql/pooling.json", '"20"', '"50"'))
@@ -185,6 +202,13 @@ def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
 
 
 @control(edit("upstream/settings/pgbouncer.py", 'DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True', ""))
+@control(
+    edit(
+        "upstream/settings/prod.py",
+        '"application_name": "upstream"}',
+        '"prepare_threshold": 0, "server_side_binding": True}',
+    )
+)
 def test_django_works_behind_a_pooler_that_follows_no_statements(
     server, server_version, migrated, project, pooler
 ) -> None:
@@ -198,28 +222,38 @@ def test_django_works_behind_a_pooler_that_follows_no_statements(
     assert (status, said.split()) == (0, ["3", "0"]), said
 
 
-@control(here("range(2)", "range(1)"))
+@control(here("[start() for _ in range(2)]", "[start()] * 2"), fails_with="query_wait_timeout")
 def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
     """Two poolers of one connection each hold two between them, for one user in one database."""
+
+    def start():
+        return pooler(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=10)
+
     with ExitStack() as clients:
-        for _ in range(2):
-            bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+        for bouncer in [start() for _ in range(2)]:
             client = clients.enter_context(bouncer.connect(database, autocommit=False))
             client.execute("select 1")
         assert len(database.backends()) == 2
 
 
-@control(here("range(8)", "range(7)"))
-def test_a_proxy_that_forwards_connections_pools_nothing(database) -> None:
-    """Eight clients of a proxy that passes on what it gets are eight connections to PostgreSQL, idle as they are."""
-    with forwarding(database.server.host, database.server.port) as port, ExitStack() as clients:
-        address = f"host=127.0.0.1 port={port} dbname={database.name} user={database.role.name}"
-        for _ in range(8):
-            client = psycopg.connect(f"{address} password={database.role.password}", autocommit=True)
-            clients.enter_context(client)
-            client.execute("select 1")
-        assert len(database.backends()) == 8
-    until("all have left", lambda: not database.backends())
+@control(here("(database.server.host, database.server.port)", '("127.0.0.1", bouncer.port)'))
+@control(here('("127.0.0.1", bouncer.port)', "(database.server.host, database.server.port)"))
+def test_a_proxy_that_forwards_connections_pools_nothing(database, pooler) -> None:
+    """Eight idle clients of a proxy that passes on what it gets are eight connections to PostgreSQL.
+
+    Where it leads to a pooler in transaction mode they are one.
+    """
+    bouncer = pooler(database, pool_mode="transaction")
+    for to, opened in (((database.server.host, database.server.port), 8), (("127.0.0.1", bouncer.port), 1)):
+        with forwarding(*to) as port, ExitStack() as clients:
+            address = f"host=127.0.0.1 port={port} dbname={database.name} user={database.role.name}"
+            for _ in range(8):
+                client = psycopg.connect(f"{address} password={database.role.password}", autocommit=True)
+                clients.enter_context(client)
+                client.execute("select 1")
+            assert len(database.backends()) == opened
+        if opened == 8:
+            until("all have left", lambda: not database.backends())
 
 
 def release() -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from proven import ROOT, evidence
 from proven.evidence.measurements import FOLDER
 from proven.problems import ProblemError
 from proven.sources import snippets
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, each, edit
 from tests.proofs.watched import POOL, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import faster
@@ -28,6 +28,7 @@ from tests.stack.wait import until
 DASHBOARD = "monitoring/grafana/dashboard.json"
 RECORDED = ROOT / FOLDER / "dashboard.json"
 ACROSS = 24  # columns of Grafana's grid
+UNITS = ("percentunit", "s", "short")  # of Grafana's many
 # What of each panel is drawn: a key, and the names of its series, of which a chart has three.
 DRAWN = {
     "slots": "Slots taken",
@@ -201,17 +202,55 @@ def lost(ours, theirs, path: str = ""):
         yield f"{path} {ours!r}", path.rpartition(".")[2]
 
 
+@control(
+    each(
+        "monitoring/grafana/dashboard.json",
+        {"*.gridPos.h": "80", "*.gridPos.y": "3"},
+        but={
+            "*.expr": "for what nobody exports there is no data: the proof with the real exporters holds it",
+            "*title": "it is for people to read",
+            "*description": "it is for people to read",
+            "*.label": "it is for people to read",
+            "*.legendFormat": "it is for people to read",
+            "*.custom.*": "how it looks is yours to choose",
+            "*.overrides.*.properties.*": "how it looks is yours to choose",
+            "*.options.[lt]*.*": "how it looks is yours to choose",
+            "t[ai]*": "it is yours to choose",
+            "refresh": "it is yours to choose",
+            "editable": "it is yours to choose",
+            "graphTooltip": "it is yours to choose",
+            "uid": "nothing refers to it",
+            "panels.*.id": "nothing refers to it",
+            "*.refId": "nothing refers to it",
+            "schemaVersion": "Grafana takes older ones, and writes its own",
+        },
+    ),
+    fails_with="unpack",
+)
 @control(edit("monitoring/grafana/dashboard.json", '"id": 1,', '"id": 10,'))
 def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
-    """A title, a description and a unit, a data source that the reader chooses, and a place that no other panel has."""
+    """A title, a description and a unit, a data source that the reader chooses, and a place that no other panel has.
+
+    An axis begins at 0, and what is drawn another way is one of the panel's own lines.
+    """
     snippet = load(DASHBOARD)
     board = json.loads(snippet.text)
-    (chosen,) = [variable["name"] for variable in board["templating"]["list"] if variable["type"] == "datasource"]
+    (variable,) = [variable for variable in board["templating"]["list"] if variable["type"] == "datasource"]
+    assert variable["query"] == "prometheus"
+    chosen = variable["name"]
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         where = panel["title"]
         assert panel["description"].endswith("."), where
-        assert panel["fieldConfig"]["defaults"]["unit"], where
+        drawn = panel["fieldConfig"]["defaults"]
+        assert panel["type"] == "timeseries", where
+        assert drawn["unit"] in UNITS, where
+        assert (drawn["min"], drawn.get("max", 1)) == (0, 1), where
+        lines = {target["legendFormat"] for target in panel["targets"]}
+        for override in panel["fieldConfig"].get("overrides", []):
+            assert override["matcher"]["id"] == "byRegexp", where
+            assert any(re.fullmatch(override["matcher"]["options"], line) for line in lines), where
+        assert {(target["range"], target["editorMode"]) for target in panel["targets"]} == {(True, "code")}, where
         for asks in (panel, *panel["targets"]):
             assert asks["datasource"] == {"type": "prometheus", "uid": f"${{{chosen}}}"}, where
         refs = [target["refId"] for target in panel["targets"]]
@@ -226,6 +265,7 @@ def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
             for y in range(place["y"], place["y"] + place["h"])
         }
         assert max(x for x, _ in cells) < ACROSS, where
+        assert place["h"] < ACROSS, where
         assert not cells & taken, f"{where} lies over another panel"
         taken |= cells
     numbers = [panel["id"] for panel in board["panels"]]

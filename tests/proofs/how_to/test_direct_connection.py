@@ -8,20 +8,13 @@ import psycopg
 import pytest
 
 from proven.sources.controls import control, edit, here
-from tests.proofs.pooled import INI, reader, section
+from tests.proofs.pooled import INI, section
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import needs_psycopg_3
 from tests.stack.wait import DEADLINE, until
 
 DJANGO = "import django; django.setup(); from django.db import connection, connections; "
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "how-to-direct-connection") as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

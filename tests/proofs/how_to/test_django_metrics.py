@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here, replace
+from proven.sources.controls import control, edit, here
+from tests.proofs import deployed
 from tests.stack.database import fresh
 from tests.stack.upstream import Gunicorn, needs_a_pool, serving
-from tests.stack.wait import DEADLINE, until
+from tests.stack.wait import DEADLINE, free_port, until
 
 SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
 NAMED = re.compile(r"^    (django_\w+)  ", re.MULTILINE)
@@ -31,9 +32,12 @@ default["CONN_MAX_AGE"] = 0
 default["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
 
 import django
-from django.db import OperationalError, connection
+from django.db import OperationalError, close_old_connections, connection
 
 django.setup()
+from metered.base import WAITERS
+
+waiters, seen = WAITERS.labels("default"), set()
 taken, back = threading.Event(), threading.Event()
 pids = []
 
@@ -58,18 +62,34 @@ first, second = threading.Thread(target=holder), threading.Thread(target=refused
 first.start()
 taken.wait()
 second.start()
-second.join()
+while second.is_alive():
+    seen.add(waiters._value.get())
 back.set()
 first.join()
 with connection.cursor() as cursor:
     cursor.execute("select pg_terminate_backend(%s, 5000)", pids)
-connection.close()
+close_old_connections()
 connection.ensure_connection()
+close_old_connections()
 
 from django.test import RequestFactory
 from metered.urls import metrics
 
+print("waiters", max(seen))
 print(metrics(RequestFactory().get("/metrics")).content.decode())
+"""
+# A process that finds no server.
+UNREACHABLE = """
+import django
+from django.db import OperationalError, connection
+
+django.setup()
+from metered.base import ERRORS, OPENED
+
+try:
+    connection.ensure_connection()
+except OperationalError:
+    print(*(counter.labels("default")._value.get() for counter in (ERRORS, OPENED)))
 """
 # The same pool under the backend that django-prometheus brings.
 PACKAGED = """
@@ -93,7 +113,7 @@ for _ in range(3):
     connection.close()
 labels = {"alias": "default", "vendor": "postgresql"}
 print(REGISTRY.get_sample_value("django_db_new_connections_total", labels), len(backends))
-print(*(sample.name for metric in REGISTRY.collect() for sample in metric.samples if sample.name.startswith("django_")))
+print(*(metric.name for metric in REGISTRY.collect() if metric.name.startswith("django_")))
 """
 
 
@@ -125,9 +145,14 @@ def since(before: dict[str, float], now: dict[str, float]) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def metered(project, server, migrated, tmp_path_factory) -> Iterator[Gunicorn]:
+def counting(tmp_path_factory) -> dict[str, str]:
+    """What makes the project count, in a folder for all proofs of this module."""
+    return counting_in(tmp_path_factory.mktemp("counts"))
+
+
+@pytest.fixture(scope="module")
+def metered(project, server, migrated, counting) -> Iterator[Gunicorn]:
     """Two workers with four threads each, which count."""
-    counting = counting_in(tmp_path_factory.mktemp("counts"))
     with fresh(server, template=migrated) as database, serving(project, database, **counting) as gunicorn:
         yield gunicorn
 
@@ -175,6 +200,31 @@ def test_any_worker_answers_for_all(metered) -> None:
     assert metered.database.sessions() == opened
 
 
+@control(
+    edit("upstream/settings/base.py", '    "django.middleware.common.CommonMiddleware",\n', ""),
+    edit("upstream/settings/base.py", '    "orders.origins.RefuseOtherOrigins",\n', ""),
+)
+def test_the_view_answers_under_an_allowed_name_alone(metered) -> None:
+    """ALLOWED_HOSTS holds for /metrics as well, and nothing else is asked of who reads it."""
+    busy(metered)
+    assert deployed.status(metered.port, "/metrics", "127.0.0.1") == 200
+    assert deployed.status(metered.port, "/metrics", "prometheus.internal") == 400
+
+
+@control(here('"counter_0.db"', '"counter_0"'))
+def test_a_scrape_may_fail_while_a_worker_starts(metered, counting) -> None:
+    """The file that a worker counts in is empty for a moment: meanwhile the answer is 500, and then it is whole."""
+    busy(metered)
+    before = scrape(metered)
+    begun = Path(counting["PROMETHEUS_MULTIPROC_DIR"]) / "counter_0.db"
+    begun.touch()
+    try:
+        assert deployed.status(metered.port, "/metrics", "127.0.0.1") == 500
+    finally:
+        begun.unlink()
+    assert scrape(metered) == before
+
+
 @control(edit("upstream/metered/base.py", "REUSED.labels(self.alias).inc()", "OPENED.labels(self.alias).inc()"))
 def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
     """Ten more requests are ten reuses and no opening; asking for the metrics is none."""
@@ -199,8 +249,8 @@ def test_health_checks_that_find_a_lost_connection_are_counted(metered) -> None:
 
 
 @control(edit("upstream/metered/base.py", "ERRORS.labels(self.alias).inc()", "ERRORS.labels(self.alias).inc(2)"))
-def test_attempts_that_fail_are_counted(metered) -> None:
-    """While the database takes nobody, each request is an error and none an opening."""
+def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
+    """While the database takes nobody, each request is an error and none an opening; so where no server listens."""
     busy(metered)
     database = metered.database
     before = scrape(metered)
@@ -216,6 +266,11 @@ def test_attempts_that_fail_are_counted(metered) -> None:
     new = since(before, scrape(metered))
     assert new["connection_errors"] == 5
     assert "connections_opened" not in new
+    counting = counting_in(tmp_path)
+    Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
+    nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
+    status, said = metered.project.run("-c", UNREACHABLE, database_url=nobody, **counting)
+    assert (status, said) == (0, "1.0 0.0\n")
 
 
 @control(
@@ -269,13 +324,20 @@ def pooled(project, server, tmp_path_factory) -> str:
 
 
 @control(edit("upstream/metered/base.py", 'unit = 0.001 if name.endswith("_ms") else 1', "unit = 2"))
+@control(edit("upstream/metered/base.py", "with WAITERS.labels(self.alias).track_inprogress():", "with lock:"))
+@control(edit("upstream/metered/base.py", "if not self.djangos_pool():", "if True:"))
 def test_the_pool_of_django_is_counted(project, pooled) -> None:
-    """Its size, how many asked, waited and were refused, what it opened and what its check found lost."""
+    """Its size, how many asked, waited and were refused, what it opened and what its check found lost.
+
+    One thread waits while others have both connections, and nobody afterwards.
+    """
     project.note()
     assert "couldn't get a connection after 0.30 sec" in pooled
+    assert "\nwaiters 1.0\n" in pooled
     found = samples(pooled)
     wanted = {
         "connections_opened_total": 0,
+        "connections_reused_total": 0,
         "connection_errors_total": 1,
         "connection_waiters": 0,
         "pool_max_size": 2,
@@ -311,7 +373,7 @@ def test_without_a_folder_the_view_says_so(project, database) -> None:
 # ---- what a package gives ------------------------------------------------------------------------------------
 
 
-@control(replace("tests.proofs.how_to.test_django_metrics:PACKAGED", "print(1, 1, 'django_reuse')"))
+@control(here("PACKAGED,", 'PACKAGED.replace("    connection.close()", ""),'))
 def test_django_prometheus_counts_what_a_pool_lends_as_new(project, database) -> None:
     """Three times the same connection from Django's pool are three new ones to it; of reuse and checks it has none."""
     needs_a_pool()
@@ -321,5 +383,5 @@ def test_django_prometheus_counts_what_a_pool_lends_as_new(project, database) ->
     evidence.on(**{"django-prometheus": version("django-prometheus")})
     lent, backends, *names = output.split()
     assert (float(lent), backends) == (3, "1")
-    assert "django_db_new_connections_total" in names
+    assert {"django_db_new_connections", "django_db_new_connection_errors"} <= {*names}
     assert not [name for name in names if re.search("reuse|health|pool|wait", name)]

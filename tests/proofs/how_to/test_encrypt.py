@@ -109,7 +109,8 @@ def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
         encrypted.connect(setup.database, **{**verified(setup), "sslrootcert": strangers})
     with pytest.raises(psycopg.OperationalError, match='does not match host name "localhost"'):
         encrypted.connect(setup.database, host="localhost", **verified(setup))
-    encrypted.connect(setup.database, host="localhost", sslmode="require").close()
+    with encrypted.connect(setup.database, host="localhost", sslmode="require") as client:
+        assert client.pgconn.ssl_in_use
 
 
 @control(here("setup.start()", 'setup.start(**tls(setup, "client"))'))
@@ -153,25 +154,27 @@ def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload
             bouncer.stop()
 
 
-@control(here("-days 29", "-days 99"))
+@control(edit("pgbouncer/certificates_end.sh", "2592000", "2764800"))
+@control(here('made("late", 29)', 'made("late", 99)'))
 def test_the_check_fails_where_a_certificate_ends_soon(setup, load, tmp_path) -> None:
-    """It names each with its end. The script's own have a year; one of 29 days is too late."""
+    """It names each with its end. The script's own have a year; one of 31 days is in time, and one of 29 too late."""
     check = load("pgbouncer/certificates_end.sh")
     evidence.ran(check)
-    soon = tmp_path / "soon.crt"
-    make = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 29 -subj /CN=soon -keyout key -out"
-    )
-    subprocess.run([*make.split(), soon], cwd=tmp_path, check=True, capture_output=True)
+
+    def made(name: str, days: int):
+        make = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {days} -subj /CN={name}"
+        command = [*make.split(), "-keyout", "key", "-out", f"{name}.crt"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        return tmp_path / f"{name}.crt"
 
     def run(*files):
         command = ["sh", "-c", check.text, "certificates_end.sh", *files]
         return subprocess.run(command, capture_output=True, text=True)
 
     ours = setup.certificates / "pooler.internal.crt"
-    good = run(ours, setup.certificates / "ca.crt")
-    assert (good.returncode, good.stdout.count("notAfter=")) == (0, 2)
-    late = run(ours, soon, setup.certificates / "ca.crt")
+    good = run(ours, made("soon", 31), setup.certificates / "ca.crt")
+    assert (good.returncode, good.stdout.count("notAfter=")) == (0, 3)
+    late = run(ours, made("late", 29), setup.certificates / "ca.crt")
     assert (late.returncode, late.stdout.count("notAfter=")) == (1, 3)
     assert run(tmp_path / "nowhere").returncode == 1
 
@@ -257,9 +260,16 @@ def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, 
 
 @control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = prefer"))
 def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
-    """With verify-full no query reaches a server that does not encrypt."""
+    """With verify-full no query reaches a server that does not encrypt. The default, prefer, takes it."""
     if setup.database.admin.execute("show ssl").fetchone() != ("off",):
         pytest.skip("needs PostgreSQL without TLS")
+    bouncer = setup.start()
+    try:
+        config = {row["key"]: row for row in bouncer.show("config")}
+        assert config["server_tls_sslmode"]["value"] == config["server_tls_sslmode"]["default"] == "prefer"
+        bouncer.connect(setup.database).close()
+    finally:
+        bouncer.stop()
     bouncer = setup.start(**tls(setup, "server"), query_wait_timeout=0.5)
     try:
         with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):

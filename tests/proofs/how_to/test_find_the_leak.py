@@ -92,6 +92,20 @@ settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
+# uvicorn where Python collects when it is asked to, and not when it likes.
+COLLECTED = """
+import gc, sys
+import uvicorn
+from asgi import application
+
+async def collects(scope, receive, send):
+    if scope.get("path") == "/collect/":
+        gc.collect()
+    await application(scope, receive, send)
+
+gc.disable()
+uvicorn.run(collects, port=int(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -103,17 +117,21 @@ def database(server, server_version, migrated) -> Iterator[Database]:
 
 
 @control(edit("leak/process_of.py", "process.pid", "process.ppid()"))
+@control(edit("postgres/suspects.sql", "clock_timestamp() - state_change", "state_change - backend_start"))
 def test_a_suspect_leads_to_the_process_that_holds_it(
     database, project, load, printed, transcript, monkeypatch
 ) -> None:
     """The longest idle session's client_port belongs to the process whose threads keep their connections."""
     process = project.start("-c", KEEP, database_url=database.url, **PRODUCTION)
     until("its threads have done their work", lambda: "done" in process.said())
+    youngest = "select min(clock_timestamp() - state_change) > '1 s' from pg_stat_activity where datname = %s"
+    until("all are idle for a second", lambda: database.admin.execute(youngest, [database.name]).fetchone()[0])
     suspects = load("postgres/suspects.sql")
     output = database.psql(suspects)
     transcript(suspects, output, [PIDS, PORT, AGES])
-    ports = [row.split("|")[3].strip() for row in output.splitlines() if "| upstream" in row]
-    assert len(ports) == 4
+    rows = [[cell.strip() for cell in row.split("|")] for row in output.splitlines() if "| upstream" in row]
+    assert [row[5] >= "00:00:01" for row in rows] == [True] * 4
+    ports = [row[3] for row in rows]
     monkeypatch.setattr(sys, "argv", ["process_of.py", ports[0]])
     script = load("leak/process_of.py")
     found = printed(script)
@@ -179,11 +197,7 @@ def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
 
 
 @control(
-    edit(
-        "upstream/orders/background.py",
-        "def count_and_keep() -> int:",
-        "def count_and_keep() -> int:\n    return count_and_close()\n\n\ndef kept() -> int:",
-    )
+    edit("upstream/orders/background.py", "keep() -> int:", "keep():\n    return count_and_close()\n\n\ndef kept():")
 )
 def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
     """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
@@ -207,11 +221,7 @@ def test_a_thread_that_closes_gives_it_back(threads) -> None:
 
 
 @control(
-    edit(
-        "upstream/orders/background.py",
-        "def count_and_keep() -> int:",
-        "def count_and_keep() -> int:\n    return count_and_close()\n\n\ndef kept() -> int:",
-    )
+    edit("upstream/orders/background.py", "keep() -> int:", "keep():\n    return count_and_close()\n\n\ndef kept():")
 )
 def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(threads, database) -> None:
     """Three threads have ended and three connections are left; a garbage collection closes them."""
@@ -268,6 +278,21 @@ def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -
         assert most >= 3
 
 
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
+@control(here('uvicorn.request("/collect/")', 'uvicorn.request("/")'), fails_with="they are closed: not within")
+def test_under_asgi_a_connection_stays_until_python_collects(project, database) -> None:
+    """Six requests have left six connections; a garbage collection closes them, while the process goes on."""
+    uvicorn = Uvicorn(project, database, "-c", COLLECTED, DB_CONN_MAX_AGE="60")
+    try:
+        left = sorted(uvicorn.backend() for _ in range(6))
+        assert database.backends() == left
+        uvicorn.request("/collect/")
+        until("they are closed", lambda: not database.backends())
+    finally:
+        uvicorn.stop()
+    uvicorn.note()
+
+
 @control(here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"'), fails_with="each is closed: not within")
 def test_under_asgi_age_zero_leaves_none(project, database) -> None:
     """With CONN_MAX_AGE = 0 each request closes its own: after 40 none is left, though the process goes on."""
@@ -292,6 +317,7 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
         "leak/forked_pool.py", "connection.close()  # it goes back into the pool", 'connections["default"].close_pool()'
     )
 )
+@control(edit("upstream/orders/forks.py", "connection.close_pool()", "pass"))
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
     """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""

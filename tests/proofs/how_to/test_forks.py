@@ -120,7 +120,7 @@ print("open" if connection.connection else "closed")
 """
 
 
-@control(here('"-c", READY', '"-c", READY.replace(".ready", ".other")'))
+@control(here('"-c", READY', '"-W", "ignore", "-c", READY'))
 def test_a_query_in_ready_is_warned_of_and_leaves_a_connection(project, tables) -> None:
     """From Django 5.0 on a RuntimeWarning says so; the query is answered, and the connection stays open."""
     if django.VERSION < (5, 0):
@@ -132,8 +132,7 @@ def test_a_query_in_ready_is_warned_of_and_leaves_a_connection(project, tables) 
 
 
 IMPORTED = """
-import django
-django.setup()
+import wsgi
 from django.db import connection
 from orders.models import Order
 print(Order.objects.count())
@@ -178,9 +177,15 @@ before = backend()
 """
 PROGRAMS = """
 from orders import forks
-for does in (lambda: subprocess.run(["true"]), lambda: os.system("true"), fork):
+for does in (
+    lambda: subprocess.run(["true"]),
+    lambda: os.system("true"),
+    lambda: subprocess.run(["true"], preexec_fn=int),
+    fork,
+):
     does()
     print(tried())
+    before = backend()
 """
 ATOMIC = """
 from orders import forks
@@ -208,17 +213,22 @@ def forked(project: Project, database: Database, code: str) -> list[str]:
 
 @control(edit("upstream/orders/forks.py", "before=", "after_in_child="))
 def test_only_a_fork_of_python_closes(project, database) -> None:
-    """With the module imported, subprocess and os.system keep the connection, and os.fork closes it."""
-    assert forked(project, database, PROGRAMS) == ["the same", "the same", "another"]
+    """With the module imported, subprocess and os.system keep the connection; os.fork and a preexec_fn close it."""
+    assert forked(project, database, PROGRAMS) == ["the same", "the same", "another", "another"]
 
 
-@control(edit("upstream/orders/forks.py", "before=", "after_in_child="))
+@control(edit("upstream/orders/forks.py", "connection.close()", "pass"))
 def test_a_fork_within_a_transaction_ends_it(project, tables) -> None:
     """With the module imported, the next query fails, and what was written before is not there."""
     assert forked(project, tables, ATOMIC) == ["an error", "0"]
 
 
-@control(replace("tests.proofs.how_to.test_forks:IN_THE_CHILD", "fork()\nprint(tried())"))
+@control(
+    replace(
+        "tests.proofs.how_to.test_forks:IN_THE_CHILD",
+        "fork(lambda: os.close(connection.connection.fileno()))\nprint(tried())",  # without a goodbye
+    )
+)
 def test_closing_in_the_child_ends_the_parents_session(project, database) -> None:
     """The parent's next query fails."""
     assert forked(project, database, IN_THE_CHILD) == ["an error"]

@@ -14,9 +14,7 @@ from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 
-@control(
-    edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
-)
+@control(edit("upstream/settings/named.py", 'MIDDLEWARE = [*MIDDLEWARE, "orders.naming.name_the_view"]', ""))
 def test_the_last_statement_names_the_view(project, server, server_version, migrated, load, transcript) -> None:
     """While a request waits for another service in its transaction, PostgreSQL shows which view it is in."""
     evidence.on(PostgreSQL=server_version)
@@ -58,7 +56,8 @@ def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_ba
         assert other.execute("select count(*) from written").fetchone() == (0,)
 
 
-@control(edit("postgres/idle_in_transaction.sql", "and state like 'idle in transaction%'", "and state like 'active%'"))
+@control(edit("postgres/idle_in_transaction.sql", "state_change) as", "xact_start) as"))
+@control(edit("postgres/idle_in_transaction.sql", "xact_start) as", "state_change) as"))
 def test_silence_counts_from_the_last_statement_and_the_transaction_from_its_begin(database, load, sessions) -> None:
     """Of a session that has said something after a second, the transaction is older than its silence by that."""
     connection = sessions(database, autocommit=False)
@@ -101,8 +100,12 @@ def silent_for(database) -> float:
 
 
 @control(edit("postgres/transaction_timeout.sql", "alter role :\"role\" set transaction_timeout = '5min';", ""))
+@control(
+    here("set transaction_timeout = '200ms'", "set statement_timeout = '200ms'"),
+    fails_with="its session is gone: not within",
+)
 def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
-    """Since PostgreSQL 17 a transaction of short statements ends as well; before, the setting is not known."""
+    """Since PostgreSQL 17 one of short statements ends, a silent one too, and their sessions; before, it is unknown."""
     snippet = load("postgres/transaction_timeout.sql")
     if int(server_version.partition(".")[0]) < 17:
         with pytest.raises(ProblemError, match='unrecognized configuration parameter "transaction_timeout"'):
@@ -115,3 +118,10 @@ def test_transaction_timeout_ends_one_that_is_never_silent(database, load, serve
     ended = pytest.raises(psycopg.errors.TransactionTimeout, match="due to transaction timeout")
     with database.connect(options=never_silent, autocommit=False) as connection, ended:
         until("the server ends it", lambda: connection.execute("select 1").fetchone() is None)
+    until("its session has ended", lambda: database.backends() == [])
+    with database.connect(options="-c transaction_timeout=0", autocommit=False) as silent:
+        silent.execute("set transaction_timeout = '200ms'")
+        until("its session is gone", lambda: database.backends() == [])
+        with pytest.raises(psycopg.errors.TransactionTimeout):
+            silent.execute("select 1")
+        silent.close()

@@ -17,14 +17,14 @@ import yaml
 from proven import ROOT, evidence
 from proven.problems import Problem
 from proven.sources import snippets
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, each, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import kubernetes, manifests
 from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import BURST, a_day, reader, reader_with_tls, settings_of
+from tests.proofs.pooled import BURST, a_day, pool, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -37,26 +37,6 @@ CENTRAL = ("config.yaml", "pgbouncer.yaml", "app.yaml")
 BESIDE = ("sidecar-config.yaml", "app.yaml")  # with sidecar.yaml, which changes app.yaml
 INI = ("data", "pgbouncer.ini")
 PICTURE = ROOT / "docs/assets/rollout-of-pgbouncer.svg"
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "how-to-kubernetes") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def secured(cluster, setup):
-    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
-    with reader_with_tls(cluster, "how-to-kubernetes-with-tls", setup) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def tables(setup, project) -> None:
-    """Make the project's tables."""
-    deployed.migrate(setup, project)
 
 
 @pytest.fixture
@@ -131,12 +111,101 @@ def in_source(problem: Problem) -> Problem:
 # ---- what Kubernetes knows, and what agrees ------------------------------------------------------------------
 
 
+@control(
+    each(
+        "kubernetes/pgbouncer.yaml",
+        {
+            "*.replicas": "1",
+            "*.maxSurge": "0",
+            "*.limits.*": "1k",
+            "*.sleep.seconds": "130",
+            "*.terminationGracePeriodSeconds": "9",
+            "*.image": "registry.example.com/pgbouncer:1.26.0",
+        },
+        but={
+            "*.maxSkew": "how unevenly pods may lie is yours to choose",
+            "*Probe.*Seconds": "how often it asks is yours to choose",
+            "*Probe.failureThreshold": "how patiently it asks is yours to choose",
+            "*.containers.pgbouncer.name": "nothing refers to it",
+            "Service.spec.ports.pgbouncer.name": "nothing refers to it",
+            "[PN]*.metadata.name": "nothing refers to it",
+            "Deployment.metadata.labels.*": "nothing refers to it",
+        },
+    )
+)
+@control(
+    each(
+        "kubernetes/app.yaml",
+        {
+            "*.replicas": "1",
+            "*.maxSurge": "0",
+            "*.sleep.seconds": "50",
+            "*.terminationGracePeriodSeconds": "9",
+            "*.GUNICORN_WORKERS.value": '"500"',
+            "*.GUNICORN_THREADS.value": '"500"',
+        },
+        but={
+            "*Probe.*Seconds": "how often it asks is yours to choose",
+            "*Probe.failureThreshold": "of the liveness probe another proof holds it",
+            "*.containers.upstream.name": "the sidecar's patch refers to it, and its proof holds it",
+            "*.image": "it is yours",
+            "metadata.labels.*": "nothing refers to it",
+            "metadata.name": "the sidecar's patch refers to it, and its proof holds it",
+        },
+    )
+)
+@control(
+    each(
+        "kubernetes/config.yaml",
+        {
+            "*max_prepared_statements": "0",
+            "*default_pool_size": "40",
+            "*max_db_connections": "3",
+            "*max_client_conn": "3",
+            "*query_wait_timeout": "0",
+            "*idle_transaction_timeout": "0",
+            "*server_login_retry": "15",
+        },
+    )
+)
 @control(edit("kubernetes/pgbouncer.yaml", "targetPort: pgbouncer", "targetPort: bouncer"))
+@control(edit("kubernetes/pgbouncer.yaml", "replicas: 2", "replica: 2"))
 def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
     """No field that Kubernetes' schemas lack; names, ports, labels, Secrets and addresses agree from file to file."""
     refuse(in_source(problem) for problem in kubernetes.problems(checked(CENTRAL, load)))
 
 
+@control(
+    each(
+        "kubernetes/sidecar.yaml",
+        {"*.limits.*": "1k", "*.image": "registry.example.com/pgbouncer:1.26.0"},
+        but={
+            "*.exec.command.1": "the proof that runs it holds it",
+            "*Probe.periodSeconds": "how often it asks is yours to choose",
+            "*Probe.failureThreshold": "how patiently it asks is yours to choose",
+            "*.initContainers.pgbouncer.name": "nothing refers to it",
+        },
+    )
+)
+@control(
+    edit("kubernetes/app.yaml", "- name: upstream\n          image", "- name: another\n          image"),
+    fails_with="unpack",
+)
+@control(
+    each(
+        "kubernetes/sidecar-config.yaml",
+        {
+            "*max_prepared_statements": "0",
+            "*default_pool_size": "40",
+            "*max_db_connections": "3",
+            "*max_client_conn": "3",
+            "*query_wait_timeout": "0",
+            "*idle_transaction_timeout": "0",
+            "*server_login_retry": "15",
+        },
+    )
+)
+@control(edit("kubernetes/app.yaml", "  name: upstream\n  labels", "  name: another\n  labels"))
 @control(edit("kubernetes/sidecar.yaml", "restartPolicy: Always", "restartPolicy: Sometimes"))
 @control(
     edit("kubernetes/sidecar.yaml", "        - name: upstream\n", "        - name: upstream\n          stdin: true\n")
@@ -148,7 +217,9 @@ def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -
     evidence.ran(load(PATCH), "checked", against=SCHEMAS)
     texts[snippets.read(APP).place] = yaml.safe_dump(changed)
     assert [str(problem) for problem in kubernetes.problems(texts)] == []
-    was, now = (one["spec"]["template"]["spec"] for one in (yaml.safe_load(load(APP).text), changed))
+    plain = yaml.safe_load(load(APP).text)
+    assert changed["metadata"] == plain["metadata"]
+    was, now = (one["spec"]["template"]["spec"] for one in (plain, changed))
     (sidecar,) = now.pop("initContainers")
     assert sidecar["restartPolicy"] == "Always"
     assert [each["name"] for each in now["volumes"] if each not in was["volumes"]] == ["config"]
@@ -188,31 +259,20 @@ def same(one: object, other: object) -> bool:
 
 
 @control(edit("kubernetes/secrets.sh", "grep --invert-match '^\"pgbouncer_admin\"' userlist.txt", "cat userlist.txt"))
+@control(edit("kubernetes/secrets.sh", "--from-env-file=/dev/stdin", '--from-literal="PGPASSWORD=$UPSTREAM_PASSWORD"'))
+@control(edit("kubernetes/secrets.sh", "--from-env-file=/dev/stdin", "--from-env-file=/dev/stdin | tee sent.yaml"))
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
     """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here.
 
-    No argument of kubectl's holds a password.
+    No argument of kubectl's holds a password, and the script leaves no file behind.
     """
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
     setup.note()
-    users = "".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items())
-    (tmp_path / "userlist.txt").write_text(users)
-    (tmp_path / "ca.crt").write_text("a certificate\n")
-    stand_in = tmp_path / "kubectl"
-    stand_in.write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{tmp_path}/arguments\n'
-        f'if test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
-    )
-    stand_in.chmod(0o755)
     passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = {"args": ["sh", "-c", script.text], "cwd": tmp_path, "capture_output": True, "text": True}
-    said = subprocess.run(**command, env={**environment, **passwords}, check=True).stdout
-    made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(said) if each}
-    decoded = {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
+    users = "".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items())
     without_admin = "".join(line for line in users.splitlines(keepends=True) if "pgbouncer_admin" not in line)
-    assert decoded == {
+    assert secrets_of(script, tmp_path, setup, passwords) == {
         "database-ca": {"ca.crt": "a certificate\n"},
         "pgbouncer-users": {"userlist.txt": without_admin},
         "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
@@ -220,9 +280,28 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     arguments = (tmp_path / "arguments").read_text()
     assert "create" in arguments
     assert not [each for each in passwords.values() if each in arguments]
-    missing = subprocess.run(**command, env=environment)
+    assert {file.name for file in tmp_path.iterdir()} == {"kubectl", "arguments", "userlist.txt", "ca.crt"}
+    command = {"args": ["sh", "-c", script.text], "cwd": tmp_path, "capture_output": True, "text": True}
+    missing = subprocess.run(**command, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert "export the password" in missing.stderr
     assert not missing.stdout
+
+
+def secrets_of(script: Snippet, folder: Path, setup, passwords: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Run the script and return the Secrets that it would send, decoded; `arguments` in the folder has kubectl's."""
+    (folder / "userlist.txt").write_text("".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items()))
+    (folder / "ca.crt").write_text("a certificate\n")
+    stand_in = folder / "kubectl"
+    stand_in.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{folder}/arguments\n'
+        f'if test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
+    )
+    stand_in.chmod(0o755)
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", **passwords}
+    command = ["sh", "-c", script.text]
+    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+    made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(said) if each}
+    return {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
 
 
 # ---- the configuration, started ------------------------------------------------------------------------------
@@ -274,14 +353,22 @@ def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
     }
 
 
-@control(here('PGPASSWORD="wrong"', 'DB_CONN_MAX_AGE="60"'))
-def test_the_application_gets_its_password_from_the_environment(start, served) -> None:
-    """DATABASE_URL in the manifest has none: libpq takes PGPASSWORD, for PgBouncer and for PostgreSQL alike."""
-    with served(start("config.yaml").port) as gunicorn:
-        assert gunicorn.backend()
-        gunicorn.note()
-    with served(start("config.yaml").port, PGPASSWORD="wrong") as gunicorn:
-        assert gunicorn.request("/connection/")[0] == 500
+@control(edit("kubernetes/app.yaml", "upstream@pgbouncer", "upstream:other@pgbouncer"))
+@control(edit("kubernetes/app.yaml", "upstream@postgres.example.com", "upstream:other@postgres.example.com"))
+@control(edit("kubernetes/secrets.sh", "DJANGO_SECRET_KEY=%s", "SECRET_KEY=%s"))
+def test_the_application_gets_its_password_from_the_environment(start, setup, project, load, tmp_path) -> None:
+    """What secrets.sh sends reaches Django by the name in app.yaml: the key, and the password of both connections."""
+    against_kubectl()
+    (source,) = deploy(load).get(*container("containers"), "envFrom")
+    passwords = {"UPSTREAM_PASSWORD": setup.roles["upstream"].password, "DJANGO_SECRET_KEY": "the key"}
+    sent = secrets_of(load(SECRETS), tmp_path, setup, passwords)[source["secretRef"]["name"]]
+    evidence.ran(load(APP), "started")
+    evidence.ran(load(SECRETS), "checked", against=against_kubectl())
+    variables = deploy(load).get(*container("containers"), "env")
+    said = deployed.logins(setup, project, start("config.yaml"), variables, sent)
+    assert said == ["the key", "default upstream", "direct upstream"]
+    said = deployed.logins(setup, project, start("config.yaml"), variables, {**sent, "PGPASSWORD": "wrong"})
+    assert said == ["the key", "default refused", "direct refused"]
 
 
 @control(edit("kubernetes/config.yaml", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
@@ -371,13 +458,24 @@ def test_the_probes_of_the_application_name_a_host_that_django_knows(start, serv
 
 @control(edit("kubernetes/app.yaml", "failureThreshold: 6", "failureThreshold: 3"))
 @control(edit("kubernetes/config.yaml", "query_wait_timeout = 15", "query_wait_timeout = 30"))
-def test_threads_that_wait_for_a_server_connection_are_not_restarted(load) -> None:
-    """The application's liveness probe gives up after more than twice PgBouncer's query_wait_timeout."""
+@control(here('GUNICORN_THREADS="1"', 'GUNICORN_THREADS="2"'))
+def test_threads_that_wait_for_a_server_connection_are_not_restarted(start, served, setup, load) -> None:
+    """They keep the liveness probe waiting, which gives up after more than twice PgBouncer's query_wait_timeout."""
     probe = deploy(load).get(*container("containers"), "livenessProbe")
     (config,) = documents(load(f"{FOLDER}/config.yaml"))
     checked(CENTRAL, load)
     waits = int(settings_of(config.get(*INI))["query_wait_timeout"])
     assert probe["periodSeconds"] * probe["failureThreshold"] > 2 * waits
+    bouncer = start("config.yaml", max_db_connections=1)
+    with served(bouncer.port, GUNICORN_THREADS="1") as gunicorn:
+        with bouncer.connect(setup.database, autocommit=False) as holder:
+            holder.execute("select 1")
+            waiting = deployed.sent(gunicorn, "/connection/")
+            until("it waits for a server connection", lambda: pool(bouncer)["cl_waiting"] == 1)
+            probed = deployed.sent(gunicorn, probe["httpGet"]["path"])
+            with pytest.raises(TimeoutError):
+                probed.result(timeout=0.5)
+        assert (waiting.result()[0], probed.result()[0]) == (200, 200)
 
 
 # ---- a rollout -----------------------------------------------------------------------------------------------
@@ -420,12 +518,12 @@ def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, r
     assert [name for name, states in traced.items() if "" in states[2:]] == ["C"]
 
 
-@control(here("old.leash.signal(SIGTERM)", "pass"), fails_with="it takes nobody new: not within")
+@control(here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"'))
 def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -> None:
     """SIGTERM at once, while the Service still leads to it: a request that needs a new connection fails."""
     old = start("config.yaml")
     service = Handover(old.port)
-    with served(service.port, DB_CONN_MAX_AGE="0") as gunicorn:
+    with served(service.port, DB_CONN_MAX_AGE="0", GUNICORN_THREADS="1") as gunicorn:
         assert gunicorn.request("/connection/")[0] == 200
         old.leash.signal(SIGTERM)
         until("it takes nobody new", lambda: not connects(old.port))
@@ -450,33 +548,33 @@ def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, chec
     service.stop()
 
 
-@control(here("old.leash.halt(SIGKILL)", "pass"), fails_with="the proof hangs")
+@control(here("old.leash.halt(SIGKILL)", "pass"))
 def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, setup) -> None:
     """So the grace is longer than the longest request."""
     old = start("config.yaml")
-    with served(old.port) as gunicorn, deployed.under_way(gunicorn, setup) as request:
-        old.leash.signal(SIGTERM)
-        old.leash.halt(SIGKILL)
+    with served(old.port) as gunicorn:
+        with deployed.under_way(gunicorn, setup) as request:
+            old.leash.signal(SIGTERM)
+            old.leash.halt(SIGKILL)
         assert request.result()[0] == 500
 
 
 @control(edit("kubernetes/pgbouncer.yaml", "terminationGracePeriodSeconds: 120", "terminationGracePeriodSeconds: 60"))
 @control(edit("kubernetes/app.yaml", "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 30"))
 def test_the_grace_holds_prestop_the_age_of_a_connection_and_the_longest_request(load, project) -> None:
-    """terminationGracePeriodSeconds against the sum of the three: the pod's, Django's and Gunicorn's own settings."""
+    """Seconds against the sum of preStop, CONN_MAX_AGE and as much as Gunicorn waits for a request at its own end."""
     checked(CENTRAL, load)
     code = """
 from runpy import run_path
 from django.conf import settings
-from gunicorn.config import Config
-print(settings.DATABASES["default"]["CONN_MAX_AGE"], Config().timeout)
+print(settings.DATABASES["default"]["CONN_MAX_AGE"])
 print(run_path("gunicorn.conf.py")["graceful_timeout"])
 """
     url = "postgresql://upstream@127.0.0.1/upstream"
     ended, said = project.run("-c", code, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod")
     assert ended == 0, said
-    age, longest, graceful = map(int, said.split())
-    for of, needs in ((pods(load), age + longest), (deploy(load), graceful)):
+    age, graceful = map(int, said.split())
+    for of, needs in ((pods(load), age + graceful), (deploy(load), graceful)):
         slept = of.get(*container("containers"), "lifecycle", "preStop", "sleep", "seconds")
         assert of.get(*kubernetes.POD, "terminationGracePeriodSeconds") >= slept + needs, of.path
 

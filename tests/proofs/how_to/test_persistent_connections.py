@@ -103,12 +103,19 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
 
 
 @control(edit("upstream/settings/prod.py", "default=60", "default=0"))
+@control(
+    edit("upstream/settings/prod.py", "default=60", "default=0"),
+    edit("upstream/settings/prod.py", '"upstream"}', '"upstream", "pool": {"min_size": 4}}'),
+)
 def test_the_next_request_finds_the_connection_open(as_shipped) -> None:
-    """Requests one after another open nothing new."""
+    """Requests open nothing new: each thread has the same connection each time, and no other thread has it."""
     fill(as_shipped)
     before = set(as_shipped.database.backends())
-    assert {as_shipped.backend() for _ in range(20)} <= before
-    assert set(as_shipped.database.backends()) == before
+    with ThreadPoolExecutor(max_workers=16) as clients:
+        found = [found for _, found in clients.map(lambda _: as_shipped.request("/connection/"), range(40))]
+    pairs = {(each["thread"], each["backend"]) for each in found}
+    assert len(pairs) == len({thread for thread, _ in pairs}) == len({backend for _, backend in pairs})
+    assert {backend for _, backend in pairs} <= before == set(as_shipped.database.backends())
 
 
 @control(
@@ -567,11 +574,12 @@ connection.ensure_connection()
 fd = connection.connection.fileno()
 with socket.socket(fileno=socket.dup(fd)) as it:
     print(*(it.getsockopt(socket.IPPROTO_TCP, what) for what in (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE)))
+print(connection.get_connection_params()["connect_timeout"])
 """
 
 
 @control(here("tcp_user_timeout=10000", "tcp_user_timeout=5000"))
 def test_limits_to_silence_in_the_url_reach_the_socket(project, database) -> None:
-    """The kernel has them for the connection of Django's: 10 s for what nobody acknowledges, and 20 s of silence."""
+    """The kernel has 10 s for what nobody acknowledges, and 20 s of silence; the driver is told of 5 s to connect."""
     url = f"{database.url}?tcp_user_timeout=10000&keepalives_idle=20&connect_timeout=5"
-    assert project.run("-c", LIMITED, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod") == (0, "10000 20\n")
+    assert project.run("-c", LIMITED, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod") == (0, "10000 20\n5\n")

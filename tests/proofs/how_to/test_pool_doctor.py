@@ -22,6 +22,7 @@ QUERY = "upstream/orders/management/commands/pool_doctor.sql"
 PIDS = (r"\bpid \d+", "pid PID")
 AGES = (r"\d+\.\d(?= \| s )", "AGE")
 LINES = (r"\b\d+\.?\d*(?= s  )", "AGE")
+ITEMS = ("transaction", "silence", "wait", "sessions")
 SLOTS = {"max_connections": 23}  # 20 for all: 80 % are 16 and 95 % are 19
 
 
@@ -81,11 +82,15 @@ def connected(database: Database) -> int:
         return connection.execute(query).fetchone()[0]
 
 
-def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
-    """Return what the query tells a role in psql: of each item the first level and finding."""
+def told(who: Database, load) -> list[list[str]]:
+    """Return what the query tells a role in psql, line by line: level, item, value, unit and finding."""
     rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
-    found = [row for row in rows if len(row) == 5]
-    return {item: (level, finding) for level, item, _, _, finding in reversed(found)}
+    return [row for row in rows if len(row) == 5]
+
+
+def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
+    """Return of each item the first level and finding."""
+    return {item: (level, finding) for level, item, _, _, finding in reversed(told(who, load))}
 
 
 # ---- what it sees ----------------------------------------------------------------------------------------------
@@ -138,6 +143,38 @@ def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
     (waits, holder) = (int(part.split(",")[0]) for part in finding.split("pid ")[1:])
     with busy.server.connect() as connection:
         assert connection.execute("select pg_blocking_pids(%s)", [waits]).fetchone() == ([holder],)
+
+
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "order by open_for desc", "order by open_for"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "limit 3", "limit 4"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "waits.seconds desc", "waits.seconds"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "sum(many) desc, application", "application"))
+def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, load) -> None:
+    """Of four transactions one, of their silences three, of six waits five, and of twelve applications ten."""
+    silent = [sessions(database, application_name=f"silent {number}", autocommit=False) for number in range(4)]
+    for each in silent:
+        each.execute("select 1")
+    silent[0].execute("select pg_advisory_xact_lock(1)")
+    for each in silent[1:]:
+        each.execute("select 2")  # since then it is silent
+    waits = [sessions(database, application_name=f"waits {number}") for number in reversed(range(6))]
+    for number, each in enumerate(waits, start=1):
+        each.pgconn.send_query(b"select pg_advisory_lock_shared(1)")
+        until("it waits", lambda number=number: waiting(database) == number)
+    for _ in range(2):
+        sessions(database, application_name="with two")
+    found = {item: [row[4] for row in told(watcher, load) if row[1] == item] for item in ITEMS}
+    assert found["sessions"][0] == "with two: 2 idle"
+    assert len(found.pop("sessions")) == 10
+    pids = {item: [int(finding.split()[1].rstrip(",")) for finding in findings] for item, findings in found.items()}
+    longest = {"transaction": silent[:1], "silence": silent[:3], "wait": waits[:5]}
+    assert pids == {item: [each.info.backend_pid for each in those] for item, those in longest.items()}
+
+
+def waiting(database: Database) -> int:
+    """Return how many sessions have begun to wait for a lock."""
+    with database.server.connect() as connection:
+        return connection.execute("select count(waitstart) from pg_locks where not granted").fetchone()[0]
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "what is no client''s session", "nobody"))
@@ -208,31 +245,38 @@ def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load
         )
     try:
         until("it has looked twice", lambda: churn(output.read_text())[1:])
-        assert churn(output.read_text())[0] == ["ok", "is known from the second look on"]
+        assert churn(output.read_text())[0] == ["ok", "", "is known from the second look on"]
 
-        def told() -> bool:
+        def warned() -> bool:
             # What a session did is counted when it ends, or after a second.
             with database.connect() as connection:
                 for _ in range(each):
                     connection.execute("select 1")
-            return [level, True] in [[row[0], not row[1].startswith("0 ")] for row in churn(output.read_text())[2:]]
+            return (level, True) in [(found, begun > 0) for found, _, begun, _ in counted(output.read_text())[1:]]
 
-        until(f"{each} transactions a session are seen", told)
+        until(f"{each} transactions a session are seen", warned)
     finally:
         os.killpg(watching.pid, signal.SIGTERM)
         watching.wait(DEADLINE)
-    for told_level, finding in churn(output.read_text())[1:]:
-        begun, done = map(int, re.findall(r"(\d+) (?:sessions|transactions)", finding))
-        # Of a session that still goes on a look may have seen no more than its beginning.
-        assert told_level == "ok" or done < 5 * begun, finding
+    # Of a session that still goes on a look may have seen no more than its beginning.
+    for found, rate, begun, done in counted(output.read_text()):
+        few = done < 5 * begun
+        assert (few and rate >= 1) if found == "warning" else (not few or rate <= 1)  # it is rounded
     evidence.ran(script)
     evidence.ran(load(QUERY))
 
 
 def churn(text: str) -> list[list[str]]:
-    """Return the level and the finding of each look at the churn."""
+    """Return the level, the sessions in a second and the finding of each look at the churn."""
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "| churn" in line]
-    return [[level, finding] for level, _, _, _, finding in rows]
+    return [[level, rate, finding] for level, _, rate, _, finding in rows]
+
+
+def counted(text: str) -> list[tuple[str, float, int, int]]:
+    """Return the level of each look but the first, sessions in a second, sessions, and transactions."""
+    numbers = re.compile(r"(\d+) sessions and (\d+) transactions")
+    looks = [(level, float(rate), numbers.match(finding)) for level, rate, finding in churn(text)[1:]]
+    return [(level, rate, int(said[1]), int(said[2])) for level, rate, said in looks if said]
 
 
 def connection_of(who: Existing) -> dict[str, str]:
@@ -331,6 +375,7 @@ def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
     """One line of JSON: the level that makes the exit status, and the findings, each with the same five names."""
     status, output = doctor(project, watcher, "--json", "--patience", "1 hour")
     found = json.loads(output)
+    assert output.count("\n") == 1
     assert (status, found["level"]) == (0, "ok")
     assert {tuple(finding) for finding in found["findings"]} == {("level", "item", "value", "unit", "finding")}
     items = [finding["item"] for finding in found["findings"]]
@@ -338,6 +383,10 @@ def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.py", '"unknown": 3', '"unknown": 2'))
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.py", '"connect_timeout", 5', '"connect_timeout", 500'),
+    fails_with=" ends: not within",
+)
 def test_what_it_cannot_tell_is_three(busy, project) -> None:
     """No server, one that never answers, a wrong password, no such alias, a role that sees too little: all are 3."""
     silent = socket.create_server(("127.0.0.1", 0))
@@ -345,7 +394,7 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
     ports = [server.getsockname()[1] for server in (closed, silent)]
     closed.close()
     with silent:
-        nobody, nothing = (f"postgresql://a:b@127.0.0.1:{port}/c?connect_timeout=2" for port in ports)
+        nobody, nothing = (f"postgresql://a:b@127.0.0.1:{port}/c" for port in ports)
         wrong = busy.url.replace(busy.role.password, "wrong")
         said = {
             "refused": doctor(project, busy, url=nobody),

@@ -83,6 +83,7 @@ def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, tr
 
 
 @control(here("started.restart()", "pass"), fails_with="queries fail when it is back: not within")
+@control(here("server_login_retry=2", "server_login_retry=0"), fails_with="queries fail when it is back: not within")
 def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) -> None:
     """Queries under way are cut off, and clients go on failing until PgBouncer tries again."""
     started, database = own

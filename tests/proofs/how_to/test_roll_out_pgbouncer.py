@@ -33,7 +33,9 @@ POOL = 2
         'cursor.execute("LISTEN orders")',
         'cursor.execute("SET statement_timeout = 5000")',
         'cursor.execute("set search_path to tenant")',
+        "cursor.execute(\"select set_config('app.tenant', %s, false)\", [tenant])",
         "cursor.execute('create temporary table t (id int)')",
+        'cursor.execute("create temp table t (id int) on commit drop")',
         'cursor.execute("PREPARE find AS select 1")',
         '"OPTIONS": {"options": "-c statement_timeout=5000"},',
         '"OPTIONS": {"assume_role": "app"},',
@@ -60,6 +62,7 @@ def test_the_audit_finds_what_transaction_mode_breaks(load, tmp_path, line) -> N
     [
         'cursor.execute("select pg_advisory_xact_lock(1)")',
         'cursor.execute("SET LOCAL statement_timeout = 5000")',
+        "cursor.execute(\"select set_config('app.tenant', %s, true)\", [tenant])",
         'cursor.execute("update orders set customer = 1")',
         "orders = list(Order.objects.all())",
         '"OPTIONS": {"prepare_threshold": None},',
@@ -112,6 +115,9 @@ def most_sessions(database, gunicorn, enough: int) -> int:
 
 
 @control(edit("postgres/clients.sql", "count(*) as connections", "1 as connections"))
+@control(
+    here("default_pool_size=POOL", "default_pool_size=THREADS", of="tests.proofs.how_to.test_roll_out_pgbouncer:shop")
+)
 @pytest.mark.usefixtures("noted")
 def test_the_same_requests_need_fewer_sessions_through_pgbouncer(shop, load) -> None:
     """Six threads are six sessions directly, and two through a pool of two."""
@@ -134,6 +140,7 @@ def test_both_kinds_of_instances_serve_the_same_orders(shop) -> None:
 
 
 @control(here("bouncer.leash.halt()", "pass"))
+@control(here("serving(project, database", "serving(project, Pooled(database, bouncer)"))
 @pytest.mark.usefixtures("noted")
 def test_the_old_url_is_the_way_back(shop, project) -> None:
     """Without PgBouncer the instance behind it is not ready; started with the direct DATABASE_URL it is."""
@@ -143,7 +150,8 @@ def test_the_old_url_is_the_way_back(shop, project) -> None:
     try:
         assert canary.request("/health/ready/")[0] == 503
         assert stable.request("/health/ready/")[0] == 200
-        with serving(project, database, GUNICORN_WORKERS="1") as again:
+        same = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
+        with serving(project, database, GUNICORN_WORKERS="1", **same) as again:
             assert again.request("/health/ready/")[0] == 200
     finally:
         bouncer.restart()
@@ -168,12 +176,13 @@ def audited(snippet, project, monkeypatch, capsys) -> tuple[str, int]:
 def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(
     load, tmp_path, monkeypatch, capsys, transcript
 ) -> None:
-    """Its advisory locks and its LISTEN, both on the direct connection, and nothing else."""
+    """What the pool doctor notes, its advisory locks and its LISTEN, all past PgBouncer, and nothing else."""
     snippets.export(tmp_path, below="upstream")
     output, _ = audited(load(AUDIT), tmp_path, monkeypatch, capsys)
     assert {line.partition(":")[0] for line in output.splitlines() if line.startswith("orders/")} == {
         "orders/locks.py",
         "orders/management/commands/follow_orders.py",
+        "orders/management/commands/pool_doctor.py",
     }
     transcript(load(AUDIT), output)
 

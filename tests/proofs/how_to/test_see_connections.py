@@ -8,6 +8,7 @@ from psycopg import conninfo
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs.how_to.test_idle_in_transaction import seconds
 from tests.stack.database import Database, Role, fresh, run_psql
 from tests.stack.wait import until
 
@@ -78,11 +79,20 @@ def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
     assert row.split("|")[2].strip() == "1"
 
 
-@control(edit("postgres/ages.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'"))
-def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, transcript) -> None:
-    """One row a session, the oldest first, with two ages."""
+@control(edit("postgres/ages.sql", "backend_start) as", "state_change) as"))
+@control(edit("postgres/ages.sql", "state_change) as", "backend_start) as"))
+@control(edit("postgres/ages.sql", "order by backend_start", "order by backend_start desc"))
+def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, sessions, transcript) -> None:
+    """One row a session, the oldest first, with two ages: how long it is there, and in its state."""
     snippet = load("postgres/ages.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
+    late = sessions(busy, application_name="late")
+    there = "select clock_timestamp() - backend_start > '1 s' from pg_stat_activity where pid = %s"
+    until("it is there for a second", lambda: busy.admin.execute(there, [late.info.backend_pid]).fetchone()[0])
+    late.execute("select 1")
+    (row,) = [line.split("|") for line in busy.psql(snippet).splitlines() if "late" in line]
+    connected_for, in_state_for = map(seconds, row[3:])
+    assert connected_for >= in_state_for + 1
 
 
 @control(
@@ -115,21 +125,21 @@ def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
         transcript(snippet, database.psql(snippet))
 
 
-@control(
-    edit(
-        "postgres/usage.sql",
-        "- current_setting('superuser_reserved_connections')::int",
-        "+ current_setting('superuser_reserved_connections')::int",
-    )
-)
+@control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
 def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
-    """With 10 slots of which 3 are reserved, an application that holds 7 is at the limit, and the query says 100 %."""
+    """With 10 slots of which 3 are reserved, six sessions and an administrator's are 100 %: nobody else gets in."""
     snippet = load("postgres/usage.sql")
     with fresh(cluster(max_connections=10).server) as database:
         for _ in range(6):
             sessions(database)
-        # The administrator's psql takes a reserved slot, and is counted as what it is: one more client.
+        # The administrator's psql is counted as what it is: one more client.
         transcript(snippet, database.psql(snippet))
+        until("psql's session has ended", lambda: len(database.backends()) == 6)
+        with (
+            psycopg.connect(database.superuser),
+            pytest.raises(psycopg.OperationalError, match="slots are reserved"),
+        ):
+            database.connect()
 
 
 @control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))

@@ -154,11 +154,19 @@ def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: 
 
 
 @control(edit("sizing/queueing.py", "return 0.5", "return 0.6"))
+@control(edit("sizing/queueing.py", "min(0.24, (1 - used)", "max(0.24, (1 - used)"))
 def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
-    """This the theory of one server says exactly; of more, half is what it comes to as they are used up."""
+    """This the theory of one server says exactly; more wait from a half to 62 %, and a half as they are used up."""
     # Pollaczek and Khinchine: the mean wait is load / (2 (1 - load)) services.
     assert model.mdc_mean_wait(0.8, 1, 1) == pytest.approx(0.8 / (2 * 0.2))
     assert model.constant_factor(20, 20 * 0.9999) == pytest.approx(0.5, abs=0.001)
+
+    @tried
+    @given(SERVERS, USED)
+    def is_about_half(servers: int, used: float) -> None:
+        assert 0.5 <= model.constant_factor(servers, used * servers) <= 0.62
+
+    is_about_half()
 
 
 @control(edit("sizing/queueing.py", "math.log(waiting / rest)", "math.log(1 / rest)"))
@@ -228,6 +236,22 @@ def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
             assert model.mmc_wait_percentile(load, 1, servers - 1, percent) > wait
 
     holds()
+
+
+@control(
+    edit(
+        "sizing/queueing.py",
+        "while mmc_wait_percentile(rate, service_time, servers, percent) > wait:",
+        "while servers < 1.5 * offered_load(rate, service_time):",
+    )
+)
+def test_a_larger_pool_needs_a_smaller_part_to_spare(model) -> None:
+    """For the same wait: the more connections are busy, the larger is their share, and the table says the same."""
+    loads = [2**number for number in range(8)]
+    shares = [load / model.servers_needed(load, 1, 0.5) for load in loads]
+    assert shares == sorted({*shares})
+    table = [int(row["Utilisation"].removesuffix(" %")) for row in model.worked_sizes()]
+    assert table == sorted({*table})
 
 
 @control(edit("sizing/queueing.py", "return 1.0", "return 0.99"))

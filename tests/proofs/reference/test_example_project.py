@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import pytest
 
 from proven import evidence
@@ -92,6 +93,16 @@ def test_wrong_input_is_refused_with_its_field(served, server_version, path, met
     evidence.on(PostgreSQL=server_version)
 
 
+@control(edit("upstream/orders/views.py", '"process": os.getpid()', '"process": os.getppid()'))
+def test_it_says_who_served_a_request(served, server_version) -> None:
+    """/connection/ names a process, a thread of this process, and a backend that PostgreSQL has for it."""
+    said = served.request("/connection/")[1]
+    assert said["thread"] in {thread.id for thread in psutil.Process(said["process"]).threads()}
+    assert said["backend"] in served.database.backends()
+    served.note()
+    evidence.on(PostgreSQL=server_version)
+
+
 @control(edit("upstream/settings/base.py", '"class": "logging.StreamHandler"', '"class": "logging.NullHandler"'))
 def test_an_error_is_logged_and_leaves_no_order(served, server_version) -> None:
     """While the payment service is down a payment fails, its order is gone again, and the log has the error."""
@@ -118,11 +129,12 @@ def test_a_post_from_another_origin_is_refused(served, server_version, origin, s
 
 
 @control(edit("upstream/settings/base.py", '    "django.middleware.clickjacking.XFrameOptionsMiddleware",\n', ""))
+@control(edit("upstream/settings/base.py", '"security.W003", ', ""))
 @pytest.mark.parametrize("settings", ["settings.prod", "settings.pgbouncer"])
 def test_djangos_deployment_check_finds_nothing(settings, project, database) -> None:
-    """`check --deploy` has no warning."""
+    """`check --deploy` has no warning, and three that the settings silence."""
     given = {"DJANGO_SETTINGS_MODULE": settings, "DATABASE_DIRECT_URL": database.url}
     status, said = project.run(
         "manage.py", "check", "--deploy", "--fail-level=WARNING", database_url=database.url, **given
     )
-    assert status == 0, said
+    assert (status, "System check identified no issues (3 silenced)." in said) == (0, True), said

@@ -41,11 +41,10 @@ WHERE: dict[str, dict[str, str]] = {
 SETTINGS = ROOT / "tests/lint/pgbouncer.json"
 SECONDS = 1_000_000  # columns of times are in microseconds
 # What no state tells apart: each request to cancel that was passed on has a server connection of its own, nobody here
-# looks names up. A pool is that of one user in one database, and here each has one.
+# looks names up.
 TOGETHER = (
     {"cl_active_cancel_req", "sv_active_cancel"},
     {"dns_names", "dns_zones", "dns_queries"},
-    {"databases", "pools"},
 )
 NAME = re.compile(r"(?<![\w.$/])((?:pg|pgbouncer|django|client_login|server_login)_\w+)(?![\w*]|\.\w)")
 
@@ -142,6 +141,10 @@ def test_each_metric_has_the_value_of_its_column(watched, client, load) -> None:
         and all(abs(look.rows[view][one] - look.rows[view][other]) <= 2 * doubt(one, other) for look in seen)
     ]
     assert not same, f"no state tells them apart: {same}"
+    for look in seen:
+        values = {column: value for of_view in look.rows.values() for column, value in of_view.items()}
+        assert [len({values[column] for column in alike}) for alike in TOGETHER] == [1, 1], values
+        assert values["dns_names"] == 0
     # About itself, about settings, and clients by application, which SHOW CLIENTS has in rows.
     assert exported - {name for of_view in named.values() for name in of_view.values()} <= {
         "pgbouncer_up",

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, guide
+from proven import ROOT, evidence, guide
 from proven.macros import catalogue
 from proven.sources import snippets
-from proven.sources.controls import control, here
+from proven.sources.controls import control, each, here
+from tests.lint import shared
+from tests.lint.findings import refuse
 
 WRITE = """
 import sys; from pathlib import Path
@@ -102,3 +104,55 @@ def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None
             content = (unpacked / file).read_bytes()
             assert content == (published / file).read_bytes()
             assert os.access(unpacked / file, os.X_OK) == content.startswith(b"#!") or os.geteuid() == 0
+
+
+@control(each("pgbouncer/tls.ini", but={"*_sslmode": "its own proofs hold it, with TLS"}))
+@control(each("pgbouncer/tls.env", but={"PGSSLMODE": "its own proof holds it, with TLS"}))
+@control(each("pgbouncer/auth_query.ini"))
+@control(each("pgbouncer/peers.ini"))
+@control(each("monitoring/postgres_exporter.env", but={"DATA_SOURCE_PASS_FILE": "it is where you keep it"}))
+@control(each("monitoring/pgbouncer_exporter.env", but={"PGPASSFILE": "it is where you keep it"}))
+@control(each("monitoring/mtail.env", but={"LOGS": "it is where your logs are"}))
+@control(
+    each(
+        "monitoring/prometheus.yml",
+        but={
+            "global.*_interval": "how often it asks is yours to choose",
+            "global.external_labels.guide": "it is where the guide is, which puts it there",
+            "scrape_configs.*.job_name": "nothing refers to it",
+        },
+    )
+)
+@control(
+    each(
+        "monitoring/queries.yml",
+        but={"*.query": "the alerts' proofs hold it", "*.description": "it is for people to read"},
+    )
+)
+@control(
+    each(
+        "odyssey/odyssey.conf",
+        but={
+            "daemonize": "it is as you start it",
+            "workers": "it is yours to choose",
+            "log_*": "it is yours to choose",
+            "unix_socket_*": "it is yours to choose",
+            "*.password": "it is yours",
+        },
+    )
+)
+@control(each("upstream/.env.example", but={"DJANGO_ALLOWED_HOSTS": "its own proof holds it"}))
+@control(each("sizing/process.env"))
+@control(each("sizing/postgresql.conf"))
+@control(
+    each(
+        "cloud/sql/pooling.env",
+        but={"DATABASE_*": "the proofs of the addresses hold them", "PGSSLROOTCERT": "it is where you keep it"},
+    )
+)
+def test_what_one_file_of_settings_names_another_one_has(load) -> None:
+    """Hosts, ports, roles, databases, paths and defaults are the same in every file that has them."""
+    paths = sorted({path for path, _, _ in shared.partners()})
+    for path in paths:
+        evidence.ran(load(path), "checked", against=f"the guide's other files, {len(paths)} in all")
+    refuse(shared.problems())

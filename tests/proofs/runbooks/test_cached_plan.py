@@ -1,10 +1,13 @@
 """Proves docs/runbooks/cached-plan.md: a table that changes under a prepared statement."""
 
+import asyncio
 from datetime import UTC, datetime
 
+import asyncpg
 import psycopg
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.stack.console import at_least, console
@@ -41,6 +44,7 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, it
     with pytest.raises(psycopg.errors.FeatureNotSupported) as error:
         clients[0].execute(ALL)
     assert error.value.sqlstate == "0A000"
+    assert isinstance(error.value, psycopg.NotSupportedError)  # by which Django chooses its own
     console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
     assert [heard(client.execute, ALL) for client in clients] == [""] * 3
     for client in clients:
@@ -56,6 +60,33 @@ def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item)
         assert [heard(client.execute, ALL) for _ in range(3)] == [TEXT] * 3
     with database.connect(prepare_threshold=0) as client:
         assert heard(client.execute, ALL) == ""
+
+
+@control(here("asyncpg.connect(url)", "asyncpg.connect(url, statement_cache_size=0)"))
+def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(database, pooler, item) -> None:
+    """Where it cannot, it has a text of its own; behind PgBouncer it cannot, for that has the statement."""
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_prepared_statements=100)
+    changed = "cached statement plan is invalid due to a database schema or configuration change"
+
+    async def meet() -> None:
+        urls = (database.url, database.url, bouncer.url(database))
+        alone, within, pooled = clients = [await asyncpg.connect(url) for url in urls]
+        await alone.execute("insert into item values (1)")
+        for client in clients:
+            await client.fetch(ALL)
+        item()
+        assert [tuple(row) for row in await alone.fetch(ALL)] == [(1, None)]
+        await within.execute("begin")
+        for client in (within, pooled, pooled):
+            with pytest.raises(asyncpg.InvalidCachedStatementError, match=changed):
+                await client.fetch(ALL)
+        for client in clients:
+            client.terminate()
+
+    asyncio.run(meet())
+    evidence.on(asyncpg=asyncpg.__version__)
 
 
 @control(edit("postgres/prepared.sql", "statement\nfrom", "name\nfrom"))

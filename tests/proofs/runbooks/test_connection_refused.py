@@ -2,12 +2,13 @@
 
 import socket
 import sys
+from typing import Any
 
 import psycopg
 import psycopg2
 import pytest
 
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.stack.pgbouncer import PgBouncer
 
@@ -23,7 +24,10 @@ def nothing():
         yield kept.getsockname()[1]
 
 
-@control(here('driver.connect(host="127.0.0.1", port=nothing, **WHO)', "pass"))
+@control(
+    here("yield kept", "kept.listen(); yield kept", of="tests.proofs.runbooks.test_connection_refused:nothing"),
+    here("port=nothing, **WHO", "port=nothing, connect_timeout=2, **WHO"),
+)
 def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
     """Both drivers name the host and the port before it."""
     for driver in (psycopg, psycopg2):
@@ -31,21 +35,26 @@ def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
             driver.connect(host="127.0.0.1", port=nothing, **WHO)
 
 
-@control(here("psycopg.connect(host=NOWHERE, **WHO)", "pass"))
+@control(replace("tests.proofs.runbooks.test_connection_refused:NOWHERE", "localhost"))
 def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
     """The system's reason stands at the end of both."""
-    with pytest.raises(psycopg.OperationalError, match=f"failed to resolve host '{NOWHERE}': "):
+    with pytest.raises(psycopg.OperationalError, match=rf"failed to resolve host '{NOWHERE}': \[Errno -[23]\] "):
         psycopg.connect(host=NOWHERE, **WHO)
     with pytest.raises(psycopg2.OperationalError, match=f'could not translate host name "{NOWHERE}" to address: '):
         psycopg2.connect(host=NOWHERE, **WHO)
 
 
-@control(here("driver.connect(host=str(tmp_path), **WHO)", "pass"))
-def test_without_a_host_the_driver_looks_for_a_socket(tmp_path) -> None:
-    """In a folder of this machine, where there is none."""
-    for driver in (psycopg, psycopg2):
-        with pytest.raises(driver.OperationalError, match=r"connection to server on socket .* failed: No such file or"):
-            driver.connect(host=str(tmp_path), **WHO)
+@control(here('{"port": 1}', '{"port": 1, "host": "127.0.0.1"}'))
+def test_without_a_host_the_driver_looks_for_a_socket(tmp_path, monkeypatch) -> None:
+    """In the folder that it was built for, or in the one that is named as the host."""
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    given: dict[str, Any]
+    for given in ({"port": 1}, {"host": str(tmp_path)}):
+        for driver in (psycopg, psycopg2):
+            text = r"connection to server on socket .* failed: No such file or directory"
+            with pytest.raises(driver.OperationalError, match=text):
+                driver.connect(**given, **WHO)
 
 
 @control(here("silent.getsockname()[1]", "1"))
@@ -68,9 +77,11 @@ def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
     assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
 
 
-@control(here('PgBouncer(database, listen_addr="")', "pass"))
-def test_pgbouncer_listens_nowhere_unless_it_is_told(database) -> None:
-    """Without listen_addr there is no port to connect to, and it says so and does not start without a socket."""
+@control(here('listen_addr=""', 'listen_addr="127.0.0.1"'))
+def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
+    """By default listen_addr is empty: there is no port to connect to, and without a socket it does not start."""
+    defaults = {row["key"]: row["default"] for row in pooler(database).show("config")}
+    assert defaults["listen_addr"] == ""
     with pytest.raises(RuntimeError, match="nowhere to listen on"):
         PgBouncer(database, listen_addr="")
 

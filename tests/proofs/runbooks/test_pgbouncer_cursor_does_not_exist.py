@@ -44,6 +44,41 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
     transcript(snippet, output, CURSOR)
 
 
+@control(here("other.rollback()", "pass"))
+def test_who_can_close_the_cursor_hears_djangos_error(project, orders) -> None:
+    """Where the server connection that has the cursor is free again when it is closed, closing it does not fail."""
+    database, bouncer = orders
+    code = """
+import django; django.setup()
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from orders.models import Order
+
+Order.objects.bulk_create(Order(customer=str(n)) for n in range(4))
+rows = Order.objects.iterator(chunk_size=2)
+next(rows)
+other = connection.copy()
+other.set_autocommit(False)
+other.cursor().execute("select 1")  # takes the server connection that has the cursor
+usual = CursorWrapper.__getattr__
+
+def gives_back(self, name):
+    if name == "close":
+        other.rollback()
+    return usual(self, name)
+
+CursorWrapper.__getattr__ = gives_back
+try:
+    list(rows)
+except Exception as error:
+    print(f"{type(error).__module__}: {error}")
+other.close()
+"""
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+    status, said = project.run("-c", code, database_url=bouncer.url(database), **settings)
+    assert (status, said.startswith('django.db.utils: cursor "_django_curs_')) == (0, True), said
+
+
 @control(
     here(
         '"declare rows cursor with hold for select generate_series(1, 4)"',
@@ -67,19 +102,25 @@ def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load,
     database, bouncer = orders
     run(project, orders, load(SCRIPT))
     snippet = load("postgres/cursors_left.sql")
-    first = through(bouncer, database, snippet)
-    with bouncer.connect(database, autocommit=False) as holder:
-        holder.execute("select 1")  # so that the other server connection answers
-        second = through(bouncer, database, snippet)
-    (found,) = [output for output in (first, second) if "_django_curs_" in output]
+    (found,) = [output for output in seen(bouncer, database, snippet) if "_django_curs_" in output]
     transcript(snippet, found, [*CURSOR, (r"\d+:\d{2}:\d{2}", "AGE")])
 
 
-@control(edit("provoke/cursor_lost.py", 'print("in a transaction:")', 'print("in a session:")'))
+@control(
+    edit("upstream/settings/pgbouncer.py", '["DISABLE_SERVER_SIDE_CURSORS"] = True', '["ATOMIC_REQUESTS"] = False')
+)
 def test_without_server_side_cursors_every_row_comes(project, orders, load) -> None:
     """With DISABLE_SERVER_SIDE_CURSORS the same script reads all four orders, in a transaction and outside."""
     database, bouncer = orders
     settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
     output = run(project, orders, load(SCRIPT), **settings)
     assert output.splitlines() == ["4 orders", "in a transaction:", "4 orders"]
-    assert "_django_curs_" not in through(bouncer, database, load("postgres/cursors_left.sql"))
+    assert "_django_curs_" not in "".join(seen(bouncer, database, load("postgres/cursors_left.sql")))
+
+
+def seen(bouncer, database, snippet) -> tuple[str, str]:
+    """Return what a snippet prints on each of the two server connections."""
+    first = through(bouncer, database, snippet)
+    with bouncer.connect(database, autocommit=False) as holder:
+        holder.execute("select 1")  # so that the other server connection answers
+        return first, through(bouncer, database, snippet)

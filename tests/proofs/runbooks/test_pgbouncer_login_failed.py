@@ -3,12 +3,14 @@
 import hashlib
 
 import psycopg
+import psycopg2
 import pytest
 
 from proven.sources.controls import control, edit, here, replace
+from tests.proofs.heard import heard
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
-from tests.stack.database import Role
+from tests.stack.database import Role, fresh
 
 MODE = {"pool_mode": "transaction"}
 
@@ -25,13 +27,16 @@ def refused(bouncer, database, **options: str) -> str:
     return str(error.value).rpartition("failed: FATAL:  ")[2].strip()
 
 
-@control(here("**MODE", '**MODE, users={"nobody_here": "x", database.role.name: "x"}'))
-def test_a_wrong_password_and_an_unknown_user_look_alike(database, pooler) -> None:
-    """Both are told that SASL authentication failed; only the log says that there is no such user."""
-    bouncer = pooler(database, **MODE)
-    assert refused(bouncer, database, password="another") == "SASL authentication failed"
+@control(here("{database.role.name: ", '{"nobody_here": "x", database.role.name: '))
+@pytest.mark.parametrize("auth_type", ["scram-sha-256", "md5", "plain"])
+def test_a_wrong_password_and_an_unknown_user_look_alike(auth_type, database, pooler) -> None:
+    """Both are told that authentication failed, in words by auth_type; only the log says that there is no such user."""
+    users = {database.role.name: database.role.password}
+    bouncer = pooler(database, **MODE, auth_type=auth_type, users=users)
+    text = ("SASL" if auth_type == "scram-sha-256" else "password") + " authentication failed"
+    assert refused(bouncer, database, password="another") == text
     assert "no such user" not in bouncer.leash.said()
-    assert refused(bouncer, database, user="nobody_here") == "SASL authentication failed"
+    assert refused(bouncer, database, user="nobody_here") == text
     assert "no such user: nobody_here" in bouncer.leash.said()
 
 
@@ -153,7 +158,7 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     mended.connect(database, **who).close()
 
 
-@control(here("bouncer.connect(database, user=role.name, password=role.password).close()", "pass"))
+@control(here("user={forced.name}", "user={role.name}"))
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     """In the userlist, on every version; from 1.26 on in the entry as well. A secret is not enough."""
     role, secret = another
@@ -184,6 +189,24 @@ def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) ->
     assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
     database.admin.execute(f"alter role {database.role.name} valid until 'infinity'")
     bouncer.connect(database).close()
+
+
+@control(here('"alter role {name} valid until {day}"', '"alter role {name} connection limit 5"'))
+def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
+    """Without PgBouncer: both drivers hear one text for three reasons, of which the server's log tells two."""
+    own = cluster(cluster_name="refuses")
+    with fresh(own.server) as database:
+        name = database.role.name
+        text = 'FATAL:  password authentication failed for user "{}"'
+        for driver in (psycopg, psycopg2):
+            assert heard(driver.connect, database.url, password="another") == text.format(name)
+            assert heard(driver.connect, database.url, user="nobody_here") == text.format("nobody_here")
+            assert heard(driver.connect, database.url) == ""
+        assert 'Role "nobody_here" does not exist' in own.leash.said()
+        database.admin.execute("alter role {name} valid until {day}".format(name=name, day="'yesterday'"))
+        for driver in (psycopg, psycopg2):
+            assert heard(driver.connect, database.url) == text.format(name)
+        assert f'User "{name}" has an expired password' in own.leash.said()
 
 
 @control(here('auth_type="any"', 'auth_type="scram-sha-256"'))

@@ -28,7 +28,9 @@ def test_the_client_above_the_limit_is_refused(database, pooler, load, printed, 
     transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
 
 
-@control(here("driver.connect(full.url(database))", "pass"))
+@control(
+    here("max_client_conn=3", "max_client_conn=30", of="tests.proofs.runbooks.test_pgbouncer_max_client_conn:full")
+)
 def test_both_drivers_say_max_client_conn(full, database) -> None:
     """It is refused while it logs in, so psycopg2 has the text too."""
     for driver in (psycopg, psycopg2):
@@ -36,7 +38,9 @@ def test_both_drivers_say_max_client_conn(full, database) -> None:
             driver.connect(full.url(database))
 
 
-@control(here("full.connect(database)", "pass"))
+@control(
+    here("max_client_conn=3", "max_client_conn=30", of="tests.proofs.runbooks.test_pgbouncer_max_client_conn:full")
+)
 def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, database) -> None:
     """Full of clients, and PostgreSQL sees one session: it is idle, and gave PgBouncer its greeting for all of them."""
     with pytest.raises(psycopg.OperationalError, match=FULL):

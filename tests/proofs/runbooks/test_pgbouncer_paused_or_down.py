@@ -1,6 +1,7 @@
 """Proves docs/runbooks/pgbouncer-paused-or-down.md, with the alerts that docs/how-to/alert.md makes fire."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,9 @@ from proven.sources.controls import control, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import manifests
 from tests.proofs.deployed import against_kubectl
-from tests.stack.wait import free_port
+from tests.stack.leash import Leash, give
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.wait import free_port, until
 
 
 @control(here("bouncer.leash.halt()", "pass"))
@@ -25,6 +28,45 @@ def test_where_pgbouncer_is_down_clients_are_refused(database, pooler) -> None:
     bouncer.leash.halt()
     with pytest.raises(psycopg.OperationalError, match="Connection refused"):
         bouncer.connect(database)
+
+
+@control(here("query_wait_timeout=0.5", "query_wait_timeout=60"), fails_with="it is sent away: not within")
+def test_a_pause_longer_than_query_wait_timeout_sends_clients_away(database, pooler) -> None:
+    """With that text, while the console says that the database is paused."""
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=0.5)
+    client = bouncer.connect(database)
+    client.execute("select 1")
+    with bouncer.admin() as console:
+        console.execute(f"pause {database.name}".encode())
+    client.pgconn.send_query(b"select 1")
+
+    def told() -> bytes | None:
+        client.pgconn.consume_input()
+        return None if client.pgconn.is_busy() else client.pgconn.get_result().error_message
+
+    assert b"query_wait_timeout" in until("it is sent away", told)
+    (paused,) = [row["paused"] for row in bouncer.show("databases") if row["name"] == database.name]
+    assert paused == 1
+    client.close()
+
+
+@control(here('f"{os.getpid()}\\n"', '"4194305\\n"'))
+def test_a_pidfile_with_a_living_number_keeps_pgbouncer_from_starting(database, files) -> None:
+    """Whichever program has it; with a number that nobody has it starts."""
+    pidfile = files.write("pgbouncer.pid", f"{os.getpid()}\n")
+    with pytest.raises(RuntimeError, match=r"exists, another instance running\?"):
+        PgBouncer(database, pidfile=pidfile)
+    files.write("pgbouncer.pid", f"{2**22 + 1}\n")  # more than Linux gives
+    PgBouncer(database, pidfile=pidfile).stop()
+
+
+@pytest.fixture
+def files():
+    """A folder that PgBouncer may write into."""
+    kept = Leash("pidfile")
+    give(kept.folder)
+    yield kept
+    kept.stop()
 
 
 def refusals(script: Snippet, *more: str) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.upstream import driver
@@ -53,6 +54,23 @@ def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load,
     assert output.splitlines() == ["first: fine", "second: fine", "first: fine"]
 
 
+@control(here("bouncer.reload(max_prepared_statements=100)", "pass"))
+def test_a_reload_cuts_off_who_had_prepared_before(database, pooler) -> None:
+    """PgBouncer knows nothing of its statement; who had prepared none goes on."""
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    bouncer = pooler(database, **untracked())
+    with bouncer.connect(database) as other:
+        client = bouncer.connect(database, prepare_threshold=0)
+        client.execute("select 1")
+        bouncer.reload(max_prepared_statements=100)
+        assert heard(client.execute, "select 1") == "prepared statement did not exist"
+        assert client.broken
+        client.close()
+        other.prepare_threshold = 0
+        assert [heard(other.execute, "select 1") for _ in range(2)] == ["", ""]
+
+
 @control(
     edit(
         "pgbouncer_console/limits.sql",
@@ -87,7 +105,8 @@ def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
         assert first.execute(count).fetchone() == (0,)
 
 
-@control(here("client.execute('deallocate \"_pg3_5\"')", "pass"))
+@control(here('deallocate "_pg3_5"', "deallocate all"))
+@control(here("max_prepared_statements=100", "max_prepared_statements=0"), fails_with="prepared statement")
 def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler) -> None:
     """With libpq 17 it closes a statement in a way that PgBouncer follows; DEALLOCATE names one that is not there."""
     if not at_least(1, 22):
@@ -129,7 +148,7 @@ def test_django_prepares_nothing_by_default(project, server, server_version, mig
         assert project.run("-c", ASK, database_url=database.url, **settings) == (0, "None\n")
 
 
-@control(here('await first.fetch("select 1 as one")', "pass"))
+@control(here("**untracked()", "**TWO"))
 @pytest.mark.parametrize("cached", [100, 0])
 def test_asyncpg_meets_the_same_unless_it_caches_none(cached, database, pooler) -> None:
     """Its statements have names of their own, and its hint speaks of PgBouncer; with a cache of 0 it prepares none."""

@@ -75,13 +75,14 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
         other.drop(database.admin)
 
 
-@control(here("bouncer.connect(elsewhere)", "pass"))
+@control(here('host="nowhere..invalid"', "host=database.server.host"))
 def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> None:
     """They hear nothing of it: only PgBouncer's log says that the lookup failed."""
     elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
     bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.5, users=pgbouncer.scram(database))
-    with pytest.raises(psycopg.OperationalError, match="FATAL:  query_wait_timeout"):
-        bouncer.connect(elsewhere)
+    for driver in (psycopg, psycopg2):
+        with pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout"):
+            driver.connect(bouncer.url(elsewhere))
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
 
@@ -142,19 +143,27 @@ def test_postgresql_names_the_client_that_holds_the_server_connection(database, 
     edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"),
     fails_with="the query is answered: not within",
 )
-def test_ending_silent_transactions_lets_the_next_client_in(held, database, load) -> None:
-    """The holder's session ends, and the query that waited is answered."""
+@control(edit("postgres/end_idle_transactions.sql", "state like 'idle in transaction%'", "pid <> pg_backend_pid()"))
+def test_ending_silent_transactions_lets_the_next_client_in(held, database, load, sessions) -> None:
+    """The holder's session ends, and the query that waited is answered; who runs a statement goes on."""
     bouncer, waiting = held
     snippet = load("postgres/end_idle_transactions.sql")
+    busy = sessions(database)
+    busy.pgconn.send_query(b"begin; select pg_sleep(60)")
+    running = "select count(*) = 1 from pg_stat_activity where pid = %s and state = 'active'"
+    pid = busy.info.backend_pid
+    until("it runs", lambda: database.admin.execute(running, [pid]).fetchone()[0])
     database.psql(snippet, silent_for="1 hour")
     assert pool(bouncer, database)["cl_waiting"] == 1
     database.psql(snippet, silent_for="0")
     until("the query is answered", lambda: answered(waiting))
     assert waiting.pgconn.get_result().get_value(0, 0) == b"2"
     assert pool(bouncer, database)["cl_waiting"] == 0
+    assert database.admin.execute(running, [pid]).fetchone() == (True,)
+    database.terminate(pid)
 
 
-@control(here('until("the query is answered", lambda: answered(waiting))', "pass"))
+@control(here("default_pool_size=2", "default_pool_size=1"), fails_with="the query is answered: not within")
 def test_a_larger_pool_takes_effect_with_reload(held, database) -> None:
     """No restart: a client that already waits gets the additional server connection."""
     bouncer, waiting = held

@@ -52,6 +52,27 @@ def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, l
     assert not exists(database, name)
 
 
+COPIES = """
+import django; django.setup()
+from django.test.utils import setup_databases
+setup_databases(verbosity=0, interactive=False, parallel=2)
+"""
+
+
+@control(here("bouncer.url(database)", "database.url"))
+def test_the_pool_keeps_the_test_database_from_being_copied(project, testing) -> None:
+    """With --parallel Django makes a copy for each process, which nobody may be in the way of."""
+    database, bouncer, name = testing
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+    status, output = project.run("-c", COPIES, database_url=bouncer.url(database), **settings)
+    try:
+        assert status != 0
+        assert f'source database "{name}" is being accessed by other users' in output
+    finally:
+        for number in (1, 2):
+            database.admin.execute(f'drop database if exists "{name}_{number}" with (force)')
+
+
 POOL = """
 from django.conf import settings
 settings.DATABASES["default"]["OPTIONS"]["pool"] = True

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.stack.console import at_least, console
 
 OPTIONS = "-c statement_timeout=5000"
@@ -44,7 +44,9 @@ def test_a_setting_in_options_is_refused(database, pooler, load, printed, transc
         psycopg2.connect(bouncer.url(database), options=OPTIONS)
 
 
-@control(here("bouncer.connect(database, options=OPTIONS)", "pass"))
+@control(
+    replace("tests.proofs.runbooks.test_pgbouncer_unsupported_startup_parameter:OPTIONS", "-c statement_timeout=6000")
+)
 def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
     """The client's text names the setting, PgBouncer's log also its value."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -87,6 +89,7 @@ def answer(bouncer, database, **parameters: str) -> bytes:
         return client.recv(4096)
 
 
+@control(edit("monitoring/exporter.ini", "extra_float_digits", "extra_float"))
 @control(here("bouncer.reload(**{name: value})", "pass"))
 def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, load) -> None:
     """extra_float_digits is refused on every version; with the snippet's setting the login goes on."""

@@ -1,22 +1,18 @@
 """Proves docs/runbooks/pool-timeout.md: a pool that has nothing to lend."""
 
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg_pool
 import pytest
 
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.stack.wait import until
 
 
-@control(
-    edit(
-        "provoke/pool_timeout.py",
-        "print({name: stats.get(name, 0) for name in TOLD})",
-        "print({name: stats.get(name, 1) for name in TOLD})",
-    )
-)
+@control(edit("provoke/pool_timeout.py", "stats.get(name, 0)", "stats.get(name, 1)"))
 def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -> None:
     """The error is the same; where no server answers, the pool counts connections that failed, and else it does not."""
     snippet = load("provoke/pool_timeout.py")
@@ -29,7 +25,7 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
     transcript(snippet, f"{lent}No server answers:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
 
 
-@control(here("pool.getconn(timeout=0.1)", "pass"))
+@control(here('"an-old-one"', "database.role.password"), fails_with="the pool has tried: not within")
 def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
     """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's own text."""
     address = database.url.replace(database.role.password, "an-old-one")
@@ -59,11 +55,17 @@ def test_a_pool_refuses_more_than_may_wait(database) -> None:
 
 @control(here("False", "True"))
 def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
-    """Both are a PoolClosed."""
+    """Each is a PoolClosed, also for who waits while it is closed."""
     pool = psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, open=False)
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is not open yet"):
         pool.getconn()
-    pool.open()
-    pool.close()
+    pool.open(wait=True)
+    with ThreadPoolExecutor(1) as thread:
+        lent = pool.getconn()
+        waits = thread.submit(heard, pool.getconn, timeout=10)
+        until("one waits", lambda: pool.get_stats().get("requests_waiting") == 1)
+        pool.close()
+        assert re.fullmatch(r"the pool '.+' is closed", waits.result())
+        lent.close()
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is already closed"):
         pool.getconn()

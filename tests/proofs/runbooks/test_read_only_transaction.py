@@ -1,6 +1,7 @@
 """Proves docs/runbooks/read-only-transaction.md: a server, and a session, that only read."""
 
 import signal
+from contextlib import closing
 
 import psycopg
 import psycopg2
@@ -37,7 +38,7 @@ def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> 
     assert " t       | off" in everything.psql(load("postgres/read_only.sql"))
 
 
-@control(here("connection.cursor().execute(WRITE)", "pass"))
+@control(here("default_transaction_read_only=on", "default_transaction_read_only=off"))
 def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> None:
     """In both drivers as ReadOnlySqlTransaction, with SQLSTATE 25006."""
     options = "-c default_transaction_read_only=on"
@@ -46,17 +47,12 @@ def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> Non
         error_of = driver.errors.ReadOnlySqlTransaction
         with pytest.raises(error_of, match=TEXT) as error:
             connection.cursor().execute(WRITE)
-        assert getattr(error.value, "sqlstate", None) or error.value.pgcode == "25006"
+        assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "25006"
+        assert isinstance(error.value, driver.InternalError)  # by which Django chooses its own
         connection.close()
 
 
-@control(
-    edit(
-        "postgres/read_only.sql",
-        "where name = 'default_transaction_read_only';",
-        "where name <> 'default_transaction_read_only';",
-    )
-)
+@control(edit("postgres/read_only.sql", "where name = 'default", "where name <> 'default"))
 def test_read_only_sql_says_who_set_it(database, load) -> None:
     """A role's setting is told from a session's and from none."""
     snippet = load("postgres/read_only.sql")
@@ -64,6 +60,8 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
     with database.connect() as client:
         client.execute("set default_transaction_read_only = on")
         assert client.execute(snippet.text).fetchone() == (False, "on", "session")
+    with database.connect(options="-c default_transaction_read_only=on") as client:
+        assert client.execute(snippet.text).fetchone() == (False, "on", "client")
     database.admin.execute(f"alter role {database.role.name} set default_transaction_read_only = on")
     with database.connect() as client:
         assert client.execute(snippet.text).fetchone() == (False, "on", "user")
@@ -83,18 +81,37 @@ def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(database, 
         database.admin.execute(f"alter database {database.name} reset all")
         assert heard(client.execute, WRITE) == TEXT
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
-        assert heard(client.execute, WRITE) == (TEXT if at_least(1, 26) and own_major() >= 14 else "")
+        kept = at_least(1, 26) and own_major() >= 14
+        assert heard(client.execute, WRITE) == (TEXT if kept else "")
+        source = "select source from pg_settings where name = 'default_transaction_read_only'"
+        assert client.execute(source).fetchone() == ("session" if kept else "default",)
     with bouncer.connect(database) as client:
         assert heard(client.execute, "create table another (id int)") == ""
 
 
-@control(here("psycopg.connect(host=standby.host, port=standby.port, **who)", "pass"))
-def test_target_session_attrs_passes_over_a_read_only_server(database, standby) -> None:
-    """The standby is named first, and the one that writes is taken."""
-    hosts = {"host": f"{standby.host},{database.server.host}", "port": f"{standby.port},{database.server.port}"}
-    with fresh(database.server) as other:
-        who = {"dbname": other.name, "user": database.role.name, "password": database.role.password}
-        with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(host=standby.host, port=standby.port, **who)
-        with psycopg.connect(**hosts, **who, target_session_attrs="read-write") as client:
-            assert client.info.port == database.server.port
+@control(here('"read-write"', '"any"'))
+@pytest.mark.parametrize("driver", [psycopg, psycopg2])
+def test_target_session_attrs_passes_over_a_read_only_server(driver, pair) -> None:
+    """The standby is named first, and would let the application in; the one that writes is taken."""
+    database, standby = pair
+    both = (standby.server, database.server)
+    hosts = {"host": ",".join(one.host for one in both), "port": ",".join(str(one.port) for one in both)}
+    who = {"dbname": database.name, "user": database.role.name, "password": database.role.password}
+    with closing(driver.connect(**hosts, **who)) as client:
+        assert client.info.port == standby.server.port
+    with closing(driver.connect(**hosts, **who, target_session_attrs="read-write")) as client:
+        assert client.info.port == database.server.port
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A database on a server that has a standby, and that standby."""
+    primary = Cluster(cluster_name="primary")
+    try:
+        with fresh(primary.server) as database:
+            second = Cluster(primary)
+            database.follow(primary.server)
+            yield database, second
+            second.stop()
+    finally:
+        primary.stop()

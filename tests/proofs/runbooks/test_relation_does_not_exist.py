@@ -19,14 +19,18 @@ def item(database):
         owner.execute("create table item (id int)")
 
 
-@control(here("client.cursor().execute(QUERY)", "pass"))
+@control(here("search_path=elsewhere", "search_path=public"))
 @pytest.mark.usefixtures("item")
 def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> None:
-    """In both drivers as UndefinedTable, with SQLSTATE 42P01."""
+    """In both drivers as UndefinedTable, with SQLSTATE 42P01; like one that nobody made."""
+    with database.connect() as client:
+        assert heard(client.execute, "select * from nowhere") == 'relation "nowhere" does not exist'
     for driver in (psycopg, psycopg2):
         client = driver.connect(database.url, options="-c search_path=elsewhere")
-        with pytest.raises(driver.errors.UndefinedTable, match=MISSING):
+        with pytest.raises(driver.errors.UndefinedTable, match=MISSING) as error:
             client.cursor().execute(QUERY)
+        assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "42P01"
+        assert isinstance(error.value, driver.ProgrammingError)  # by which Django chooses its own
         client.close()
 
 

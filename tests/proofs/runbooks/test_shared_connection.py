@@ -6,7 +6,9 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import psycopg2
 import pytest
+from psycopg2.extras import wait_select
 
 from proven import evidence
 from proven.sources.controls import control, here
@@ -101,8 +103,9 @@ def test_over_tls_a_fork_breaks_the_connection_for_both(driver, database, encryp
 
 
 @control(here('connection.pgconn.send_query(b"select 1")', "pass"))
+@control(here('cursor.execute("select 1")', "pass"))
 def test_a_second_query_before_the_first_is_answered_is_refused(database) -> None:
-    """libpq does not send it, and the first one is answered."""
+    """libpq does not send it, and the first one is answered; psycopg2 sees to it itself."""
     with database.connect() as connection:
         connection.pgconn.send_query(b"select 1")
         refused = heard(connection.pgconn.send_query, b"select 2")
@@ -110,3 +113,12 @@ def test_a_second_query_before_the_first_is_answered_is_refused(database) -> Non
         assert connection.pgconn.get_result().get_value(0, 0) == b"1"
         while connection.pgconn.get_result():
             pass
+    client = psycopg2.connect(database.url, async_=True)
+    wait_select(client)
+    cursor = client.cursor()
+    cursor.execute("select 1")
+    told = heard(client.cursor().execute, "select 2")
+    assert told == "execute cannot be used while an asynchronous query is underway"
+    wait_select(client)
+    assert cursor.fetchone() == (1,)
+    client.close()

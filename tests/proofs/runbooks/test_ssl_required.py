@@ -6,6 +6,8 @@ import pytest
 
 from proven.sources.controls import control, here
 from tests.proofs.heard import heard
+from tests.stack.database import fresh
+from tests.stack.wait import until
 
 
 @control(here('insists = "require"', 'insists = "prefer"'))
@@ -16,6 +18,21 @@ def test_a_driver_that_insists_is_told_that_there_is_no_tls(database, pooler) ->
     for driver in (psycopg, psycopg2):
         assert heard(driver.connect, url, sslmode=insists) == "server does not support SSL, but SSL was required"
         assert heard(driver.connect, url, sslmode="prefer") == ""
+
+
+@control(here("host {database.name} all", "host all all"), fails_with="it is refused: not within")
+def test_without_a_line_in_pg_hba_the_text_speaks_of_encryption_too(cluster) -> None:
+    """Though none would help: there is no line for this database, with TLS or without."""
+    own = cluster(cluster_name="no line")
+    with fresh(own.server) as database, fresh(own.server) as other:
+        name, rules = other.name, (own.data / "pg_hba.conf").read_text().splitlines()[0]
+        (own.data / "pg_hba.conf").write_text(f"{rules}\nhost {database.name} all 127.0.0.1/32 scram-sha-256\n")
+        database.admin.execute("select pg_reload_conf()")
+        who = f'user "{other.role.name}", database "{name}"'
+        text = f'FATAL:  no pg_hba.conf entry for host "127.0.0.1", {who}, no encryption'
+        for driver in (psycopg, psycopg2):
+            until("it is refused", lambda d=driver: heard(d.connect, other.url) == text)
+        assert heard(psycopg.connect, database.url) == ""
 
 
 @control(here('server_tls_sslmode="require"', 'server_tls_sslmode="disable"'))

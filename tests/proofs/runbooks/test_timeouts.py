@@ -20,7 +20,8 @@ LIMITS = {
 }
 
 
-@control(here("holder.commit()", "pass"))
+@control(here("set lock_timeout", "set statement_timeout"))
+@control(here("set statement_timeout = '", "set transaction_timeout = '"))
 def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
     """statement_timeout and lock_timeout name themselves, and the same connection goes on."""
     with database.connect() as client, database.connect(autocommit=False) as holder:
@@ -61,7 +62,7 @@ def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> No
         assert heard(client.execute, "select 1") == "the connection is closed"
 
 
-@control(here('client.execute(query or "select 1")', "pass"))
+@control(here("{setting: 0.1}", "{setting: 0}"), fails_with="PgBouncer ends it: not within")
 @pytest.mark.parametrize("setting", LIMITS)
 def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, database, pooler) -> None:
     """The client hears the reason, its connection is gone, and PgBouncer's log has the reason too."""
@@ -80,6 +81,27 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
         assert client.broken
     until("the log has the reason", lambda: f"closing because: {text}" in bouncer.leash.said())
     until("the server connection is gone, or stays", lambda: database.backends() == [] or idle)
+
+
+@control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
+def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
+    """The client has heard the reason and PgBouncer has no server connection; PostgreSQL works on, unless it looks."""
+    bouncer = pooler(database, pool_mode="transaction", query_timeout=0.1)
+    client = bouncer.connect(database)
+    assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
+    client.close()
+    until(
+        "PgBouncer has none", lambda: not [row for row in bouncer.show("servers") if row["database"] == database.name]
+    )
+    (pid,) = database.backends()
+    state = "select state from pg_stat_activity where pid = %s"
+    assert database.admin.execute(state, [pid]).fetchone() == ("active",)
+    database.terminate(pid)
+    database.admin.execute(f"alter database {database.name} set client_connection_check_interval = '50ms'")
+    client = bouncer.connect(database)
+    assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
+    client.close()
+    until("PostgreSQL has noticed", lambda: database.backends() == [])
 
 
 @control(here("{setting: 0.1}", "{setting: 0}"))

@@ -47,13 +47,7 @@ def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, lo
     transcript(snippet, output, case="as-superuser")
 
 
-@control(
-    edit(
-        "postgres/usage.sql",
-        "- current_setting('superuser_reserved_connections')::int",
-        "+ current_setting('superuser_reserved_connections')::int",
-    )
-)
+@control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
 def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
     """As the application's role the diagnosis itself is refused; a superuser gets in."""
     snippet = load("postgres/usage.sql")

@@ -1,0 +1,157 @@
+"""What files of settings say of each other: what one names, another has under that name, at that port, in that place.
+
+Each value that has such a partner is compared with it. What has none (how often, how many, where you keep it) is free.
+"""
+
+import re
+from collections.abc import Iterator
+
+from proven.problems import Problem
+from proven.sources import settings, snippets
+from tests.lint import promised
+from tests.lint.pods import SSLMODES
+
+INI, PEERS, LOOKUP = (f"pgbouncer/{name}.ini" for name in ("pgbouncer", "peers", "auth_query"))
+TLS, CLIENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
+POSTGRES, POOLER, LOGS = (f"monitoring/{name}.env" for name in ("postgres_exporter", "pgbouncer_exporter", "mtail"))
+PROMETHEUS, QUERIES, RULES = (f"monitoring/{name}.yml" for name in ("prometheus", "queries", "rules"))
+ODYSSEY, EXAMPLE, MANAGED = "odyssey/odyssey.conf", "upstream/.env.example", "cloud/sql/pooling.env"
+PROCESS, SERVER = "sizing/process.env", "sizing/postgresql.conf"
+GUNICORN, PRODUCTION, COMPOSE = "upstream/gunicorn.conf.py", "upstream/settings/prod.py", "upstream/compose.yaml"
+FUNCTION = "pgbouncer.get_auth"
+
+
+def problems() -> list[Problem]:
+    """Return each value that is another than its partner's."""
+    found = []
+    for path, key, wanted in partners():
+        value = next((each for each in _values(path) if each.key == key), None)
+        if value is None:
+            found.append(Problem(f"{snippets.FOLDER}/{path}", 1, f"{key} is not there"))
+        elif plain(value.text) not in wanted:
+            snippet = snippets.read(path)
+            line = snippet.source_line(snippet.text.count("\n", 0, value.begin) + 1)
+            message = f"{key} is {plain(value.text)}, elsewhere it is {' or '.join(sorted(wanted))}"
+            found.append(Problem(snippet.place, line, message))
+    return found
+
+
+def partners() -> Iterator[tuple[str, str, set[str]]]:
+    """Return a value's file and key, and what it may be by what other files say."""
+    roles, modes = promised.roles(), set(SSLMODES)
+    server = (
+        of(INI, "databases.upstream.host"),
+        of(INI, "databases.upstream.port"),
+        of(INI, "databases.upstream.dbname"),
+    )
+    host, port = of(INI, "pgbouncer.listen_addr"), of(INI, "pgbouncer.listen_port")
+
+    for path in (PEERS, *(TLS, LOOKUP)):
+        yield from _of_pgbouncer(path)
+    yield CLIENT, "PGSSLROOTCERT", {"/etc/ssl/upstream/ca.crt"} & {f"/etc/ssl/upstream/{name}" for name in made()}
+
+    targets = {n: f"scrape_configs.{n}.static_configs.0.targets.0" for n in range(4)}
+    yield PROMETHEUS, targets[0], {_listens(POSTGRES)}
+    yield PROMETHEUS, targets[1], {_listens(POOLER)}
+    yield PROMETHEUS, targets[2], {f"{of(LOGS, 'HOST')}:{of(LOGS, 'PORT')}"}
+    yield PROMETHEUS, targets[3], {in_text(GUNICORN, r'"GUNICORN_BIND", "([^"]+)"')}
+    yield POSTGRES, "ARGS", {f"--web.listen-address={of(PROMETHEUS, targets[0])}"}
+    yield POOLER, "ARGS", {f"--web.listen-address={of(PROMETHEUS, targets[1])}"}
+    yield LOGS, "HOST", {of(PROMETHEUS, targets[2]).partition(":")[0]}
+    yield LOGS, "PORT", {of(PROMETHEUS, targets[2]).partition(":")[2]}
+    yield PROMETHEUS, "rule_files.0", {RULES.partition("/")[2]}
+    yield POSTGRES, "DATA_SOURCE_URI", {f"{server[0]}:{server[1]}/{server[2]}?sslmode={mode}" for mode in modes}
+    yield POSTGRES, "DATA_SOURCE_USER", roles
+    yield POSTGRES, "PG_EXPORTER_EXTEND_QUERY_PATH", {f"/etc/prometheus/{QUERIES.partition('/')[2]}"}
+    yield POOLER, "PGHOST", {host}
+    yield POOLER, "PGPORT", {port}
+    yield POOLER, "PGUSER", {of(INI, "pgbouncer.stats_users")}
+    yield POOLER, "PGSSLMODE", modes
+    yield POOLER, "PGBOUNCER_EXPORTER_CONNECTION_STRING.dbname", {"pgbouncer"}  # the console's name
+    for value in _values(QUERIES):
+        if value.key.endswith(".usage"):
+            yield (
+                QUERIES,
+                value.key,
+                {"GAUGE" if "pg_slots" in value.key else "LABEL" if "datname" in value.key else "COUNTER"},
+            )
+
+    yield ODYSSEY, "listen.host", {host}
+    yield ODYSSEY, "listen.port", {port}
+    yield ODYSSEY, "storage postgres.host", {server[0]}
+    yield ODYSSEY, "storage postgres.port", {server[1]}
+    yield ODYSSEY, "storage postgres.type", {"remote"}  # the other type is the console
+    yield ODYSSEY, "database upstream.user upstream.storage", {"postgres"}  # as the block above is called
+    yield ODYSSEY, "database upstream.user upstream.authentication", {of(INI, "pgbouncer.auth_type")}
+    yield ODYSSEY, "database upstream.user upstream.pool", {of(INI, "pgbouncer.pool_mode")}
+    yield ODYSSEY, "database upstream.user upstream.pool_size", {of(INI, "pgbouncer.default_pool_size")}
+
+    direct = f"postgresql://upstream:change-me@{server[0]}:{server[1]}/{server[2]}"
+    yield EXAMPLE, "DJANGO_SECRET_KEY", {""}  # one that many have copied is no secret
+    yield EXAMPLE, "DATABASE_URL", {direct}
+    yield EXAMPLE, "DATABASE_DIRECT_URL", {direct}
+    yield EXAMPLE, "DB_CONN_MAX_AGE", {in_text(PRODUCTION, r'"DB_CONN_MAX_AGE", default=(\w+)')}
+    yield EXAMPLE, "DB_CONN_HEALTH_CHECKS", {in_text(PRODUCTION, r'"DB_CONN_HEALTH_CHECKS", default=(\w+)')}
+    yield EXAMPLE, "WEB_PORT", {in_text(COMPOSE, r"\$\{WEB_PORT:-(\d+)\}")}
+    yield PROCESS, "DJANGO_SETTINGS_MODULE", {f"settings.{name}" for name in _settings()}
+    yield PROCESS, "GUNICORN_WORKERS", {in_text(GUNICORN, r'"GUNICORN_WORKERS", "(\d+)"')}
+    yield PROCESS, "GUNICORN_THREADS", {in_text(GUNICORN, r'"GUNICORN_THREADS", "(\d+)"')}
+    yield SERVER, "max_connections", {str(promised.SLOTS + int(of(SERVER, "superuser_reserved_connections")))}
+    yield SERVER, "superuser_reserved_connections", {str(int(of(SERVER, "max_connections")) - promised.SLOTS)}
+    yield MANAGED, "PGSSLMODE", {"verify-ca", "verify-full"}  # as its comment says
+
+
+def _of_pgbouncer(path: str) -> Iterator[tuple[str, str, set[str]]]:
+    if path == PEERS:
+        number = of(PEERS, "pgbouncer.peer_id")
+        for peer in ("1", "2"):
+            yield PEERS, f"peers.{peer}.host", {f"/run/pgbouncer/{peer}"}
+        yield PEERS, "pgbouncer.peer_id", {"1", "2"}
+        yield PEERS, "pgbouncer.unix_socket_dir", {f"/run/pgbouncer/{number}"}
+        yield PEERS, "pgbouncer.so_reuseport", {"1"}
+        yield PEERS, "pgbouncer.default_pool_size", {str(int(of(INI, "pgbouncer.default_pool_size")) // 2)}
+    elif path == LOOKUP:
+        script = snippets.read("pgbouncer/auth_query.sql").text
+        yield LOOKUP, "auth_user", set(re.findall(r"^create role (\w+) login", script, re.MULTILINE))
+        yield LOOKUP, "auth_dbname", set(re.findall(r"^grant connect on database (\w+)", script, re.MULTILINE))
+        yield LOOKUP, "auth_query", {f"select username, secret from {FUNCTION}($1)"} if FUNCTION in script else set()  # noqa: S608
+    else:
+        folder = {f"/etc/pgbouncer/{name}" for name in made("pooler.internal")}
+        yield TLS, "client_tls_key_file", {name for name in folder if name.endswith("internal.key")}
+        yield TLS, "client_tls_cert_file", {name for name in folder if name.endswith("internal.crt")}
+        yield TLS, "server_tls_ca_file", {name for name in folder if name.endswith("ca.crt")}
+
+
+def made(name: str = "") -> set[str]:
+    """Return the files that certificates.sh makes for a host."""
+    script = snippets.read("pgbouncer/certificates.sh").text
+    return {found.replace("$name", name) for found in re.findall(r'-(?:key)?out "?([\w.$]+)"?', script)}
+
+
+def of(path: str, key: str) -> str:
+    """Return a value of a file, without its quotes; nothing where it has none."""
+    return next((plain(value.text) for value in _values(path) if value.key == key), "")
+
+
+def in_text(path: str, pattern: str) -> str:
+    """Return what a pattern finds in a snippet."""
+    found = re.search(pattern, snippets.read(path).text)
+    return found[1] if found else ""
+
+
+def plain(text: str) -> str:
+    """Return a value without quotes."""
+    return text.strip("\"'")
+
+
+def _listens(path: str) -> str:
+    return of(path, "ARGS").partition("--web.listen-address=")[2]
+
+
+def _settings() -> set[str]:
+    found = (re.fullmatch(r"upstream/settings/(\w+)\.py", path) for path in snippets.paths())
+    return {each[1] for each in found if each}
+
+
+def _values(path: str) -> list[settings.Value]:
+    return settings.values(path, snippets.read(path).text)

@@ -1,0 +1,34 @@
+"""What the proofs of several pages ask for by name: the reader's server, plain and with TLS, and tables on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.proofs import deployed
+from tests.proofs.pooled import Setup, reader, reader_with_tls
+
+
+@pytest.fixture(scope="module")
+def setup(request: pytest.FixtureRequest, cluster) -> Iterator[Setup]:
+    """PostgreSQL with the reader's roles and database."""
+    with reader(cluster, _page(request)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def secured(request: pytest.FixtureRequest, cluster, setup) -> Iterator[tuple[Setup, dict[str, Path]]]:
+    """The same with a PostgreSQL that has TLS, and the certificates of two authorities."""
+    with reader_with_tls(cluster, f"{_page(request)}-with-tls", setup) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tables(setup, project) -> None:
+    """Make the project's tables."""
+    deployed.migrate(setup, project)
+
+
+def _page(request: pytest.FixtureRequest) -> str:
+    """Return which page is proven: "how-to-kubernetes"."""
+    return f"{request.path.parent.name}-{request.path.stem.removeprefix('test_')}".replace("_", "-")

@@ -1,0 +1,124 @@
+"""Proves docs/how-to/celery.md: what a Celery worker does to connections, and what becomes of a query that it ends."""
+
+from dataclasses import replace
+
+import pytest
+
+from proven.sources.controls import control, edit, here
+from tests.stack.runners import RUNNERS, Running, celery, counts
+from tests.stack.upstream import needs_psycopg_3
+from tests.stack.wait import until
+
+ONE = replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1), at_once=1, processes=1)
+# Beat alone, which gives what nobody takes.
+BEAT = replace(ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True)
+# Settings that keep a connection of their own.
+ASKS = """
+import os, psycopg
+kept = psycopg.connect(os.environ["DATABASE_URL"])
+"""
+OFTEN = """
+CELERY_BEAT_SCHEDULE = {"often": {"task": "workers.on_celery.count_orders", "schedule": 0.1}}
+"""
+
+
+# ---- a connection for each task --------------------------------------------------------------------------------
+
+
+@control(here('"celery-prefork"', '"celery55-prefork"'), fails_with="connections left: 0")
+def test_celery_5_7_closes_after_each_task(run_in) -> None:
+    """With CONN_MAX_AGE=60, each task of three children of Celery 5.7 opens a connection, and none is left."""
+    found = counts(run_in("celery-prefork", "age-60"), {"left": 0})
+    assert found == {"most": 3, "opened": "1", "left": 0, "lost": 0}
+
+
+@control(here('"celery55-prefork"', '"celery-prefork"'), fails_with="connections left: 3")
+@control(here('"age-60"', '"age-0"'), fails_with="connections left: 3")
+def test_celery_5_5_keeps_what_conn_max_age_keeps(run_in) -> None:
+    """With CONN_MAX_AGE=60, three children of Celery 5.5 keep one each from task to task, and replace what is lost."""
+    found = counts(run_in("celery55-prefork", "age-60"), {"left": 3})
+    assert found == {"most": 3, "opened": "0", "left": 3, "lost": 0}
+
+
+@control(here('"pool"', '"age-60"'), fails_with="connections left: 3")
+def test_in_threads_djangos_pool_keeps_connections(run_in) -> None:
+    """With -P threads and Django's pool, three threads of Celery 5.7 share three connections: no task opens one."""
+    found = counts(run_in("celery-threads", "pool"), {"left": 3})
+    assert found == {"most": 3, "opened": "0", "left": 3, "lost": 0}
+
+
+@control(here('"celery-prefork", "pool"', '"celery-threads", "pool"'), fails_with="connections left: 0")
+def test_in_prefork_djangos_pool_is_closed_after_each_task(run_in) -> None:
+    """In Celery 5.7's child processes, a pool of one opens a connection for each task, and none is left."""
+    found = counts(run_in("celery-prefork", "pool"), {"left": 0})
+    assert found == {"most": 3, "opened": "1", "left": 0, "lost": 0}
+
+
+@control(here("CELERY_DB_REUSE_MAX = 100", "OTHER = 100"), fails_with="connections left: 1")
+@pytest.mark.parametrize("runner", ["celery-solo", "celery55-solo"])
+def test_db_reuse_max_keeps_a_lost_connection_as_well(run_in, runner) -> None:
+    """With CELERY_DB_REUSE_MAX tasks share a connection, whatever CONN_MAX_AGE is; lost, it loses one after another."""
+    at_work = run_in(runner, "age-0", more="CELERY_DB_REUSE_MAX = 100")
+    found = counts(at_work, {"left": 1})
+    assert found == {"most": 1, "opened": "0", "left": 1, "lost": 1}
+    assert [at_work.wave() for _ in range(3)] == [1, 1, 1]
+
+
+@control(here('"pgbouncer"', '"age-0"'), fails_with="connections left: 2")
+def test_behind_pgbouncer_a_task_opens_no_connection_in_postgresql(run_in) -> None:
+    """Three children of Celery 5.7 behind PgBouncer share two server connections, which stay."""
+    found = counts(run_in("celery-prefork", "pgbouncer"), {"left": 2})
+    assert found == {"most": 2, "opened": "0", "left": 2, "lost": 0}
+
+
+# ---- time limits -----------------------------------------------------------------------------------------------
+
+
+def limited(at_work: Running, limit: str) -> None:
+    """Give it a task that waits for the table, until Celery has ended it."""
+    if "SOFT" in limit:
+        needs_psycopg_3()  # psycopg2 hears of no signal before its query has ended
+    at_work.holder.execute("begin; lock table orders_order in access exclusive mode")
+    at_work.give(1)
+    until("its query waits", at_work.waiting)
+    until("Celery ends it", lambda: "TimeLimitExceeded" in at_work.said())
+
+
+@pytest.fixture(params=["CELERY_TASK_TIME_LIMIT", "CELERY_TASK_SOFT_TIME_LIMIT"])
+def limit(request: pytest.FixtureRequest) -> str:
+    """A setting of Celery's that ends a task after a second, at once or with an exception in it."""
+    return f"{request.param} = 1"
+
+
+@control(here("= 0", "= 200"), fails_with="the next one's query waits beside it: not within")
+def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None:
+    """Celery ends the task, by its hard limit or its soft one; its query waits on, beside that of the next task."""
+    at_work = run_in(ONE, more=limit)
+    at_work.holder.execute(f"alter role {at_work.database.role.name} set client_connection_check_interval = 0")
+    limited(at_work, limit)
+    at_work.give(1)
+    assert until("the next one's query waits beside it", lambda: at_work.waiting() == 2)
+    at_work.note()
+
+
+@control(edit("postgres/role_client_check.sql", "2s", "0"), fails_with="the query ends: not within")
+def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, load) -> None:
+    """With client_connection_check_interval the query of a task that was ended ends as well."""
+    at_work = run_in(ONE, more=limit)
+    at_work.database.psql(load("postgres/role_client_check.sql"), role=at_work.database.role.name)
+    limited(at_work, limit)
+    assert until("the query ends", lambda: at_work.waiting() == 0)
+    at_work.note()
+
+
+# ---- beat ------------------------------------------------------------------------------------------------------
+
+
+@control(here("more=OFTEN", "more=OFTEN + ASKS"))
+def test_beat_opens_no_connection(run_in) -> None:
+    """Celery's beat has sent tasks, and PostgreSQL has seen no session of its."""
+    at_work = run_in(BEAT, more=OFTEN)
+    until("it has sent three", lambda: at_work.said().count("Sending due task") >= 3)
+    at_work.note()
+    assert at_work.open() == 0
+    assert at_work.database.sessions() == 1  # the proof's own

@@ -1,0 +1,49 @@
+"""Proves docs/how-to/workers.md: what becomes of a worker's connections, and of its work when they are lost."""
+
+import pytest
+
+from proven.sources.controls import control, edit, here
+from tests.stack.runners import counts
+from tests.stack.upstream import driver
+
+CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already closed"}
+
+
+@control(edit("upstream/workers/on_rq.py", "        close_old_connections()\n        try", "        try"))
+@control(edit("upstream/workers/on_dramatiq.py", "        close_old_connections()", "        pass"))
+@control(edit("upstream/workers/on_huey.py", "    close_old_connections()", "    pass"))
+@control(edit("upstream/workers/around.py", "        close_old_connections()\n        try", "        try"))
+@control(
+    edit(
+        "upstream/orders/management/commands/count_orders.py", "            close_old_connections()", "            pass"
+    )
+)
+@pytest.mark.parametrize("runner", ["rq-one", "dramatiq", "huey", "apscheduler", "command"])
+def test_no_work_is_lost_where_old_connections_are_closed_around_it(run_in, runner) -> None:
+    """In each recipe a thread keeps one connection; once their sessions are ended, whatever comes next is done."""
+    at_work = run_in(runner, "age-60")
+    assert at_work.wave() == 0
+    assert at_work.open() == at_work.runner.at_once
+    at_work.cut()
+    assert [at_work.wave(), at_work.wave()] == [0, 0]
+    assert at_work.open() == at_work.runner.at_once
+    at_work.note()
+
+
+@control(here('"bare"', '"apscheduler"'))
+def test_without_the_rule_all_work_is_lost_from_then_on(run_in) -> None:
+    """Three threads of a worker that closes nothing: their sessions are ended, and each piece after that is lost."""
+    at_work = run_in("bare", "age-60")
+    assert at_work.wave() == 0
+    at_work.cut()
+    assert [at_work.wave(), at_work.wave()] == [3, 3]
+    (text,) = [text for name, text in CLOSED.items() if name in driver()]
+    assert text in at_work.said()
+    at_work.note()
+
+
+@control(here('"rq"', '"rq-one"'), fails_with="connections left: 0")
+def test_rq_opens_a_connection_for_each_job(run_in) -> None:
+    """RQ's own worker forks for each job, whose connection ends with its process: whatever CONN_MAX_AGE is."""
+    found = counts(run_in("rq", "age-60"), {"left": 0})
+    assert found == {"most": 1, "opened": "1", "left": 0, "lost": 0}
