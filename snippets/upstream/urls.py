@@ -1,7 +1,7 @@
 """Every URL of the project."""
 
 from django.urls import path
-from orders import asynchronous, payments, reports, views
+from orders import asynchronous, health, payments, reports, views
 
 urlpatterns = [
     path("orders/", views.orders),
@@ -15,4 +15,5 @@ urlpatterns = [
     path("connection/", views.which_connection),
     path("health/live/", views.live),
     path("health/ready/", views.ready),
+    path("health/reachable/", health.reachable),
 ]

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg_pool
 import pytest
@@ -11,10 +12,11 @@ from psycopg_pool import ConnectionPool
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
-from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import payments
+from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import Payments, payments
 from tests.stack.database import Database, fresh
+from tests.stack.postgres import Server
 from tests.stack.scripts import execute
-from tests.stack.upstream import needs_a_pool, serving
+from tests.stack.upstream import Gunicorn, Project, needs_a_pool, serving
 from tests.stack.wait import DEADLINE, until
 
 PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
@@ -131,11 +133,10 @@ DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1, "timeou
 """
 
 
-@pytest.fixture(scope="module")
-def shop(project, server, migrated, tmp_path_factory):
-    """Four threads of Gunicorn with a pool of one, and the service that the views call."""
+@contextmanager
+def pool_of_one(project: Project, server: Server, migrated: str, folder: Path) -> Iterator[tuple[Gunicorn, Payments]]:
+    """Serve the project from four threads of Gunicorn with a pool of one, and the service that its views call."""
     needs_a_pool()
-    folder = tmp_path_factory.mktemp("settings")
     (folder / "one.py").write_text(ONE)
     with fresh(server, template=migrated) as database, payments() as service:
         settings = {
@@ -149,8 +150,15 @@ def shop(project, server, migrated, tmp_path_factory):
             yield gunicorn, service
 
 
+@pytest.fixture(scope="module")
+def shop(project, server, migrated, tmp_path_factory):
+    """Such a shop, for the proofs of this module."""
+    with pool_of_one(project, server, migrated, tmp_path_factory.mktemp("settings")) as made:
+        yield made
+
+
 @contextmanager
-def calling(shop, view: str) -> Iterator[None]:
+def calling(shop: tuple[Gunicorn, Payments], view: str) -> Iterator[None]:
     """Have a request of this view wait for the other service, for as long as the block lasts."""
     gunicorn, service = shop
     service.answer.clear()

@@ -1,0 +1,48 @@
+"""Proves docs/how-to/health-endpoint.md: probes while every connection of the pool is lent."""
+
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, edit, here
+from tests.proofs.how_to.test_django_pool import calling, pool_of_one
+from tests.proofs.how_to.test_persistent_connections import allow_connections
+from tests.stack.wait import until
+
+
+@pytest.fixture(scope="module")
+def shop(project, server, migrated, tmp_path_factory):
+    """Four threads of Gunicorn with a pool of one, and the service that the views call."""
+    with pool_of_one(project, server, migrated, tmp_path_factory.mktemp("settings")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def noted(server_version) -> None:
+    """Tell the ledger what the proof ran on."""
+    evidence.on(PostgreSQL=server_version)
+
+
+@control(here('"/orders/pay/"', '"/orders/invoice/"'))
+def test_a_probe_over_the_pool_fails_while_all_is_lent(shop) -> None:
+    """PostgreSQL has nothing to do, a request has the pool's one connection, and readiness says 503."""
+    gunicorn, _ = shop
+    with calling(shop, "/orders/pay/"):
+        assert gunicorn.request("/health/ready/")[0] == 503
+        assert gunicorn.request("/health/live/")[0] == 200
+    assert gunicorn.request("/health/ready/")[0] == 200
+
+
+@control(edit("upstream/orders/health.py", '    own.settings_dict["OPTIONS"].pop("pool", None)\n', ""))
+def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
+    """It answers while all is lent, leaves no connection, and says 503 when PostgreSQL lets nobody in."""
+    gunicorn, _ = shop
+    database = gunicorn.database
+    with calling(shop, "/orders/pay/"):
+        assert gunicorn.request("/health/reachable/")[0] == 200
+    until("its connection is gone", lambda: len(database.backends()) == 1)
+    allow_connections(database, False)
+    try:
+        assert gunicorn.request("/health/reachable/")[0] == 503
+    finally:
+        allow_connections(database, True)
+    gunicorn.note()
