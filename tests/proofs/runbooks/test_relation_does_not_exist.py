@@ -49,6 +49,38 @@ def test_an_emptied_search_path_hides_every_table_from_the_next_client(database,
         assert heard(client.execute, QUERY) == ""
 
 
+@pytest.fixture
+def tenants(database, pooler):
+    """Two schemas with a table of one name, in which is whose it is; and two clients of one server connection."""
+    with database.connect() as owner:
+        for tenant in ("ada", "edith"):
+            owner.execute(f"create schema {tenant}")
+            owner.execute(f"create table {tenant}.item as select '{tenant}' as whose")
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    with bouncer.connect(database) as one, bouncer.connect(database) as other:
+        yield one, other
+
+
+@control(here("set search_path = ada", "set local search_path = ada"), fails_with='relation "item" does not exist')
+def test_where_both_schemas_have_the_table_the_other_ones_rows_come(tenants) -> None:
+    """Without an error, unless PgBouncer keeps search_path with its client."""
+    one, other = tenants
+    one.execute("set search_path = ada")
+    other.execute("set search_path = edith")
+    kept = at_least(1, 26) and reported(one)
+    assert one.execute(QUERY).fetchall() == [("ada" if kept else "edith",)]
+
+
+@control(here("set local search_path", "set search_path"))
+def test_a_search_path_of_the_transaction_meets_nobody_else(tenants) -> None:
+    """SET LOCAL ends with its transaction, for its own client as well."""
+    one, other = tenants
+    with one.transaction():
+        one.execute("set local search_path = ada")
+        assert one.execute(QUERY).fetchall() == [("ada",)]
+    assert [heard(client.execute, QUERY) for client in (other, one)] == [MISSING] * 2
+
+
 def reported(client: psycopg.Connection) -> bool:
     """Return whether PostgreSQL reports search_path, so that PgBouncer 1.26 keeps it with its client."""
     return client.info.parameter_status("search_path") is not None
