@@ -313,7 +313,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "the database is slower: look there",
         ),
         "avg_wait_time": (
-            "Microseconds that a client waits for a server connection",
+            "Microseconds that a client waits for a server connection; before"
+            " 1.23 those that all of them waited in a second",
             "it rises",
             "as for `cl_waiting`",
         ),
