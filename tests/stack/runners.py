@@ -94,7 +94,8 @@ give = lambda: queue.enqueue("orders.tasks.count_orders")
 """
 DRAMATIQ = ("-m", "dramatiq", "workers.on_dramatiq", "--processes", "1", "--threads", "3")
 BY_DRAMATIQ = "from workers.on_dramatiq import count_orders; give = count_orders.send"
-HUEY = ("-m", "huey.bin.huey_consumer", "workers.on_huey.huey", "--workers", "3", "--max-delay", "0.1")
+QUIETLY = ("--logfile", os.devnull)  # Django's log has it all as well
+HUEY = ("-m", "huey.bin.huey_consumer", "workers.on_huey.huey", "--workers", "3", "--max-delay", "0.1", *QUIETLY)
 BY_HUEY = "from workers.on_huey import count_orders as give"
 APSCHEDULER = """
 import threading

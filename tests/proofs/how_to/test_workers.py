@@ -9,14 +9,13 @@ from tests.stack.upstream import driver
 CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already closed"}
 
 
-@control(edit("upstream/workers/on_rq.py", "        close_old_connections()\n        try", "        try"))
-@control(edit("upstream/workers/on_dramatiq.py", "        close_old_connections()", "        pass"))
-@control(edit("upstream/workers/on_huey.py", "    close_old_connections()", "    pass"))
-@control(edit("upstream/workers/around.py", "        close_old_connections()\n        try", "        try"))
+@control(edit("upstream/workers/on_rq.py", "close_old_connections()", "pass"))
+@control(edit("upstream/workers/on_dramatiq.py", "close_old_connections()", "pass"))
+@control(edit("upstream/workers/on_huey.py", "close_old_connections()", "pass"))
+@control(edit("upstream/workers/around.py", "close_old_connections()", "pass"))
 @control(
-    edit(
-        "upstream/orders/management/commands/count_orders.py", "            close_old_connections()", "            pass"
-    )
+    edit("upstream/orders/management/commands/count_orders.py", "close_old_connections()", "pass"),
+    fails_with="all units have come that can: not within",
 )
 @pytest.mark.parametrize("runner", ["rq-one", "dramatiq", "huey", "apscheduler", "command"])
 def test_no_work_is_lost_where_old_connections_are_closed_around_it(run_in, runner) -> None:
