@@ -14,7 +14,7 @@ from proven.sources.controls import control, edit, here
 from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.stack.database import fresh
-from tests.stack.upstream import needs_a_pool
+from tests.stack.upstream import needs_a_pool, needs_django_5_1
 from tests.stack.wait import DEADLINE, until
 
 AGE_ZERO = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
@@ -92,6 +92,7 @@ def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
 @control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
 def test_without_a_pool_each_stream_has_a_connection(unpooled) -> None:
     """With CONN_MAX_AGE = 0 six streams are six connections; when their listeners have left it is none."""
+    needs_django_5_1()
     with listening(unpooled, "/orders/feed-and-hold/", clients=6):
         assert len(unpooled.database.backends()) == 6
     until("each is closed", lambda: unpooled.database.backends() == [])

@@ -221,7 +221,7 @@ def test_runserver_opens_a_connection_for_each_request(project, database) -> Non
 
 @control(here('age="0"', 'age="60"'), fails_with="each is closed: not within")
 def test_runserver_with_age_zero_leaves_none(project, database) -> None:
-    """With CONN_MAX_AGE = 0 each request closes its own: after twenty none is left, though the process goes on."""
+    """With CONN_MAX_AGE = 0 each request closes its own: of twenty none is left, though the process goes on."""
     with developing(project, database, age="0") as (backends, _):
         assert len(backends) == 20
-        until("each is closed", lambda: not database.backends())
+        until("each is closed", lambda: not backends & {*database.backends()})
