@@ -222,6 +222,18 @@ def test_django_works_behind_a_pooler_that_follows_no_statements(
     assert (status, said.split()) == (0, ["3", "0"]), said
 
 
+@control(here("(database, other)", "(database, database)"), fails_with="query_wait_timeout")
+def test_each_database_has_a_pool_of_its_own(server, database, pooler) -> None:
+    """One server connection for each of two databases is two, for the same user."""
+    login = {"user": database.role.name, "password": database.role.password}
+    with fresh(server) as other, ExitStack() as clients:
+        bouncer = pooler(database, other, pool_mode="transaction", default_pool_size=1, query_wait_timeout=10)
+        for each in (database, other):
+            client = clients.enter_context(bouncer.connect(each, autocommit=False, **login))
+            assert client.execute("select current_user").fetchone() == (database.role.name,)
+        assert [len(each.backends()) for each in (database, other)] == [1, 1]
+
+
 @control(here("[start() for _ in range(2)]", "[start()] * 2"), fails_with="query_wait_timeout")
 def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
     """Two poolers of one connection each hold two between them, for one user in one database."""
