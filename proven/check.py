@@ -54,6 +54,11 @@ def unproven(guide: Guide) -> list[Problem]:
             proof = guide.proofs[name]
             message = f"{name} ({proof.path}:{proof.line}) {_state(guide, name)}: make prove ONLY={name}"
             found.append(Problem(page.path, call.line, message))
+        for run in guide.ledger.never_ran(name):
+            message = (
+                f"{name} passed, but its case [{run.case}] has run on no stack ({run.reason}): run it, or delete it"
+            )
+            found.append(Problem(page.path, call.line, message))
     return sorted(set(found))
 
 

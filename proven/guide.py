@@ -14,7 +14,7 @@ from proven.evidence import ledger, seen
 from proven.evidence.ledger import Ledger
 from proven.evidence.seen import Seen
 from proven.problems import Problem, ProblemError
-from proven.sources import configuration, pages, proofs, reach, snippets, transcripts
+from proven.sources import configuration, data, pages, proofs, reach, snippets, transcripts
 from proven.sources.pages import Page
 from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
@@ -61,7 +61,7 @@ def read(root: Path = ROOT) -> Guide:
         except ProblemError as error:
             broken.append(error.problem)
     tests, unread = proofs.read(root)
-    broken += [*transcripts.broken(root), *unread]
+    broken += [*transcripts.broken(root), *unread, *data.problems(root)]
     try:
         history = ledger.read(root)
     except ProblemError as error:

@@ -10,19 +10,22 @@ from pathlib import Path
 
 from proven import ROOT, whole
 from proven.evidence.ledger import Run
+from proven.problems import ProblemError
+from proven.sources import data
 
-FILE = "docs/data/digests.json"
+FILE = data.DIGESTS
 
 
 def read(root: Path = ROOT) -> dict[str, list[str]]:
     """Return the digests by the snippet's path; nothing where there is no such file."""
-    file = root / FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return data.read(root, FILE)
 
 
 def remember(runs: Iterable[Run], root: Path = ROOT) -> None:
     """Add the digests of the snippets that some proofs ran. Those of a snippet that is gone stay."""
     with whole.alone((root / FILE).parent):
+        if broken := next((each for each in data.problems(root) if each.path == FILE), None):
+            raise ProblemError(broken.path, broken.line, broken.message)  # else all that it knew would be lost
         known = read(root)
         for run in runs:
             for path, (digest, *_) in run.snippets.items():

@@ -86,6 +86,13 @@ class Ledger:
         runs = [run for run in self._by_proof.get(name, []) if run.outcome != NOT_RUN]
         return runs if all(run.outcome == "passed" for run in runs) else []
 
+    def never_ran(self, name: str) -> list[Run]:
+        """Return a run of each case of a proof that was left out on every stack, where others ran, with why."""
+        runs = self._by_proof.get(name, [])
+        ran = {run.case for run in runs if run.outcome != NOT_RUN}
+        left_out = {run.case: run for run in runs if run.case not in ran}
+        return [left_out[case] for case in sorted(left_out)] if ran else []
+
     def passed(self) -> list[Run]:
         """Return the runs of every proof of which none failed."""
         return [run for name in sorted({run.proof for run in self.runs}) for run in self.of_proof(name)]

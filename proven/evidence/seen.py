@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proven import ROOT, whole
+from proven.sources import data
 from proven.sources.controls import Control, Each, Edit
 from proven.sources.proofs import Proof
 from proven.sources.snippets import Snippet
 
-FILE = "docs/data/controls.json"
+FILE = data.CONTROLS
 Seen = dict[str, dict[str, str]]  # proof: {digest: the day on which it failed, or nothing where it does not}
 
 
@@ -28,8 +29,7 @@ def digest(proof: Proof, control: Control, snippets: dict[str, Snippet]) -> str:
 
 def read(root: Path = ROOT) -> Seen:
     """Return what was seen; nothing where there is no such file."""
-    file = root / FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return data.read(root, FILE)
 
 
 def unseen(proof: Proof, seen: Seen, snippets: dict[str, Snippet]) -> list[Control]:

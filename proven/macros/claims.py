@@ -34,7 +34,8 @@ def proven(at: Place, name: str, *names: str) -> str:
         runs = at.guide.ledger.of_proof(each)
         link = f"{at.link(PROOFS_PAGE)}#{each}"
         if runs:
-            says = f"{sentence(summary.of_proof(runs))} · {summary.newest(runs)}"
+            left_out = "".join(f" · without {run.case}" for run in at.guide.ledger.never_ran(each))
+            says = f"{sentence(summary.of_proof(runs))} · {summary.newest(runs)}{left_out}"
             marks.append(f'[✓]({link} "{says}"){{ .proven aria-label="Proof: {in_words(each)}" }}')
         else:
             says = f"{each} has not passed since it was last edited"

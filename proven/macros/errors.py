@@ -11,7 +11,6 @@ what differs each time.
     {{ signs() }}                        every sign, with its page
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +21,12 @@ from proven.macros.calls import Bound, check, macro, unanswered
 from proven.macros.markup import bare, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import Problem, nearest
-from proven.sources import characters
+from proven.sources import characters, data
 from proven.sources.pages import Page
 
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
-FILE = "docs/data/errors.json"
+FILE = data.ERRORS
 
 
 @dataclass(frozen=True)
@@ -137,8 +136,7 @@ def _cause(page: Page, call: Bound) -> Cause:
 
 def _data(guide: Guide) -> list[dict[str, Any]]:
     """Return what errors.json says of each text; nothing where a guide has no such file."""
-    file = guide.root / FILE
-    return json.loads(file.read_text(encoding="utf-8"))["texts"] if file.is_file() else []
+    return data.read(guide.root, FILE)["texts"]
 
 
 @check

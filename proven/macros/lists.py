@@ -6,7 +6,6 @@
 {{ picture("life-of-a-connection.svg") }}  a drawing, in the page's own colours
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +17,11 @@ from proven.macros.calls import check, macro, unanswered
 from proven.macros.markup import figure, inline, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import Problem, nearest
-from proven.sources import pages
+from proven.sources import data, pages
 from proven.sources.pages import Page
 
 PICTURES = "docs/assets"
-FACTS = "docs/data"
+FACTS = data.FOLDER
 # What a browser would run or fetch of a drawing that stands in the page itself.
 RUNS = re.compile(r"<(?:script|foreignObject|!ENTITY)|\bon\w+\s*=|(?:href|src)\s*=\s*[\"'](?!#)|@import", re.IGNORECASE)
 
@@ -62,17 +61,17 @@ def _not_in(folder: str, what: str, pattern: str) -> Callable[[Guide, str], Iter
     """Return a check that a file is in a folder."""
 
     def wrong(guide: Guide, name: str) -> Iterator[str]:
-        known = [file.name for file in (guide.root / folder).glob(pattern)]
+        known = [file.name.replace(".schema.", ".") for file in (guide.root / folder).glob(pattern)]
         if name not in known:  # as listed there, so that no name leads out of the folder
             yield f"no {what} in {folder}/ is called {name!r}{nearest(name, known)}"
 
     return wrong
 
 
-@macro(wrong=_not_in(FACTS, "facts", "*.json"))
+@macro(wrong=_not_in(FACTS, "facts", "*.schema.json"))
 def facts(at: Place, name: str) -> Block:
     """Show a file of docs/data/ as a table: in each cell what was read, where, and on which day."""
-    found = json.loads((at.guide.root / FACTS / name).read_text(encoding="utf-8"))
+    found = data.read(at.guide.root, f"{FACTS}/{name}")
     rows = []
     for each in found["rows"]:
         cells = {heading: _fact(each["cells"][key]) for key, heading in found["columns"].items()}
@@ -80,10 +79,10 @@ def facts(at: Place, name: str) -> Block:
     return unsearched("facts", table(rows))
 
 
-@macro(wrong=_not_in(FACTS, "facts", "*.json"))
+@macro(wrong=_not_in(FACTS, "facts", "*.schema.json"))
 def due(at: Place, name: str) -> Block:
     """Show by which day the cells of such a file are to be read again, the nearest first."""
-    found = json.loads((at.guide.root / FACTS / name).read_text(encoding="utf-8"))
+    found = data.read(at.guide.root, f"{FACTS}/{name}")
     days: dict[str, dict[str, list[str]]] = {}
     for each in found["rows"]:
         for key, heading in found["columns"].items():

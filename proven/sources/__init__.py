@@ -1,6 +1,7 @@
 """What people write, read from the files.
 
 configuration.py  what mkdocs.yml says
+data.py           the JSON files under docs/data/
 characters.py     the text of a file, in which nothing stands that nobody sees
 snippets.py       a file under snippets/: text, regions, digest
 front_matter.py   the YAML at the head of a page

@@ -50,7 +50,8 @@ def build_problems(path: str, text: str) -> list[Problem]:
         defined = BUILTIN | set(of.get("substitutions") or {})
         for name in sorted(set(re.findall(r"\$\{?(\w+)", text)) - defined):
             found.append(of.problem(("steps",), f"nothing defines ${name} in every build"))
-        if not (of.get("options") or {}).get("dynamicSubstitutions"):
+        held = any("$" in str(value) for value in (of.get("substitutions") or {}).values())
+        if held and not (of.get("options") or {}).get("dynamicSubstitutions"):
             found.append(of.problem(("options",), "a substitution holds $PROJECT_ID: dynamicSubstitutions is true"))
         for number, step in enumerate(of.get("steps")):
             at = ("steps", number)

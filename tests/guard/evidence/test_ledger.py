@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proven import guide
+from proven import check, guide
 from proven.evidence import ledger, stored
 from proven.evidence.ledger import Ledger, Run
 from proven.sources import proofs
@@ -70,6 +70,23 @@ def test_runs_that_end_at_the_same_time_lose_nothing(root: Path) -> None:
         list(runs.map(end, versions))
     assert outcomes(root) == dict.fromkeys(versions, "passed")
     assert [file.name for file in (root / ledger.LOCAL).parent.iterdir()] == ["ledger.json"]
+
+
+def test_a_case_that_ran_nowhere_is_refused_though_the_others_passed(root: Path) -> None:
+    """With the reason; once it has passed on any stack, nothing is said of it."""
+    (proof,) = proofs.read(root)[0].values()
+    answer = guide.read(root).snippets["answer.py"]
+    ran = {answer.path: [answer.digest, "ran"]}
+    one = Run(proof.name, "one", proof.parts, "passed", "2026-01-02", 0.0, NEW, ran)
+    other = replace(one, case="other", outcome=ledger.NOT_RUN, snippets={}, reason="needs TLS")
+    ledger.write(root / ledger.LOCAL, [one, other], {proof.name: proof})
+    (found,) = map(str, check.unproven(guide.read(root)))
+    assert found == (
+        "docs/index.md:3: test_answer passed, but its case [other] has run on no stack (needs TLS): "
+        "run it, or delete it"
+    )
+    ledger.write(root / ledger.LOCAL, [replace(one, case="other", stack=OLD)], {proof.name: proof})
+    assert check.unproven(guide.read(root)) == []
 
 
 def test_runs_of_an_edited_proof_say_what_was_edited(root: Path) -> None:

@@ -383,7 +383,16 @@ def test_every_alert_was_made_to_fire() -> None:
         but={"groups.*.name": "nothing refers to it"},
     )
 )
-@control(each("monitoring/tests/rules_test.yml"))
+@control(
+    each(
+        "monitoring/tests/rules_test.yml",
+        but={
+            "*.input_series.*": "the series is made up: any will do in which the alert fires and ends",
+            "*.eval_time": "any moment will do before, while and after it fires",
+            "*interval": "any will do",
+        },
+    )
+)
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 1.5"), fails_with="name: SlotsFull")
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
     """Each alert is quiet before, fires with its summary and its runbook, and ends, on made-up series."""
@@ -397,6 +406,7 @@ def test_promtool_understands_the_rules_and_tries_each(load) -> None:
     for name, looks in tried.items():
         fires = [bool(look.get("exp_alerts")) for look in looks]
         assert fires == [False, True, False], f"{tests.place}: {name} is tried before, during and after"
+        assert {look["alertname"] for look in looks} == {name}, f"{tests.place}: {name} is looked for by its name"
 
 
 # A plausible limit in place of each, and one that is never reached.

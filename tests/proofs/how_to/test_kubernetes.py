@@ -128,7 +128,8 @@ def in_source(problem: Problem) -> Problem:
             "*Probe.failureThreshold": "how patiently it asks is yours to choose",
             "*.containers.pgbouncer.name": "nothing refers to it",
             "Service.spec.ports.pgbouncer.name": "nothing refers to it",
-            "[PN]*.metadata.name": "nothing refers to it",
+            "Pod*.metadata.name": "nothing refers to it",
+            "Network*.metadata.name": "nothing refers to it",
             "Deployment.metadata.labels.*": "nothing refers to it",
         },
     )

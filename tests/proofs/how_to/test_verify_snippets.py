@@ -101,7 +101,7 @@ def states(result: Verified) -> dict[str, str]:
     return {line.split()[1]: line.split()[0] for line in result.stdout.splitlines()}
 
 
-@control(edit("verify/verify_snippets.py", '"edited" if digest else "missing"', '"edited"'))
+@control(edit("verify/verify_snippets.py", 'if digest else "missing"', 'if digest else "edited"'))
 def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) -> None:
     """One copy is as it is published, one as it was before, one was edited, and one is gone."""
     with (repository / "deploy/pgbouncer.ini").open("a") as file:
@@ -112,12 +112,15 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
     transcript(load(SCRIPT), result.stdout + result.stderr)
 
 
-@control(edit("verify/verify_snippets.py", "said = set()", "said = set()\nassert said == set()"))
+@control(edit("verify/verify_snippets.py", "said = set()", "said = set()\npass\npass\npass"))
+def test_it_is_short_and_needs_nothing_but_python(verify) -> None:
+    """Twenty lines at most below its imports; and it runs where no package is installed, as in all of these proofs."""
 @control(edit("verify/verify_snippets.py", "import sys", "import sys, psycopg"))
-def test_it_is_ten_lines_and_needs_nothing_but_python(verify) -> None:
-    """Below its imports; and it runs where no package is installed, as it does in all of these proofs."""
+@control(edit("verify/verify_snippets.py", "said = set()", "said = set()\npass\npass\npass"))
+def test_it_is_short_and_needs_nothing_but_python(verify) -> None:
+    """Twenty lines at most below its imports; and it runs where no package is installed, as in all of these proofs."""
     lines = snippets.read(SCRIPT).text.splitlines()
-    assert len([line for line in lines[lines.index("from pathlib import Path") + 1 :] if line]) == 10
+    assert len([line for line in lines[lines.index("from pathlib import Path") + 1 :] if line]) <= 20
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "current"}
 
 
@@ -183,7 +186,7 @@ def test_other_line_ends_are_an_edit(verify, repository) -> None:
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "edited"}
 
 
-@control(edit("verify/verify_snippets.py", '"edited" if digest', '"outdated" if digest'))
+@control(edit("verify/verify_snippets.py", 'states.get(digest, "edited") if digest', '"outdated" if digest'))
 def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None:
     """It knows nothing of what was published later; the newer manifest does."""
     shutil.copy(sites[1] / snippets.FOLDER / CHANGED, repository / "ops/usage.sql")
@@ -191,21 +194,46 @@ def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None
     assert states(verify(sites[1] / catalogue.MANIFEST, "ops/usage.sql")) == {"ops/usage.sql": "current"}
 
 
-@control(edit("verify/verify_snippets.py", 'loads(Path(sys.argv[1]).read_bytes())["snippets"]', "[]"))
+@control(edit("verify/verify_snippets.py", 'loads(Path(manifest).read_bytes())["snippets"]', "[]"))
 @pytest.mark.parametrize(
     ("manifest", "error"),
     [
-        ("nowhere.json", "No such file or directory: 'nowhere.json'"),
-        ("ops/usage.sql", "JSONDecodeError"),
+        ("nowhere.json", "FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.json'"),
+        ("ops/usage.sql", "JSONDecodeError: "),
         ("other.json", "KeyError: 'snippets'"),
+        ("null.json", "TypeError: "),
+        ("typed.json", "TypeError: "),
     ],
 )
 def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, manifest, error) -> None:
     """With what Python says of it, and nothing said of any copy."""
     (repository / "other.json").write_text("{}")
+    (repository / "null.json").write_text("null")
+    (repository / "typed.json").write_text('{"snippets": [{"path": 1, "sha256": [], "earlier": 5}]}')
     result = verify(manifest, "ops/usage.sql")
     assert (result.returncode, result.stdout) == (1, "")
-    assert error in result.stderr.splitlines()[-1]
+    assert result.stderr.startswith(f"{manifest} is no manifest: {error}")
+    assert result.stderr.count("\n") == 1
+
+
+@control(edit("verify/verify_snippets.py", "if digest == nothing and", "if not digest and"))
+def test_an_empty_copy_is_current_only_where_an_empty_file_has_its_name(verify, repository, sites) -> None:
+    """Every empty file has the same bytes, so what was cut off is not taken for another file's."""
+    (repository / "deploy/pgbouncer.ini").write_bytes(b"")
+    package = next(path for path, snippet in guide.read().snippets.items() if not snippet.text)
+    shutil.copy(sites[0] / snippets.FOLDER / package, repository / "ops")
+    copies = ("deploy/pgbouncer.ini", f"ops/{Path(package).name}")
+    assert list(states(verify("ops/snippets.json", *copies)).values()) == ["edited", "current"]
+
+
+@control(edit("verify/verify_snippets.py", "copy if str(copy).isprintable() else ascii(str(copy))", "copy"))
+@control(edit("verify/verify_snippets.py", 'if digest else "missing"', 'if digest else "current"'))
+def test_neither_a_name_nor_a_manifest_makes_a_copy_current(verify, repository) -> None:
+    """A line break in a name begins no line, and a digest that is none is no file's."""
+    name = "ops/a.sql\ncurrent   ops/b.sql"
+    (repository / "odd.json").write_text('{"snippets": [{"path": "a", "sha256": false, "earlier": [0]}]}')
+    said = verify("odd.json", name).stdout
+    assert said == "missing   'ops/a.sql\\ncurrent   ops/b.sql'\n"
 
 
 @control(
