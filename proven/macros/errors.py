@@ -2,13 +2,16 @@
 
 A page says each of its texts where it explains it. Texts that no page explains at length are in docs/data/errors.json,
 with a sentence each, and so is who says which text. The list of all, and the box, have both. In a text, … stands for
-what differs each time.
+what differs each time. What was heard of each when it was provoked is in said.json, and which programs have it in
+texts.json.
 
     {{ symptom("query_wait_timeout") }}  an error's text, by which a reader finds this page
     {{ sign("Requests are slow.") }}     the same where no error is raised
     {{ ask() }}                          the box into which readers paste their error
     {{ every_error("PgBouncer") }}       every such text of one program, with what explains it
     {{ signs() }}                        every sign, with its page
+    {{ left_out() }}                     what the list leaves out, and why
+    {{ provoked() }}                     how many of the texts were provoked
 """
 
 from collections.abc import Iterator
@@ -27,6 +30,8 @@ from proven.sources.pages import Page
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
 FILE = data.ERRORS
+SERVICES = "Managed poolers"  # nobody but their operators can run them
+LOGS = {"pooler": "in PgBouncer's log", "server": "in PostgreSQL's log"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Symptom:
     text: str
     said: bool  # by a program, literally; otherwise it is a sign that a reader notices
     causes: tuple[Cause, ...]
-    told: dict[str, Any]  # what errors.json has of it: by, sqlstate, raised, proof, unprovoked, says
+    told: dict[str, Any]  # what errors.json has of it: by, says, unprovoked
 
     @property
     def pages(self) -> tuple[Page, ...]:
@@ -89,19 +94,63 @@ def _by_nobody(guide: Guide, by: str) -> Iterator[str]:
 @macro(wrong=_by_nobody)
 def every_error(at: Place, by: str) -> Block:
     """Show every text of one program: what it says, as what it is raised, and what explains it."""
+    heard, programs = _heard(at.guide), _programs(at.guide)
     rows = []
     for found in listing(at.guide):
         if found.said and found.told.get("by") == by:
-            raised = " · ".join(filter(None, (found.told.get("sqlstate"), found.told.get("raised"))))
-            rows.append({"What you see": f"`{found.text}`", "Raised as": raised, "Why": _why(at, found)})
-    return unsearched("texts", table(rows))
+            raised = _raised(heard.get(found.text, {})) or found.told.get("unprovoked", "")
+            row = {
+                "What you see": f"`{found.text}`",
+                "Raised as": raised,
+                "In": ", ".join(programs.get(found.text, ())),
+            }
+            rows.append(
+                {name: cell for name, cell in row.items() if name != "In" or by != SERVICES} | {"Why": _why(at, found)}
+            )
+    return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
+
+
+def _raised(heard: dict[str, Any]) -> str:
+    """Return the SQLSTATE, the exceptions with who raises each, which log has it, and what some hear in its place."""
+    classes: dict[str, list[str]] = {}
+    for who, name in heard.get("raised", {}).items():
+        if name and who != "psql" and not who.endswith("TLS"):
+            classes.setdefault(f"`{name}`", []).append(who)
+    parts = [f"`{heard['sqlstate']}`"] if heard.get("sqlstate") else []
+    parts += [f"{name} ({', '.join(whose)})" for name, whose in classes.items()]
+    parts += [LOGS[log] for log in heard.get("logged", ()) if log in LOGS]
+    instead = heard.get("instead", {}) if classes else {}
+    parts += [f"{who} says `{text}`" for who, text in instead.items()]
+    return "<br>".join(parts)
+
+
+@macro()
+def left_out(at: Place) -> Block:
+    """Show by which rules texts of the programs are no rows here, and how many each leaves out."""
+    why: dict[str, list[str]] = {}
+    for each in data.read(at.guide.root, data.TEXTS)["texts"]:
+        if "out" in each:
+            why.setdefault(each["out"], []).append(each["by"])
+    rows = [
+        {"Left out": reason, "Of": ", ".join(sorted(set(those))), "Texts": str(len(those))}
+        for reason, those in why.items()
+    ]
+    return unsearched("rules", table(sorted(rows, key=lambda row: -int(row["Texts"]))))
+
+
+@macro()
+def provoked(at: Place) -> str:
+    """Say how many of the texts that programs here can say were provoked: "210 of 240"."""
+    heard = _heard(at.guide)
+    rows = [each for each in _data(at.guide) if each["by"] != SERVICES]
+    return f"{sum(each['text'] in heard or bool(each.get('proof')) for each in rows)} of {len(rows)}"
 
 
 @macro()
 def signs(at: Place) -> Block:
     """Show what a reader notices where no error is raised."""
     rows = [{"What you see": each.text, "Why": _why(at, each)} for each in listing(at.guide) if not each.said]
-    return unsearched("texts", table(rows))
+    return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
 
 
 def _why(at: Place, found: Symptom) -> str:
@@ -135,8 +184,22 @@ def _cause(page: Page, call: Bound) -> Cause:
 
 
 def _data(guide: Guide) -> list[dict[str, Any]]:
-    """Return what errors.json says of each text; nothing where a guide has no such file."""
+    """Return what errors.json says of each text."""
     return data.read(guide.root, FILE)["texts"]
+
+
+def _heard(guide: Guide) -> dict[str, dict[str, Any]]:
+    """Return what was heard of each text when it was provoked."""
+    return data.read(guide.root, data.SAID)["texts"]
+
+
+def _programs(guide: Guide) -> dict[str, list[str]]:
+    """Return the versions of its program that have each text."""
+    found: dict[str, set[str]] = {}
+    for each in data.read(guide.root, data.TEXTS)["texts"]:
+        if each.get("row"):
+            found.setdefault(each["row"], set()).update(each["in"])
+    return {text: sorted(versions) for text, versions in found.items()}
 
 
 @check
@@ -181,16 +244,20 @@ def _explained(guide: Guide) -> Iterator[Problem]:
     """Check that errors.json explains each text that no page does, and has each text of a page."""
     if not (guide.root / FILE).is_file():
         return
+    all_heard = _heard(guide)
     for found in listing(guide):
+        heard = found.text in all_heard
         if found.said and not found.told:
             page, call = next((page, call) for page, call in _texts(guide) if call.given["text"] == found.text)
             yield Problem(page.path, call.line, f"{FILE} does not say who says {found.text!r}")
         elif not found.causes and not found.told.get("says"):
             yield Problem(FILE, 1, f"neither a page nor says explains {found.text!r}")
-        elif not found.causes and not (found.told.get("proof") or found.told.get("unprovoked")):
-            yield Problem(FILE, 1, f"{found.text!r} needs the proof that provokes it, or why there is none: unprovoked")
         elif (proof := found.told.get("proof")) and proof not in guide.proofs:
             yield Problem(FILE, 1, f"no proof is called {proof!r}{nearest(proof, guide.proofs)}")
+        elif not (heard or found.told.get("proof") or found.told.get("unprovoked")) and found.said:
+            yield Problem(FILE, 1, f"{found.text!r} needs a provocation, the proof on its page, or why not: unprovoked")
+        elif heard and found.told.get("unprovoked"):
+            yield Problem(FILE, 1, f"{found.text!r} was provoked: leave unprovoked out")
 
 
 def _texts(guide: Guide) -> list[tuple[Page, Bound]]:

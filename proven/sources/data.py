@@ -8,7 +8,9 @@ from typing import Any
 from proven.problems import Problem
 
 FOLDER = "docs/data"
-DIGESTS, CONTROLS, ERRORS = (f"{FOLDER}/{name}.json" for name in ("digests", "controls", "errors"))
+DIGESTS, CONTROLS, ERRORS, SAID, TEXTS = (
+    f"{FOLDER}/{name}.json" for name in ("digests", "controls", "errors", "said", "texts")
+)
 CELL = {"says", "gist", "source", "date", "again"}
 
 
@@ -24,6 +26,10 @@ def _errors(found: Any) -> bool:
     return all(isinstance(each["text"], str) for each in found["texts"])
 
 
+def _said(found: Any) -> bool:
+    return all(isinstance(heard.get("raised", {}), dict) for heard in found["texts"].values())
+
+
 def _facts(found: Any) -> bool:
     columns = found["columns"].keys()
     return isinstance(found["about"], str) and all(
@@ -37,6 +43,8 @@ FORMS: dict[str, tuple[str, Callable[[Any], bool], Any, str]] = {
     DIGESTS: ("{snippet: [digest, …]}", _digests, {}, "restore it from git: nothing else has them"),
     CONTROLS: ("{proof: {digest: day}}", _controls, {}, "restore it, or delete it and run make controls ALL=1"),
     ERRORS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or mend it"),
+    SAID: ('{"texts": {text: {…}}}', _said, {"texts": {}}, "restore it from git, or make record"),
+    TEXTS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or make texts"),
 }
 FACTS = (
     '{"about": …, "columns": …, "rows": …}',

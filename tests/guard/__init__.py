@@ -33,6 +33,7 @@ And of what else guards the project:
     lint/test_compose.py           a Compose file as guides have it
     lint/test_deployments.py       how manifests and commands are judged
     lint/test_cloud_sql.py         what is widely said to turn Cloud SQL's pooler on
+    atlas/test_listed.py           texts of programs that have no row in the atlas
     stack/test_leash.py            nothing is left of a server whose owner was killed
     stack/test_janitor.py          nor on a server that is not ours
     stack/test_docker.py           nor of containers

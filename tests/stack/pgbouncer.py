@@ -64,6 +64,10 @@ class PgBouncer:
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
         """
         self.databases = {database.name: database for database in databases} | dict(named or {})
+        self.entries = {
+            name: f"host={database.server.host} port={database.server.port} dbname={database.name} {options}"
+            for name, database in self.databases.items()
+        }
         self.ini = ini or Snippet("", PLAIN, {}, ())
         self.files = files
         self.password = secrets.token_hex(16)  # the console's
@@ -81,13 +85,9 @@ class PgBouncer:
             "admin_users": f"{admins[1]}, {ADMIN}" if admins else ADMIN,
             **settings,
         }
-        entries = {
-            name: f"host={database.server.host} port={database.server.port} dbname={database.name} {options}"
-            for name, database in self.databases.items()
-        }
         begin, end = self._halves()
         include = f"%include {self.leash.folder}/settings.ini\n"
-        end += "\n[databases]\n" + _lines("{} = {}", entries)
+        end += f"\n[databases]\n%include {self.leash.folder}/databases.ini\n"
         end += "[peers]\n" + _lines("{} = {}", peers) if peers else ""
         self.leash.write("pgbouncer.ini", begin + include + end)
         try:
@@ -170,6 +170,7 @@ class PgBouncer:
 
     def _configure(self, port: int) -> None:
         self.leash.write("settings.ini", _lines("{} = {}", {**self.settings, "listen_port": port}))
+        self.leash.write("databases.ini", _lines("{} = {}", self.entries))
 
     def _run(self, port: int) -> None:
         self._configure(port)

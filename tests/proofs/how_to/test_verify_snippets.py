@@ -112,9 +112,6 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
     transcript(load(SCRIPT), result.stdout + result.stderr)
 
 
-@control(edit("verify/verify_snippets.py", "said = set()", "said = set()\npass\npass\npass"))
-def test_it_is_short_and_needs_nothing_but_python(verify) -> None:
-    """Twenty lines at most below its imports; and it runs where no package is installed, as in all of these proofs."""
 @control(edit("verify/verify_snippets.py", "import sys", "import sys, psycopg"))
 @control(edit("verify/verify_snippets.py", "said = set()", "said = set()\npass\npass\npass"))
 def test_it_is_short_and_needs_nothing_but_python(verify) -> None:

@@ -1,0 +1,71 @@
+"""The list of texts: what is left out of it, and by which rule; and which row of the atlas has a text."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from atlas.text import Text
+
+HERE = Path(__file__).parent
+LIST = HERE.parent / "docs" / "data" / "texts.json"
+ATLAS = HERE.parent / "docs" / "data" / "errors.json"
+# What the atlas has before a text of which a program keeps the rest.
+BEFORE = re.compile(r"^(?:FATAL|ERROR|PANIC|WARNING): *|^closing because: |^consuming input failed: ")
+
+GAP = re.compile(r"\W*…\W*")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Why texts are left out, and which."""
+
+    because: str
+    by: list[str]
+    how: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def takes(self, text: Text) -> bool:
+        """Return whether it leaves a text out: by how it is said, by what it says, or by both where it has both."""
+        said = any(re.search(pattern, text.text) for pattern in self.texts)
+        called = text.how in self.how
+        both = bool(self.how and self.texts)
+        return text.by in self.by and ((said and called) if both else (said or called))
+
+
+def rules() -> list[Rule]:
+    """Return the rules by which texts are left out."""
+    return [Rule(**rule) for rule in yaml.safe_load((HERE / "left_out.yaml").read_text(encoding="utf-8"))]
+
+
+def left_out(text: Text, by: Iterable[Rule]) -> str:
+    """Return why a text is left out; "" where it is not."""
+    return next((rule.because for rule in by if rule.takes(text)), "")
+
+
+def rows() -> list[str]:
+    """Return the texts of the atlas."""
+    return [row["text"] for row in json.loads(ATLAS.read_text(encoding="utf-8"))["texts"]]
+
+
+def row_of(text: str, among: Iterable[str]) -> str | None:
+    """Return the row that has a text: the longest of those that say it or a part of it, else an instance of it."""
+    rows = list(among)
+    found = [row for row in rows if says(row, text)] or [
+        row for row in rows if "…" in text and says(text, row, whole=True)
+    ]
+    return max(found, key=len, default=None)
+
+
+def says(row: str, text: str, whole: bool = False) -> bool:
+    """Return whether a row is within a text: … of either stands for whatever the other has there."""
+    pattern = ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", row)))
+    found = _even(GAP.sub("…", BEFORE.sub("", text) if whole else text))
+    return bool(re.fullmatch(pattern, found) if whole else re.search(pattern, found))
+
+
+def _even(text: str) -> str:
+    return re.sub(r"[\s\"'`“”]", "", text.casefold())

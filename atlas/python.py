@@ -1,0 +1,62 @@
+"""What packages of Python say: each exception that they raise and warning that they log, from their syntax trees."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from atlas.text import Text, plain
+
+# The modules that open, keep and end connections, by who says it.
+MODULES = {
+    "psycopg 3": ("psycopg/*.py",),
+    "psycopg_pool": ("psycopg_pool/*.py",),
+    "psycopg2": ("psycopg2/*.py",),
+    "asyncpg": ("asyncpg/*.py", "asyncpg/protocol/*.pyx"),
+    "Django": (
+        "django/db/utils.py",
+        "django/db/backends/base/base.py",
+        "django/db/backends/postgresql/base.py",
+        "django/db/backends/utils.py",
+        "django/utils/asyncio.py",
+        "django/core/checks/database.py",
+    ),
+    "Gunicorn": ("gunicorn/arbiter.py", "gunicorn/workers/*.py"),
+    "Celery": ("celery/fixups/django.py", "celery/concurrency/*.py", "celery/worker/*.py"),
+}
+LOGS = {"warning", "error", "critical", "exception", "warn"}
+
+
+def texts(by: str, installed: Path) -> Iterator[Text]:
+    """Return what the modules of a package say, in a folder of packages."""
+    for pattern in MODULES[by]:
+        for file in sorted(installed.glob(pattern)):
+            if file.suffix == ".py":
+                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                    yield from _said(by, node)
+
+
+def _said(by: str, node: ast.AST) -> Iterator[Text]:
+    call = node.exc if isinstance(node, ast.Raise) else node
+    if not isinstance(call, ast.Call) or not call.args:
+        return
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if isinstance(node, ast.Raise) or name in LOGS:
+        text = _text(call.args[0])
+        if " " in text:
+            yield Text(by, plain(text), name)
+
+
+def _text(node: ast.AST) -> str:
+    """Return what an expression writes, as far as that stands there."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(_text(part) or "{}" for part in parts)
+        case ast.BinOp(left=left, op=ast.Mod()):
+            return _text(left)
+        case ast.BinOp(left=left, right=right, op=ast.Add()):
+            return _text(left) + (_text(right) or "{}")
+        case ast.Call(func=ast.Attribute(value=inner, attr="format")):
+            return _text(inner)
+    return ""

@@ -1,0 +1,469 @@
+"""One PostgreSQL and one PgBouncer in which texts are provoked, and the clients that hear them.
+
+A provocation is a Case: what is set, what is done, and the text that somebody then says. Between two of them
+PgBouncer's settings are put back, by RELOAD.
+"""
+
+import asyncio
+import functools
+import socket
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import psycopg
+import psycopg2
+from psycopg import conninfo
+
+from atlas.listed import says
+from tests.stack.database import Database, Role
+from tests.stack.leash import give
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.wait import DEADLINE, until
+
+TABLES = """
+create table if not exists locked (); create table if not exists mine (); create table if not exists yours ();
+create table if not exists taken as select 1 as id;
+create table if not exists counted as select 1 as id;
+grant all on all tables in schema public to public; grant create on schema public to public;
+"""
+HBA = "local all,replication postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+OTHER = "other"  # the entry of [databases] that a case may change
+# So that nobody waits for what is not to come; a case that is about waiting says its own.
+PATIENCE = {"query_wait_timeout": 3, "client_login_timeout": 3, "server_login_retry": 0.3, "server_connect_timeout": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one text is provoked. Without anything but its text, a client connects and its queries are answered."""
+
+    text: str  # as the atlas has it
+    settings: dict[str, object] = field(default_factory=dict)  # PgBouncer's, by RELOAD
+    entry: str | Callable[["Bench"], str] = ""  # what its line of [databases] ends with, or the whole of it: host=…
+    to: str = "pooled"  # "direct": to PostgreSQL, "console": to PgBouncer's console
+    options: dict[str, object] = field(default_factory=dict)  # of the connection
+    held: bool = False  # somebody else is in a transaction on the pool
+    first: str = "select 1"
+    meanwhile: Callable[["Bench"], object] | None = None  # what somebody does between the two queries
+    fails: str = ""  # a query whose error is not the one
+    then: str | Callable[[Any], object] = "select 1"  # a query, or what is done with psycopg 3's connection
+    packets: Callable[["Bench"], list[bytes]] | None = None  # what a client sends that no driver would
+    said_by: str = "client"  # or "pooler", "server": whose log has it
+    before: Callable[["Bench"], object] | None = None
+    after: Callable[["Bench"], object] | None = None
+    clients: tuple[str, ...] = ()
+    since: tuple[int, ...] = ()  # PgBouncer's version
+    until: tuple[int, ...] = ()
+    postgres: int = 0  # PostgreSQL's
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def at(self) -> str:
+        """The name of its line of [databases]: one of its own where it has an entry, as what failed there is kept."""
+        return f"own_{zlib.crc32(self.text.encode())}" if self.entry else OTHER
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one client heard: the name of the exception, all it says, and the SQLSTATE where it says one."""
+
+    raised: str
+    text: str
+    sqlstate: str = ""
+
+
+class Bench:
+    """The servers, what a case does to them, and what was logged since it began."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.server = cluster.server
+        self.database = Database(self.server)
+        self.stranger = Role(self.server)  # who is not in PgBouncer's userlist
+        self.folder = cluster.leash.folder
+        role = self.database.role
+        self.bouncer = PgBouncer(
+            self.database, users={role.name: role.password}, pool_mode="transaction", max_client_conn=100, **PATIENCE
+        )
+        self.sockets = self.bouncer.leash.folder / "sockets"
+        self.sockets.mkdir()
+        give(self.sockets)
+        self.bouncer.settings |= {"unix_socket_dir": self.sockets, "auth_type": "scram-sha-256"}
+        self.certify()
+        self.bouncer.restart()
+        place = f"host={self.server.host} port={self.server.port}"
+        self.bouncer.entries["postgres_of_auth"] = f"{place} dbname={self.database.name}"
+        self.settings, self.entries = dict(self.bouncer.settings), dict(self.bouncer.entries)
+        self.console = self.bouncer.admin()
+        self.others: list[psycopg.Connection[tuple]] = []  # whom a case has connected beside its client
+        self.connect()
+        self.marks = (0, 0)
+
+    def certify(self) -> None:
+        """Let PgBouncer offer TLS to who asks for it, with a certificate that nobody has signed."""
+        self.keys = {}
+        for name in ("own", "another"):
+            key, crt = (self.bouncer.leash.folder / f"{name}.{end}" for end in ("key", "crt"))
+            new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=pooler.internal"]
+            command = ["openssl", "req", "-x509", "-days", "2", *new, "-keyout", str(key), "-out", str(crt)]
+            subprocess.run(command, check=True, capture_output=True)
+            give(key, crt)
+            self.keys[name] = {"sslkey": key, "sslcert": crt}
+        key, crt = self.keys["own"].values()
+        tls = {"client_tls_sslmode": "allow", "client_tls_key_file": key, "client_tls_cert_file": crt}
+        self.bouncer.settings |= {**tls, "client_tls_ca_file": crt}
+
+    def connect(self) -> None:
+        """Open the superuser's sessions."""
+        self.inside = self.server.connect(self.database.name)
+        self.inside.execute(TABLES)
+        self.rival = self.server.connect(self.database.name)  # who holds what others want
+        self.rival.execute("begin; lock table locked; select * from taken for update")
+
+    @functools.cached_property
+    def standby(self) -> Cluster:
+        """A standby, which lets nobody wait for a query of its own. The primary is stopped meanwhile."""
+        self.leave()
+        made = Cluster(self.cluster, max_standby_streaming_delay=0, max_connections=40)
+        self.database.follow(self.cluster.server)
+        self.connect()
+        return made
+
+    def leave(self) -> None:
+        """Close the superuser's sessions."""
+        for session in (self.inside, self.rival):
+            session.close()
+        self.database.leave()
+
+    def restart(self) -> None:
+        """Start PostgreSQL again."""
+        self.leave()
+        self.cluster.restart()
+        self.database.follow(self.cluster.server)
+        self.connect()
+
+    def stop(self) -> None:
+        """End all of it but the cluster, which others use."""
+        if standby := self.__dict__.get("standby"):
+            standby.stop()
+        self.inside.close()
+        self.rival.close()
+        self.console.close()
+        self.bouncer.stop()
+        self.database.drop()
+
+    def command(self, text: str) -> None:
+        """Send a command to PgBouncer's console."""
+        try:
+            self.console.execute(text.encode())
+        except psycopg.OperationalError:  # PgBouncer was started again
+            self.console = self.bouncer.admin()
+            self.console.execute(text.encode())
+
+    def sql(self, text: str) -> None:
+        """Run a query as the superuser, within the database."""
+        self.inside.execute(text.format(role=self.database.role.name, database=self.database.name).encode())
+
+    def outside(self, text: str) -> None:
+        """Run a query as the superuser, outside of the database."""
+        self.database.admin.execute(text.format(role=self.database.role.name, database=self.database.name).encode())
+
+    def sessions(self) -> list[int]:
+        """Return the application's sessions."""
+        found = "select pid from pg_stat_activity where usename = %s and backend_type = 'client backend'"
+        return [pid for (pid,) in self.database.admin.execute(found, [self.database.role.name])]
+
+    def each(self, function: str) -> None:
+        """Call a function of PostgreSQL on each of the application's sessions: each("pg_terminate_backend")."""
+        for pid in until("a session is there", self.sessions):
+            self.outside(f"select {function}({pid})")
+
+    def hba(self, text: str = "", alone: bool = False) -> None:
+        """Put lines before those of PostgreSQL's pg_hba.conf, or in their place, and wait until they are in force."""
+        query = "select pg_conf_load_time()"
+        (before,) = self.database.admin.execute(query).fetchone() or (None,)
+        (self.cluster.data / "pg_hba.conf").write_text(f"local all postgres trust\n{text}\n" + ("" if alone else HBA))
+        self.outside("select pg_reload_conf()")
+
+        def loaded() -> bool:
+            with self.server.connect() as session:
+                return session.execute(query).fetchone() > (before,)  # type: ignore[operator]
+
+        until("pg_hba.conf is read", loaded)
+
+    def change(self, entry: str = "", at: str = OTHER, **settings: object) -> None:
+        """Give PgBouncer settings, and an entry's options, and RELOAD."""
+        place = f"host={self.server.host} port={self.server.port} dbname={self.database.name}"
+        self.bouncer.settings = {**self.settings, **settings}
+        self.bouncer.entries = {**self.entries, at: entry if entry.startswith("host=") else f"{place} {entry}"}
+        self.bouncer._configure(self.bouncer.port)
+        self.command("reload")
+
+    def anew(self, **settings: object) -> None:
+        """Start PgBouncer again, with settings that it reads then alone."""
+        self.console.close()
+        self.bouncer.settings = {**self.settings, **settings}
+        self.bouncer.restart()
+        self.console = self.bouncer.admin()
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file that PgBouncer reads, and return its path."""
+        return str(self.bouncer.leash.write(name, text))
+
+    def logged(self, by: str) -> str:
+        """Return what one of both has logged since the case began."""
+        leash, mark = (self.bouncer.leash, self.marks[0]) if by == "pooler" else (self.cluster.leash, self.marks[1])
+        return leash.said()[mark:]
+
+    def url(self, case: Case, **options: object) -> str:
+        """Return how a client connects in a case."""
+        role = self.database.role
+        parts: dict[str, object] = {
+            "user": role.name,
+            "password": role.password,
+            "dbname": case.at,
+            "sslmode": "disable",
+            "connect_timeout": 5,
+        }
+        parts |= {"host": "127.0.0.1", "port": self.bouncer.port}
+        if case.to == "standby":
+            parts |= {"port": self.standby.server.port, "dbname": self.database.name}
+        elif case.to == "direct":
+            parts |= {"port": self.server.port, "dbname": self.database.name}
+        elif case.to == "console":
+            parts |= {"user": "proven_admin", "password": self.bouncer.password, "dbname": "pgbouncer"}
+        given = {name: value(self) if callable(value) else value for name, value in case.options.items()}
+        return conninfo.make_conninfo(**{**parts, **options, **given})  # type: ignore[arg-type]
+
+    @contextmanager
+    def set(self, case: Case) -> Iterator[None]:
+        """Have what a case sets in force."""
+        settings = {name: value(self) if callable(value) else value for name, value in case.settings.items()}
+        entry = case.entry(self) if callable(case.entry) else case.entry
+        self.change(entry, case.at, **settings)
+        self.case = case
+        if case.before:
+            case.before(self)
+        self.marks = (len(self.bouncer.leash.said()), len(self.cluster.leash.said()))
+        with ExitStack() as others:
+            if case.held:
+                holder = others.enter_context(psycopg.connect(self.url(Case(case.text, entry=case.entry))))
+                holder.execute("select 1")
+                others.callback(holder.close)
+            yield
+        while self.others:
+            self.others.pop().close()
+        if case.after:
+            case.after(self)
+        self.change()
+
+    def hear(self, case: Case) -> dict[str, Heard]:
+        """Provoke a text, and return what each client has heard, and what the logs have."""
+        heard = {}
+        with self.set(case):
+            if case.packets:
+                heard["a client of its own"] = Heard("", self.sent(case))
+            else:
+                for name in case.clients or CLIENTS:
+                    if found := self.one(name, case):
+                        heard[name] = found
+            if case.said_by != "client":
+                until(f"the log has {case.text}", lambda: says(case.text, self.logged(case.said_by)))
+                heard[case.said_by] = Heard("", self.logged(case.said_by))
+        return heard
+
+    def one(self, name: str, case: Case) -> Heard | None:
+        """Let one client connect, query, wait for what happens meanwhile, and query again."""
+        client = None
+        try:
+            client = CLIENTS[name](self.url(case, **TLS.get(name, {})))
+            self.client = client.connection if hasattr(client, "connection") else client
+            client.run(case.first)
+            if case.meanwhile:
+                case.meanwhile(self)
+            if case.fails:
+                with suppress(Exception):
+                    client.run(case.fails)
+            if callable(case.then):
+                failed = getattr(
+                    case.then(client.connection), "error_message", b""
+                )  # of a result, which raises nothing
+                return Heard("", failed.decode()) if failed else None
+            client.run(case.then)
+        except Exception as error:
+            state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+            return Heard(type(error).__name__, str(error), state or "")
+        finally:
+            if client:
+                with suppress(Exception):
+                    client.close()
+        return None
+
+    def sent(self, case: Case) -> str:
+        """Send packets as they are, wait for the end of the connection, and return what came."""
+        assert case.packets
+        port = self.server.port if case.to == "direct" else self.bouncer.port
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as client:
+            answers = []
+            for packet in case.packets(self):
+                client.sendall(packet)
+                answers.append(client.recv(8192))
+            with suppress(OSError):
+                while more := client.recv(8192):
+                    answers.append(more)
+        return b" ".join(answers).replace(b"\0", b" ").decode(errors="replace")
+
+
+def startup(version: int = 3 << 16, **parameters: str) -> bytes:
+    """Return the packet with which a client begins."""
+    body = struct.pack("!I", version) + b"".join(f"{n}\0{v}\0".encode() for n, v in parameters.items()) + b"\0"
+    return struct.pack("!I", len(body) + 4) + body
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    """Return a message of the protocol."""
+    return kind + struct.pack("!I", len(body) + 4) + body
+
+
+class Psycopg:
+    """psycopg 3."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+
+    def run(self, query: str) -> None:
+        """Run a query."""
+        self.connection.execute(query.encode())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+class Psycopg2:
+    """psycopg2."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = psycopg2.connect(url)
+        self.connection.autocommit = True
+
+    def run(self, query: str) -> None:
+        """Run a query."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(query)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+class Asyncpg:
+    """asyncpg, which speaks the protocol itself."""
+
+    def __init__(self, url: str) -> None:
+        parts = conninfo.conninfo_to_dict(url)
+        self.loop = asyncio.new_event_loop()
+        try:
+            self.connection = self.loop.run_until_complete(
+                asyncpg.connect(
+                    user=parts["user"],
+                    password=parts.get("password"),
+                    database=parts["dbname"],
+                    host=parts["host"],
+                    port=parts["port"],
+                    ssl=parts["sslmode"],
+                    timeout=5,
+                    statement_cache_size=0,
+                )
+            )
+        except BaseException:
+            self.end(self.loop)
+            raise
+
+    def run(self, query: str) -> None:
+        """Run a query."""
+        self.loop.run_until_complete(self.connection.execute(query))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.terminate()
+        self.end(self.loop)
+
+    @staticmethod
+    def end(loop: asyncio.AbstractEventLoop) -> None:
+        """Close a loop once its transports have been closed."""
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+
+
+class Django:
+    """Django's own connection, with psycopg 3."""
+
+    def __init__(self, url: str) -> None:
+        from django.db.utils import ConnectionHandler
+
+        parts = conninfo.conninfo_to_dict(url)
+        names = {"USER": "user", "PASSWORD": "password", "NAME": "dbname", "HOST": "host", "PORT": "port"}
+        entry = {name: str(parts.pop(part, "")) for name, part in names.items()}
+        handler = ConnectionHandler({"default": {"ENGINE": "django.db.backends.postgresql", **entry, "OPTIONS": parts}})
+        self.connection = handler["default"]
+        self.connection.ensure_connection()
+
+    def run(self, query: str) -> None:
+        """Run a query."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(query)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+class Psql:
+    """psql, whose answers are read as a person would."""
+
+    class Error(Exception):
+        """What psql wrote to its standard error."""
+
+    def __init__(self, url: str) -> None:
+        command = [bin_dir() / "psql", "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", url]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        self.run("")
+
+    def run(self, query: str) -> None:
+        """Run a query."""
+        assert self.process.stdin
+        assert self.process.stdout
+        with suppress(BrokenPipeError):
+            self.process.stdin.write((query and f"{query};\n") + "\\echo answered\n")
+            self.process.stdin.flush()
+        while line := self.process.stdout.readline():
+            if line == "answered\n":
+                return
+        raise self.Error(self.process.communicate()[1])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.process.kill()
+        self.process.communicate()
+
+
+CLIENTS: dict[str, Callable[[str], Any]] = {
+    "psql": Psql,
+    "psycopg 3": Psycopg,
+    "psycopg2": Psycopg2,
+    "asyncpg": Asyncpg,
+    "Django": Django,
+    "psycopg 3 over TLS": Psycopg,
+    "psycopg2 over TLS": Psycopg2,
+}
+TLS: dict[str, dict[str, object]] = {name: {"sslmode": "require"} for name in CLIENTS if name.endswith("TLS")}

@@ -1,0 +1,395 @@
+"""What drivers, pools, Django and Gunicorn say by themselves: each text with what makes them say it.
+
+A function raises it, or returns it where it is logged or the exception is another thread's.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import asyncpg
+import psycopg
+import psycopg2
+import psycopg2.pool
+import psycopg_pool
+
+from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
+from tests.stack.wait import free_port, until
+
+HERE = Case("", to="direct")
+NOWHERE = "host=127.0.0.1 port=1 connect_timeout=2"
+
+
+class Kept(logging.Handler):
+    """Keeps what a library logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def logged(name: str) -> Iterator[list[str]]:
+    """Keep what a logger says within the block."""
+    handler, logger = Kept(), logging.getLogger(name)
+    logger.addHandler(handler)
+    level, logger.level = logger.level, logging.INFO
+    try:
+        yield handler.lines
+    finally:
+        logger.removeHandler(handler)
+        logger.level = level
+
+
+@contextmanager
+def pool(bench: Bench, url: str = "", **options: Any) -> Iterator[psycopg_pool.ConnectionPool]:
+    """Open psycopg's pool of one connection."""
+    options = {"min_size": 1, "max_size": 1, "timeout": 0.2, "open": True, **options}
+    made = psycopg_pool.ConnectionPool(url or bench.url(HERE), **options)
+    try:
+        yield made
+    finally:
+        made.close(timeout=0.2)
+
+
+def closed_psycopg(bench: Bench) -> None:
+    """Use a connection of psycopg 3 after its end."""
+    connection = psycopg.connect(bench.url(HERE))
+    connection.close()
+    connection.execute("select 1")
+
+
+def closed_cursor(bench: Bench) -> None:
+    """Use a cursor of psycopg 3 after its end."""
+    with psycopg.connect(bench.url(HERE)) as connection:
+        cursor = connection.cursor()
+        cursor.close()
+        cursor.execute("select 1")
+
+
+def closed_psycopg2(bench: Bench) -> None:
+    """Use a connection of psycopg2 after its end."""
+    connection = psycopg2.connect(bench.url(HERE))
+    connection.close()
+    connection.cursor()
+
+
+def closed_cursor2(bench: Bench) -> None:
+    """Use a cursor of psycopg2 after its end."""
+    connection = psycopg2.connect(bench.url(HERE))
+    cursor = connection.cursor()
+    connection.close()
+    cursor.close()
+    cursor.execute("select 1")
+
+
+def exhausted(bench: Bench) -> None:
+    """Ask psycopg2's pool for one connection too many."""
+    made = psycopg2.pool.SimpleConnectionPool(1, 1, bench.url(HERE))
+    try:
+        made.getconn()
+        made.getconn()
+    finally:
+        made.closeall()
+
+
+def empty(bench: Bench) -> None:
+    """Ask psycopg's pool for one too many."""
+    with pool(bench) as made, made.connection():
+        made.getconn()
+
+
+def crowded(bench: Bench) -> None:
+    """Ask it while as many wait as may."""
+    with pool(bench, max_waiting=1, timeout=30) as made, made.connection():
+        waits = threading.Thread(target=lambda: made.putconn(made.getconn()), daemon=True)
+        waits.start()
+        until("it waits", lambda: made.get_stats().get("requests_waiting"))
+        made.getconn()
+
+
+def closed_pool(bench: Bench) -> None:
+    """Ask it after its end."""
+    with pool(bench) as made:
+        made.close()
+        made.getconn()
+
+
+def unopened(bench: Bench) -> None:
+    """Ask it before its beginning."""
+    psycopg_pool.ConnectionPool(bench.url(HERE), open=False).getconn()
+
+
+def reopened(bench: Bench) -> None:
+    """Open it again."""
+    with pool(bench) as made:
+        made.close()
+        made.open()
+
+
+def incomplete(bench: Bench) -> None:
+    """Wait for a pool that reaches no server."""
+    with pool(bench, NOWHERE) as made:
+        made.wait(0.2)
+
+
+def unreachable(bench: Bench) -> list[str]:
+    """Let a pool reach no server."""
+    with logged("psycopg.pool") as lines, pool(bench, NOWHERE, reconnect_timeout=0.1):
+        until("it has tried", lambda: [line for line in lines if "error connecting" in line])
+    return lines
+
+
+def given_up(bench: Bench) -> list[str]:
+    """Let a pool give up."""
+    with logged("psycopg.pool") as lines, pool(bench, NOWHERE, reconnect_timeout=0.05):
+        until("it has given up", lambda: [line for line in lines if "reconnection attempt" in line])
+    return lines
+
+
+def returned(query: str) -> Callable[[Bench], list[str]]:
+    """Give a connection back after a query, without an end of its transaction."""
+
+    def give_back(bench: Bench) -> list[str]:
+        with logged("psycopg.pool") as lines, pool(bench, timeout=5) as made:
+            connection = made.getconn()
+            with suppress(psycopg.Error):
+                connection.execute(query.encode())
+            made.putconn(connection)
+            until("it is there", lambda: lines)
+        return lines
+
+    return give_back
+
+
+def used_twice(bench: Bench) -> None:
+    """Use one connection of asyncpg for two queries at a time."""
+    client = Asyncpg(bench.url(HERE))
+
+    async def both() -> None:
+        await asyncio.gather(client.connection.fetch("select pg_sleep(0.2)"), client.connection.fetch("select 1"))
+
+    try:
+        client.loop.run_until_complete(both())
+    finally:
+        client.close()
+
+
+def cut_within(bench: Bench) -> None:
+    """End the socket of asyncpg within a query."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        client.connection.get_settings()  # it is there
+        client.loop.call_later(0.05, client.connection._transport.abort)
+        client.run("select pg_sleep(5)")
+    finally:
+        client.close()
+
+
+def closed_asyncpg(bench: Bench) -> None:
+    """Use a connection of asyncpg after its end."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        client.loop.run_until_complete(client.connection.close())
+        client.run("select 1")
+    finally:
+        client.end(client.loop)
+
+
+def of_asyncpg_pool(does: Callable[[Any], Any]) -> Callable[[Bench], None]:
+    """Do something with asyncpg's pool."""
+
+    def run(bench: Bench) -> None:
+        parts = psycopg.conninfo.conninfo_to_dict(bench.url(HERE))
+
+        async def main() -> None:
+            made = asyncpg.create_pool(
+                user=parts["user"],
+                password=parts["password"],
+                database=parts["dbname"],
+                host=parts["host"],
+                port=parts["port"],
+                ssl=False,
+                min_size=1,
+                max_size=1,
+            )
+            try:
+                await does(made)
+            finally:
+                with suppress(Exception):
+                    made.terminate()
+                await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+
+    return run
+
+
+async def released(made: Any) -> None:
+    """Use a connection after it was given back."""
+    await made
+    connection = await made.acquire()
+    await made.release(connection)
+    await connection.fetch("select 1")
+
+
+async def after_close(made: Any) -> None:
+    """Ask asyncpg's pool after its end."""
+    await made
+    await made.close()
+    await made.acquire()
+
+
+async def before_open(made: Any) -> None:
+    """Ask it before it was awaited."""
+    await made.acquire()
+
+
+def another_thread(bench: Bench) -> Any:
+    """Use Django's connection in another thread."""
+    client = Django(bench.url(HERE))
+    heard: list[Exception] = []
+
+    def use() -> None:
+        try:
+            client.run("select 1")
+        except Exception as error:
+            heard.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    client.close()
+    raise heard[0]
+
+
+def in_a_loop(bench: Bench) -> None:
+    """Use it within an event loop."""
+    client = Django(bench.url(HERE))
+
+    async def use() -> None:
+        client.run("select 1")
+
+    try:
+        asyncio.run(use())
+    finally:
+        client.close()
+
+
+def broken_atomic(bench: Bench) -> None:
+    """Go on in atomic() after an error."""
+    from django.db import connections
+    from django.db.transaction import Atomic
+
+    client = Django(bench.url(HERE))
+    connections["bench"] = client.connection
+    try:
+        with Atomic("bench", savepoint=False, durable=False):
+            with suppress(Exception), Atomic("bench", savepoint=False, durable=False):
+                client.run("select 1/0")
+            client.run("select 1")
+    finally:
+        client.close()
+        del connections["bench"]
+
+
+def too_early(bench: Bench) -> list[str]:
+    """Use it before Django's apps are ready."""
+    import warnings
+
+    from django.apps import apps
+
+    client = Django(bench.url(HERE))
+    ready, apps.ready = apps.ready, False
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            client.run("select 1")
+        return [str(each.message) for each in caught]
+    finally:
+        apps.ready = ready
+        client.close()
+
+
+def worker(body: str, said: str) -> Callable[[Bench], str]:
+    """Let Gunicorn serve a request whose code is `body`, until it says something of its worker."""
+
+    def serve(_: Bench) -> str:
+        with TemporaryDirectory() as folder:
+            Path(folder, "served.py").write_text(f"import os, time\ndef app(environ, start):\n    {body}\n")
+            log, port = Path(folder, "log"), free_port()
+            command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", "--timeout=1", "served:app"]
+            with log.open("w") as file:
+                process = subprocess.Popen(command, cwd=folder, stderr=file, env={**os.environ, "HOME": folder})
+            try:
+                until("it listens", lambda: "Booting worker" in log.read_text())
+                with socket.create_connection(("127.0.0.1", port)) as client:
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                    until("it says so", lambda: said in log.read_text())
+                return log.read_text()
+            finally:
+                process.terminate()
+                process.wait()
+
+    return serve
+
+
+# By whom it is said, and how it is made to.
+DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
+    "the connection is closed": ("psycopg 3", closed_psycopg),
+    "the cursor is closed": ("psycopg 3", closed_cursor),
+    "connection already closed": ("psycopg2", closed_psycopg2),
+    "cursor already closed": ("psycopg2", closed_cursor2),
+    "connection pool exhausted": ("psycopg2", exhausted),
+    "couldn't get a connection after … sec": ("psycopg_pool", empty),
+    "the pool '…' has already … requests waiting": ("psycopg_pool", crowded),
+    "the pool '…' is already closed": ("psycopg_pool", closed_pool),
+    "the pool '…' is not open yet": ("psycopg_pool", unopened),
+    "pool has already been opened/closed and cannot be reused": ("psycopg_pool", reopened),
+    "pool initialization incomplete after … sec": ("psycopg_pool", incomplete),
+    "error connecting in '…': …": ("psycopg_pool", unreachable),
+    "reconnection attempt in pool '…' failed after … sec": ("psycopg_pool", given_up),
+    "rolling back returned connection: …": ("psycopg_pool", returned("select 1")),
+    "discarding closed connection": ("psycopg_pool", returned("select pg_terminate_backend(pg_backend_pid())")),
+    "cannot perform operation: another operation is in progress": ("asyncpg", used_twice),
+    "connection was closed in the middle of operation": ("asyncpg", cut_within),
+    "connection is closed": ("asyncpg", closed_asyncpg),
+    "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
+    "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
+    "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
+    "DatabaseWrapper objects created in a thread can only be used in that same thread": ("Django", another_thread),
+    "You cannot call this from an async context - use a thread or sync_to_async": ("Django", in_a_loop),
+    "An error occurred in the current transaction. You can't execute queries until the end of the 'atomic' block.": (
+        "Django",
+        broken_atomic,
+    ),
+    "Accessing the database during app initialization is discouraged": ("Django", too_early),
+    "WORKER TIMEOUT": ("Gunicorn", worker("time.sleep(30)", "WORKER TIMEOUT")),
+    "Worker (pid:…) was sent SIGKILL! Perhaps out of memory?": (
+        "Gunicorn",
+        worker("os.kill(os.getpid(), 9)", "was sent"),
+    ),
+    "Worker (pid:…) exited with code …": ("Gunicorn", worker("os._exit(5)", "exited with")),
+}
+
+
+def provoked(text: str, bench: Bench) -> tuple[str, Heard]:
+    """Have a text said, and return by whom, with the exception that has it; nobody says a text that is not here."""
+    by, provoke = DRIVERS.get(text, ("nobody", lambda _: ""))
+    try:
+        return by, Heard("", str(provoke(bench)))
+    except Exception as error:
+        return by, Heard(type(error).__name__, str(error))

@@ -1,0 +1,69 @@
+"""Proves docs/reference/every-error.md: each text, provoked, and what each client makes of it."""
+
+from collections.abc import Iterator
+
+import django
+import pytest
+from django.conf import settings
+
+from atlas.listed import says
+from proven import evidence
+from proven.sources.controls import control, here
+from tests.proofs.reference.bench import Bench
+from tests.proofs.reference.drivers import DRIVERS, provoked
+from tests.proofs.reference.provocations import CASES
+from tests.proofs.reference.said import Said
+from tests.stack.console import at_least
+from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.postgres import own_major
+
+
+@pytest.fixture(scope="module")
+def bench(cluster) -> Iterator[Bench]:
+    """One PostgreSQL and one PgBouncer for the whole table."""
+    note_pgbouncer()
+    if not settings.configured:
+        settings.configure(USE_TZ=True)
+        django.setup()
+    settings_of_server = {"reserved_connections": 1} if own_major() >= 16 else {}
+    made = Bench(cluster(max_connections=40, log_min_messages="warning", deadlock_timeout="20ms", **settings_of_server))
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def said(pytestconfig, bench) -> Iterator[Said]:
+    """What was recorded of each text."""
+    kept = Said(pytestconfig.getoption("record"), bench.server.version())
+    yield kept
+    kept.write()
+
+
+@pytest.fixture(autouse=True)
+def noted(bench) -> None:
+    """Tell each proof on what it runs."""
+    note_pgbouncer()
+    note_postgres(bench.server.version())
+    evidence.on(Django=django.get_version())
+
+
+@control(here("bench.hear(case)", "bench.hear(Case(case.text))"))
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_text_is_provoked(case, bench, said) -> None:
+    """On real servers; each client's words and exception are as recorded, also over TLS, and those of both logs."""
+    if (case.since and not at_least(*case.since)) or (case.until and at_least(*case.until)):
+        pytest.skip("another PgBouncer says this")
+    if case.postgres > own_major():
+        pytest.skip(f"needs PostgreSQL {case.postgres}")
+    heard = bench.hear(case)
+    assert [who for who, each in heard.items() if says(case.text, each.text)], f"nobody heard it: {heard}"
+    assert said.agrees(case.text, heard)
+
+
+@control(here("provoked(text, bench)", 'provoked("", bench)'))
+@pytest.mark.parametrize("text", DRIVERS)
+def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
+    """As is what drivers, pools, Django and Gunicorn say by themselves."""
+    by, heard = provoked(text, bench)
+    assert says(text, heard.text), f"it says: {heard.text}"
+    assert said.agrees(text, {by: heard})

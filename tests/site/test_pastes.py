@@ -1,0 +1,58 @@
+"""What people paste, as a whole: each leads to the runbook with its answer, or to the question which of several."""
+
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from proven import ROOT, guide
+from proven.macros import errors
+from tests.site.visit import Reader
+
+PASTES = yaml.safe_load((ROOT / "tests/site/pastes.yaml").read_text(encoding="utf-8"))
+ASKED = """async ({ pastes, symptoms }) => {
+    const { find, words } = await import(new URL("javascripts/match.js", location))
+    return pastes.map((paste) => ({ found: find(paste, symptoms)[0]?.symptom.causes ?? [], sought: words(paste) }))
+}"""
+LARGE, SOON = 1_000_000, 10  # a paste of so many characters, answered well before a reader gives up: seconds
+
+
+@pytest.fixture(scope="module")
+def answers(reader: Reader) -> dict[str, Any]:
+    """What the pages' own script says of each paste: the causes of the first text, and the words of a search."""
+    symptoms = [
+        {
+            "text": each.text,
+            "causes": [{"page": cause.page.name, "sign": cause.when} for cause in each.causes]
+            or [{"page": "", "sign": ""}],
+        }
+        for each in errors.listing(guide.read())
+        if each.said
+    ]
+    pastes = [*(each["paste"] for each in PASTES["known"]), *PASTES["unknown"]]
+    with reader("robots.txt") as visit:
+        large = "a line of a log that nobody asked for, with connection and error in it 123\n" * (LARGE // 75)
+        began = time.monotonic()
+        given = {"pastes": [*pastes, large + "FATAL:  query_wait_timeout\n"], "symptoms": symptoms}
+        found = visit.page.evaluate(ASKED, given)
+        assert time.monotonic() - began < SOON
+    assert found.pop()["found"], "a paste of 1 MB is answered as well"
+    return dict(zip(pastes, found, strict=True))
+
+
+@pytest.mark.parametrize("each", PASTES["known"], ids=lambda each: each["leads"])
+def test_a_paste_leads_to_the_page_with_its_answer(each: dict[str, Any], answers: dict[str, Any]) -> None:
+    """And is asked for its sign where its text has several causes."""
+    causes = answers[each["paste"]]["found"]
+    assert [cause["page"] for cause in causes][:1] == [f"runbooks/{each['leads']}.md"], each["paste"]
+    asked = [cause["sign"] for cause in causes if len(causes) > 1]
+    for sign in each.get("asks", ()):
+        assert [one for one in asked if sign in one], f"the box asks {asked}, and nothing of {sign!r}"
+
+
+@pytest.mark.parametrize("paste", PASTES["unknown"])
+def test_what_nobody_explains_leads_to_a_search(paste: str, answers: dict[str, Any]) -> None:
+    """Never an empty one, and never one made of a line's marks."""
+    assert answers[paste]["found"] == []
+    assert [word for word in answers[paste]["sought"].split() if word.isalpha()]
