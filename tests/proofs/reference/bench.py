@@ -280,6 +280,10 @@ class Bench:
                 heard[case.said_by] = Heard("", self.logged(case.said_by))
         return heard
 
+    def leave_alone(self, case: Case) -> dict[str, Heard]:
+        """Return what is heard where nothing provokes the text: nothing of it, whichever text it is."""
+        return self.hear(Case(case.text))
+
     def one(self, name: str, case: Case) -> Heard | None:
         """Let one client connect, query, wait for what happens meanwhile, and query again."""
         client = None
