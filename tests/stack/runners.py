@@ -193,6 +193,7 @@ class Running(Server):
         self.bouncer = bouncer
         self.by_request = not (runner.gives or runner.own)
         self.given = 0  # units, so far
+        self.began = project.seen.stat().st_size  # what the project's processes had read before
         self.most = 0
         self.seen: set[tuple[int, str]] = set()  # its sessions so far
         self.answers: list[Future[bool]] = []
@@ -302,7 +303,7 @@ class Running(Server):
 
     def note(self) -> None:
         """Tell the running proof what it ran on."""
-        self.project.note()
+        self.project.note(self.began)
         if self.runner.by:
             evidence.on(**{self.runner.by: self.runner.version})
 
