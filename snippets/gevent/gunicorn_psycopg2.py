@@ -1,4 +1,4 @@
-"""Gunicorn's settings for gevent with psycopg2. psycopg 3 needs no post_fork."""
+"""Gunicorn with gevent and psycopg2. psycopg 3 needs no post_fork."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ async def place() -> int:
 
 # region: thread
 class InAThread(TransactionTestCase):
-    """A TestCase keeps its orders in a transaction, where no thread sees them."""
+    """A TestCase has its orders in a transaction: no thread sees them."""
 
     def test_a_thread_counts_the_order(self) -> None:
         Order.objects.create(customer="Ada")

@@ -11,8 +11,8 @@ from django.views.decorators.http import require_GET
 from orders.models import Order
 
 # region: give-back
-# Async code asks in a thread, and the connection is that thread's. With Django's
-# own pool this closes nothing: it gives back.
+# Async code asks in a thread, and the connection is that thread's. With
+# Django's own pool this closes nothing: it gives back.
 give_back = sync_to_async(connections.close_all)
 # endregion: give-back
 

@@ -144,11 +144,12 @@ def test_psycopg2_blocks_every_greenlet(project, tables) -> None:
 )
 def test_psycopg2_with_the_callback_lets_others_be_served(project, tables, load, tmp_path) -> None:
     """With the callback one process has twelve requests in their query, and answers others."""
-    snippet = load("gevent/gunicorn_psycopg2.py")
+    snippets = [load("upstream/gunicorn.conf.py"), load("gevent/gunicorn_psycopg2.py")]
     settings = tmp_path / "gunicorn.conf.py"
-    settings.write_text(load("upstream/gunicorn.conf.py").text + snippet.text)
+    settings.write_text("".join(snippet.text for snippet in snippets))
     with greenlets(project, tables, f"--config {settings}", **PSYCOPG2) as gunicorn:
         with waiting(gunicorn, CLIENTS, in_query=CLIENTS):
             assert gunicorn.request("/health/live/")[0] == 200
-        evidence.ran(snippet)
+        for snippet in snippets:
+            evidence.ran(snippet)
     evidence.on(psycopg2=version("psycopg2-binary"))

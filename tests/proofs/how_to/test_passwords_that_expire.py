@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from psycopg import sql
@@ -35,15 +34,16 @@ open({fifo!r}).read()
 asks()
 """
 NEW = r"new:\word"  # with what means something in a passfile
+# In which snippet each module of settings is, or what it begins with.
+MODULES = {"passfile": "passfile.py", "passfile_and_pool": "passfile.py", "tokens": "tokens.py"}
 WITH_A_POOL = "import settings.pool\nfrom passfile import *\n"
 
 
 @pytest.fixture
 def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
     """Ask, change the password, and return what was said then: rotated("settings.pool", ends=True)."""
-    snippets = [load(f"passwords/{name}") for name in ("passfile.py", "passfile.sh", "tokens.py")]
-    for snippet in snippets:
-        (tmp_path / Path(snippet.path).name).write_text(snippet.text)
+    script = load("passwords/passfile.sh")
+    (tmp_path / "passfile.sh").write_text(script.text)
     (tmp_path / "passfile_and_pool.py").write_text(WITH_A_POOL)
     files = {"DATABASE_PASSFILE": str(tmp_path / "passfile"), "DATABASE_TOKEN_FILE": str(tmp_path / "token")}
     fifo = tmp_path / "go"
@@ -55,6 +55,10 @@ def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
         subprocess.run(command, input=f"{password}\n", text=True, check=True, env={**os.environ, **files})
 
     def run(settings: str, *, ends: bool, timeout: float = 0) -> str:
+        snippets = [script]
+        if name := MODULES.get(settings):
+            snippets.append(load(f"passwords/{name}"))
+            (tmp_path / name).write_text(snippets[-1].text)
         written(database.role.password)
         code = ASKS.format(folder=str(tmp_path), fifo=str(fifo), timeout=timeout)
         process = project.start("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE=settings, **files)
