@@ -12,6 +12,7 @@ Read it in this order. A module imports from the lines above its own, never from
     impact.py         which proofs concern a page or a snippet, and what a failed one makes untrue
     site/             what readers get besides pages, and how a site is made
     outcome.py        what a run of proofs found: the ledger, the pages that are not true any more, the summary
+    in_force.py       the changes of a control, for as long as a proof runs under it
     controls.py       proofs with a control in force, under which they must fail
     pytest_plugin.py  what pytest calls while it runs proofs
 """

@@ -1,17 +1,12 @@
 """Errors: what a reader sees when something is broken, and what explains it.
 
 A page says each of its texts where it explains it. Texts that no page explains at length are in docs/data/errors.json,
-with a sentence each, and so is who says which text. The list of all, and the box, have both. In a text, … stands for
-what differs each time. What was heard of each when it was provoked is in said.json, and which programs have it in
-texts.json.
+with a sentence each, and so is who says which text. The list of all (atlas.py), and the box, have both. In a text, …
+stands for what differs each time.
 
     {{ symptom("query_wait_timeout") }}  an error's text, by which a reader finds this page
     {{ sign("Requests are slow.") }}     the same where no error is raised
     {{ ask() }}                          the box into which readers paste their error
-    {{ every_error("PgBouncer") }}       every such text of one program, with what explains it
-    {{ signs() }}                        every sign, with its page
-    {{ left_out() }}                     what the list leaves out, and why
-    {{ provoked() }}                     how many of the texts were provoked
 """
 
 from collections.abc import Iterator
@@ -21,7 +16,6 @@ from typing import Any
 from proven.guide import Guide
 from proven.macros import calls
 from proven.macros.calls import Bound, check, macro, unanswered
-from proven.macros.markup import bare, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import Problem, nearest
 from proven.sources import characters, data
@@ -30,8 +24,6 @@ from proven.sources.pages import Page
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
 FILE = data.ERRORS
-SERVICES = "Managed poolers"  # nobody but their operators can run them
-LOGS = {"pooler": "in PgBouncer's log", "server": "in PostgreSQL's log"}
 
 
 @dataclass(frozen=True)
@@ -85,87 +77,9 @@ def ask(at: Place) -> Block:
     return [*characters.lines(box), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
 
 
-def _by_nobody(guide: Guide, by: str) -> Iterator[str]:
-    known = {symptom.told.get("by", "") for symptom in listing(guide)}
-    if by not in known:
-        yield f"no text of {FILE} is by {by!r}{nearest(by, known)}"
-
-
-@macro(wrong=_by_nobody)
-def every_error(at: Place, by: str) -> Block:
-    """Show every text of one program: what it says, as what it is raised, and what explains it."""
-    heard, programs = _heard(at.guide), _programs(at.guide)
-    rows = []
-    for found in listing(at.guide):
-        if found.said and found.told.get("by") == by:
-            raised = _raised(heard.get(found.text, {})) or found.told.get("unprovoked", "")
-            row = {
-                "What you see": f"`{found.text}`",
-                "Raised as": raised,
-                "In": ", ".join(programs.get(found.text, ())),
-            }
-            rows.append(
-                {name: cell for name, cell in row.items() if name != "In" or by != SERVICES} | {"Why": _why(at, found)}
-            )
-    return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
-
-
-def _raised(heard: dict[str, Any]) -> str:
-    """Return the SQLSTATE, the exceptions with who raises each, which log has it, and what some hear in its place."""
-    classes: dict[str, list[str]] = {}
-    for who, name in heard.get("raised", {}).items():
-        if name and who != "psql" and not who.endswith("TLS"):
-            classes.setdefault(f"`{name}`", []).append(who)
-    parts = [f"`{heard['sqlstate']}`"] if heard.get("sqlstate") else []
-    parts += [f"{name} ({', '.join(whose)})" for name, whose in classes.items()]
-    parts += [LOGS[log] for log in heard.get("logged", ()) if log in LOGS]
-    instead = heard.get("instead", {}) if classes else {}
-    parts += [f"{who} says `{text}`" for who, text in instead.items()]
-    return "<br>".join(parts)
-
-
-@macro()
-def left_out(at: Place) -> Block:
-    """Show by which rules texts of the programs are no rows here, and how many each leaves out."""
-    why: dict[str, list[str]] = {}
-    for each in data.read(at.guide.root, data.TEXTS)["texts"]:
-        if "out" in each:
-            why.setdefault(each["out"], []).append(each["by"])
-    rows = [
-        {"Left out": reason, "Of": ", ".join(sorted(set(those))), "Texts": str(len(those))}
-        for reason, those in why.items()
-    ]
-    return unsearched("rules", table(sorted(rows, key=lambda row: -int(row["Texts"]))))
-
-
-@macro()
-def provoked(at: Place) -> str:
-    """Say how many of the texts that programs here can say were provoked: "210 of 240"."""
-    heard = _heard(at.guide)
-    rows = [each for each in _data(at.guide) if each["by"] != SERVICES]
-    return f"{sum(each['text'] in heard or bool(each.get('proof')) for each in rows)} of {len(rows)}"
-
-
-@macro()
-def signs(at: Place) -> Block:
-    """Show what a reader notices where no error is raised."""
-    rows = [{"What you see": each.text, "Why": _why(at, each)} for each in listing(at.guide) if not each.said]
-    return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
-
-
-def _why(at: Place, found: Symptom) -> str:
-    """Return the causes of a text, each a link with its page's answer, or the sentence that explains it."""
-    lines = []
-    for cause in found.causes:
-        link = at.link(cause.page.name) + (f"#{cause.heading}" if cause.heading else "")
-        told = f": {cause.when}" if cause.when else ""
-        lines.append(f'[{bare(cause.page.title)}]({link} "{cause.page.description}"){told}')
-    return "<br>".join(lines) or str(found.told.get("says", ""))
-
-
 def listing(guide: Guide) -> list[Symptom]:
     """Return each text once: those of pages in the order of the navigation, then those of errors.json alone."""
-    told = {each["text"]: each for each in _data(guide)}
+    told = {each["text"]: each for each in data_of(guide)}
     found: dict[str, list[tuple[Page, Bound]]] = {}
     for page, call in _texts(guide):
         found.setdefault(call.given["text"], []).append((page, call))
@@ -183,23 +97,14 @@ def _cause(page: Page, call: Bound) -> Cause:
     return Cause(page, call.given["at"], call.given["when"])
 
 
-def _data(guide: Guide) -> list[dict[str, Any]]:
+def data_of(guide: Guide) -> list[dict[str, Any]]:
     """Return what errors.json says of each text."""
     return data.read(guide.root, FILE)["texts"]
 
 
-def _heard(guide: Guide) -> dict[str, dict[str, Any]]:
+def heard_of(guide: Guide) -> dict[str, dict[str, Any]]:
     """Return what was heard of each text when it was provoked."""
     return data.read(guide.root, data.SAID)["texts"]
-
-
-def _programs(guide: Guide) -> dict[str, list[str]]:
-    """Return the versions of its program that have each text."""
-    found: dict[str, set[str]] = {}
-    for each in data.read(guide.root, data.TEXTS)["texts"]:
-        if each.get("row"):
-            found.setdefault(each["row"], set()).update(each["in"])
-    return {text: sorted(versions) for text, versions in found.items()}
 
 
 @check
@@ -244,7 +149,7 @@ def _explained(guide: Guide) -> Iterator[Problem]:
     """Check that errors.json explains each text that no page does, and has each text of a page."""
     if not (guide.root / FILE).is_file():
         return
-    all_heard = _heard(guide)
+    all_heard = heard_of(guide)
     for found in listing(guide):
         heard = found.text in all_heard
         if found.said and not found.told:

@@ -1,0 +1,110 @@
+"""Every error: the texts of all pages and of docs/data/errors.json in one list, with what was heard of each.
+
+What was heard when a text was provoked is in said.json, and which programs have it in texts.json.
+
+    {{ every_error("PgBouncer") }}  every text of one program, with what explains it
+    {{ signs() }}                   every sign, with its page
+    {{ left_out() }}                what the list leaves out, and why
+    {{ provoked() }}                how many of the texts were provoked
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from proven.guide import Guide
+from proven.macros.calls import macro
+from proven.macros.errors import FILE, Symptom, data_of, heard_of, listing
+from proven.macros.markup import bare, table, unsearched
+from proven.macros.place import Block, Place
+from proven.problems import nearest
+from proven.sources import data
+
+SERVICES = "Managed poolers"  # nobody but their operators can run them
+LOGS = {"pooler": "in PgBouncer's log", "server": "in PostgreSQL's log"}
+
+
+def _by_nobody(guide: Guide, by: str) -> Iterator[str]:
+    known = {symptom.told.get("by", "") for symptom in listing(guide)}
+    if by not in known:
+        yield f"no text of {FILE} is by {by!r}{nearest(by, known)}"
+
+
+@macro(wrong=_by_nobody)
+def every_error(at: Place, by: str) -> Block:
+    """Show every text of one program: what it says, as what it is raised, and what explains it."""
+    heard, programs = heard_of(at.guide), _programs(at.guide)
+    rows = []
+    for found in listing(at.guide):
+        if found.said and found.told.get("by") == by:
+            raised = _raised(heard.get(found.text, {})) or found.told.get("unprovoked", "")
+            row = {
+                "What you see": f"`{found.text}`",
+                "Raised as": raised,
+                "In": ", ".join(programs.get(found.text, ())),
+            }
+            rows.append(
+                {name: cell for name, cell in row.items() if name != "In" or by != SERVICES} | {"Why": _why(at, found)}
+            )
+    return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
+
+
+def _raised(heard: dict[str, Any]) -> str:
+    """Return the SQLSTATE, the exceptions with who raises each, which log has it, and what some hear in its place."""
+    classes: dict[str, list[str]] = {}
+    for who, name in heard.get("raised", {}).items():
+        if name and who != "psql" and not who.endswith("TLS"):
+            classes.setdefault(f"`{name}`", []).append(who)
+    parts = [f"`{heard['sqlstate']}`"] if heard.get("sqlstate") else []
+    parts += [f"{name} ({', '.join(whose)})" for name, whose in classes.items()]
+    parts += [LOGS[log] for log in heard.get("logged", ()) if log in LOGS]
+    instead = heard.get("instead", {}) if classes else {}
+    parts += [f"{who} says `{text}`" for who, text in instead.items()]
+    return "<br>".join(parts)
+
+
+@macro()
+def left_out(at: Place) -> Block:
+    """Show by which rules texts of the programs are no rows here, and how many each leaves out."""
+    why: dict[str, list[str]] = {}
+    for each in data.read(at.guide.root, data.TEXTS)["texts"]:
+        if "out" in each:
+            why.setdefault(each["out"], []).append(each["by"])
+    rows = [
+        {"Left out": reason, "Of": ", ".join(sorted(set(those))), "Texts": str(len(those))}
+        for reason, those in why.items()
+    ]
+    return unsearched("rules", table(sorted(rows, key=lambda row: -int(row["Texts"]))))
+
+
+@macro()
+def provoked(at: Place) -> str:
+    """Say how many of the texts that programs here can say were provoked: "210 of 240"."""
+    heard = heard_of(at.guide)
+    rows = [each for each in data_of(at.guide) if each["by"] != SERVICES]
+    return f"{sum(each['text'] in heard or bool(each.get('proof')) for each in rows)} of {len(rows)}"
+
+
+@macro()
+def signs(at: Place) -> Block:
+    """Show what a reader notices where no error is raised."""
+    rows = [{"What you see": each.text, "Why": _why(at, each)} for each in listing(at.guide) if not each.said]
+    return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
+
+
+def _why(at: Place, found: Symptom) -> str:
+    """Return the causes of a text, each a link with its page's answer, or the sentence that explains it."""
+    lines = []
+    for cause in found.causes:
+        link = at.link(cause.page.name) + (f"#{cause.heading}" if cause.heading else "")
+        told = f": {cause.when}" if cause.when else ""
+        lines.append(f'[{bare(cause.page.title)}]({link} "{cause.page.description}"){told}')
+    return "<br>".join(lines) or str(found.told.get("says", ""))
+
+
+def _programs(guide: Guide) -> dict[str, list[str]]:
+    """Return the versions of its program that have each text."""
+    found: dict[str, set[str]] = {}
+    for each in data.read(guide.root, data.TEXTS)["texts"]:
+        if each.get("row"):
+            found.setdefault(each["row"], set()).update(each["in"])
+    return {text: sorted(versions) for text, versions in found.items()}
