@@ -64,6 +64,17 @@ def test_every_error_text_says_what_its_runbook_answers(home: Visit, answers: di
         assert says == answers[f"{path.strip('/')}.md"], path
 
 
+def test_a_full_server_under_celery_is_two_clicks_away(home: Visit) -> None:
+    """Paste what the application heard, open its runbook, and the way on to Celery says what a task does."""
+    home.page.fill("#error", "FATAL: sorry, too many clients already")
+    home.page.wait_for_selector(".answer .best")
+    home.page.click(".answer .best a")
+    home.page.wait_for_url("**/runbooks/too-many-clients/")
+    click(home, "Celery")
+    home.page.wait_for_url("**/how-to/celery/")
+    assert "each task opens a connection and closes it" in home.page.inner_text("article")
+
+
 def test_what_transaction_mode_breaks_is_one_click_away(home: Visit) -> None:
     """From the questions; each row says what happens, and what to do instead."""
     click(home, "See what breaks")
