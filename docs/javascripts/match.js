@@ -5,7 +5,7 @@ const NOISE = [
   /(?:\u001b|\u241b|\^\[|\\x1b|\\u001b|\\033|\\e)?\[[\d;]*m/gi, // colours, as bytes or as a log shows them
   /[\u2500-\u257f]/g, // the frame that some tracebacks have
   /[\u00ad\u200b-\u200f\u2060\ufeff]/g, // characters without a width
-  /\\+(?=["'])|\\+[nrt](?![a-z])/g, // quotes and line ends within a line of JSON
+  /\\{1,31}(?=["'])|\\{1,31}[nrt](?![a-z])/g, // quotes and line ends within JSON within JSON; without an end it would hang
 ];
 const QUOTES = /&quot;|&#x27;|&#3[49];|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
 const SEVERITY = /^(?:fatal|error|panic|warning):/;

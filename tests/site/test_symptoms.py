@@ -186,6 +186,28 @@ def test_the_innermost_reason_leads(ask: Ask) -> None:
         assert answer[:1] == [f"{RUNBOOKS}{name}.md"], f"{text!r} leads to {answer or 'nothing'}"
 
 
+# What somebody may paste by accident, or with a script: a megabyte of each.
+HOSTILE = (
+    "\x1b[",
+    "^[[",
+    "\\",
+    '\\"',
+    "[1;",
+    "a",
+    "\u200b",
+    '"',
+    "\n",
+    "FATAL: ",
+    'relation "',
+    'prepared statement "',
+)
+
+
+def test_a_megabyte_of_anything_is_answered(ask: Ask) -> None:
+    """With nothing found in it, and not with a page that hangs: the browser gives up on that."""
+    assert ask(*(each * (1_000_000 // len(each)) for each in HOSTILE)) == [[]] * len(HOSTILE)
+
+
 def test_an_unknown_text_finds_nothing(ask: Ask) -> None:
     """A wrong runbook would cost more than none."""
     for text, answer in zip(UNKNOWN, ask(*UNKNOWN), strict=True):
