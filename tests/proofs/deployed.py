@@ -90,6 +90,18 @@ def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, *
     return bouncer
 
 
+def in_effect(bouncer: PgBouncer, ini: str, database: Database) -> None:
+    """Assert that SHOW CONFIG has each setting as it is written, but those taken over, and that a client is served."""
+    config = {row["key"]: row["value"] for row in bouncer.show("config")}
+    written = settings_of(ini.partition("[pgbouncer]")[2])
+    assert len(written) > 8
+    for key, value in written.items():
+        assert key in config
+        assert key in TAKEN_OVER or config[key] == value, key
+    with bouncer.connect(database) as client:
+        assert client.execute("select 1").fetchone() == (1,)
+
+
 def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tuple[Reached, dict[str, str]]:
     """Return what a manifest puts into the application's environment, as (where DATABASE_URL leads, all others).
 

@@ -169,15 +169,7 @@ def test_gcloud_reads_the_file_and_the_script_and_stops_at_the_login(installed, 
 @control(edit("cloud/run/pgbouncer.ini", "default_pool_size = 4", "default_pool_size = 04"))
 def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
     """SHOW CONFIG has each setting as it stands there, but those that tie it to Cloud Run, and clients are served."""
-    bouncer = start()
-    config = {row["key"]: row["value"] for row in bouncer.show("config")}
-    written = settings_of(load(INI).text.partition("[pgbouncer]")[2])
-    assert len(written) > 8
-    for key, value in written.items():
-        assert key in config
-        assert key in deployed.TAKEN_OVER or config[key] == value, key
-    with bouncer.connect(setup.database) as client:
-        assert client.execute("select 1").fetchone() == (1,)
+    deployed.in_effect(start(), load(INI).text, setup.database)
 
 
 @control(edit("cloud/run/service.yaml", "upstream@10.20.0.3", "upstream:other@10.20.0.3"))

@@ -313,16 +313,8 @@ def secrets_of(script: Snippet, folder: Path, setup, passwords: dict[str, str]) 
 @pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
 def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name) -> None:
     """SHOW CONFIG has each setting as it stands there, but those that tie it to a cluster, and clients are served."""
-    bouncer = start(name)
     (document,) = documents(load(f"{FOLDER}/{name}"))
-    config = {row["key"]: row["value"] for row in bouncer.show("config")}
-    written = settings_of(document.get(*INI).partition("[pgbouncer]")[2])
-    assert len(written) > 8
-    for key, value in written.items():
-        assert key in config
-        assert key in deployed.TAKEN_OVER or config[key] == value, key
-    with bouncer.connect(setup.database) as client:
-        assert client.execute("select 1").fetchone() == (1,)
+    deployed.in_effect(start(name), document.get(*INI), setup.database)
 
 
 @control(edit("kubernetes/config.yaml", "max_client_conn = 1000", "max_client_conn = 10"))
