@@ -132,7 +132,8 @@ RUNNERS = {
     "hypercorn": Runner(
         "Hypercorn",
         "",
-        ("-m", "hypercorn", "--bind", "127.0.0.1:{port}", "asgi:application"),
+        # In the process itself: one that it spawned would leave semaphores behind when it is killed.
+        ("-m", "hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}", "asgi:application"),
         packages=NEW,
         climbs=True,
     ),
