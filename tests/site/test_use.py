@@ -85,6 +85,18 @@ def test_the_look_stays_chosen(reader: Reader) -> None:
         assert visit.page.get_attribute("body", "data-md-color-scheme") == "slate"
 
 
+@pytest.mark.parametrize("value", ["{", "", "null"])
+def test_what_cannot_be_read_in_the_storage_ends_no_script(value: str, reader: Reader) -> None:
+    """Of each name that Material keeps: the page is as without it, and the look can be chosen."""
+    with reader("", "light", viewport=DESKTOP) as visit:
+        kept = "value => { for (const name of ['__palette', '__tabs', '__search']) localStorage[`/.${name}`] = value }"
+        visit.page.evaluate(kept, value)
+        visit.page.goto(visit.server.address + pages()[-1])
+        visit.page.click("label[for=__palette_1]")
+        assert visit.page.get_attribute("body", "data-md-color-scheme") == "slate"
+        refuse(visit, visit.console)
+
+
 def test_the_drawer_opens_and_shuts_by_keyboard(opened: Visit) -> None:
     """A narrow window has no other navigation."""
     go(opened, "", PHONE)

@@ -379,7 +379,10 @@ def test_every_alert_was_made_to_fire() -> None:
 @control(
     each(
         "monitoring/rules.yml",
-        {"groups.limits.*.expr": "100000"},
+        {
+            "groups.limits.*.expr": "100000",
+            "*.ServerLoginsFail.expr": "increase(server_login_failures_total[5m]) > 100",
+        },
         but={"groups.*.name": "nothing refers to it"},
     )
 )
