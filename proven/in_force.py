@@ -79,9 +79,9 @@ def named(name: str, path: str, line: int) -> tuple[Any, str]:
 
 
 def forget() -> None:
-    """Let helpers forget what they remember of snippets."""
+    """Let proofs and linters forget what they remember of snippets; tests/stack/ remembers programs alone."""
     for name, module in list(sys.modules.items()):
-        if name.startswith("tests."):
+        if name.startswith(("tests.proofs.", "tests.lint.")):
             for value in list(vars(module).values()):
                 if isinstance(value, functools._lru_cache_wrapper) and isinstance(value.__wrapped__, FunctionType):
                     value.cache_clear()
