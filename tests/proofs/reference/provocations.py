@@ -691,7 +691,6 @@ SERVERS = (
         packets=lambda b: [startup(user=user(b), database=b.database.name)],
         after=lambda b: impatient(b, "reset authentication_timeout"),
     ),
-    Case("out of shared memory", then="select count(pg_advisory_lock(i)) from generate_series(1, 100000) i", **DIRECT),
     Case("unexpected EOF on client connection with an open transaction", first="begin", then=cut, **SERVER),
     Case(
         "FATAL: the database system is shutting down",
