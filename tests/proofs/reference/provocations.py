@@ -7,7 +7,6 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -217,38 +216,6 @@ def impatient(bench: Bench, setting: str) -> None:
     )
 
 
-def struck(number: signal.Signals, whom: Callable[[Bench], int]) -> Callable[[Bench], None]:
-    """Send a signal to a process of PostgreSQL, and wait until the client's session has ended."""
-
-    def strike(bench: Bench) -> None:
-        pids = bench.sessions()
-        os.kill(whom(bench), number)
-        until("the session has ended", lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()])
-
-    return strike
-
-
-def conflict(bench: Bench) -> None:
-    """Have the primary lock what the standby reads, and wait until the standby has heard of it."""
-    bench.sql("begin")
-    bench.sql("lock table counted in access exclusive mode")
-    bench.sql("commit")
-    said = bench.standby.leash
-    until("the standby has heard", lambda: "conflict with recovery" in said.said())
-
-
-def conflict_within(bench: Bench) -> None:
-    """The same while a query runs on the standby."""
-    bench.client.pgconn.send_query(b"select pg_sleep(30) from counted")
-    bench.client.pgconn.flush()
-    waits = "select count(*) from pg_stat_activity where query like '%pg_sleep(30) from counted' and state = 'active'"
-    with bench.standby.server.connect(bench.database.name) as session:
-        until("it runs", lambda: session.execute(waits).fetchone()[0])  # type: ignore[index]
-    bench.sql("begin")
-    bench.sql("lock table counted in access exclusive mode")
-    bench.sql("commit")
-
-
 def changed(bench: Bench) -> None:
     """Change the entry, and let another client come."""
     bench.change("connect_query='select 2'")
@@ -261,13 +228,6 @@ def notified(bench: Bench) -> None:
     bench.sql("notify x")
     with suppress(TimeoutError):
         until("it has come", lambda: "when not linked" in bench.logged("pooler"), 5)
-
-
-def suspended(bench: Bench) -> None:
-    """Send a query that takes long, and SUSPEND while it runs."""
-    bench.client.pgconn.send_query(b"select pg_sleep(30)")
-    until("it runs", lambda: [row for row in bench.bouncer.show("servers") if row["state"] == "active"])
-    bench.command("suspend")
 
 
 def twice(connection: psycopg.Connection) -> object:
@@ -330,7 +290,7 @@ POOLER = (
     Case(
         "invalid startup packet layout: expected terminator as last byte",
         packets=lambda _: [startup(user="x")[:-1] + b"x"],
-        since=(1, 19),
+        since=(1, 26),
     ),
     Case("bad packet header: '…'", packets=lambda _: [b"\0\0\0\x01" + b"\xff" * 8], said_by="pooler"),
     Case(
@@ -504,15 +464,6 @@ POOLER = (
         "FATAL: server shutting down",
         meanwhile=lambda b: b.command("shutdown wait_for_servers"),
         after=lambda b: b.bouncer.restart(),
-        **ONE,
-    ),
-    Case(
-        "FATAL: suspend_timeout",
-        settings={"suspend_timeout": 1},
-        until=(1, 26),
-        meanwhile=suspended,
-        then=lambda c: c.pgconn.get_result(),
-        after=lambda b: b.command("resume"),
         **ONE,
     ),
     Case("closing because: obsolete connection", meanwhile=lambda b: b.command("reconnect"), **LOG),
@@ -740,7 +691,6 @@ SERVERS = (
         packets=lambda b: [startup(user=user(b), database=b.database.name)],
         after=lambda b: impatient(b, "reset authentication_timeout"),
     ),
-    Case("out of shared memory", then="select count(pg_advisory_lock(i)) from generate_series(1, 100000) i", **DIRECT),
     Case("unexpected EOF on client connection with an open transaction", first="begin", then=cut, **SERVER),
     Case(
         "FATAL: the database system is shutting down",
@@ -755,41 +705,6 @@ SERVERS = (
         **SERVER,
     ),
     Case("server is in hot standby mode", to="standby", options={"target_session_attrs": "primary"}, clients=ON_LIBPQ),
-    Case(
-        "terminating connection due to conflict with recovery",
-        to="standby",
-        first="begin; select * from counted",
-        meanwhile=conflict,
-        clients=PLAIN,
-    ),
-    Case(
-        "canceling statement due to conflict with recovery",
-        to="standby",
-        meanwhile=conflict_within,
-        then=lambda c: c.pgconn.get_result(),
-        **ONE,
-    ),
-    Case(
-        "terminating connection due to immediate shutdown command",
-        to="direct",
-        clients=("psql",),
-        meanwhile=struck(signal.SIGQUIT, lambda b: b.cluster.leash.pid),
-        after=lambda b: b.restart(),
-    ),
-    Case(
-        "terminating connection because of crash of another server process",
-        to="direct",
-        clients=("psql",),
-        meanwhile=struck(signal.SIGKILL, lambda b: b.rival.info.backend_pid),
-        after=lambda b: b.restart(),
-    ),
-    Case(
-        "terminating connection because of unexpected SIGQUIT signal",
-        to="direct",
-        clients=("psql",),
-        meanwhile=struck(signal.SIGQUIT, lambda b: b.sessions()[0]),
-        after=lambda b: b.restart(),
-    ),
     Case("connection to client lost", first="set client_connection_check_interval = 20", then=sleeps, **SERVER),
 )
 LIBRARY = (

@@ -57,4 +57,4 @@ def told(text: str, heard: dict[str, Heard]) -> dict[str, Any]:
         if who not in raised
     }
     logs = sorted(who for who in heard if who in LOGS and says(text, heard[who].text))
-    return {"sqlstate": " ".join(sorted(states)), "raised": raised, "instead": others, "logged": logs}
+    return {"sqlstate": " ".join(sorted(states)), "raised": raised, "instead": others if raised else {}, "logged": logs}
