@@ -469,7 +469,7 @@ POOLER = (
     Case("closing because: obsolete connection", meanwhile=lambda b: b.command("reconnect"), **LOG),
     Case("database configuration changed", meanwhile=changed, **LOG),
     Case(
-        "closing because: server conn crashed?",
+        "server conn crashed?",
         first="begin",
         meanwhile=lambda b: b.each("pg_terminate_backend"),
         **LOG,
