@@ -705,13 +705,18 @@ def test_a_transaction_stays_on_one_server_connection(client) -> None:
         assert value(one, "select pg_backend_pid()") == used
 
 
+@control(here('one.execute("vacuum rows")', 'one.execute("analyze rows")'))
 @control(here("client()", "client(autocommit=False)"), fails_with="cannot run inside a transaction block")
 def test_statements_that_allow_no_transaction_work(client) -> None:
-    """CREATE INDEX CONCURRENTLY and VACUUM are one statement each, and hold a server connection while they run."""
+    """In autocommit CREATE INDEX CONCURRENTLY leaves a valid index, and VACUUM removes what was deleted."""
     one = client()
-    one.execute("create table rows (n int)")
+    one.execute("create table rows as select generate_series(1, 100) as n")
     one.execute("create index concurrently rows_n on rows (n)")
+    assert value(one, "select indisvalid from pg_index where indexrelid = 'rows_n'::regclass") is True
+    one.execute("delete from rows")
+    assert value(one, "select pg_relation_size('rows')") > 0
     one.execute("vacuum rows")
+    assert value(one, "select pg_relation_size('rows')") == 0
     one.execute("drop table rows")
 
 

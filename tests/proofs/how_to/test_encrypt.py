@@ -101,6 +101,7 @@ def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
         encrypted.connect(setup.database, sslmode="disable")
 
 
+@control(here('sslmode="require"', 'sslmode="require", sslrootcert=strangers'), fails_with="certificate verify failed")
 @control(here('"sslrootcert": strangers', '"application_name": "upstream"'))
 @control(here('host="localhost", **verified(setup)', 'host="localhost", sslmode="require"'))
 def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:

@@ -214,10 +214,18 @@ def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, data
     edit("upstream/orders/background.py", "        connection.close()", "        pass"),
     fails_with="the threads have ended: not within",
 )
-def test_a_thread_that_closes_gives_it_back(threads) -> None:
-    """The same threads, closing when they are done, share what the pool has."""
+@control(here('"count_and_close", "pool"', '"count_and_close"'))
+def test_a_thread_that_closes_gives_it_back(threads, database) -> None:
+    """The same threads, closing when they are done, share what the pool has: no more than two, which stay open."""
     needs_a_pool()
-    assert threads("count_and_close", "pool").said(done=1) == ["0", "0", "0"]
+    ended = threads("count_and_close", "pool")
+    assert ended.said(done=1) == ["0", "0", "0"]
+    kept = {*database.backends()}
+    ended.go()
+    assert ended.said(done=2) == ["0"] * 4
+    assert kept
+    assert kept <= {*database.backends()}
+    assert len(database.backends()) <= 2
 
 
 @control(

@@ -450,10 +450,14 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
             setup.database.connect(user=name, password=setup.roles[name].password)
 
 
+@control(here("* 1024", "* 128"))
 @control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="its statement is shown: not within")
 @pytest.mark.usefixtures("served")
 def test_the_monitoring_role_sees_the_values_in_statements(setup, as_shipped, project) -> None:
-    """What Django looked for is in pg_stat_activity: by itself it sends values as a part of the statement."""
+    """What Django looked for is in pg_stat_activity: by itself it sends values as a part of the statement.
+
+    Of a statement that is longer the first 1023 bytes are there, where track_activity_query_size is PostgreSQL's own.
+    """
     code = "from orders.models import Order; Order.objects.filter(customer='Eve').count()"
     urls = {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
     url = as_shipped.url(setup.database)
@@ -462,6 +466,10 @@ def test_the_monitoring_role_sees_the_values_in_statements(setup, as_shipped, pr
     with setup.database.connect(user=monitor.name, password=monitor.password) as watching:
         seen = "select count(*) from pg_stat_activity where usename = 'upstream' and query like %s"
         until("its statement is shown", lambda: watching.execute(seen, ["%'Eve'%"]).fetchone() == (1,))
+        with setup.database.connect(cursor_factory=psycopg.ClientCursor) as application:
+            application.execute("select %s", ["Mallory" * 1024])
+            size = "select octet_length(query) from pg_stat_activity where pid = %s"
+            assert watching.execute(size, [application.info.backend_pid]).fetchone() == (1023,)
 
 
 # ---- console -------------------------------------------------------------------------------------------------

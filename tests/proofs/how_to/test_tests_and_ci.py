@@ -1,7 +1,9 @@
 """Proves docs/how-to/tests-and-ci.md: which connections tests open, and what is left of them. And of runserver."""
 
+import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from importlib.metadata import distributions, version
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Project
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 # What a reader has who runs `manage.py test`, with tests in a folder of their own.
 RUNS = """
@@ -212,11 +214,30 @@ def developing(project: Project, database: Database, age: str) -> Iterator[tuple
 
 
 @control(here('age="60"', 'age="0"'))
-def test_runserver_opens_a_connection_for_each_request(project, database) -> None:
-    """With CONN_MAX_AGE twenty requests are twenty connections: none is used twice, and several are open at once."""
+def test_runserver_opens_a_connection_for_each_tcp_connection(project, database) -> None:
+    """With CONN_MAX_AGE twenty requests, each over a TCP connection of its own, are twenty connections.
+
+    None of them is used twice, and several are open at once.
+    """
     with developing(project, database, age="60") as (backends, most):
         assert len(backends) == 20
         assert most >= 3
+
+
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
+def test_runserver_reuses_a_connection_within_a_tcp_connection(project, database) -> None:
+    """With CONN_MAX_AGE, requests that follow each other on one TCP connection are served by one thread, over one."""
+    server = Uvicorn(project, database, "manage.py", "runserver", "--noreload", DB_CONN_MAX_AGE="60")
+    try:
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)) as browser:
+            backends = set()
+            for _ in range(5):
+                browser.request("GET", "/connection/")
+                backends.add(json.loads(browser.getresponse().read())["backend"])
+        assert len(backends) == 1
+        project.note()
+    finally:
+        server.stop()
 
 
 @control(here('age="0"', 'age="60"'), fails_with="each is closed: not within")

@@ -86,6 +86,7 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
         PgBouncer(database, listen_addr="")
 
 
+@control(edit("leak/reach.py", "address in found:", "address in found[:1]:"), fails_with="not enough values to unpack")
 @control(
     edit(
         "leak/reach.py",
@@ -94,7 +95,7 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
     )
 )
 def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, load, printed, monkeypatch) -> None:
-    """The three things that can be wrong on the way, and none."""
+    """A name without an address, and addresses that refuse or answer; of several each is tried, whatever one says."""
     snippet = load("leak/reach.py")
 
     def reach(url: str) -> str:
@@ -105,3 +106,13 @@ def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, loa
     assert "  127.0.0.1: Connection refused" in reach(f"postgresql://127.0.0.1:{nothing}/upstream")
     with pytest.raises(SystemExit, match="  no address: "):
         reach(f"postgresql://{NOWHERE}/upstream")
+    asked = socket.getaddrinfo
+    two = ("127.0.0.1", "127.0.0.2")
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *rest, **more: [r for a in two for r in asked(a, *rest, **more)]
+    )
+    with socket.create_server((two[0], 0)) as server:
+        first, last = reach(f"postgresql://several:{server.getsockname()[1]}/upstream").splitlines()[1:]
+    assert first == "  127.0.0.1: answers"
+    assert last.startswith("  127.0.0.2: ")
+    assert "answers" not in last

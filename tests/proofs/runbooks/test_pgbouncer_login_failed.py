@@ -142,7 +142,10 @@ def another(database):
 
 @control(here("users={database.role.name: own}", "users={database.role.name: database.role.password}"))
 def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
-    """The first client hears why, from 1.21 on, each later one of that failure; a password mends it."""
+    """The first client hears why, from 1.21 on, each later one of that failure; a password mends it.
+
+    Where a client has logged in as `auth_user` itself, since PgBouncer's start, the secret does as well.
+    """
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
     lookup = f"select rolname::text, '{secret}'::text from pg_roles where rolname = $1"  # noqa: S608
@@ -156,6 +159,9 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
         assert refused(bouncer, database, **who) == f"server login has been failing, {again} (server_login_retry)"
     mended = pooler(database, **MODE, **settings, users={database.role.name: database.role.password})
     mended.connect(database, **who).close()
+    lent = pooler(database, **MODE, **settings, users={database.role.name: own})
+    lent.connect(database).close()
+    lent.connect(database, **who).close()
 
 
 @control(here("user={forced.name}", "user={role.name}"))

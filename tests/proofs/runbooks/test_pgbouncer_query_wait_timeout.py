@@ -1,6 +1,7 @@
 """Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and who waits for it."""
 
 import socket
+from contextlib import closing
 from dataclasses import replace
 
 import psycopg
@@ -103,17 +104,32 @@ def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler
     here('row["maxwait"] * 1_000_000 + row["maxwait_us"]', 'row["cl_waiting"]'), fails_with="maxwait climbs: not within"
 )
 def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:
-    """The console shows who waits, and for how long the first has waited, while nobody has got an error yet."""
+    """The console shows who waits, and for how long the first has waited, while nobody has got an error yet.
+
+    With a second client that waits maxwait is still the first one's, as SHOW CLIENTS has it.
+    """
     bouncer, waiting = held
 
     def waited() -> int:
         row = pool(bouncer, database)
         return row["maxwait"] * 1_000_000 + row["maxwait_us"]
 
+    def each_waited() -> list[int]:
+        rows = [row for row in bouncer.show("clients") if row["state"] == "waiting"]
+        return sorted(row["wait"] * 1_000_000 + row["wait_us"] for row in rows)
+
     before = waited()
     assert before > 0
     until("maxwait climbs", lambda: waited() > before)
-    assert not answered(waiting)
+    with closing(bouncer.connect(database)) as second:
+        second.pgconn.send_query(b"select 3")
+        until("two wait", lambda: len(each_waited()) == 2)
+        _, first_before = each_waited()
+        now = waited()
+        _, first_after = each_waited()
+        assert first_before <= now <= first_after
+        assert not answered(waiting)
+        assert not answered(second)
 
 
 @control(edit("pgbouncer_console/pools.sql", "\\x on", "\\x off"))
