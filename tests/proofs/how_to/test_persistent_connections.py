@@ -272,6 +272,19 @@ def test_readiness_tells_of_the_database_and_liveness_does_not(unchecked) -> Non
     until("the service is ready again", lambda: unchecked.request("/health/ready/")[0] == 200)
 
 
+@control(
+    edit("upstream/orders/views.py", "with connection.cursor() as cursor", "with connection.copy().cursor() as cursor")
+)
+def test_readiness_asks_over_the_connection_that_its_thread_has(as_shipped) -> None:
+    """It opens none of its own: one of those that the threads keep was asked last by it."""
+    fill(as_shipped)
+    assert as_shipped.request("/health/ready/")[0] == 200
+    database = as_shipped.database
+    asked = "select pid from pg_stat_activity where datname = %s and query = 'select 1'"
+    assert len(database.admin.execute(asked, [database.name]).fetchall()) == 1
+    assert len(database.backends()) == 2 * 4
+
+
 def allow_connections(database: Database, allowed: bool) -> bool:
     """Let nobody connect to the database, or everybody again."""
     database.admin.execute(f'alter database "{database.name}" allow_connections {allowed}')
