@@ -106,6 +106,23 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
     assert as_shipped.database.sessions() == 2 * 4
 
 
+FIRST_QUERY = """
+import django
+django.setup()
+from django.db import connection
+print(connection.connection is None)
+connection.cursor().execute("select 1")
+print(connection.connection is None)
+"""
+
+
+@control(here('"-c", FIRST_QUERY', '"-c", FIRST_QUERY.replace("print", "connection.connect()\\nprint", 1)'))
+def test_the_first_query_opens_a_connection(project, database) -> None:
+    """Setting Django up opens none."""
+    said = project.run("-c", FIRST_QUERY, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert said == (0, "True\nFalse\n")
+
+
 @control(edit("upstream/settings/prod.py", "default=60", "default=0"))
 @control(
     edit("upstream/settings/prod.py", "default=60", "default=0"),
