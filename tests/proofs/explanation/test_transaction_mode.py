@@ -443,8 +443,9 @@ def test_an_advisory_lock_outlives_its_client(database, django, client, load) ->
 
 
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_xact_lock", "pg_try_advisory_lock"))
+@control(here('other.execute("select pg_advisory_xact', 'other.execute("select pg_advisory'))
 def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, client, load) -> None:
-    """The other client is refused while the work goes on, and gets the lock afterwards."""
+    """Another is refused while the work goes on, and gets the lock afterwards. So does one that waits for it."""
     names = execute(load(f"{FOLDER}/locks.py"))
     django()
     other = client()
@@ -456,7 +457,11 @@ def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, cl
     assert names["alone_in_a_transaction"](ask)
     ask()
     assert got == [False, True]
-    with database.connect() as direct:  # nothing is left behind, on whichever server connection
+    with database.connect() as direct:
+        with other.transaction():
+            other.execute("select pg_advisory_xact_lock(%s)", [names["NIGHTLY"]])
+            assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is False
+        # Nothing is left behind, on whichever server connection.
         assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is True
 
 

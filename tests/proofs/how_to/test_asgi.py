@@ -59,14 +59,16 @@ def noted(request, server_version) -> None:
 
 
 @contextmanager
-def listening(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[None]:
-    """Have as many clients listen to a stream, each of which has heard something, for as long as the block lasts."""
+def listening(uvicorn: Uvicorn, path: str, clients: int, events: int = 1) -> Iterator[None]:
+    """Have as many clients listen to a stream, each of which has heard so many events, while the block lasts."""
     with ExitStack() as stack:
         for _ in range(clients):
             connection = http.client.HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)
             stack.callback(connection.close)
             connection.request("GET", path)
-            assert connection.getresponse().readline() == b"data: 0\n"
+            answers = stack.enter_context(connection.getresponse())
+            for _ in range(events):
+                assert [answers.readline() for _ in range(2)] == [b"data: 0\n", b"\n"]
         yield
 
 
@@ -83,9 +85,16 @@ def test_a_stream_holds_its_connection(pooled) -> None:
 
 
 @control(edit("upstream/orders/asynchronous.py", "        await give_back()\n        yield", "        yield"))
+@control(
+    edit(
+        "upstream/orders/asynchronous.py",
+        "while True:\n        count = await Order.objects.acount()\n        await give_back()\n",
+        "for nth in range(9):\n        count = await Order.objects.acount()\n        nth or await give_back()\n",
+    )
+)
 def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
-    """Three streams go on, over two connections, and another request is served."""
-    with listening(pooled, "/orders/feed/", clients=3):
+    """Three streams go on after a pause, over two connections, and another request is served."""
+    with listening(pooled, "/orders/feed/", clients=3, events=2):
         assert pooled.request("/connection/")[0] == 200
 
 
@@ -256,6 +265,7 @@ UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+SAYS = b"\x81\x80\0\0\0\0"  # a text of no byte, masked as a client has to
 
 
 @pytest.fixture
@@ -275,8 +285,9 @@ def channels(project, server, migrated, load, tmp_path) -> Iterator[Uvicorn]:
 
 
 @contextmanager
-def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[None]:
+def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket.socket]]:
     """Have as many WebSockets open, each of which was told the number of orders, for as long as the block lasts."""
+    sockets = []
     with ExitStack() as stack:
         for _ in range(clients):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", uvicorn.port), DEADLINE))
@@ -285,7 +296,8 @@ def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[None]:
                 while answers.readline() != b"\r\n":
                     pass
                 assert answers.read(3) == b"\x81\x010"  # a text of one byte, and that
-        yield
+            sockets.append(client)
+        yield sockets
 
 
 @control(
@@ -295,10 +307,16 @@ def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[None]:
     edit("channels/consumers.py", "    @database_sync_to_async\n", "    @__import__('asgiref').sync.sync_to_async\n"),
     fails_with="it is closed: not within",
 )
+@control(here("two[0].sendall(SAYS)", "pass"), fails_with="who said something has closed it: not within")
 def test_consumers_share_one_thread_and_its_connection(channels) -> None:
-    """Three sockets that used the async ORM keep one until they leave; with database_sync_to_async they keep none."""
-    with connected(channels, "/keeps/", clients=3):
-        until("one is open", lambda: len(channels.database.backends()) == 1)
-    until("who left has closed it", lambda: channels.database.backends() == [])
+    """Sockets that used the async ORM keep one until any sends or leaves; with database_sync_to_async none."""
+    backends = channels.database.backends
+    with connected(channels, "/keeps/", clients=1), connected(channels, "/keeps/", clients=2) as two:
+        until("one is open", lambda: len(backends()) == 1)
+        two[0].sendall(SAYS)
+        until("who said something has closed it", lambda: backends() == [])
+        with connected(channels, "/keeps/", clients=1):
+            until("it is open again", lambda: len(backends()) == 1)
+        until("who left has closed it", lambda: backends() == [])
     with connected(channels, "/closes/", clients=3):
-        until("it is closed", lambda: channels.database.backends() == [])
+        until("it is closed", lambda: backends() == [])

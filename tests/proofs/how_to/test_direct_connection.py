@@ -331,17 +331,16 @@ def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entr
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
 @control(edit("pgbouncer/pgbouncer.ini", "pool_size=5", "pool_size=6"))
 def test_an_entry_in_session_mode_is_full_when_its_clients_are_idle(setup, session_entry) -> None:
-    """Five idle clients use its five connections up, and the sixth gets query_wait_timeout."""
-    clients = [session_entry.connect(setup.database) for _ in range(5)]
+    """Five idle clients that have asked use its connections up. One that only connected gets query_wait_timeout."""
+    sixth, *clients = [session_entry.connect(setup.database) for _ in range(6)]
     try:
         for client in clients:
             client.execute("select 1")
         with (
-            session_entry.connect(setup.database) as sixth,
             session_entry.impatient(),
             pytest.raises(psycopg.errors.ProtocolViolation, match="query_wait_timeout"),
         ):
             sixth.execute("select 1")
     finally:
-        for client in clients:
+        for client in (sixth, *clients):
             client.close()

@@ -54,13 +54,27 @@ def test_the_pool_is_opened_by_the_first_query(project, database) -> None:
 @control(here('"max_idle": 0.1', '"max_idle": 100'), fails_with="nobody is connected: not within")
 @control(here('"min_size": 0', '"min_size": 1'))
 def test_a_pool_that_may_be_empty_empties(database) -> None:
-    """With min_size = 0 nobody is connected before the first query, two are when two ask, and none after max_idle."""
+    """With min_size = 0 nobody is connected before the first query, two are when two ask, and none in the end."""
     with ConnectionPool(database.url, open=False, **{"min_size": 0, "max_size": 2, "max_idle": 0.1}) as pool:
         pool.wait()
         assert database.backends() == []
         with pool.connection(), pool.connection():
             assert len(database.backends()) == 2
         until("nobody is connected", lambda: database.backends() == [])
+
+
+@control(here("max_idle=0.1", "max_idle=100"), fails_with="one is left: not within")
+@control(here("pool.connection(), pool.connection(), pool", "pool.connection(), pool"))
+def test_beyond_min_size_one_is_closed_at_a_time(database, caplog) -> None:
+    """Of three that nobody needs each max_idle closes one, and min_size = 1 stays."""
+    caplog.set_level("INFO", "psycopg.pool")
+    with ConnectionPool(database.url, open=False, min_size=1, max_size=3, max_idle=0.1) as pool:
+        pool.wait()
+        with pool.connection(), pool.connection(), pool.connection():
+            assert len(database.backends()) == 3
+        until("one is left", lambda: len(database.backends()) == 1)
+    left = [record.args[1] for record in caplog.records if str(record.msg).startswith("shrinking pool")]
+    assert left == [2, 1]
 
 
 @control(here("max_lifetime=0.1", "max_lifetime=100"), fails_with="another takes its place: not within")

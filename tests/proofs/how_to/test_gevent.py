@@ -123,7 +123,7 @@ PSYCOPG2 = {"PROVEN_DRIVER": "psycopg2", "DB_CONN_MAX_AGE": "0"}
 
 @control(here("**PSYCOPG2", 'DB_CONN_MAX_AGE="0"'))
 def test_psycopg2_blocks_every_greenlet(project, tables) -> None:
-    """While one request waits for PostgreSQL nobody else is served, not even one that needs no database."""
+    """While one request waits for PostgreSQL its process serves no other, not even one that needs no database."""
     asleep = "select count(*) from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
 
     def sleeping() -> int:

@@ -106,6 +106,23 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
     assert as_shipped.database.sessions() == 2 * 4
 
 
+FIRST_QUERY = """
+import django
+django.setup()
+from django.db import connection
+print(connection.connection is None)
+connection.cursor().execute("select 1")
+print(connection.connection is None)
+"""
+
+
+@control(here('"-c", FIRST_QUERY', '"-c", FIRST_QUERY.replace("print", "connection.connect()\\nprint", 1)'))
+def test_the_first_query_opens_a_connection(project, database) -> None:
+    """Setting Django up opens none."""
+    said = project.run("-c", FIRST_QUERY, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert said == (0, "True\nFalse\n")
+
+
 @control(edit("upstream/settings/prod.py", "default=60", "default=0"))
 @control(
     edit("upstream/settings/prod.py", "default=60", "default=0"),
@@ -270,6 +287,19 @@ def test_readiness_tells_of_the_database_and_liveness_does_not(unchecked) -> Non
     finally:
         allow_connections(unchecked.database, True)
     until("the service is ready again", lambda: unchecked.request("/health/ready/")[0] == 200)
+
+
+@control(
+    edit("upstream/orders/views.py", "with connection.cursor() as cursor", "with connection.copy().cursor() as cursor")
+)
+def test_readiness_asks_over_the_connection_that_its_thread_has(as_shipped) -> None:
+    """It opens none of its own: one of those that the threads keep was asked last by it."""
+    fill(as_shipped)
+    assert as_shipped.request("/health/ready/")[0] == 200
+    database = as_shipped.database
+    asked = "select pid from pg_stat_activity where datname = %s and query = 'select 1'"
+    assert len(database.admin.execute(asked, [database.name]).fetchall()) == 1
+    assert len(database.backends()) == 2 * 4
 
 
 def allow_connections(database: Database, allowed: bool) -> bool:

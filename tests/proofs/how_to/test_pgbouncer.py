@@ -111,11 +111,11 @@ def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypat
     edit("upstream/settings/environment.py", "Env.db_url_config(url)", 'Env.db_url_config(url.replace("%40", "-"))')
 )
 def test_a_password_is_written_as_in_any_url(project) -> None:
-    """The settings read a URL, in which some characters have a meaning of their own."""
-    code = "from django.conf import settings; print(settings.DATABASES['default']['PASSWORD'])"
+    """The settings read two URLs, in which some characters have a meaning of their own."""
+    code = "from django.conf import settings; print(*(each['PASSWORD'] for each in settings.DATABASES.values()))"
     url = "postgresql://upstream:a%40b%2Fc@127.0.0.1:6432/upstream"
     urls = {"DATABASE_DIRECT_URL": url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
-    assert project.run("-c", code, database_url=url, **urls) == (0, "a@b/c\n")
+    assert project.run("-c", code, database_url=url, **urls) == (0, "a@b/c a@b/c\n")
 
 
 @control(

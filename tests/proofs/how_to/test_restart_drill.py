@@ -255,14 +255,16 @@ def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
     """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once."""
     bouncer = pooler(database, pool_mode="transaction")
     client = bouncer.connect(database)
-    client.execute("select 1")
-    bouncer.leash.signal(SIGTERM)
     if not at_least(1, 23):
+        client.execute("begin")  # which a safe shutdown would wait for
+        bouncer.leash.signal(SIGTERM)
         until("it has ended", bouncer.leash.ended)
         with pytest.raises(psycopg.OperationalError):
             client.execute("select 1")
         client.close()
         return
+    client.execute("select 1")
+    bouncer.leash.signal(SIGTERM)
     until("it takes nobody new", lambda: refuses(bouncer, database))
     for _ in range(3):
         assert client.execute("select 1").fetchone() == (1,)

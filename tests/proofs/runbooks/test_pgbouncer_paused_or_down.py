@@ -72,14 +72,17 @@ def refusals(script: Snippet, *more: str) -> list[str]:
 
 
 @control(edit("pgbouncer/status.sh", "systemctl status --no-pager --lines=20 pgbouncer", ""))
+@control(edit("pgbouncer/status.sh", "systemctl status", "systemctl state"))
+@control(edit("pgbouncer/status.sh", "--lines=20", "--lines=twenty"))
 def test_systemctl_takes_the_command(load) -> None:
-    """It refuses an option that it lacks before it looks for the service."""
+    """It refuses a word, an option or a number that it cannot read before it looks for the service."""
     if not shutil.which("systemctl"):
         pytest.skip("needs systemctl")
     script = load("pgbouncer/status.sh")
     version = subprocess.run(["systemctl", "--version"], check=True, capture_output=True, text=True).stdout
     evidence.ran(script, "checked", against=f"systemctl without the service, {version.splitlines()[0]}")
-    assert ["unrecognized option" in said for said in refusals(script)] == [False]
+    unread = ("Unknown command", "unrecognized option", "Failed to parse")
+    assert [[why for why in unread if why in said] for said in refusals(script)] == [[]]
     assert ["unrecognized option" in said for said in refusals(script, "--last=20")] == [True]
 
 

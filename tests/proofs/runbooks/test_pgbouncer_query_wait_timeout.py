@@ -77,12 +77,19 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
 
 
 @control(here('host="nowhere..invalid"', "host=database.server.host"))
-def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler) -> None:
-    """They hear nothing of it: only PgBouncer's log says that the lookup failed."""
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        ("query_wait_timeout", "FATAL:  query_wait_timeout"),
+        ("client_login_timeout", r"FATAL:  client_login_timeout \(server down\)"),
+    ],
+)
+def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler, limit, text) -> None:
+    """They hear of the shorter limit alone: only PgBouncer's log says that the lookup failed."""
     elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
-    bouncer = pooler(elsewhere, **ONE, query_wait_timeout=0.5, users=pgbouncer.scram(database))
+    bouncer = pooler(elsewhere, **ONE, **{limit: 0.5}, users=pgbouncer.scram(database))
     for driver in (psycopg, psycopg2):
-        with pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout"):
+        with pytest.raises(driver.OperationalError, match=text):
             driver.connect(bouncer.url(elsewhere))
     until("its log says why", lambda: "server DNS lookup failed" in bouncer.leash.said())
 
