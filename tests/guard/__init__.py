@@ -4,6 +4,8 @@ The engine's, in the folders of proven/:
 
     project.py                     a project of four small files, and what is wrong with it
     sources/test_pages.py          how front matter is read
+    sources/test_settings.py       values of settings files that no control holds
+    sources/test_data.py           files of data that are broken
     sources/test_handmade.py       code that stands on a page itself
     sources/test_snippets.py       regions, and snippets that nobody shows
     sources/test_reach.py          edits of what a proof rests on

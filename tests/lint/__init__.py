@@ -20,4 +20,8 @@ Each finding is one line that names its file and its line.
     cloud_run.py        the files of a Cloud Run service, and whether they agree
     cloud_sql.py        the files that turn on Cloud SQL's pooler, and whether they agree
     compose.py          the files of a Compose project, and whether they agree
+    containers.py       what a Compose file promises of its containers
+    pods.py             what manifests promise of their pods
+    promised.py         what the comments of PgBouncer's ini files promise of its settings
+    shared.py           names and numbers that several files have to have in common
 """
