@@ -242,6 +242,7 @@ def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
             "services.web.healthcheck.test.3": ">-\n          pass",
         },
         but={
+            "name": "it is yours to choose",
             "x-patience.*": "how patiently it asks is yours to choose",
             "services.*.limits.*": "how much each may take is yours to choose",
             "services.postgres.image": "another release takes the same",
