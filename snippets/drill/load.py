@@ -35,8 +35,13 @@ def client(url: str, stopped: threading.Event, heard: Counter[str]) -> None:
         connection.close()
 
 
-def start(url: str, clients: int, stopped: threading.Event, heard: Counter[str]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=client, args=(url, stopped, heard)) for _ in range(clients)]
+def start(
+    url: str, clients: int, stopped: threading.Event, heard: Counter[str]
+) -> list[threading.Thread]:
+    threads = [
+        threading.Thread(target=client, args=(url, stopped, heard))
+        for _ in range(clients)
+    ]
     for thread in threads:
         thread.start()
     return threads

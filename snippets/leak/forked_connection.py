@@ -25,7 +25,10 @@ def ask(whose: str, source: str = "") -> str:
 
 def waits() -> bool:
     with other.cursor() as cursor:
-        cursor.execute("select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'")
+        cursor.execute(
+            "select from pg_stat_activity "
+            "where datname = current_database() and wait_event = 'advisory'"
+        )
         return cursor.fetchone() is not None
 
 

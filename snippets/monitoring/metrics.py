@@ -163,22 +163,35 @@ MEANINGS: dict[str, dict[str, str]] = {
         "pg_up": "1 while PostgreSQL lets the exporter in",
         "pg_slots_taken": "Slots that clients have: from queries.yml",
         "pg_slots_usable": "Slots for ordinary roles: from queries.yml",
-        "pg_stat_database_sessions_total": ("Sessions ever opened, for each database: from queries.yml"),
-        "pg_stat_activity_count": (
-            "Sessions, by application, role, state and `backend_type`; the exporter's own query is not among them"
+        "pg_stat_database_sessions_total": (
+            "Sessions ever opened, for each database: from queries.yml"
         ),
-        "pg_stat_activity_max_tx_duration": ("Seconds since the oldest transaction began, by the same"),
-        "pg_settings_max_connections": ("The setting: not the slots that you can use"),
+        "pg_stat_activity_count": (
+            "Sessions, by application, role, state and `backend_type`;"
+            " the exporter's own query is not among them"
+        ),
+        "pg_stat_activity_max_tx_duration": (
+            "Seconds since the oldest transaction began, by the same"
+        ),
+        "pg_settings_max_connections": (
+            "The setting: not the slots that you can use"
+        ),
         "pg_locks_count": "Locks held or awaited, by database and mode",
         "pg_stat_database_numbackends": "Sessions in each database",
         "pg_roles_connection_limit": "`CONNECTION LIMIT`; -1 for none",
     },
     "pgbouncer_exporter": {
         "pgbouncer_up": "1 while PgBouncer lets the exporter in",
-        "pgbouncer_pools_client_maxwait_seconds": ("For how long the first client waits, in whole seconds"),
+        "pgbouncer_pools_client_maxwait_seconds": (
+            "For how long the first client waits, in whole seconds"
+        ),
         "pgbouncer_pools_client_active_connections": "Clients, as `cl_active`",
-        "pgbouncer_pools_client_waiting_connections": ("Clients that wait for a server connection"),
-        "pgbouncer_pools_server_active_connections": ("Server connections that a client has"),
+        "pgbouncer_pools_client_waiting_connections": (
+            "Clients that wait for a server connection"
+        ),
+        "pgbouncer_pools_server_active_connections": (
+            "Server connections that a client has"
+        ),
         "pgbouncer_databases_pool_size": "The most that each pool may have",
         "pgbouncer_databases_paused": "1 after `PAUSE`",
         "pgbouncer_databases_disabled": "1 after `DISABLE`",
@@ -187,11 +200,15 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "mtail": {
         "client_login_failures_total": "Clients that were refused",
-        "server_login_failures_total": ("Logins of PgBouncer that PostgreSQL refused"),
+        "server_login_failures_total": (
+            "Logins of PgBouncer that PostgreSQL refused"
+        ),
     },
     "metered": {
         "django_connections_opened_total": "Connections that Django opened",
-        "django_connections_reused_total": ("Requests that found their connection open"),
+        "django_connections_reused_total": (
+            "Requests that found their connection open"
+        ),
         "django_connection_errors_total": "Attempts to get one that failed",
     },
     "Prometheus": {
@@ -248,7 +265,10 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 
 def metrics(program: str) -> list[dict[str, str]]:
     """Return a row for each metric of a program that this guide uses."""
-    return [{"Metric": f"`{name}`", "What it tells": meaning} for name, meaning in MEANINGS[program].items()]
+    return [
+        {"Metric": f"`{name}`", "What it tells": meaning}
+        for name, meaning in MEANINGS[program].items()
+    ]
 
 
 def all_metrics(program: str) -> str:

@@ -153,7 +153,9 @@ SOCKET: dict[str, Meaning] = {
 MEANINGS: dict[str, dict[str, Meaning]] = {
     "pools": {
         **WHO,
-        "cl_active": ("Clients that have a server connection, or are idle and want none",),
+        "cl_active": (
+            "Clients that have a server connection, or are idle and want none",
+        ),
         "cl_waiting": (
             "Clients that have sent a statement and wait for a connection",
             "above 0 for more than a moment",
@@ -161,7 +163,9 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             " forgotten transactions, below it PgBouncer cannot log in, or is"
             " at `max_db_connections` or `max_user_connections`",
         ),
-        "cl_active_cancel_req": ("Requests to cancel that were passed on, and wait for an answer",),
+        "cl_active_cancel_req": (
+            "Requests to cancel that were passed on, and wait for an answer",
+        ),
         "cl_waiting_cancel_req": (
             "Requests to cancel that were not passed on yet",
             "above 0 for long",
@@ -173,9 +177,13 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "shorten transactions first, then enlarge the pool",
         ),
         "sv_active_cancel": ("Server connections that carry a cancellation",),
-        "sv_being_canceled": ("Server connections kept back until a cancellation has arrived",),
+        "sv_being_canceled": (
+            "Server connections kept back until a cancellation has arrived",
+        ),
         "sv_idle": ("Server connections that the next client gets at once",),
-        "sv_used": ("Idle for longer than `server_check_delay`: checked before use",),
+        "sv_used": (
+            "Idle for longer than `server_check_delay`: checked before use",
+        ),
         "sv_tested": ("Server connections that are being checked or reset",),
         "sv_login": (
             "Server connections that are logging in",
@@ -193,7 +201,9 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "`session` where you meant `transaction`",
             "set `pool_mode`: PgBouncer's default is session",
         ),
-        "load_balance_hosts": ("How connections spread over several hosts, if there are several",),
+        "load_balance_hosts": (
+            "How connections spread over several hosts, if there are several",
+        ),
     },
     "clients": {
         **SOCKET,
@@ -252,19 +262,26 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
     },
     "stats": {
         "database": ("The name that clients asked for",),
-        "total_server_assignment_count": ("How often a client was given a server connection",),
+        "total_server_assignment_count": (
+            "How often a client was given a server connection",
+        ),
         "total_xact_count": ("Transactions",),
         "total_query_count": ("Statements",),
         "total_received": ("Bytes from clients",),
         "total_sent": ("Bytes to clients",),
         "total_xact_time": (
-            "Microseconds in transactions, idle ones and the wait for a server connection included",
+            "Microseconds in transactions, idle ones and the wait for a server"
+            " connection included",
             "far above `total_query_time`",
             "transactions wait for something outside of the database",
         ),
-        "total_query_time": ("Microseconds from a statement to its answer, the wait for a server connection included",),
+        "total_query_time": (
+            "Microseconds from a statement to its answer, the wait for a server"
+            " connection included",
+        ),
         "total_wait_time": (
-            "Microseconds that clients waited for a server connection, noted once each has got one",
+            "Microseconds that clients waited for a server connection, noted"
+            " once each has got one",
             "it grows faster than the clock",
             "on average more than one client waits: as for `cl_waiting`",
         ),
@@ -324,8 +341,12 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "reserve_pool": ("Server connections beyond that, for a rush",),
         "server_lifetime": ("Seconds after which one that is free is closed",),
         "pool_mode": ("The entry's own mode; empty: the one for all",),
-        "load_balance_hosts": ("How connections spread over several hosts, if there are several",),
-        "max_connections": ("The entry's `max_db_connections`; 0 for no limit",),
+        "load_balance_hosts": (
+            "How connections spread over several hosts, if there are several",
+        ),
+        "max_connections": (
+            "The entry's `max_db_connections`; 0 for no limit",
+        ),
         "current_connections": (
             "Server connections for all users together",
             "at `max_connections`",

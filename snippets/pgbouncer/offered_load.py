@@ -18,7 +18,10 @@ def totals(console: psycopg.Connection) -> Totals:
     names = [column.name for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor]
     wanted = ("total_xact_count", "total_xact_time", "total_wait_time")
-    return {row["database"]: tuple(int(row[name]) for name in wanted) for row in rows}
+    return {
+        row["database"]: tuple(int(row[name]) for name in wanted)
+        for row in rows
+    }
 
 
 def report(before: Totals, after: Totals, seconds: float) -> list[str]:
@@ -26,7 +29,9 @@ def report(before: Totals, after: Totals, seconds: float) -> list[str]:
     lines = []
     for database, counted in after.items():
         earlier = before.get(database, (0, 0, 0))
-        transactions, held, waited = (now - then for now, then in zip(counted, earlier, strict=True))
+        transactions, held, waited = (
+            now - then for now, then in zip(counted, earlier, strict=True)
+        )
         if transactions and database != "pgbouncer":
             # PgBouncer's time in a transaction begins when the client asks,
             # so that the wait for a server connection is in it.
@@ -41,7 +46,9 @@ def report(before: Totals, after: Totals, seconds: float) -> list[str]:
 
 
 if __name__ == "__main__":
-    with psycopg.connect(os.environ["PGBOUNCER_URL"], autocommit=True) as console:
+    with psycopg.connect(
+        os.environ["PGBOUNCER_URL"], autocommit=True
+    ) as console:
         console.cursor_factory = psycopg.ClientCursor  # its protocol is simple
         before, began = totals(console), time.monotonic()
         time.sleep(float(os.environ.get("SECONDS", "60")))

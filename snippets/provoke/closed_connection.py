@@ -16,7 +16,9 @@ for driver in (psycopg, psycopg2):
     cursor.execute("select pg_backend_pid()")
     # Ended from outside, as by a failover. A role may end its own sessions.
     with psycopg.connect(url, autocommit=True) as other:
-        other.execute("select pg_terminate_backend(%s, 5000)", cursor.fetchone())
+        other.execute(
+            "select pg_terminate_backend(%s, 5000)", cursor.fetchone()
+        )
     try:
         cursor.execute("select 1")
     except driver.Error as error:

@@ -17,7 +17,9 @@ for driver in (psycopg, psycopg2):
     cursor = victim.cursor()
     with psycopg.connect(url, autocommit=True) as other:
         alive = "select count(*) from pg_stat_activity where pid = %s"
-        while other.execute(alive, [victim.info.backend_pid]).fetchone() != (0,):
+        while other.execute(alive, [victim.info.backend_pid]).fetchone() != (
+            0,
+        ):
             time.sleep(0.01)
     try:
         cursor.execute("select 1")

@@ -78,7 +78,11 @@ def refusals(typed: Mapping[str, str]) -> dict[str, str]:
     for name, field in FIELDS.items():
         number = NUMBER.fullmatch(typed[name])
         whole = number is not None and number[2] is None
-        if number is None or (field.whole and not whole) or not field.lowest <= float(number[1]) <= field.highest:
+        if (
+            number is None
+            or (field.whole and not whole)
+            or not field.lowest <= float(number[1]) <= field.highest
+        ):
             found[name] = field.wants()
     if found:
         return found
@@ -87,13 +91,18 @@ def refusals(typed: Mapping[str, str]) -> dict[str, str]:
     if given["max_connections"] <= kept:
         found["max_connections"] = f"Give more than the {kept} reserved ones."
     if given["rate"] * given["db_ms"] / 1000 > MOST_BUSY:
-        found["rate"] = f"Give less: more than {MOST_BUSY} connections would be busy."
+        found["rate"] = (
+            f"Give less: more than {MOST_BUSY} connections would be busy."
+        )
     return found
 
 
 def numbers(typed: Mapping[str, str]) -> dict[str, float]:
     """Return what was typed as numbers, where none of it is refused."""
-    return {name: int(typed[name]) if field.whole else float(typed[name]) for name, field in FIELDS.items()}
+    return {
+        name: int(typed[name]) if field.whole else float(typed[name])
+        for name, field in FIELDS.items()
+    }
 
 
 # endregion: fields
@@ -320,8 +329,8 @@ def worked_plans() -> list[dict[str, str | int]]:
 if __name__ == "__main__":
     found = plan(defaults(instances=20, surge=25, rate=800))
     print(found["everyone"], found["opened"], found["band"])
-    # > 203 15 fits
+    #> 203 15 fits
     print(found["size"], found["max_client_conn"], found["open_files"])
-    # > 12 250 362
+    #> 12 250 362
     print(plan(defaults(max_connections=100))["most_instances"])
-    # > 5
+    #> 5

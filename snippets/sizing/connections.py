@@ -5,7 +5,9 @@ from fractions import Fraction
 
 
 # region: formula
-def web_connections(processes: int, threads: int, instances: int = 1, aliases: int = 1) -> int:
+def web_connections(
+    processes: int, threads: int, instances: int = 1, aliases: int = 1
+) -> int:
     """Return how many connections the web tier holds.
 
     Each thread keeps one for each database alias that it uses. Holds for
@@ -36,19 +38,25 @@ def peak_connections(
     return web + math.ceil(web * surge) + celery + cron + migrations + other
 
 
-def usable_slots(max_connections: int, superuser_reserved: int = 3, reserved: int = 0) -> int:
+def usable_slots(
+    max_connections: int, superuser_reserved: int = 3, reserved: int = 0
+) -> int:
     """Return how many connections ordinary roles can have."""
     return max_connections - superuser_reserved - reserved
 
 
-def max_connections_for(peak: int, superuser_reserved: int = 3, reserved: int = 0) -> int:
+def max_connections_for(
+    peak: int, superuser_reserved: int = 3, reserved: int = 0
+) -> int:
     """Return the max_connections that lets ordinary roles have this many."""
     return peak + superuser_reserved + reserved
 
 
 # endregion: formula
 # region: pooled
-def pooled_connections(pool_size: int, poolers: int = 1, pairs: int = 1, surge: float = 0.0) -> int:
+def pooled_connections(
+    pool_size: int, poolers: int = 1, pairs: int = 1, surge: float = 0.0
+) -> int:
     """Return the most server connections that PgBouncers open together.
 
     pool_size: of each user in each database, the reserve included
@@ -122,13 +130,13 @@ def worked_poolers() -> list[dict[str, str | int]]:
 if __name__ == "__main__":
     web = web_connections(processes=2, threads=4)
     print(web)
-    # > 8
+    #> 8
     peak = peak_connections(web)
     print(peak)
-    # > 19
+    #> 19
     print(max_connections_for(peak))
-    # > 22
+    #> 22
     print(usable_slots(max_connections=10))
-    # > 7
+    #> 7
     print(pooled_connections(pool_size=4, poolers=20))
-    # > 80
+    #> 80

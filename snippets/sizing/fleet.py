@@ -2,7 +2,9 @@
 
 
 # region: fleet
-def server_connections(poolers: int, pool_size: int, pairs: int = 1, reserve: int = 0) -> int:
+def server_connections(
+    poolers: int, pool_size: int, pairs: int = 1, reserve: int = 0
+) -> int:
     """Return the most server connections that all poolers open together.
 
     poolers: processes of PgBouncer: replicas, sidecars, or several on one
@@ -14,7 +16,9 @@ def server_connections(poolers: int, pool_size: int, pairs: int = 1, reserve: in
     return poolers * pairs * (pool_size + reserve)
 
 
-def pool_size_for(poolers: int, slots: int, pairs: int = 1, reserve: int = 0) -> int:
+def pool_size_for(
+    poolers: int, slots: int, pairs: int = 1, reserve: int = 0
+) -> int:
     """Return the largest pool with which they all fit into these slots."""
     return slots // (poolers * pairs) - reserve
 
@@ -42,6 +46,6 @@ def worked_fleets() -> list[dict[str, str | int]]:
 
 if __name__ == "__main__":
     print(server_connections(poolers=100, pool_size=5))
-    # > 500
+    #> 500
     print(pool_size_for(poolers=100, slots=97))
-    # > 0
+    #> 0

@@ -14,7 +14,9 @@ LONGEST = 86_400.0  # a day, in seconds
 def check(name: str, value: float, lowest: float, highest: float) -> None:
     """Raise ValueError unless the value lies within its limits."""
     if not lowest <= value <= highest:  # true of nan as well
-        raise ValueError(f"{name} must be from {lowest:g} to {highest:g}, not {value!r}")
+        raise ValueError(
+            f"{name} must be from {lowest:g} to {highest:g}, not {value!r}"
+        )
 
 
 def check_servers(servers: int) -> None:
@@ -84,7 +86,9 @@ def mmc_mean_wait(rate: float, service_time: float, servers: int) -> float:
     return waiting * service_time / (servers - load)
 
 
-def mmc_wait_percentile(rate: float, service_time: float, servers: int, percent: float = 95) -> float:
+def mmc_wait_percentile(
+    rate: float, service_time: float, servers: int, percent: float = 95
+) -> float:
     """Return the wait that this percentage of transactions stays within.
 
     M/M/c, exact: P(W > t) = C exp(-(c - load) t / service_time). It is 0
@@ -130,7 +134,9 @@ def mdc_mean_wait(rate: float, service_time: float, servers: int) -> float:
     return factor * mmc_mean_wait(rate, service_time, servers)
 
 
-def mdc_wait_percentile(rate: float, service_time: float, servers: int, percent: float = 95) -> float:
+def mdc_wait_percentile(
+    rate: float, service_time: float, servers: int, percent: float = 95
+) -> float:
     """Return the wait that this percentage of transactions stays within,
     where each service takes the same time.
 
@@ -142,7 +148,9 @@ def mdc_wait_percentile(rate: float, service_time: float, servers: int, percent:
 
 # endregion: mdc
 # region: needed
-def servers_needed(rate: float, service_time: float, wait: float, percent: float = 95) -> int:
+def servers_needed(
+    rate: float, service_time: float, wait: float, percent: float = 95
+) -> int:
     """Return the fewest servers with which this percentage of transactions
     waits no longer than this, by M/M/c.
     """
@@ -161,7 +169,10 @@ def worked_utilisations() -> list[dict[str, str]]:
     for used in (0.5, 0.7, 0.85, 0.95, 0.99):
         rate = used * servers / service_time
         load = offered_load(rate, service_time)
-        waits = [mmc_wait_percentile(rate, service_time, servers, percent) for percent in (50, 95, 99)]
+        waits = [
+            mmc_wait_percentile(rate, service_time, servers, percent)
+            for percent in (50, 95, 99)
+        ]
         rows.append(
             {
                 "Utilisation": f"{100 * used:.0f} %",
@@ -220,10 +231,10 @@ def in_ms(seconds: float) -> str:
 
 if __name__ == "__main__":
     print(offered_load(rate=800, service_time=0.010))
-    # > 8.0
+    #> 8.0
     print(servers_needed(rate=800, service_time=0.010, wait=0.005))
-    # > 12
+    #> 12
     print(in_ms(mmc_wait_percentile(800, 0.010, servers=10)))
-    # > 11 ms
+    #> 11 ms
     print(in_ms(mdc_wait_percentile(800, 0.010, servers=10)))
-    # > 5.7 ms
+    #> 5.7 ms

@@ -13,6 +13,6 @@ def server_connections(max_pool_size: int, vcpus: int, pairs: int = 1) -> int:
 
 if __name__ == "__main__":
     print(server_connections(20, vcpus=2))
-    # > 20
+    #> 20
     print(server_connections(20, vcpus=16, pairs=2))
-    # > 160
+    #> 160

@@ -5,7 +5,9 @@ from django.http import JsonResponse
 
 
 class Placing(forms.Form):
-    customer = forms.CharField(max_length=100, empty_value="anonymous", required=False)
+    customer = forms.CharField(
+        max_length=100, empty_value="anonymous", required=False
+    )
 
 
 class Pause(forms.Form):

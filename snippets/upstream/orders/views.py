@@ -34,7 +34,9 @@ def report(request: HttpRequest) -> JsonResponse:
     seconds = form.cleaned_data["seconds"]
     before = Order.objects.count()
     with connection.cursor() as cursor:
-        cursor.execute("select pg_sleep(%s)", [0.1 if seconds is None else seconds])
+        cursor.execute(
+            "select pg_sleep(%s)", [0.1 if seconds is None else seconds]
+        )
     return JsonResponse({"before": before, "after": Order.objects.count()})
 
 

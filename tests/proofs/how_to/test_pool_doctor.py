@@ -157,7 +157,7 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
     silent[0].execute("select pg_advisory_xact_lock(1), pg_advisory_xact_lock_shared(2)")
     silent[1].execute("select pg_advisory_xact_lock_shared(2)")
     for each in silent[1:]:
-        each.execute("select 2")  # since then it is silent
+        each.execute("select pg_sleep(0.1)")  # since then it is silent, for less long than the one before
     waits = [sessions(database, application_name=f"waits {number}") for number in reversed(range(6))]
     for number, each in enumerate(waits, start=1):
         # The first waits for two others, and each of the rest for one.

@@ -142,11 +142,11 @@ def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -
 
 @control(edit("verify/verify_snippets.py", "sha256(copy.read_bytes())", "sha256(copy.name.encode())"))
 def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> None:
-    """By its bytes: every file of the catalogue is current wherever it lies, also one that was emptied."""
+    """By its bytes: every file of the catalogue is current wherever it lies, also under another one's name."""
     shutil.copytree(sites[0] / snippets.FOLDER, repository / "ours")
     copies = [f"ours/{path}" for path in guide.read().snippets]
     shutil.copy(repository / "ops/usage.sql", repository / "deploy/how_full.sql")
-    (repository / "ops/clients.sql").write_text("")
+    shutil.copy(repository / "ops/usage.sql", repository / "ops/clients.sql")
     copies += ["deploy/how_full.sql", "ops/clients.sql"]
     assert states(verify("ops/snippets.json", *copies)) == dict.fromkeys(copies, "current")
 

@@ -44,7 +44,9 @@ class Command(BaseCommand):
         sys.exit(LEVELS[worst])
 
 
-def look(database: str, patience: str | None, since: Path | None, **others: object) -> list[dict[str, Any]]:
+def look(
+    database: str, patience: str | None, since: Path | None, **others: object
+) -> list[dict[str, Any]]:
     """Return what the query beside this file finds."""
     connection = connections[database]
     # Who waits for as long as a frozen server does tells nobody.
@@ -53,7 +55,8 @@ def look(database: str, patience: str | None, since: Path | None, **others: obje
     with connection.cursor() as cursor:
         # With null the role's own setting holds.
         cursor.execute(
-            "select set_config('pool_doctor.patience', %s, false), set_config('pool_doctor.last', %s, false)",
+            "select set_config('pool_doctor.patience', %s, false),"
+            " set_config('pool_doctor.last', %s, false)",
             [patience, last],
         )
         cursor.execute(QUERY.read_text())
@@ -79,7 +82,9 @@ def failure(said: str) -> dict[str, Any]:
     return {"level": level, "item": "connect", **nothing, "finding": said}
 
 
-def line(level: str, item: str, value: float | None, unit: str, finding: str) -> str:
+def line(
+    level: str, item: str, value: float | None, unit: str, finding: str
+) -> str:
     """Return a finding as a line of text."""
     number = "" if value is None else f"{value:g}"
     return f"{level:8}  {item:11}  {number:>6} {unit:2}  {finding}"
