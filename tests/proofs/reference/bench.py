@@ -58,9 +58,6 @@ class Case:
     before: Callable[["Bench"], object] | None = None
     after: Callable[["Bench"], object] | None = None
     clients: tuple[str, ...] = ()
-    since: tuple[int, ...] = ()  # PgBouncer's version
-    until: tuple[int, ...] = ()
-    postgres: int = 0  # PostgreSQL's
 
     def __str__(self) -> str:
         return self.text

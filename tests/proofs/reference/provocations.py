@@ -267,7 +267,6 @@ POOLER = (
         settings=hba(
             'host all all 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport=1 ldapprefix="cn=" ldapsuffix=",dc=x"'
         ),
-        since=(1, 25),
         **ONE,
     ),
     Case(
@@ -290,7 +289,6 @@ POOLER = (
     Case(
         "invalid startup packet layout: expected terminator as last byte",
         packets=lambda _: [startup(user="x")[:-1] + b"x"],
-        since=(1, 26),
     ),
     Case("bad packet header: '…'", packets=lambda _: [b"\0\0\0\x01" + b"\xff" * 8], said_by="pooler"),
     Case(
@@ -305,13 +303,11 @@ POOLER = (
         "FATAL: unsupported startup parameter in options: …",
         options={"options": "-c search_path=x -c foo.bar=1"},
         clients=ON_LIBPQ,
-        since=(1, 20),
     ),
     Case(
         "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed",
         options={"options": "-B 64"},
         clients=ON_LIBPQ,
-        since=(1, 20),
     ),
     Case(
         "FATAL: unsupported startup parameter: …",
@@ -322,13 +318,11 @@ POOLER = (
         "client connections exceeded (max_db_client_connections)",
         entry="max_db_client_connections=1",
         held=True,
-        since=(1, 24),
     ),
     Case(
         "client connections exceeded (max_user_client_connections)",
         settings={"max_user_client_connections": 1},
         held=True,
-        since=(1, 24),
     ),
     Case(
         'FATAL: database "…" is disabled',
@@ -349,12 +343,11 @@ POOLER = (
         settings={"transaction_timeout": SOON},
         first="begin",
         then="select pg_sleep(9)",
-        since=(1, 25),
     ),
     Case("FATAL: client_idle_timeout", settings={"client_idle_timeout": SOON}, meanwhile=left),
     Case("transaction blocks not allowed in statement pooling mode", entry="pool_mode=statement", then="begin"),
-    Case("FATAL: database removed", meanwhile=kill, since=(1, 21)),
-    Case("FATAL: admin forced disconnect", meanwhile=kill_client, since=(1, 24)),
+    Case("FATAL: database removed", meanwhile=kill),
+    Case("FATAL: admin forced disconnect", meanwhile=kill_client),
     Case("server closed the connection unexpectedly", meanwhile=kill, clients=("psycopg2",)),
     Case(
         "consuming input failed: server closed the connection unexpectedly",
@@ -375,33 +368,22 @@ POOLER = (
         before=one_fails,
         after=let_log_in,
         settings={"server_login_retry": 60, "query_wait_timeout": 0.3},
-        since=(1, 19),
-    ),
-    Case(
-        "server login has been failing, try again later (server_login_retry)",
-        entry=" ",
-        before=one_fails,
-        after=let_log_in,
-        settings={"server_login_retry": 60, "query_wait_timeout": 0.3},
-        until=(1, 19),
     ),
     Case(
         "prepared statement did not exist",
         settings={"auth_type": "trust"},
-        since=(1, 21),
         packets=lambda b: [startup(user=user(b), database=OTHER), message(b"B", b"\0nope\0" + b"\0" * 6)],
     ),
     Case(
         "prepared statement name is already in use",
         settings={"auth_type": "trust"},
-        since=(1, 21),
         packets=lambda b: [
             startup(user=user(b), database=OTHER),
             message(b"P", b"a\0select 1\0\0\0") + message(b"P", b"a\0select 2\0\0\0"),
         ],
     ),
-    Case("prepared statement '…' was already prepared", then=twice, **LOG, since=(1, 21)),
-    Case("prepared statement '…' not found", then=lambda c: c.pgconn.exec_prepared(b"nope", []), **LOG, since=(1, 21)),
+    Case("prepared statement '…' was already prepared", then=twice, **LOG),
+    Case("prepared statement '…' not found", then=lambda c: c.pgconn.exec_prepared(b"nope", []), **LOG),
     Case("error response from auth_query", **asks("select 1/0 from pg_class where relname <> $1"), **LOG),
     Case("expected 2 columns from auth_query, not …", **asks("select $1::text"), **LOG),
     Case("bouncer config error", **asks("select $1::text")),
@@ -631,7 +613,6 @@ SERVERS = (
         "terminating connection due to transaction timeout",
         first="set transaction_timeout = 20",
         then="select pg_sleep(9)",
-        postgres=17,
         **DIRECT,
     ),
     Case(
@@ -672,13 +653,11 @@ SERVERS = (
         'FATAL: remaining connection slots are reserved for roles with privileges of the "pg_use_reserved_connections" '
         "role",
         before=filled,
-        postgres=16,
         **DIRECT,
     ),
     Case(
         "FATAL: remaining connection slots are reserved for roles with the SUPERUSER attribute",
         before=lambda b: filled(b, "reserved"),
-        postgres=16,
         after=lambda b: b.outside("revoke pg_use_reserved_connections from {role}"),
         **DIRECT,
     ),
