@@ -109,7 +109,7 @@ def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None
 @control(each("pgbouncer/tls.ini", but={"*_sslmode": "its own proofs hold it, with TLS"}))
 @control(each("pgbouncer/tls.env", but={"PGSSLMODE": "its own proof holds it, with TLS"}))
 @control(each("pgbouncer/auth_query.ini"))
-@control(each("pgbouncer/peers.ini"))
+@control(each("pgbouncer/peers.ini", but={"*.max_db_connections": "its own proof holds it"}))
 @control(each("monitoring/postgres_exporter.env", but={"DATA_SOURCE_PASS_FILE": "it is where you keep it"}))
 @control(each("monitoring/pgbouncer_exporter.env", but={"PGPASSFILE": "it is where you keep it"}))
 @control(each("monitoring/mtail.env", but={"LOGS": "it is where your logs are"}))
