@@ -3,9 +3,8 @@
 Read it in this order; each module imports only the ones above it:
 
     text.py         one text as it is compared: … for what differs each time
-    pgbouncer.py    from PgBouncer's source, as Debian keeps it for each suite of the version matrix
-    machine.py      from what is compiled: PostgreSQL's calls of errcode(), libpq's and psycopg2's strings
-    python.py       from the syntax trees of drivers, pools, Django, Gunicorn and Celery
+    machine.py      from what is compiled: calls in PostgreSQL and PgBouncer, and the strings of libpq and psycopg2
+    python.py       from the syntax trees of drivers, pools, Django and Gunicorn
     listed.py       the committed list, what is left out of it and by which rule, and which row has a text
     __main__.py     the command, which writes docs/data/texts.json
 """

@@ -18,6 +18,7 @@ LISTED = (
     "proven/evidence",
     "proven/macros",
     "proven/site",
+    "atlas",
     "setup",
     "measure",
     "tests/stack",
