@@ -65,6 +65,8 @@ def test_each_text_is_provoked(case, bench, said) -> None:
 @pytest.mark.parametrize("text", DRIVERS)
 def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
     """As is what drivers, pools, Django and Gunicorn say by themselves."""
+    if "during app initialization" in text and django.VERSION < (5, 0):
+        pytest.skip("needs Django 5.0")
     by, heard = provoked(text, bench)
     assert says(text, heard.text), f"it says: {heard.text}"
     assert said.agrees(text, {by: heard})
