@@ -74,13 +74,8 @@ class Each:
                 yield value.key, Edit(self.snippet, text[: value.end], changed)
 
     def __str__(self) -> str:
-        return "; ".join(
-            [
-                f"any value in {_code(self.snippet)} is another",
-                *(_becomes(key, new) for key, new in self.to.items()),
-                *(f"but for {_code(key)}: {why}" for key, why in self.but.items()),
-            ]
-        )
+        free = f", but for {', '.join(map(_code, self.but))}" if self.but else ""
+        return f"any value in {_code(self.snippet)} is another{free}"
 
 
 def meets(key: str, patterns: Iterable[str]) -> bool:

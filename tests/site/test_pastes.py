@@ -1,6 +1,5 @@
 """What people paste, as a whole: each leads to the runbook with its answer, or to the question which of several."""
 
-import time
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ ASKED = """async ({ pastes, symptoms }) => {
     const { find, words } = await import(new URL("javascripts/match.js", location))
     return pastes.map((paste) => ({ found: find(paste, symptoms)[0]?.symptom.causes ?? [], sought: words(paste) }))
 }"""
-LARGE, SOON = 1_000_000, 10  # a paste of so many characters, answered well before a reader gives up: seconds
+LARGE = 1_000_000  # characters: a log that somebody pastes as a whole
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +32,8 @@ def answers(reader: Reader) -> dict[str, Any]:
     pastes = [*(each["paste"] for each in PASTES["known"]), *PASTES["unknown"]]
     with reader("robots.txt") as visit:
         large = "a line of a log that nobody asked for, with connection and error in it 123\n" * (LARGE // 75)
-        began = time.monotonic()
         given = {"pastes": [*pastes, large + "FATAL:  query_wait_timeout\n"], "symptoms": symptoms}
         found = visit.page.evaluate(ASKED, given)
-        assert time.monotonic() - began < SOON
     assert found.pop()["found"], "a paste of 1 MB is answered as well"
     return dict(zip(pastes, found, strict=True))
 
