@@ -17,7 +17,6 @@ give_back = sync_to_async(connections.close_all)
 # endregion: give-back
 
 
-# region: holds
 async def counts_that_hold() -> AsyncIterator[str]:
     """Ask now and then, and keep the connection for as long as it goes on."""
     while True:
@@ -25,7 +24,6 @@ async def counts_that_hold() -> AsyncIterator[str]:
         await asyncio.sleep(1)
 
 
-# endregion: holds
 # region: releases
 async def counts() -> AsyncIterator[str]:
     """Ask now and then, and give the connection back before each pause."""

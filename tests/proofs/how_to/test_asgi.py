@@ -126,15 +126,22 @@ def leave_early(uvicorn: Uvicorn, clients: int) -> None:
     here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_asgi:unpooled"),
     fails_with="each is closed: not within",
 )
+@control(
+    here(
+        "leave_early(pooled, clients=2)",
+        'held = listening(pooled, "/orders/feed-and-hold/", clients=1); held.__enter__()',
+    ),
+    fails_with="both are lent again: not within",
+)
 def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
     """Clients hang up while their queries run: each connection is closed, or given back to a pool of two."""
     leave_early(unpooled, clients=10)
     until("each is closed", lambda: unpooled.database.backends() == [])
     leave_early(pooled, clients=2)
 
-    def both() -> bool:
+    def both() -> bool:  # for longer than one would wait for the other's
         with ThreadPoolExecutor(2) as clients:
-            return {status for status, _ in clients.map(pooled.request, ["/orders/report/?seconds=0.1"] * 2)} == {200}
+            return {status for status, _ in clients.map(pooled.request, ["/orders/report/?seconds=1"] * 2)} == {200}
 
     until("both are lent again", both)
 

@@ -46,3 +46,29 @@ def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
     finally:
         allow_connections(database, True)
     gunicorn.note()
+
+
+ATOMIC = """
+import django; django.setup()
+from django.db import transaction
+from django.test import Client
+from orders import views
+
+def probe():
+    client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
+    print(*(client.get(f"/health/{path}/").status_code for path in ("live", "ready")))
+
+probe()
+transaction.non_atomic_requests(views.live)
+transaction.non_atomic_requests(views.ready)
+probe()
+"""
+
+
+@control(here('"settings.atomic"', '"settings.prod"'))
+def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_out(project) -> None:
+    """Where no server answers liveness and readiness are 500; with non_atomic_requests they are 200 and 503."""
+    nowhere = "postgresql://upstream@127.0.0.1:1/upstream"
+    status, said = project.run("-c", ATOMIC, database_url=nowhere, DJANGO_SETTINGS_MODULE="settings.atomic")
+    assert status == 0, said
+    assert [line for line in said.splitlines() if line[:1].isdigit()] == ["500 500", "200 503"]

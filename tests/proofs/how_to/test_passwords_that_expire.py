@@ -31,6 +31,8 @@ asks()
 if {timeout}:
     connection.pool.timeout = {timeout}  # from now on: on a busy machine who gets one waits for it as well
 open({fifo!r}).read()
+if {told}:
+    connection.settings_dict["PASSWORD"] = {new!r}
 asks()
 """
 NEW = r"new:\word"  # with what means something in a passfile
@@ -54,13 +56,13 @@ def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
         command = ("sh", tmp_path / "passfile.sh")
         subprocess.run(command, input=f"{password}\n", text=True, check=True, env={**os.environ, **files})
 
-    def run(settings: str, *, ends: bool, timeout: float = 0) -> str:
+    def run(settings: str, *, ends: bool, timeout: float = 0, told: bool = False) -> str:
         snippets = [script]
         if name := MODULES.get(settings):
             snippets.append(load(f"passwords/{name}"))
             (tmp_path / name).write_text(snippets[-1].text)
         written(database.role.password)
-        code = ASKS.format(folder=str(tmp_path), fifo=str(fifo), timeout=timeout)
+        code = ASKS.format(folder=str(tmp_path), fifo=str(fifo), timeout=timeout, told=told, new=NEW)
         process = project.start("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE=settings, **files)
         until("it has asked", lambda: "served" in process.said())
         change = sql.SQL("alter role {} password {}").format(sql.Identifier(database.role.name), sql.Literal(NEW))
@@ -80,10 +82,11 @@ def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
 
 
 @control(here('"settings.pool"', '"passfile_and_pool"'))
+@control(here('"settings.pool", ends=True, timeout=1', '"settings.prod", ends=True'))
 def test_the_pool_goes_on_with_the_old_password(rotated) -> None:
-    """When the password has changed and its sessions have ended nobody gets one; the log alone says why."""
+    """Django has the new password, the pool's sessions have ended: nobody gets one, and the log alone says why."""
     needs_a_pool()
-    said = rotated("settings.pool", ends=True, timeout=1)
+    said = rotated("settings.pool", ends=True, timeout=1, told=True)
     assert "password authentication failed" in said
     assert said.endswith("couldn't get a connection after 1.00 sec\n")
 

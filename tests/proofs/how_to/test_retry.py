@@ -120,7 +120,7 @@ def test_within_a_transaction_it_refuses(says) -> None:
     assert says(code) == ["RuntimeError, 0"]
 
 
-@control(edit("upstream/orders/retrying.py", "pk=number, ", ""))
+@control(edit("upstream/orders/retrying.py", "pk=number, ", "customer=None, "))
 @control(here("retried(writes)", "writes()"))
 def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
     """The first call wrote, lost its connection, and was done again: two orders. Under a number it is one."""
@@ -130,7 +130,10 @@ def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
     assert numbered == ["7, 2", "1"]
 
 
-@control(edit("upstream/orders/retrying.py", "with connection.cursor():", "if True:"))
+@control(
+    edit("upstream/orders/retrying.py", "with connection.cursor():", "if True:"),
+    edit("upstream/orders/retrying.py", " and not began_with.closed", ""),
+)
 def test_who_gets_no_connection_does_not_ask_again(says) -> None:
     """Where no server answers the work is not begun."""
     assert says("connection.settings_dict['PORT'] = 1; tell(lambda: retried(reads))") == ["OperationalError, 0"]

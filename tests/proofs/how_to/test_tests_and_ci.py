@@ -54,6 +54,7 @@ def run(project: Project, tested: Database, tmp_path: Path) -> Run:
 
 @control(edit("testing/test_connections.py", "(TransactionTestCase)", "(TestCase)"))
 @control(edit("upstream/orders/background.py", "        connection.close()", "        pass"))
+@control(edit("testing/test_connections.py", "async_to_sync(place)()", "__import__('asyncio').run(place())"))
 def test_tests_of_threads_and_async_code_pass_and_leave_nothing(run, load) -> None:
     """A TransactionTestCase, a thread that closes, and async code on the test's own connection."""
     snippet = load("testing/test_connections.py")
