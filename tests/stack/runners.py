@@ -54,7 +54,6 @@ class Runner:
     packages: tuple[str, ...] = ()  # what it needs of setup/others.py
     fresh: bool = False  # it puts others in the place of Python's sockets and threads
     own: bool = False  # the process that is started takes the units itself
-    climbs: bool = False  # a unit's thread or greenlet ends with it, its connection when Python collects it
 
     @property
     def version(self) -> str:
@@ -125,19 +124,17 @@ RUNNERS = {
         gunicorn("--worker-class", "gevent", "--workers", "1"),
         packages=NEW,
         fresh=True,
-        climbs=True,
     ),
-    "uvicorn": Runner("uvicorn", "", ("-m", "uvicorn", ASGI, "--port", "{port}"), climbs=True),
-    "daphne": Runner("Daphne", "", ("-m", "daphne", "--port", "{port}", ASGI), packages=NEW, climbs=True),
+    "uvicorn": Runner("uvicorn", "", ("-m", "uvicorn", ASGI, "--port", "{port}")),
+    "daphne": Runner("Daphne", "", ("-m", "daphne", "--port", "{port}", ASGI), packages=NEW),
     "hypercorn": Runner(
         "Hypercorn",
         "",
         # In the process itself: one that it spawned would leave semaphores behind when it is killed.
-        ("-m", "hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}", "asgi:application"),
+        ("-m", "hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}", ASGI),
         packages=NEW,
-        climbs=True,
     ),
-    "runserver": Runner("", "`runserver`", ("manage.py", "runserver", "--noreload", "127.0.0.1:{port}"), climbs=True),
+    "runserver": Runner("", "`runserver`", ("manage.py", "runserver", "--noreload", "127.0.0.1:{port}")),
     "celery-prefork": Runner("Celery", "prefork", celery("prefork", 3), BY_CELERY, processes=3, packages=NEW),
     "celery-threads": Runner("Celery", "threads", celery("threads", 3), BY_CELERY, packages=NEW),
     "celery-gevent": Runner("Celery", "gevent", celery("gevent", 3), BY_CELERY, packages=NEW, fresh=True),
@@ -262,17 +259,16 @@ class Running(Server):
         """
         return int(self.database.admin.execute(query, [self.database.name]).fetchone()[0])  # type: ignore[index]
 
-    def rest(self, left: int | None) -> int:
-        """Wait until so many connections are left, and return that; without a number, until none comes or goes."""
+    def rest(self, left: int | None) -> None:
+        """Wait until so many connections are left; without a number, until none comes or goes."""
         if left is not None:
             until(f"connections left: {left}", lambda: self.open() == left)
-            return left
+            return
         last, since = self.open(), monotonic()
         while monotonic() - since < QUIET:
             sleep(0.05)
             if self.open() != last:
                 last, since = self.open(), monotonic()
-        return last
 
     def cut(self) -> None:
         """End its sessions, as a restart of PostgreSQL does."""
@@ -358,8 +354,12 @@ class Running(Server):
             return False
 
     def _write_settings(self, more: str) -> None:
-        """Write settings of its own: what Celery reads, and the strategy's."""
-        text = f"from settings.celery import *\nfrom {self.strategy.settings} import *\n{more}\n"
+        """Write settings of its own: what Celery reads, and the strategy's.
+
+        Python collects no garbage: what a unit leaves behind stays to be counted.
+        """
+        strategy = self.strategy.settings
+        text = f"import gc\ngc.disable()\nfrom settings.celery import *\nfrom {strategy} import *\n{more}\n"
         (self.folder / "settings.py").write_text(text)
 
 
@@ -375,12 +375,11 @@ def counts(running: Running, known: Counts | None = None) -> Counts:
     lost    units of those that come after each session was ended
     """
     n = running.runner.at_once
-    climbs = running.runner.climbs and running.strategy.age > 0 and not running.bouncer
     left = known and known["left"]
 
     def wave() -> None:
         running.wave()
-        if not climbs:
+        if left != CLIMBS:
             running.rest(left if isinstance(left, int) else None)
 
     wave()
@@ -388,7 +387,9 @@ def counts(running: Running, known: Counts | None = None) -> Counts:
     wave()
     wave()
     opened = Fraction(len(running.seen) - first, 2 * n)
-    most, stay = (CLIMBS, CLIMBS) if climbs else (running.most, running.open())
+    most, stay = running.most, running.open()
+    if stay == len(running.seen) > n:  # every unit has left its own behind
+        most = stay = CLIMBS
     running.cut()
     lost = running.wave()
     running.note()

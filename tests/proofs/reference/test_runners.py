@@ -6,7 +6,7 @@ import pytest
 
 from proven import ROOT, whole
 from proven.evidence.measurements import FOLDER
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.stack.runners import RUNNERS, STRATEGIES, Counts, counts
 
 FILE = ROOT / FOLDER / "runners.json"
@@ -43,6 +43,7 @@ def record(strategy: str, runner: str, found: Counts) -> None:
 @control(
     edit("upstream/settings/prod.py", 'seconds("DB_CONN_MAX_AGE", default=60)', "0"), fails_with="connections left: 3"
 )
+@control(here("run_in(runner, strategy)", 'run_in(runner, "age-0" if runner == "uvicorn" else strategy)'))
 def test_each_runner_has_the_connections_that_the_matrix_says(
     run_in, strategy, runner, request: pytest.FixtureRequest
 ) -> None:
