@@ -6,7 +6,7 @@ what was listed of it before.
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
@@ -21,36 +21,47 @@ PACKAGES = {"psycopg 3": "psycopg", "psycopg_pool": "psycopg-pool", "psycopg2": 
 PACKAGES |= {"Django": "django", "Gunicorn": "gunicorn"}
 
 
-def programs() -> Iterator[tuple[str, Iterable[Text]]]:
-    """Return each program that is read, and what it says."""
+def programs(installed: Path) -> Iterator[tuple[str, str, Path]]:
+    """Return who says something, in which version, and the compiled program that is read."""
     for suite, version in SUITES.items():
-        yield f"PgBouncer {version}", machine.pgbouncer(debian.fetch("pgbouncer", suite) / "usr/sbin/pgbouncer")
+        yield "PgBouncer", version, debian.fetch("pgbouncer", suite) / "usr/sbin/pgbouncer"
     for major in MAJORS:
         binaries = others.postgres(major)
-        yield f"PostgreSQL {major}", machine.postgres(binaries / "postgres")
-        yield f"libpq {major}", machine.strings((binaries.parent / "lib/libpq.so.5").resolve(), "libpq")
-    installed = Path(util.find_spec("django").origin).parent.parent  # type: ignore[union-attr, arg-type]
+        yield "PostgreSQL", major, binaries / "postgres"
+        yield "libpq", major, (binaries.parent / "lib/libpq.so.5").resolve()
     for package in ("psycopg_binary", "psycopg2_binary"):
         (library,) = installed.glob(f"{package}.libs/libpq-*")
-        yield f"libpq of {package.replace('_', '-')}", machine.strings(library, "libpq")
-    for by, package in PACKAGES.items():
-        yield f"{by} {metadata.version(package)}", python.texts(by, installed)
+        yield "libpq", f"of {package.replace('_', '-')}", library
     (compiled,) = installed.glob("psycopg2/_psycopg*.so")
-    yield f"psycopg2 {metadata.version('psycopg2-binary')}", machine.strings(compiled, "psycopg2")
+    yield "psycopg2", metadata.version("psycopg2-binary"), compiled
+
+
+def compiled_texts(by: str, program: Path) -> Iterator[Text]:
+    """Return what a compiled program says."""
+    readers = {"PgBouncer": machine.pgbouncer, "PostgreSQL": machine.postgres}
+    return readers[by](program) if by in readers else machine.strings(program, by)
 
 
 def main() -> None:
     """Read, and write docs/data/texts.json: each text with its programs, and its row or the rule that leaves it out."""
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
-    for name, texts in programs():
+    installed = Path(util.find_spec("django").origin).parent.parent  # type: ignore[union-attr, arg-type]
+    compiled = list(programs(installed))
+    read = [(by, version, compiled_texts(by, program)) for by, version, program in compiled]
+    read += [(by, metadata.version(package), python.texts(by, installed)) for by, package in PACKAGES.items()]
+    for by, version, texts in read:
         said = sorted(set(texts))
         if not said:
-            sys.exit(f"{name}: no text was found; its machine code is not of x86-64, or made otherwise than before")
+            sys.exit(f"{by} {version}: no text was found; its code is not of x86-64, or made otherwise than before")
         for text in said:
-            entry = found.setdefault((text.by, text.text), {"in": set(), "how": set()})
-            entry["in"].add(name.removeprefix(f"{text.by} "))
+            entry = found.setdefault((by, text.text), {"in": set(), "how": set()})
+            entry["in"].add(version)
             entry["how"].add(text.how)
-        print(f"{len(said):4} texts  {name}")
+        print(f"{len(said):4} texts  {by} {version}")
+    for by, version, program in compiled:
+        held, rows = machine.held(program), listed.rows(by)
+        for text in {text for text in held if (by, text) in found} | (listed.saying(rows, held) if rows else set()):
+            found.setdefault((by, text), {"in": set(), "how": {""}})["in"].add(version)
     rules, rows = listed.rules(), listed.rows()
     lines = []
     for (by, text), entry in sorted(found.items()):

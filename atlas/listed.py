@@ -46,9 +46,9 @@ def left_out(text: Text, by: Iterable[Rule]) -> str:
     return next((rule.because for rule in by if rule.takes(text)), "")
 
 
-def rows() -> list[str]:
-    """Return the texts of the atlas."""
-    return [row["text"] for row in json.loads(ATLAS.read_text(encoding="utf-8"))["texts"]]
+def rows(by: str = "") -> list[str]:
+    """Return the texts of the atlas, or those of them that one program says."""
+    return [row["text"] for row in json.loads(ATLAS.read_text(encoding="utf-8"))["texts"] if by in ("", row["by"])]
 
 
 def row_of(text: str, among: Iterable[str]) -> str | None:
@@ -57,14 +57,23 @@ def row_of(text: str, among: Iterable[str]) -> str | None:
     found = [row for row in rows if says(row, text)] or [
         row for row in rows if "…" in text and says(text, row, whole=True)
     ]
-    return max(found, key=len, default=None)
+    return max(found, key=lambda row: (len(BEFORE.sub("", row)), -len(row)), default=None)
 
 
 def says(row: str, text: str, whole: bool = False) -> bool:
     """Return whether a row is within a text: … of either stands for whatever the other has there."""
-    pattern = ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", row)))
     found = _even(GAP.sub("…", BEFORE.sub("", text) if whole else text))
-    return bool(re.fullmatch(pattern, found) if whole else re.search(pattern, found))
+    return bool(re.fullmatch(_pattern(row), found) if whole else re.search(_pattern(row), found))
+
+
+def saying(among: Iterable[str], texts: Iterable[str]) -> set[str]:
+    """Return those texts that any of some rows is within."""
+    pattern = re.compile("|".join(map(_pattern, among)))
+    return {text for text in texts if pattern.search(_even(GAP.sub("…", text)))}
+
+
+def _pattern(row: str) -> str:
+    return ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", row)))
 
 
 def _even(text: str) -> str:

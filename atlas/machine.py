@@ -6,6 +6,7 @@
   that it alone is called with.
 - Libraries, whose texts pass through many functions: their strings that speak of connections.
 
+A compiler makes one call in several ways: which versions have a text is asked of all their strings.
 All of x86-64, for which every program of the version matrix is here.
 """
 
@@ -22,6 +23,7 @@ ERRCODE = re.compile(rb"\xbf(....)\xe8....(?:(?!\xe8).){0,24}?\x48\x8d\x3d(....)
 GIVEN = re.compile(rb"(?=\x48\x8d[\x15\x0d\x35](....)(.{0,60}))", re.DOTALL)
 CALLED = re.compile(rb"(?=[\xe8\xe9](....))", re.DOTALL)
 STRING = re.compile(rb"\0([\x20-\x7e\n]{6,})(?=\0)")
+HELD = re.compile(rb"[\x20-\x7e\t\n]{6,}(?=\0)")
 # Of SQLSTATEs, those that speak of connections, logins, limits, and of what a session is believed to keep.
 CLASSES = re.compile(r"08|28|3D|53|57|25P0[234]|25006|26|34|42P05")
 BESIDE = {"cached plan must not change result type", "canceling statement due to conflict with recovery"}
@@ -75,6 +77,11 @@ def strings(library: Path, by: str) -> Iterator[Text]:
         text = found[1].decode()
         if SPEAKS.search(text) and SENTENCE.search(text) and "\n" not in text.strip():
             yield Text(by, plain(text), "")
+
+
+def held(program: Path) -> set[str]:
+    """Return every string of a program, whatever it is for."""
+    return {plain(found[0].decode()) for found in HELD.finditer(program.read_bytes())}
 
 
 def _sqlstate(packed: bytes) -> str:

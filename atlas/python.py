@@ -11,7 +11,7 @@ MODULES = {
     "psycopg 3": ("psycopg/*.py",),
     "psycopg_pool": ("psycopg_pool/*.py",),
     "psycopg2": ("psycopg2/*.py",),
-    "asyncpg": ("asyncpg/*.py", "asyncpg/protocol/*.pyx"),
+    "asyncpg": ("asyncpg/*.py",),
     "Django": (
         "django/db/utils.py",
         "django/db/backends/base/base.py",
@@ -21,7 +21,6 @@ MODULES = {
         "django/core/checks/database.py",
     ),
     "Gunicorn": ("gunicorn/arbiter.py", "gunicorn/workers/*.py"),
-    "Celery": ("celery/fixups/django.py", "celery/concurrency/*.py", "celery/worker/*.py"),
 }
 LOGS = {"warning", "error", "critical", "exception", "warn"}
 
@@ -30,9 +29,8 @@ def texts(by: str, installed: Path) -> Iterator[Text]:
     """Return what the modules of a package say, in a folder of packages."""
     for pattern in MODULES[by]:
         for file in sorted(installed.glob(pattern)):
-            if file.suffix == ".py":
-                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                    yield from _said(by, node)
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                yield from _said(by, node)
 
 
 def _said(by: str, node: ast.AST) -> Iterator[Text]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 # What C and Python put in the place of what differs: %s, %.*s, %zu, %(name)s, {name!r}, {}.
-DIFFERS = re.compile(r"%(?:\(\w+\))?[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[a-zA-Z]|\{[^{}]*\}|(?:<…>)")
+DIFFERS = re.compile(r"%(?:\(\w+\))?[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[a-zA-Z]|\{[^{}]*\}")
 
 
 @dataclass(frozen=True, order=True)

@@ -102,9 +102,11 @@ def _why(at: Place, found: Symptom) -> str:
 
 
 def _programs(guide: Guide) -> dict[str, list[str]]:
-    """Return the versions of its program that have each text."""
+    """Return the versions of its program that have each text; another program may have the same one."""
     found: dict[str, set[str]] = {}
+    whose = {each["text"]: each["by"] for each in data_of(guide)}
     for each in data.read(guide.root, data.TEXTS)["texts"]:
-        if each.get("row"):
+        row = each.get("row")
+        if row and (each["by"] == whose.get(row) or each["by"] not in whose.values()):
             found.setdefault(each["row"], set()).update(each["in"])
     return {text: sorted(versions) for text, versions in found.items()}

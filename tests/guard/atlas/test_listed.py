@@ -10,6 +10,9 @@ from atlas import listed, machine, python
 from atlas.__main__ import PACKAGES
 from atlas.text import Text, plain
 from proven import ROOT
+from proven.sources import data
+from tests.proofs.reference.drivers import DRIVERS
+from tests.proofs.reference.provocations import CASES
 from tests.stack import pgbouncer, postgres
 
 LIST = json.loads(listed.LIST.read_text(encoding="utf-8"))["texts"]
@@ -57,6 +60,20 @@ def test_the_texts_of_the_servers_are_listed() -> None:
         pass
     if found:
         assert {(text.by, text.text) for text in found} <= known
+
+
+def test_a_program_has_the_text_of_a_row(tmp_path: Path) -> None:
+    """However the compiler made the call: the string is there."""
+    program = tmp_path / "program"
+    program.write_bytes(b"\0\x01query_timeout\0no more %s allowed:\n\t%m\0another text\0")
+    rows = ["FATAL: query_timeout", "no more … allowed", "no such user"]
+    assert listed.saying(rows, machine.held(program)) == {"query_timeout", "no more … allowed: …"}
+
+
+def test_what_was_heard_was_provoked() -> None:
+    """Of a provocation that is there no more, the page counts nothing."""
+    heard = json.loads((ROOT / data.SAID).read_text(encoding="utf-8"))["texts"]
+    assert heard.keys() == {case.text for case in CASES} | DRIVERS.keys()
 
 
 def test_what_differs_is_no_part_of_a_text() -> None:

@@ -22,7 +22,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("path", [data.DIGESTS, data.CONTROLS, data.ERRORS, FACTS])
+@pytest.mark.parametrize("path", [*data.FORMS, FACTS])
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_file_is_one_line_that_says_what_to_do(path: str, what: str, tmp_path: Path) -> None:
     """With the file, its line where there is one, and how to get it back."""

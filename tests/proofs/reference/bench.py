@@ -28,7 +28,7 @@ from tests.stack.postgres import Cluster, bin_dir
 from tests.stack.wait import DEADLINE, until
 
 TABLES = """
-create table if not exists locked (); create table if not exists mine (); create table if not exists yours ();
+create table if not exists locked ();
 create table if not exists taken as select 1 as id;
 create table if not exists counted as select 1 as id;
 grant all on all tables in schema public to public; grant create on schema public to public;
@@ -46,7 +46,7 @@ class Case:
     text: str  # as the atlas has it
     settings: dict[str, object] = field(default_factory=dict)  # PgBouncer's, by RELOAD
     entry: str | Callable[["Bench"], str] = ""  # what its line of [databases] ends with, or the whole of it: host=…
-    to: str = "pooled"  # "direct": to PostgreSQL, "console": to PgBouncer's console
+    to: str = "pooled"  # "direct": to PostgreSQL, "standby": to another one, "console": to PgBouncer's console
     options: dict[str, object] = field(default_factory=dict)  # of the connection
     held: bool = False  # somebody else is in a transaction on the pool
     first: str = "select 1"
@@ -127,9 +127,9 @@ class Bench:
 
     @functools.cached_property
     def standby(self) -> Cluster:
-        """A standby, which lets nobody wait for a query of its own. The primary is stopped meanwhile."""
+        """A standby. The primary is stopped while it is made."""
         self.leave()
-        made = Cluster(self.cluster, max_standby_streaming_delay=0, max_connections=40)
+        made = Cluster(self.cluster, max_connections=40)
         self.database.follow(self.cluster.server)
         self.connect()
         return made
@@ -185,16 +185,19 @@ class Bench:
 
     def hba(self, text: str = "", alone: bool = False) -> None:
         """Put lines before those of PostgreSQL's pg_hba.conf, or in their place, and wait until they are in force."""
-        query = "select pg_conf_load_time()"
-        (before,) = self.database.admin.execute(query).fetchone() or (None,)
         (self.cluster.data / "pg_hba.conf").write_text(f"local all postgres trust\n{text}\n" + ("" if alone else HBA))
-        self.outside("select pg_reload_conf()")
+        self.reload()
 
-        def loaded() -> bool:
+    def reload(self) -> None:
+        """Have PostgreSQL read its files again, and wait until new sessions come under what stands there."""
+
+        def since() -> object:
             with self.server.connect() as session:
-                return session.execute(query).fetchone() > (before,)  # type: ignore[operator]
+                return session.execute("select pg_conf_load_time()").fetchone()
 
-        until("pg_hba.conf is read", loaded)
+        before = since()
+        self.outside("select pg_reload_conf()")
+        until("its files are read", lambda: since() != before)
 
     def change(self, entry: str = "", at: str = OTHER, **settings: object) -> None:
         """Give PgBouncer settings, and an entry's options, and RELOAD."""
@@ -242,25 +245,29 @@ class Bench:
 
     @contextmanager
     def set(self, case: Case) -> Iterator[None]:
-        """Have what a case sets in force."""
+        """Have what a case sets in force, and take it back, also from a case that fails: the next one begins anew."""
         settings = {name: value(self) if callable(value) else value for name, value in case.settings.items()}
         entry = case.entry(self) if callable(case.entry) else case.entry
         self.change(entry, case.at, **settings)
         self.case = case
-        if case.before:
-            case.before(self)
-        self.marks = (len(self.bouncer.leash.said()), len(self.cluster.leash.said()))
-        with ExitStack() as others:
+        with ExitStack() as ends:
+            ends.callback(self.change)
+            if case.after:
+                ends.callback(case.after, self)
+            ends.callback(self.alone)
+            if case.before:
+                case.before(self)
+            self.marks = (len(self.bouncer.leash.said()), len(self.cluster.leash.said()))
             if case.held:
-                holder = others.enter_context(psycopg.connect(self.url(Case(case.text, entry=case.entry))))
+                holder = ends.enter_context(psycopg.connect(self.url(Case(case.text, entry=case.entry))))
                 holder.execute("select 1")
-                others.callback(holder.close)
+                ends.callback(holder.close)
             yield
+
+    def alone(self) -> None:
+        """Close what a case has connected beside its client."""
         while self.others:
             self.others.pop().close()
-        if case.after:
-            case.after(self)
-        self.change()
 
     def hear(self, case: Case) -> dict[str, Heard]:
         """Provoke a text, and return what each client has heard, and what the logs have."""

@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,6 +28,7 @@ CONSOLE: dict[str, Any] = {"to": "console", "clients": ("psql", "psycopg2", "asy
 SOON = 0.1
 SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0.3}  # nobody is to be served
 MD5 = "md5" + "0" * 32
+NO_LINGER = struct.pack("ii", 1, 0)
 NOWHERE = "host=127.0.0.1 port=1 dbname=x"
 
 
@@ -44,14 +46,20 @@ def asks(query: str, options: str = "") -> dict[str, Any]:
     return {"entry": entry, "settings": {"auth_query": query, **SHORT}, "options": {"user": stranger}}
 
 
+def userlist(bench: Bench, secrets: dict[str, str]) -> str:
+    """Return the path of a userlist that has others beside the application's own role."""
+    known = (bench.bouncer.leash.folder / "userlist.txt").read_text()
+    return bench.write("users.txt", known + "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
+
+
 def users(**secrets: str) -> dict[str, object]:
-    """Return settings with another userlist beside the application's own role."""
+    """Return settings with a userlist that has others."""
+    return {"auth_file": lambda bench: userlist(bench, secrets)}
 
-    def file(bench: Bench) -> str:
-        known = (bench.bouncer.leash.folder / "userlist.txt").read_text()
-        return bench.write("users.txt", known + "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
 
-    return {"auth_file": file}
+def with_stranger() -> dict[str, object]:
+    """Return settings with a userlist that has the other role as well."""
+    return {"auth_file": lambda bench: userlist(bench, {bench.stranger.name: bench.stranger.password})}
 
 
 def user(bench: Bench) -> str:
@@ -101,7 +109,7 @@ def listening(answer: bytes = b"", reset: bool = False) -> int:
                 client.recv(4096)
                 client.sendall(answer)
                 if reset:
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
                     client.close()
 
     threading.Thread(target=serve, daemon=True).start()
@@ -119,6 +127,20 @@ def cut(connection: psycopg.Connection) -> None:
         shared.shutdown(socket.SHUT_RDWR)
 
 
+def reset(connection: psycopg.Connection) -> None:
+    """Drop the connection as a network does: RST, and no goodbye."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    with Path(os.devnull).open() as nothing:
+        os.dup2(nothing.fileno(), connection.fileno())
+
+
+def unread(connection: psycopg.Connection) -> None:
+    """Ask for more than fits on the way, read nothing of it, and drop the connection."""
+    connection.pgconn.send_query(b"select repeat('x', 10_000_000)")
+    reset(connection)
+
+
 def within(connection: psycopg.Connection) -> None:
     """End the client within a transaction."""
     connection.execute("begin")
@@ -129,8 +151,8 @@ def sleeps(connection: psycopg.Connection) -> None:
     """Send a query that takes long, and end the client while it runs."""
     with psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True) as other:
         connection.pgconn.send_query(b"/* sleeps */ select pg_sleep(30)")
-        found = "select count(*) > 1 from pg_stat_activity where query like '/* sleeps */%'"
-        until("it runs", lambda: other.execute(found.replace("> 1", "> 0")).fetchone()[0])  # type: ignore[index]
+        found = "select from pg_stat_activity where query like '/* sleeps */%'"
+        until("it runs", lambda: other.execute(found).rowcount)
         connection.close()
 
 
@@ -157,7 +179,7 @@ def kill(bench: Bench) -> None:
 
 def kill_client(bench: Bench) -> None:
     """End one client by its address."""
-    (client,) = [row.get("id", row["ptr"]) for row in bench.bouncer.show("clients") if row["database"] == bench.case.at]
+    (client,) = [row["id"] for row in bench.bouncer.show("clients") if row["database"] == bench.case.at]
     bench.command(f"kill_client {client}")
 
 
@@ -176,16 +198,6 @@ def let_log_in(bench: Bench) -> None:
     bench.outside("alter role {role} login")
 
 
-def with_stranger() -> dict[str, object]:
-    """Return settings with a userlist that has the other role as well."""
-
-    def file(bench: Bench) -> str:
-        known = (bench.bouncer.leash.folder / "userlist.txt").read_text()
-        return bench.write("users.txt", f'{known}"{bench.stranger.name}" "{bench.stranger.password}"\n')
-
-    return {"auth_file": file}
-
-
 def another(bench: Bench) -> None:
     """Let the other role ask for something."""
     url = bench.url(bench.case, user=bench.stranger.name, password=bench.stranger.password)
@@ -196,8 +208,8 @@ def another(bench: Bench) -> None:
 def filled(bench: Bench, how: str = "") -> None:
     """Take each slot that the application may have; also those that are reserved for others, or all."""
     who = [bench.url(bench.case)]
-    if how:
-        bench.outside("grant pg_use_reserved_connections to {role}") if how == "reserved" else None
+    if how == "reserved":
+        bench.outside("grant pg_use_reserved_connections to {role}")
     if how == "all":
         who.append(psycopg.conninfo.make_conninfo(bench.server.superuser, dbname="postgres"))
     for url in who:
@@ -209,11 +221,7 @@ def filled(bench: Bench, how: str = "") -> None:
 def impatient(bench: Bench, setting: str) -> None:
     """Change a setting of the server, and have it read."""
     bench.outside(f"alter system {setting}")
-    bench.outside("select pg_reload_conf()")
-    until(
-        "it is read",
-        lambda: bench.database.admin.execute("select pg_conf_load_time() > now() - interval '1 min'").fetchone(),
-    )
+    bench.reload()
 
 
 def changed(bench: Bench) -> None:
@@ -478,6 +486,12 @@ POOLER = (
     ),
     Case("TLS handshake error: …", options={"sslmode": "verify-ca", "sslrootcert": key("another", "sslcert")}, **LOG),
     Case("TLS connection required", settings=hba("host all all 127.0.0.1/32 cert"), **LOG),
+    Case(
+        "TLS client certificate required",
+        settings=hba("hostssl all all 127.0.0.1/32 cert"),
+        options={"sslmode": "require"},
+        **LOG,
+    ),
     Case("FATAL: not allowed", to="console", options={"user": user, "password": password}),
     Case(
         "FATAL: admin access needed",
@@ -684,6 +698,14 @@ SERVERS = (
         **SERVER,
     ),
     Case("server is in hot standby mode", to="standby", options={"target_session_attrs": "primary"}, clients=ON_LIBPQ),
+    Case("could not receive data from client: Connection reset by peer", then=reset, **SERVER),
+    Case("could not send data to client", then=unread, **SERVER),
+    Case(
+        "invalid length of startup packet",
+        to="direct",
+        said_by="server",
+        packets=lambda _: [b"GET / HTTP/1.1\r\n\r\n"],
+    ),
     Case("connection to client lost", first="set client_connection_check_interval = 20", then=sleeps, **SERVER),
 )
 LIBRARY = (
