@@ -121,6 +121,18 @@ globalThis.checks = (() => {
     }
   }
 
+  // Show one element of each kind of text, with what it stands in, in place of the page. Returns what brings that back.
+  const showKinds = () => {
+    markKinds()
+    const page = document.body
+    const kinds = page.cloneNode(true)
+    for (const element of kinds.querySelectorAll("*")) {
+      if (!element.closest("[data-kind]") && !element.querySelector("[data-kind]")) element.remove()
+    }
+    page.replaceWith(kinds)
+    return () => kinds.replaceWith(page)
+  }
+
   // Where the Tab key stops.
   const stops = () =>
     all("body *").filter(
@@ -212,5 +224,5 @@ globalThis.checks = (() => {
     return own.left >= seen.left - 1 && own.right <= seen.right + 1 ? "" : name(label)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, stop, unvisited, unreachable, scrolledTabs, hiddenTab, unread, unprinted }
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, showKinds, stop, unvisited, unreachable, scrolledTabs, hiddenTab, unread, unprinted }
 })()

@@ -60,7 +60,8 @@ def test_nothing_is_wrong_the_other_way_round(page: str, visited: Visited) -> No
 def visit_first(page: str, reader: Reader) -> Visit:
     """Visit a page for the first time and check all of it. Fails with everything that is wrong."""
     with reader(page, "dark", viewport=PHONE, permissions=CLIPBOARD) as visit:
-        problems = [*too_heavy(page, visit.weigh()), *visit.moved(), *visit.problems(), *visit.layout("narrow")]
+        problems = [*too_heavy(page, visit.weigh()), *visit.moved(), *visit.problems(others=False)]
+        problems += visit.layout("narrow")
         visit.turn(DESKTOP)
         problems += [*visit.moved(), *visit.problems(), *unoffered(visit), *uncopied(visit, shown())]
         problems += visit.layout("narrow")

@@ -29,12 +29,16 @@ IDLE = """() => document.documentElement.matches(".no-js")
 FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
 PATIENCE = 15_000  # milliseconds that a label has to come into view: it glides
 AXE = "axe"  # where the server has it
-RUN_AXE = """() => {
-    checks.markKinds()
-    const once = { "color-contrast": "[data-kind]", "link-in-text-block": "a[href][data-kind]" }
-    axe.configure({ rules: Object.entries(once).map(([id, selector]) => ({ id, selector })) })
-    const brief = ({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.target.join(" ")) })
-    return axe.run({ resultTypes: ["violations"] }).then((results) => results.violations.map(brief))
+# The rules that ask for colours look at the place of each element on the page: they get one with few.
+RUN_AXE = """async (others) => {
+    const colours = { "color-contrast": "[data-kind]", "link-in-text-block": "a[href][data-kind]" }
+    axe.configure({ rules: Object.entries(colours).map(([id, selector]) => ({ id, selector })) })
+    const off = Object.fromEntries(Object.keys(colours).map((id) => [id, { enabled: false }]))
+    const broken = others ? (await axe.run({ resultTypes: ["violations"], rules: off })).violations : []
+    const back = checks.showKinds()
+    broken.push(...(await axe.run({ resultTypes: ["violations"], runOnly: Object.keys(colours) })).violations)
+    back()
+    return broken.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.target.join(" ")) }))
 }"""
 
 
@@ -86,11 +90,11 @@ class Visit:
         elsewhere = [f"asks another host: {url}" for url in self.asked if urlsplit(url).netloc not in ("", own)]
         return [*elsewhere, *(f"asks for a font: {url}" for url in self.asked if FONT.search(url))]
 
-    def axe(self) -> list[str]:
-        """Return each element that breaks a rule of axe."""
+    def axe(self, others: bool = True) -> list[str]:
+        """Return each element that breaks a rule of axe: one of those that ask for colours, or of the others."""
         if not self.page.evaluate("Boolean(globalThis.axe)"):
             self.page.add_script_tag(url=self.server.address + AXE)
-        broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE)
+        broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE, others)
         return [
             f"axe, {self.scheme}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
             for rule in broken
@@ -130,11 +134,14 @@ class Visit:
         """Return what moved while the page loaded, and what the largest paint waited for beside HTML and style."""
         return [*self.check("layoutShift"), *self.check("largestPaint")]
 
-    def problems(self) -> list[str]:
-        """Return everything that is wrong with the page as it stands, and with whatever can be unfolded on it."""
+    def problems(self, others: bool = True) -> list[str]:
+        """Return everything that is wrong with the page as it stands, and with whatever can be unfolded on it.
+
+        Without the others of axe's rules where they are asked in the other scheme: they ask for no colours.
+        """
         self.picture()
         self.page.evaluate("checks.unfold()")
-        found = [*self.check("missingImages"), *self.layout(), *self.axe()]
+        found = [*self.check("missingImages"), *self.layout(), *self.axe(others)]
         return [*found, *self.needless(), *self.console, *self.failed]
 
     def layout(self, font: Font | None = None) -> list[str]:
