@@ -5,6 +5,8 @@ Nothing here knows of pages.
 wait.py        poll for a state, with a deadline
 leash.py       a server that ends when whoever started it does, however that happens
 keeper.py      the process that sees to it
+network.py     hosts of our own, and the wires between them
+wire.py        the process that carries what they send
 postgres.py    PostgreSQL: DATABASE_URL, else the embedded binaries, else a named bin directory
 database.py    one proof's own database, its roles, and psql
 janitor.py     drops what a run made on a server that is not ours

@@ -16,6 +16,7 @@ from tests.stack import database as databases
 from tests.stack import janitor, pgbouncer, postgres, wait
 from tests.stack.database import Database
 from tests.stack.leash import KEEPERS, end_keepers
+from tests.stack.network import Network
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
 from tests.stack.redis import Redis
@@ -149,7 +150,7 @@ def cluster() -> Iterator[Callable[..., Cluster]]:
     """
     made: dict[str, Cluster] = {}
 
-    def start(**settings: object) -> Cluster:
+    def start(**settings: Any) -> Cluster:
         key = repr(sorted(settings.items()))
         if key not in made:
             made[key] = Cluster(**settings)
@@ -160,6 +161,22 @@ def cluster() -> Iterator[Callable[..., Cluster]]:
     yield start
     for started in made.values():
         started.stop()
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Callable[[int], Network]]:
+    """Make a network of so many hosts: network(2). Where the machine has none, the proof is not run."""
+    with ExitStack() as made:
+
+        def make(hosts: int) -> Network:
+            try:
+                started = Network(hosts)
+            except RuntimeError as error:
+                pytest.skip(str(error))
+            made.callback(started.stop)
+            return started
+
+        yield make
 
 
 @pytest.fixture

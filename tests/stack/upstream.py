@@ -20,6 +20,7 @@ from proven.sources import snippets
 from setup import others
 from tests.stack.database import Database
 from tests.stack.leash import Leash, Server
+from tests.stack.network import Host
 from tests.stack.wait import DEADLINE, until
 
 WITNESS = Path(__file__).parent / "witness"
@@ -54,14 +55,20 @@ class Project:
         }
 
     def start(
-        self, *arguments: str, database_url: str, packages: tuple[str, ...] = (), fresh: bool = False, **extra: str
+        self,
+        *arguments: str,
+        database_url: str,
+        packages: tuple[str, ...] = (),
+        fresh: bool = False,
+        host: Host | None = None,
+        **extra: str,
     ) -> "Process":
-        """Start what `python arguments…` runs in the project's folder.
+        """Start what `python arguments…` runs in the project's folder, on a host of the network or on this machine.
 
         `packages` names what setup/others.py fetches for it. `fresh`: nothing may be imported yet, as where gevent
         takes the place of Python's own sockets and threads.
         """
-        return Process(self, arguments, self.environment(database_url, packages, **extra), fresh)
+        return Process(self, arguments, self.environment(database_url, packages, **extra), fresh, host)
 
     def run(self, *arguments: str, database_url: str, **extra: Any) -> tuple[int, str]:
         """Run `python arguments…` in the project's folder; return its exit status and all that it printed."""
@@ -88,13 +95,25 @@ class Process(Server):
     """A Python process of the project."""
 
     def __init__(
-        self, project: Project, arguments: tuple[str, ...], environment: dict[str, str], fresh: bool = False
+        self,
+        project: Project,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        fresh: bool = False,
+        host: Host | None = None,
     ) -> None:
         self._leash = project.leash
         log = f"log-{secrets.token_hex(4)}"
         self.log = self._leash.folder / log
         self.status = 0  # when it has ended
-        self.pid = self._leash.order(fork=arguments, env=environment, cwd=str(project.folder), log=log, fresh=fresh)
+        self.pid = self._leash.order(
+            fork=arguments,
+            env=environment,
+            cwd=str(project.folder),
+            log=log,
+            fresh=fresh,
+            namespaces=list(host.namespaces.values()) if host else [],
+        )
 
     def ended(self) -> bool:
         """Return whether it has ended by itself."""

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.stack import keeper
+from tests.stack import keeper, wire
 from tests.stack.witness.sitecustomize import watch
 
 SHARED = (
@@ -46,10 +46,12 @@ class Warm(keeper.Keeper):
             return self.end(order["end"], order["by"])
         return super().obey(order)
 
-    def fork(self, fork: list[str], env: dict[str, str], cwd: str, log: str, fresh: bool) -> int:
+    def fork(self, fork: list[str], env: dict[str, str], cwd: str, log: str, fresh: bool, namespaces: list[str]) -> int:
         """Run what `python` would run with these arguments, and return its process id. `fresh`: in a new Python."""
         pid = os.fork()
         if pid == 0:
+            for path in namespaces:
+                wire.enter(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             become(fork, env, cwd, self.folder / log, fresh)
         self.running.add(pid)
         return pid
