@@ -1,0 +1,6 @@
+"""Production, with the checks of pooling_checks."""
+
+from settings.base import INSTALLED_APPS
+from settings.prod import *  # noqa: F403
+
+INSTALLED_APPS = [*INSTALLED_APPS, "pooling_checks"]
