@@ -73,8 +73,8 @@ RULES = {
         "runbooks/pgbouncer-unsupported-startup-parameter/",
     ),
     "pooling.W013": Rule(
-        "Transaction mode, and a search_path in options: which schema a "
-        "query meets depends on PgBouncer's version and PostgreSQL's.",
+        "Transaction mode, and a search_path in options: before 1.26 PgBouncer "
+        "refuses the connection.",
         "Use SET LOCAL in a transaction, or ALTER ROLE … SET.",
         "explanation/transaction-mode/#the-map",
     ),
@@ -88,7 +88,7 @@ RULES = {
     ),
     "pooling.W021": Rule(
         "No connect_timeout to another host: where nothing answers, a "
-        "request waits for minutes.",
+        "request waits for as long as the driver does.",
         "Set connect_timeout in OPTIONS, to a few seconds.",
         "how-to/persistent-connections/#what-it-does-not-do",
     ),
@@ -99,7 +99,8 @@ RULES = {
         "how-to/persistent-connections/#what-it-does-not-do",
     ),
     "pooling.W023": Rule(
-        "TLS to another host verifies nobody: who is in between can read.",
+        "TLS to another host is off, or verifies nobody: somebody in between "
+        "is not noticed.",
         "Set sslmode to verify-full, and sslrootcert.",
         "how-to/encrypt/#from-django-to-pgbouncer",
     ),
@@ -129,13 +130,13 @@ RULES = {
         "runbooks/too-many-clients/#the-text",
     ),
     "pooling.W033": Rule(
-        "No statement_timeout: a statement may run for ever.",
+        "No statement_timeout: nothing ends a statement that takes too long.",
         "Give the role one: ALTER ROLE … SET.",
         "runbooks/timeouts/",
     ),
     "pooling.W034": Rule(
-        "No idle_in_transaction_session_timeout: a forgotten transaction "
-        "keeps its locks for as long as its process lives.",
+        "No idle_in_transaction_session_timeout: nothing ends a transaction "
+        "that is silent, and holds locks.",
         "Give the role one: ALTER ROLE … SET.",
         "how-to/idle-in-transaction/#what-ends-it",
     ),

@@ -4,3 +4,5 @@ from settings.base import INSTALLED_APPS
 from settings.prod import *  # noqa: F403
 
 INSTALLED_APPS = [*INSTALLED_APPS, "pooling_checks"]
+# As gunicorn.conf.py has them, unless its variables say otherwise.
+POOLING_CHECKS = {"PROCESSES": 2, "THREADS": 4}

@@ -11,11 +11,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from proven import ROOT, evidence
 from proven.sources import snippets
 from proven.sources.controls import control, edit, here
+from tests.stack.console import at_least
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
@@ -54,7 +56,7 @@ def checked(settings=(), options=(), project=(), env=(), engine="", asks="", sql
                 cursor.execute(statement)
         if asks:
             importlib.import_module(asks)
-        with override_settings(**dict(project)):
+        with override_settings(**({{"POOLING_CHECKS": {{}}}} | dict(project))):
             call_command("check", deploy=True, databases=["default"] if server else None, stdout=said, stderr=said)
     except CommandError as error:
         said.write(str(error))
@@ -151,6 +153,12 @@ SETTINGS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         (POOL | ATOMIC | told(THREADS=5), POOL | ATOMIC | told(THREADS=4)),
     ],
 }
+# Two rules find something, of which one is silenced.
+SILENCED = {
+    "argv": "runserver",
+    "settings": {"CONN_HEALTH_CHECKS": False},
+    "project": {"SILENCED_SYSTEM_CHECKS": ["pooling.W003"]},
+}
 NEEDS_A_POOL = ("W005", "W007")
 
 
@@ -179,7 +187,8 @@ def check(project, database: Database, cases: dict[str, dict[str, Any]], folder:
 def by_settings(project, server, tmp_path_factory) -> Iterator[dict[str, list[str]]]:
     """What was found in each of SETTINGS."""
     with fresh(server) as database:
-        yield check(project, database, flat(SETTINGS), tmp_path_factory.mktemp("settings"))
+        cases = {**flat(SETTINGS), "silenced": SILENCED}
+        yield check(project, database, cases, tmp_path_factory.mktemp("settings"))
 
 
 def holds(found: dict[str, list[str]], rule: str, pairs: list[Any]) -> None:
@@ -192,6 +201,48 @@ def holds(found: dict[str, list[str]], rule: str, pairs: list[Any]) -> None:
 # ---- what the settings say -------------------------------------------------------------------------------------
 
 
+@control(edit("upstream/pooling_checks/told.py", "right = value is None or isinstance", "right = isinstance"))
+@control(
+    edit("upstream/pooling_checks/told.py", '"" if number or value is DEFAULTS[name] else "a number from 0"', '""')
+)
+@control(
+    edit(
+        "upstream/pooling_checks/told.py",
+        "if name not in DEFAULTS:\n        return f\"a dictionary with some of {', '.join(DEFAULTS)}\"",
+        'if name not in DEFAULTS:\n        return ""',
+    )
+)
+@control(edit("upstream/pooling_checks/keeping.py", 'getattr(project, "ASGI_APPLICATION", None)', "None"))
+@control(edit("upstream/pooling_checks/keeping.py", '["runserver"]', '["check"]'))
+@control(edit("upstream/pooling_checks/keeping.py", "if keeps(settings) and pool is not None", "if pool is not None"))
+@control(edit("upstream/pooling_checks/keeping.py", "own is not Data", "own is Data"))
+@control(edit("upstream/pooling_checks/loaded.py", "elif connection.connection is not None", "elif connection"))
+@control(edit("upstream/pooling_checks/loaded.py", "if not pool.closed", "if pool"))
+@control(edit("upstream/pooling_checks/transaction_mode.py", '"6432"', '"6433"'))
+@control(edit("upstream/pooling_checks/transaction_mode.py", "return name in behind", "return bool(behind)"))
+@control(edit("upstream/pooling_checks/transaction_mode.py", 'if options.get("assume_role")', 'if options.get("role")'))
+@control(edit("upstream/pooling_checks/transaction_mode.py", 'if names != {"search_path"}', "if names"))
+@control(edit("upstream/pooling_checks/transaction_mode.py", 'if "search_path" in names', "if names"))
+@control(edit("upstream/pooling_checks/production.py", "if kept and not settings", "if not settings"))
+@control(edit("upstream/pooling_checks/production.py", '"PGCONNECT_TIMEOUT"', '"PGTIMEOUT"'))
+@control(
+    edit(
+        "upstream/pooling_checks/production.py",
+        'if not given(settings, "tcp_user_timeout")',
+        'if given(settings, "tcp_user_timeout")',
+    )
+)
+@control(edit("upstream/pooling_checks/aliases.py", '"127."', '"128."'))
+@control(
+    edit(
+        "upstream/pooling_checks/production.py",
+        '("verify-ca", "verify-full")',
+        '("prefer", "verify-ca", "verify-full")',
+    )
+)
+@control(edit("upstream/pooling_checks/production.py", 'mode == "require" and authority', 'mode == "require"'))
+@control(edit("upstream/pooling_checks/production.py", 'authority == "system"', 'authority == "ca.crt"'))
+@control(edit("upstream/pooling_checks/production.py", "pool < threads", "pool <= threads"))
 @pytest.mark.parametrize("rule", SETTINGS)
 def test_a_rule_finds_settings_that_break_it_and_not_the_nearest(by_settings, project, rule) -> None:
     """Each rule of `check` and `check --deploy` alone finds what breaks it, and nothing in the nearest settings."""
@@ -283,6 +334,24 @@ def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[st
             limited.drop(database.admin)
 
 
+@control(
+    edit(
+        "upstream/pooling_checks/server.py", "return cursor.fetchone() == (backend,)", "return bool(cursor.fetchone())"
+    )
+)
+@control(
+    edit("upstream/pooling_checks/server.py", "return cursor.fetchone() == (backend,)", "return not cursor.fetchone()")
+)
+@control(
+    edit("upstream/pooling_checks/server.py", "except (Error, ImproperlyConfigured)", "except ImproperlyConfigured")
+)
+@control(edit("upstream/pooling_checks/server.py", "most > slots", "most >= slots"))
+@control(edit("upstream/pooling_checks/server.py", 'if not pooled and told("PROCESSES")', 'if told("PROCESSES")'))
+@control(edit("upstream/pooling_checks/server.py", "most > limit", "most >= limit"))
+@control(edit("upstream/pooling_checks/server.py", "for each in (role, database)", "for each in (role, role)"))
+@control(edit("upstream/pooling_checks/server.py", "for each in (role, database)", "for each in (database, database)"))
+@control(edit("upstream/pooling_checks/server.py", 'statement == "0"', "statement"))
+@control(edit("upstream/pooling_checks/server.py", 'silence == "0"', "silence"))
 @pytest.mark.parametrize("rule", SERVER)
 def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project, server_version, rule) -> None:
     """Each rule of `check --database` alone finds what breaks it, on the server and through PgBouncer.
@@ -291,12 +360,13 @@ def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project
     """
     found, cases = asked
     holds(found, rule, cases[rule])
-    assert SERVER == tuple(cases)
+    assert tuple(cases) == SERVER
     note_postgres(server_version)
     note_pgbouncer()
     project.note()
 
 
+@control(edit("upstream/pooling_checks/server.py", "math.ceil(", "math.floor("))
 def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load) -> None:
     """With many numbers the check counts what the functions of the page on sizes count."""
     sizing = execute(load("sizing/connections.py"))
@@ -343,6 +413,7 @@ DATABASES["default"]["OPTIONS"]["pool"] = {pool}
 """
 
 
+@control(here('pool={"min_size": 2}', "pool=None"))
 def test_a_pool_goes_on_with_the_first_parameters(project, database, tmp_path) -> None:
     """A backend that makes others each time is asked each time, and both of the pool's connections have the first."""
     needs_a_pool()
@@ -356,12 +427,156 @@ def test_a_pool_goes_on_with_the_first_parameters(project, database, tmp_path) -
     assert len(said.splitlines()) == 2
 
 
+@control(here("search_path=tenant", "statement_timeout=5s"))
+def test_a_search_path_in_options_is_refused_before_1_26(database, pooler) -> None:
+    """From 1.26 on the client connects, and has the search_path; before, it is refused with the setting named, or all
+    options are.
+    """
+    bouncer = pooler(database, pool_mode="transaction")
+    options = "-c search_path=tenant"
+    if at_least(1, 26):
+        with bouncer.connect(database, options=options) as client:
+            assert client.execute("show search_path").fetchone() == ("tenant",)
+    else:
+        with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
+            bouncer.connect(database, options=options)
+
+
 # ---- the commands ----------------------------------------------------------------------------------------------
 
-# Where nothing is in order: behind PgBouncer with cursors on the server, to another host without a limit.
-UNLOOKED = """
-from settings.checked import *
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = False
-POOLING_CHECKS = {told}
-SILENCED_SYSTEM_CHECKS = [*SILENCED_SYSTEM_CHECKS, {silenced}]
+
+def limit(database: Database, **settings: str) -> None:
+    """Give the role of a database timeouts."""
+    for name, value in settings.items():
+        database.admin.execute(f"alter role \"{database.role.name}\" set {name} = '{value}'")
+
+
+@control(edit("upstream/pooling_checks/told.py", "{told('GUIDE').rstrip('/')}/{page}", "{told('GUIDE')}"))
+def test_three_commands_say_what_they_find(project, database, load, transcript) -> None:
+    """Health checks are off, the database takes few connections, and the role has no timeouts: hints lead to pages."""
+    database.admin.execute(f'alter database "{database.name}" connection limit 12')
+    environment = {**project.environment(database.url), "DB_CONN_HEALTH_CHECKS": "False"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["sh", project.folder / "check.sh"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stdout
+    snippet = load("upstream/check.sh")
+    evidence.ran(snippet)
+    transcript(snippet, done.stdout)
+    project.note()
+
+
+@control(here("--fail-level=WARNING", "--fail-level=ERROR"))
+def test_a_build_can_stop_at_a_warning(project, database) -> None:
+    """With --fail-level=WARNING the exit status is 1 where a rule finds something, and 0 where none does."""
+    command = ("manage.py", "check", "--deploy", "--database=default", "--fail-level=WARNING")
+    status, said = project.run(*command, database_url=database.url, **CHECKED)
+    assert (status, "pooling.W033" in said) == (1, True)
+    limit(database, statement_timeout="5s", idle_in_transaction_session_timeout="60s")
+    status, said = project.run(*command, database_url=database.url, **CHECKED)
+    assert (status, said) == (0, "System check identified no issues (3 silenced).\n")
+
+
+@control(edit("upstream/pooling_checks/told.py", "id=rule", "id=rule.lower()"))
+def test_a_rule_that_is_silenced_is_not_shown(by_settings, project) -> None:
+    """SILENCED_SYSTEM_CHECKS silences a rule by its id, and no other."""
+    assert by_settings["silenced"] == ["pooling.W020"]
+    project.note()
+
+
+EVERYTHING = """
+from settings.pooled import *
+from settings.checked import POOLING_CHECKS
+INSTALLED_APPS = ["orders", "pooling_checks"]
 """
+
+
+@control(edit("upstream/settings/pgbouncer.py", '_CURSORS"] = True', '_CURSORS"] = False'))
+def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> None:
+    """Behind PgBouncer with Django's own pool, both aliases: no rule finds anything."""
+    limit(database, statement_timeout="5s", idle_in_transaction_session_timeout="60s")
+    (tmp_path / "everything.py").write_text(EVERYTHING)
+    through = pooler(database, pool_mode="transaction").url(database)
+    status, said = project.run(
+        "manage.py",
+        "check",
+        f"--pythonpath={tmp_path}",
+        "--settings=everything",
+        "--deploy",
+        "--database=default",
+        "--database=direct",
+        database_url=through,
+        DATABASE_DIRECT_URL=database.url,
+    )
+    assert (status, said) == (0, "System check identified no issues (3 silenced).\n")
+
+
+# ---- copied out ------------------------------------------------------------------------------------------------
+
+ELSEWHERE = """
+import os
+from urllib.parse import urlsplit
+url = urlsplit(os.environ["DATABASE_URL"])
+SECRET_KEY = "for a second"
+INSTALLED_APPS = ["vendored.checks"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": url.path[1:],
+        "USER": url.username,
+        "PASSWORD": url.password,
+        "HOST": url.hostname,
+        "PORT": url.port,
+        "CONN_MAX_AGE": 60,
+    }
+}
+"""
+OLDEST_PYTHON = (3, 10)
+
+
+@control(edit("upstream/pooling_checks/apps.py", '__name__.rpartition(".")[0]', '"pooling_checks"'))
+@pytest.mark.parametrize("packages", [(), ("django-4.2",)], ids=["this Django", "Django 4.2"])
+def test_copied_out_it_runs_in_another_project(project, database, packages, tmp_path) -> None:
+    """Under another name, in a project of its own, with Django alone: both groups and the server's find their part."""
+    copied = snippets.export(tmp_path / "vendored" / "checks", below=APP)
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--deploy", "--database=default"],
+        cwd=tmp_path,
+        env={**project.environment(database.url, packages), "DJANGO_SETTINGS_MODULE": "elsewhere"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"pooling\.\w+", done.stderr) == ["pooling.W020", "pooling.W033", "pooling.W034"]
+    for snippet in copied:
+        ast.parse(snippet.text, feature_version=OLDEST_PYTHON)
+        evidence.ran(snippet)
+    evidence.on(Python=sys.version.split()[0], **driver())
+
+
+# ---- the page --------------------------------------------------------------------------------------------------
+
+ROW = re.compile(r"^\| `(pooling\.\w+)` \| .*\| \[[^]]+\]\(([^)]*)\)", re.MULTILINE)
+
+
+@control(edit("upstream/pooling_checks/rules.py", "how-to/forks/#a-query-in-ready", "how-to/forks/"))
+def test_the_table_has_every_rule_with_the_page_of_its_hint(load) -> None:
+    """The rows are the rules of the code in their order, and each leads where the rule's hint does."""
+    rules = execute(load(RULES))["RULES"]
+    rows = ROW.findall((ROOT / PAGE).read_text())
+    assert [(rule, address(link)) for rule, link in rows] == [(rule, each.page) for rule, each in rules.items()]
+
+
+def address(link: str) -> str:
+    """Return where a link of the page leads on the site: "how-to/forks/#anchor"."""
+    path, _, anchor = link.partition("#")
+    page = os.path.normpath(f"how-to/{path or 'check-your-project.md'}").removesuffix(".md")
+    return f"{page}/" + (f"#{anchor}" if anchor else "")
