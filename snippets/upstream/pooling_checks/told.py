@@ -40,7 +40,9 @@ def told(name: str) -> Any:
 
 def given() -> dict[str, Any]:
     """Return the setting, or nothing where it is no dictionary."""
-    setting = getattr(settings, "POOLING_CHECKS", {})
+    if not hasattr(settings, "POOLING_CHECKS"):
+        return {}
+    setting = settings.POOLING_CHECKS
     return setting if isinstance(setting, dict) else {"": setting}
 
 
@@ -64,7 +66,8 @@ def check(**kwargs: object) -> list[CheckMessage]:
 def mistakes() -> Iterator[CheckMessage]:
     for name, value in given().items():
         if instead := wanted(name, value):
-            yield found("pooling.E001", detail=f"{name or 'It'}: give {instead}.")
+            detail = f"{name or 'It'}: give {instead}."
+            yield found("pooling.E001", detail=detail)
 
 
 def found(rule: str, alias: str = "", detail: str = "") -> CheckMessage:

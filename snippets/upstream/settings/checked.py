@@ -3,6 +3,6 @@
 from settings.base import INSTALLED_APPS
 from settings.prod import *  # noqa: F403
 
-INSTALLED_APPS = [*INSTALLED_APPS, "pooling_checks"]
+INSTALLED_APPS = ["pooling_checks", *INSTALLED_APPS]
 # As gunicorn.conf.py has them, unless its variables say otherwise.
 POOLING_CHECKS = {"PROCESSES": 2, "THREADS": 4}
