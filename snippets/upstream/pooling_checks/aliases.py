@@ -1,0 +1,43 @@
+"""The databases of the settings that are PostgreSQL."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db import connections
+
+Alias = tuple[str, dict[str, Any]]  # its name, and what DATABASES has of it
+
+
+def postgresql(names: Iterable[str] | None = None) -> Iterator[Alias]:
+    """Return each, or those of these names, with its settings."""
+    for name in connections if names is None else names:
+        connection = connections[name]
+        if connection.vendor == "postgresql":
+            yield name, connection.settings_dict
+
+
+def keeps(settings: dict[str, Any]) -> bool:
+    """Return whether a connection outlives its request."""
+    return settings["CONN_MAX_AGE"] != 0
+
+
+def pool_size(settings: dict[str, Any]) -> int | None:
+    """Return how many connections Django's pool may have, where it is on."""
+    options = settings["OPTIONS"].get("pool")
+    if not options:
+        return None
+    given = options if isinstance(options, dict) else {}
+    return given.get("max_size") or given.get("min_size", 4)
+
+
+def host(settings: dict[str, Any]) -> str:
+    """Return where the server is, as libpq finds it."""
+    return settings["HOST"] or os.environ.get("PGHOST", "")
+
+
+def elsewhere(settings: dict[str, Any]) -> bool:
+    """Return whether the server is on another host than this process."""
+    at = host(settings)
+    here = at.startswith(("/", "@", "127.")) or at in ("", "localhost", "::1")
+    return not here

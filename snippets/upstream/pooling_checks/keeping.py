@@ -1,0 +1,37 @@
+"""How connections are kept: by an age, or by Django's pool."""
+
+import sys
+from collections.abc import Iterator
+
+from django.conf import settings as project
+from django.core.checks import CheckMessage
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
+
+from .aliases import Alias, keeps, pool_size, postgresql
+from .told import found
+
+
+def check(**kwargs: object) -> list[CheckMessage]:
+    return [each for alias in postgresql() for each in looked_at(alias)]
+
+
+def looked_at(alias: Alias) -> Iterator[CheckMessage]:
+    name, settings = alias
+    pool = pool_size(settings)
+    if keeps(settings) and pool is not None:
+        yield found("pooling.E004", name)
+    elif keeps(settings):
+        if getattr(project, "ASGI_APPLICATION", None):
+            yield found("pooling.W002", name)
+        if sys.argv[1:2] == ["runserver"]:
+            yield found("pooling.W003", name)
+    if pool is not None and has_parameters_of_its_own(name):
+        yield found("pooling.W005", name)
+
+
+def has_parameters_of_its_own(name: str) -> bool:
+    """Return whether a backend is not Django's where it says how to connect."""
+    backend = type(connections[name])
+    own = backend.get_connection_params
+    return own is not DatabaseWrapper.get_connection_params

@@ -1,0 +1,50 @@
+"""What is missing in production: python manage.py check --deploy"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage
+
+from .aliases import Alias, elsewhere, keeps, pool_size, postgresql
+from .told import found, told
+
+
+def check(**kwargs: object) -> list[CheckMessage]:
+    return [each for alias in postgresql() for each in missing(alias)]
+
+
+def missing(alias: Alias) -> Iterator[CheckMessage]:
+    name, settings = alias
+    pool = pool_size(settings)
+    kept = keeps(settings) or pool is not None
+    if kept and not settings["CONN_HEALTH_CHECKS"]:
+        yield found("pooling.W020", name)
+    if elsewhere(settings):
+        if not given(settings, "connect_timeout", "PGCONNECT_TIMEOUT"):
+            yield found("pooling.W021", name)
+        if not given(settings, "tcp_user_timeout"):
+            yield found("pooling.W022", name)
+        if not verifies(settings):
+            yield found("pooling.W023", name)
+    if settings["ATOMIC_REQUESTS"] and pool is not None:
+        threads = told("THREADS")
+        if threads is None or pool < threads:
+            yield found("pooling.W024", name, f"It may have {pool}.")
+
+
+def given(settings: dict[str, Any], option: str, variable: str = "") -> Any:
+    """Return an option of libpq's, or the variable that stands in for it."""
+    return settings["OPTIONS"].get(option) or os.environ.get(variable)
+
+
+def verifies(settings: dict[str, Any]) -> bool:
+    """Return whether libpq makes sure with whom it speaks."""
+    mode = given(settings, "sslmode", "PGSSLMODE")
+    authority = given(settings, "sslrootcert", "PGSSLROOTCERT")
+    if authority == "system":  # then it insists on verify-full by itself
+        return True
+    # With an authority, require verifies as verify-ca does.
+    return mode in ("verify-ca", "verify-full") or bool(
+        mode == "require" and authority
+    )

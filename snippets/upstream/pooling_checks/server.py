@@ -1,0 +1,111 @@
+"""What a server is asked: python manage.py check --database default"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connections
+
+from . import transaction_mode
+from .aliases import Alias, host, pool_size, postgresql
+from .told import found, told
+
+# region: asked
+ASKED = """
+select
+    pg_backend_pid(),
+    current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int
+    -- New in PostgreSQL 16; null before.
+    - coalesce(current_setting('reserved_connections', true), '0')::int,
+    (select rolconnlimit from pg_roles where rolname = session_user),
+    (select datconnlimit from pg_database where datname = current_database()),
+    current_setting('statement_timeout'),
+    current_setting('idle_in_transaction_session_timeout')
+"""
+# endregion: asked
+
+
+def check(
+    databases: Iterable[str] | None = None, **kwargs: object
+) -> list[CheckMessage]:
+    messages = []
+    for alias in postgresql(databases or ()):
+        try:
+            messages += answers(alias)
+        except (Error, ImproperlyConfigured) as error:
+            said = str(error).strip().partition("\n")[0]
+            messages.append(found("pooling.W030", alias[0], said))
+    return messages
+
+
+def answers(alias: Alias) -> Iterator[CheckMessage]:
+    """Ask, and return what is wrong with what the server says."""
+    name, settings = alias
+    pooled = transaction_mode.is_told(name, settings)
+    with connections[name].temporary_connection() as cursor:
+        cursor.execute(ASKED)
+        backend, slots, role, database, statement, silence = cursor.fetchone()
+        if not pooled and is_lent(name, backend):
+            pooled = True
+            yield from transaction_mode.broken(alias)
+    if not pooled and told("PROCESSES") and told("THREADS"):
+        yield from too_many(name, slots, role, database)
+    if statement == "0":
+        yield found("pooling.W033", name)
+    if silence == "0":
+        yield found("pooling.W034", name)
+
+
+def is_lent(name: str, backend: int) -> bool:
+    """Return whether a second client is served by the same backend.
+
+    The first is still connected then, so that somebody lends it to both.
+    """
+    if told("TRANSACTION_MODE") is not None:
+        return False  # who was told does not ask
+    second = connections[name].copy()
+    second.settings_dict["OPTIONS"].pop("pool", None)
+    with second.temporary_connection() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return cursor.fetchone() == (backend,)
+
+
+def too_many(
+    name: str, slots: int, role: int, database: int
+) -> Iterator[CheckMessage]:
+    """Count what is open at the worst moment, and compare."""
+    most = worst_moment(name)
+    if most > slots:
+        yield found("pooling.W031", name, f"{most}, and {slots} slots.")
+    limit = min((each for each in (role, database) if each >= 0), default=most)
+    if most > limit:
+        yield found("pooling.W032", name, f"{most}, of at most {limit}.")
+
+
+# region: worst-moment
+def worst_moment(name: str) -> int:
+    """Return how many connections a deploy opens on the server of an alias.
+
+    It is the formula of how-to/size-connections/, with what the project says.
+    """
+    here = connections[name].settings_dict
+    in_each = sum(
+        pool_size(settings) or told("THREADS")
+        for other, settings in postgresql()
+        if place(settings) == place(here)
+    )
+    web = told("PROCESSES") * in_each * told("INSTANCES")
+    others = ("CELERY", "CRON", "MIGRATIONS", "OTHER")
+    twice = math.ceil(web * told("SURGE"))
+    return web + twice + sum(map(told, others))
+
+
+def place(settings: dict[str, Any]) -> tuple[str, str]:
+    """Return where an alias leads."""
+    return host(settings), str(settings["PORT"] or 5432)
+
+
+# endregion: worst-moment

@@ -1,0 +1,8 @@
+"""Production, with the checks of pooling_checks."""
+
+from settings.base import INSTALLED_APPS
+from settings.prod import *  # noqa: F403
+
+INSTALLED_APPS = ["pooling_checks", *INSTALLED_APPS]
+# As gunicorn.conf.py has them, unless its variables say otherwise.
+POOLING_CHECKS = {"PROCESSES": 2, "THREADS": 4}

@@ -1,0 +1,583 @@
+"""Proves docs/how-to/check-your-project.md: each rule on a project that breaks it, and on the nearest that does not."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import django
+import psycopg
+import pytest
+
+from proven import ROOT, evidence
+from proven.sources import snippets
+from proven.sources.controls import control, edit, here
+from tests.stack.console import at_least
+from tests.stack.database import Database, Role, fresh
+from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.scripts import execute
+from tests.stack.upstream import driver, needs_a_pool
+from tests.stack.wait import DEADLINE, free_port
+
+APP = "upstream/pooling_checks"
+RULES = f"{APP}/rules.py"
+PAGE = "docs/how-to/check-your-project.md"
+CHECKED = {"DJANGO_SETTINGS_MODULE": "settings.checked"}
+
+# Runs `manage.py check` in one process for many settings, and prints which rules found something.
+BATCH = r"""
+import copy, importlib, io, json, os, re, sys
+sys.argv = ["manage.py", "check"]
+sys.path.insert(0, {folder!r})
+import django; django.setup()
+from django.core.management import CommandError, call_command
+from django.db import connections
+from django.db.utils import load_backend
+from django.test.utils import override_settings
+
+def checked(settings=(), options=(), project=(), env=(), engine="", asks="", sql=(), argv="check", server=False):
+    before = connections["default"].settings_dict
+    now = copy.deepcopy(before) | dict(settings)
+    now["OPTIONS"] |= dict(options)
+    backend = load_backend(engine or before["ENGINE"])
+    connections["default"] = backend.DatabaseWrapper(now, "default")
+    sys.argv[1] = argv
+    os.environ |= dict(env)
+    said = io.StringIO()
+    try:
+        for statement in sql:
+            with connections["default"].temporary_connection() as cursor:
+                cursor.execute(statement)
+        if asks:
+            importlib.import_module(asks)
+        with override_settings(**({{"POOLING_CHECKS": {{}}}} | dict(project))):
+            call_command("check", deploy=True, databases=["default"] if server else None, stdout=said, stderr=said)
+    except CommandError as error:
+        said.write(str(error))
+    finally:
+        connections["default"].close()
+        pools = getattr(backend.DatabaseWrapper, "_connection_pools", {{}})  # from Django 5.1 on
+        while pools:
+            pools.popitem()[1].close()
+        for name in dict(env):
+            del os.environ[name]
+        connections["default"] = load_backend(before["ENGINE"]).DatabaseWrapper(before, "default")
+    return re.findall(r"\((pooling\.\w+)\)", said.getvalue())
+
+print(json.dumps({{name: checked(**case) for name, case in json.loads(os.environ["CASES"]).items()}}))
+"""
+ASKS = "from django.db import connection\nconnection.ensure_connection()\n"
+# What such modules are called, and what is in them.
+MODULES = {
+    "asks.py": ASKS,
+    "asks_a_pool.py": ASKS,
+    "asks_and_closes.py": f"{ASKS}connection.close()\n",
+    "asks_and_closes_a_pool.py": f"{ASKS}connection.close()\nconnection.close_pool()\n",
+    "rotating/__init__.py": "",
+    "rotating/base.py": """
+from django.db.backends.postgresql import base
+class DatabaseWrapper(base.DatabaseWrapper):
+    asked = 0
+    def get_connection_params(self):
+        type(self).asked += 1
+        return super().get_connection_params() | {"application_name": f"asked {self.asked}"}
+""",
+}
+
+POOL: dict[str, Any] = {"settings": {"CONN_MAX_AGE": 0}, "options": {"pool": {"min_size": 4}}}
+ASGI = {"project": {"ASGI_APPLICATION": "asgi.application"}}
+POOLER = {"PORT": "6432", "DISABLE_SERVER_SIDE_CURSORS": True}
+LIMIT = {"options": {"options": "-c statement_timeout=5s"}}
+SCHEMA = {"options": {"options": "-c search_path=tenant"}}
+ATOMIC = {"settings": {"CONN_MAX_AGE": 0, "ATOMIC_REQUESTS": True}}
+FAR = {"HOST": "db.example.com"}
+SAFE = {"connect_timeout": 5, "tcp_user_timeout": 5000, "sslmode": "verify-full"}
+
+
+def told(**names: object) -> dict[str, Any]:
+    """Return a case in which POOLING_CHECKS says this."""
+    return {"project": {"POOLING_CHECKS": names}}
+
+
+def far(*without: str, **options: object) -> dict[str, Any]:
+    """Return a case with another host, and not all of its options."""
+    return {"settings": FAR, "options": {name: SAFE[name] for name in SAFE if name not in without} | options}
+
+
+Cases = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
+# By the rule: settings that break it, and each time the nearest that do not.
+SETTINGS: Cases = {
+    "E001": [
+        (told(TRANSACTON_MODE=[]), told(TRANSACTION_MODE=[])),
+        (told(THREADS="4"), told(THREADS=4)),
+        (told(TRANSACTION_MODE="default"), told(TRANSACTION_MODE=None)),
+    ],
+    "W002": [(ASGI, ASGI | {"settings": {"CONN_MAX_AGE": 0}}), (ASGI, ASGI | POOL)],
+    "W003": [({"argv": "runserver"}, {"argv": "runserver", "settings": {"CONN_MAX_AGE": 0}})],
+    "E004": [(POOL | {"settings": {"CONN_MAX_AGE": 60}}, POOL)],
+    "W005": [(POOL | {"engine": "rotating"}, POOL | {"engine": "metered"})],
+    "W006": [({"asks": "asks"}, {"asks": "asks_and_closes"})],
+    "W007": [(POOL | {"asks": "asks_a_pool"}, POOL | {"asks": "asks_and_closes_a_pool"})],
+    "W010": [
+        ({"settings": {"PORT": 6432}}, {"settings": {"PORT": 6432, "DISABLE_SERVER_SIDE_CURSORS": True}}),
+        ({"settings": {"PORT": 6432}}, {"settings": {"PORT": 6432}} | told(TRANSACTION_MODE=[])),
+        (told(TRANSACTION_MODE=["default"]), told(TRANSACTION_MODE=["direct"])),
+    ],
+    "W011": [({"settings": POOLER, "options": {"assume_role": "a"}}, {"options": {"assume_role": "a"}})],
+    "W012": [({"settings": POOLER} | LIMIT, LIMIT)],
+    "W013": [({"settings": POOLER} | SCHEMA, SCHEMA)],
+    "W020": [
+        ({"settings": {"CONN_HEALTH_CHECKS": False}}, {"settings": {"CONN_HEALTH_CHECKS": False, "CONN_MAX_AGE": 0}}),
+        (POOL | {"settings": {"CONN_HEALTH_CHECKS": False, "CONN_MAX_AGE": 0}}, POOL),
+    ],
+    "W021": [
+        (far("connect_timeout"), far()),
+        (far("connect_timeout"), far("connect_timeout") | {"env": {"PGCONNECT_TIMEOUT": "5"}}),
+    ],
+    "W022": [(far("tcp_user_timeout"), far()), (far("tcp_user_timeout"), {"settings": {"HOST": "127.0.0.1"}})],
+    "W023": [
+        (far("sslmode"), far("sslmode", sslrootcert="system")),
+        (far(sslmode="prefer"), far(sslmode="verify-ca")),
+        (far(sslmode="require"), far(sslmode="require", sslrootcert="ca.crt")),
+        (far("sslmode") | {"env": {"PGSSLMODE": "require"}}, far("sslmode") | {"env": {"PGSSLMODE": "verify-full"}}),
+        (far(sslmode="require"), {"settings": {"HOST": "/run/postgresql"}, "options": {"sslmode": "require"}}),
+    ],
+    "W024": [
+        (POOL | ATOMIC, POOL),
+        (POOL | ATOMIC, ATOMIC),
+        (POOL | ATOMIC | told(THREADS=5), POOL | ATOMIC | told(THREADS=4)),
+    ],
+}
+# Two rules find something, of which one is silenced.
+SILENCED = {
+    "argv": "runserver",
+    "settings": {"CONN_HEALTH_CHECKS": False},
+    "project": {"SILENCED_SYSTEM_CHECKS": ["pooling.W003"]},
+}
+
+
+def flat(cases: Cases) -> dict[str, dict[str, Any]]:
+    """Return each case by a name: "W002 0 breaks", "W002 0 nearest"."""
+    return {
+        f"{rule} {number} {kind}": case
+        for rule, pairs in cases.items()
+        for number, pair in enumerate(pairs)
+        for kind, case in zip(("breaks", "nearest"), pair, strict=True)
+    }
+
+
+def check(project, database: Database, cases: dict[str, dict[str, Any]], folder: Path) -> dict[str, list[str]]:
+    """Run the checks of each case in one process, and return the rules that found something."""
+    for name, text in MODULES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    settings = {**CHECKED, "CASES": json.dumps(cases), "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    status, said = project.run("-c", BATCH.format(folder=str(folder)), database_url=database.url, **settings)
+    assert status == 0, said
+    return json.loads(said.splitlines()[-1])
+
+
+def settings() -> Cases:
+    """Return all that can be tried here: W007 opens a pool, where there is one."""
+    pool = django.VERSION >= (5, 1) and "psycopg" in driver()
+    return {rule: pairs for rule, pairs in SETTINGS.items() if pool or rule != "W007"}
+
+
+@pytest.fixture(scope="module")
+def by_settings(project, server, tmp_path_factory) -> Iterator[dict[str, list[str]]]:
+    """What was found in each of SETTINGS."""
+    with fresh(server) as database:
+        cases = {**flat(settings()), "silenced": SILENCED}
+        yield check(project, database, cases, tmp_path_factory.mktemp("settings"))
+
+
+def expected(cases: Cases) -> dict[str, list[str]]:
+    """Return what is to be found: of each case that breaks a rule this one alone, and nothing in the nearest."""
+    return {name: [f"pooling.{name.split()[0]}"] if name.endswith("breaks") else [] for name in flat(cases)}
+
+
+# ---- what the settings say -------------------------------------------------------------------------------------
+
+
+@control(edit("upstream/pooling_checks/told.py", "right = value is None or isinstance", "right = isinstance"))
+@control(
+    edit("upstream/pooling_checks/told.py", '"" if number or value is DEFAULTS[name] else "a number from 0"', '""')
+)
+@control(
+    edit(
+        "upstream/pooling_checks/told.py",
+        "if name not in DEFAULTS:\n        return f\"a dictionary with some of {', '.join(DEFAULTS)}\"",
+        'if name not in DEFAULTS:\n        return ""',
+    )
+)
+@control(edit("upstream/pooling_checks/keeping.py", 'getattr(project, "ASGI_APPLICATION", None)', "None"))
+@control(edit("upstream/pooling_checks/keeping.py", '["runserver"]', '["check"]'))
+@control(edit("upstream/pooling_checks/keeping.py", "if keeps(settings) and pool is not None", "if pool is not None"))
+@control(edit("upstream/pooling_checks/keeping.py", "own is not Data", "own is Data"))
+@control(edit("upstream/pooling_checks/loaded.py", "elif connection.connection is not None", "elif connection"))
+@control(edit("upstream/pooling_checks/loaded.py", "if not pool.closed", "if pool"))
+@control(edit("upstream/pooling_checks/transaction_mode.py", '"6432"', '"6433"'))
+@control(edit("upstream/pooling_checks/transaction_mode.py", "return name in behind", "return bool(behind)"))
+@control(edit("upstream/pooling_checks/transaction_mode.py", 'if options.get("assume_role")', 'if options.get("role")'))
+@control(edit("upstream/pooling_checks/transaction_mode.py", 'if names != {"search_path"}', "if names"))
+@control(edit("upstream/pooling_checks/transaction_mode.py", 'if "search_path" in names', "if names"))
+@control(edit("upstream/pooling_checks/production.py", "if kept and not settings", "if not settings"))
+@control(edit("upstream/pooling_checks/production.py", '"PGCONNECT_TIMEOUT"', '"PGTIMEOUT"'))
+@control(
+    edit(
+        "upstream/pooling_checks/production.py",
+        'if not given(settings, "tcp_user_timeout")',
+        'if given(settings, "tcp_user_timeout")',
+    )
+)
+@control(edit("upstream/pooling_checks/aliases.py", '"127."', '"128."'))
+@control(
+    edit(
+        "upstream/pooling_checks/production.py",
+        '("verify-ca", "verify-full")',
+        '("prefer", "verify-ca", "verify-full")',
+    )
+)
+@control(edit("upstream/pooling_checks/production.py", 'mode == "require" and authority', 'mode == "require"'))
+@control(edit("upstream/pooling_checks/production.py", 'authority == "system"', 'authority == "ca.crt"'))
+@control(edit("upstream/pooling_checks/production.py", "pool < threads", "pool <= threads"))
+def test_a_rule_finds_settings_that_break_it_and_not_the_nearest(by_settings, project) -> None:
+    """Each rule of `check` and `check --deploy` alone finds what breaks it, and nothing in the nearest settings.
+
+    That a pool is open is found where Django has one.
+    """
+    assert by_settings == expected(settings()) | {"silenced": ["pooling.W020"]}
+    project.note()
+
+
+# ---- what the server says --------------------------------------------------------------------------------------
+
+TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout")
+SLOTS = """
+select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true), '0')::int
+"""
+WORST = """
+import itertools, json, os
+import django; django.setup()
+from django.test.utils import override_settings
+from pooling_checks.server import worst_moment
+names = ("PROCESSES", "THREADS", "INSTANCES", "SURGE", "CELERY", "CRON", "MIGRATIONS", "OTHER")
+for numbers in json.loads(os.environ["NUMBERS"]):
+    with override_settings(POOLING_CHECKS=dict(zip(names, numbers, strict=True))):
+        print(worst_moment("default"))
+"""
+
+
+def on_port(port: int, **settings: object) -> dict[str, Any]:
+    """Return a case that leads to another port of this machine."""
+    return {"settings": {"HOST": "127.0.0.1", "PORT": port, **settings}}
+
+
+def by_server(database: Database, limited: Role, slots: int, lends: PgBouncer, keeps: PgBouncer) -> Cases:
+    """Return by the rule what breaks it, and the nearest that does not, of the server and of what is before it."""
+    as_limited = {"settings": {"USER": limited.name, "PASSWORD": limited.password}}
+    cursors = {"DISABLE_SERVER_SIDE_CURSORS": True}
+    limit = {"sql": [f'alter database "{database.name}" connection limit 10']}
+
+    def most(number: int) -> dict[str, Any]:
+        """Return a case in which so many connections are open at the worst moment."""
+        return told(PROCESSES=1, THREADS=1, SURGE=0, MIGRATIONS=0, OTHER=number - 1)
+
+    def role(what: str) -> dict[str, Any]:
+        return {"sql": [f"alter role current_user {what}"]}
+
+    return {
+        "W010": [
+            (on_port(lends.port), on_port(lends.port, **cursors)),
+            (on_port(lends.port), on_port(keeps.port)),
+            (on_port(lends.port), {}),
+        ],
+        "W030": [(on_port(free_port()), {})],
+        "W031": [
+            (most(slots + 1), most(slots)),
+            (most(slots + 1), most(slots + 1) | on_port(lends.port, **cursors)),
+        ],
+        "W032": [(most(11) | as_limited, most(10) | as_limited), (most(11) | limit, most(10) | limit)],
+        "W033": [(role("reset statement_timeout"), role("set statement_timeout = '5s'"))],
+        "W034": [
+            (
+                role("reset idle_in_transaction_session_timeout"),
+                role("set idle_in_transaction_session_timeout = '60s'"),
+            )
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[str]], dict[str, Any]]]:
+    """What was found in each case of by_server, and these cases."""
+    note_pgbouncer()
+    limited = Role(server, "connection limit 10")
+    with fresh(server) as database:
+        lends, keeps = (PgBouncer(database, pool_mode=mode) for mode in ("transaction", "session"))
+        try:
+            for role, setting in product((database.role, limited), TIMEOUTS):
+                database.admin.execute(f"alter role \"{role.name}\" set {setting} = '5s'")
+            slots = database.admin.execute(SLOTS).fetchone()[0]
+            cases = by_server(database, limited, slots, lends, keeps)
+            asking = {name: {**case, "server": True} for name, case in flat(cases).items()}
+            yield check(project, database, asking, tmp_path_factory.mktemp("server")), cases
+        finally:
+            lends.stop()
+            keeps.stop()
+            limited.drop(database.admin)
+
+
+@control(
+    edit(
+        "upstream/pooling_checks/server.py", "return cursor.fetchone() == (backend,)", "return bool(cursor.fetchone())"
+    )
+)
+@control(
+    edit("upstream/pooling_checks/server.py", "return cursor.fetchone() == (backend,)", "return not cursor.fetchone()")
+)
+@control(
+    edit("upstream/pooling_checks/server.py", 'messages.append(found("pooling.W030"', 'print(found("pooling.W030"')
+)
+@control(edit("upstream/pooling_checks/server.py", "most > slots", "most >= slots"))
+@control(edit("upstream/pooling_checks/server.py", 'if not pooled and told("PROCESSES")', 'if told("PROCESSES")'))
+@control(edit("upstream/pooling_checks/server.py", "most > limit", "most >= limit"))
+@control(edit("upstream/pooling_checks/server.py", "for each in (role, database)", "for each in (role, role)"))
+@control(edit("upstream/pooling_checks/server.py", "for each in (role, database)", "for each in (database, database)"))
+@control(edit("upstream/pooling_checks/server.py", 'statement == "0"', "statement"))
+@control(edit("upstream/pooling_checks/server.py", 'silence == "0"', "silence"))
+def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project, server_version) -> None:
+    """Each rule of `check --database` alone finds what breaks it, on the server and through PgBouncer.
+
+    It finds nothing in the nearest: transaction mode is found by asking, and session mode is not taken for it.
+    """
+    found, cases = asked
+    assert found == expected(cases)
+    note_postgres(server_version)
+    note_pgbouncer()
+    project.note()
+
+
+@control(edit("upstream/pooling_checks/server.py", "math.ceil(", "math.floor("))
+def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load) -> None:
+    """With many numbers, and two aliases of one server, the check counts what the functions of that page count."""
+    sizing = execute(load("sizing/connections.py"))
+    numbers = [*product((1, 3), (1, 4), (1, 20), (0, 0.25, 1.0), (0, 8), (0, 2), (0, 1), (0, 2))]
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
+    settings["NUMBERS"] = json.dumps(numbers)
+    status, said = project.run("-c", WORST, database_url=database.url, **settings)
+    assert status == 0, said
+    assert [int(line) for line in said.splitlines()] == [
+        sizing["peak_connections"](
+            sizing["web_connections"](processes, threads, instances, aliases=2),
+            surge=surge,
+            celery=celery,
+            cron=cron,
+            migrations=migrations,
+            other=other,
+        )
+        for processes, threads, instances, surge, celery, cron, migrations, other in numbers
+    ]
+
+
+# ---- what the warnings are about -------------------------------------------------------------------------------
+
+FIRST = """
+import sys
+sys.path.insert(0, {folder!r})
+import django; django.setup()
+from threading import Barrier, Thread
+from django.db import connection
+both = Barrier(2)
+def ask():
+    with connection.cursor() as cursor:
+        cursor.execute("show application_name")
+        print(cursor.fetchone()[0], flush=True)
+        both.wait()
+    connection.close()
+threads = [Thread(target=ask) for _ in range(2)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+ROTATING = """
+from settings.pool import *
+DATABASES["default"]["ENGINE"] = "rotating"
+DATABASES["default"]["OPTIONS"]["pool"] = {pool}
+"""
+
+
+@control(here('pool={"min_size": 2}', "pool=None"))
+def test_a_pool_goes_on_with_the_first_parameters(project, database, tmp_path) -> None:
+    """A backend that makes others each time is asked each time, and both of the pool's connections have the first."""
+    needs_a_pool()
+    for name in ("rotating/__init__.py", "rotating/base.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(MODULES[name])
+    (tmp_path / "first.py").write_text(ROTATING.format(pool={"min_size": 2}))
+    settings = {"DJANGO_SETTINGS_MODULE": "first"}
+    status, said = project.run("-c", FIRST.format(folder=str(tmp_path)), database_url=database.url, **settings)
+    assert (status, len(set(said.splitlines()))) == (0, 1), said
+    assert len(said.splitlines()) == 2
+
+
+@control(here("search_path=tenant", "statement_timeout=5s"), fails_with="unsupported startup parameter")
+def test_a_search_path_in_options_is_refused_before_1_26(database, pooler) -> None:
+    """From 1.26 on the client connects, and has the search_path; before, it is refused with the setting named, or all
+    options are.
+    """
+    bouncer = pooler(database, pool_mode="transaction")
+    options = "-c search_path=tenant"
+    if at_least(1, 26):
+        with bouncer.connect(database, options=options) as client:
+            assert client.execute("show search_path").fetchone() == ("tenant",)
+    else:
+        with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
+            bouncer.connect(database, options=options)
+
+
+# ---- the commands ----------------------------------------------------------------------------------------------
+
+
+def limit(database: Database, **settings: str) -> None:
+    """Give the role of a database timeouts."""
+    for name, value in settings.items():
+        database.admin.execute(f"alter role \"{database.role.name}\" set {name} = '{value}'")
+
+
+@control(edit("upstream/pooling_checks/told.py", "{told('GUIDE').rstrip('/')}/{page}", "{told('GUIDE')}"))
+def test_three_commands_say_what_they_find(project, database, load, transcript) -> None:
+    """Health checks are off, the database takes few connections, and the role has no timeouts: hints lead to pages."""
+    database.admin.execute(f'alter database "{database.name}" connection limit 12')
+    environment = {**project.environment(database.url), "DB_CONN_HEALTH_CHECKS": "False"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["sh", project.folder / "check.sh"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stdout
+    snippet = load("upstream/check.sh")
+    evidence.ran(snippet)
+    transcript(snippet, done.stdout)
+    project.note()
+
+
+@control(here("--fail-level=WARNING", "--fail-level=ERROR"))
+def test_a_build_can_stop_at_a_warning(project, database) -> None:
+    """With --fail-level=WARNING the exit status is 1 where a rule finds something, and 0 where none does."""
+    command = ("manage.py", "check", "--deploy", "--database=default", "--fail-level=WARNING")
+    status, said = project.run(*command, database_url=database.url, **CHECKED)
+    assert (status, "pooling.W033" in said) == (1, True)
+    limit(database, statement_timeout="5s", idle_in_transaction_session_timeout="60s")
+    status, said = project.run(*command, database_url=database.url, **CHECKED)
+    assert (status, said) == (0, "System check identified no issues (3 silenced).\n")
+
+
+@control(edit("upstream/pooling_checks/told.py", "id=rule", "id=rule.lower()"))
+def test_a_rule_that_is_silenced_is_not_shown(by_settings, project) -> None:
+    """SILENCED_SYSTEM_CHECKS silences a rule by its id, and no other."""
+    assert by_settings["silenced"] == ["pooling.W020"]
+    project.note()
+
+
+EVERYTHING = """
+from settings.pooled import *
+from settings.checked import POOLING_CHECKS
+INSTALLED_APPS = ["orders", "pooling_checks"]
+"""
+
+
+@control(edit("upstream/settings/pgbouncer.py", '_CURSORS"] = True', '_CURSORS"] = False'))
+def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> None:
+    """Behind PgBouncer with Django's own pool, both aliases: no rule finds anything."""
+    limit(database, statement_timeout="5s", idle_in_transaction_session_timeout="60s")
+    (tmp_path / "everything.py").write_text(EVERYTHING)
+    through = pooler(database, pool_mode="transaction").url(database)
+    status, said = project.run(
+        "manage.py",
+        "check",
+        f"--pythonpath={tmp_path}",
+        "--settings=everything",
+        "--deploy",
+        "--database=default",
+        "--database=direct",
+        database_url=through,
+        DATABASE_DIRECT_URL=database.url,
+    )
+    assert (status, said) == (0, "System check identified no issues (3 silenced).\n")
+
+
+# ---- copied out ------------------------------------------------------------------------------------------------
+
+ELSEWHERE = """
+import os
+from urllib.parse import urlsplit
+url = urlsplit(os.environ["DATABASE_URL"])
+SECRET_KEY = "for a second"
+INSTALLED_APPS = ["vendored.checks"]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": url.path[1:],
+        "USER": url.username,
+        "PASSWORD": url.password,
+        "HOST": url.hostname,
+        "PORT": url.port,
+        "CONN_MAX_AGE": 60,
+    }
+}
+"""
+OLDEST_PYTHON = (3, 10)
+
+
+@control(edit("upstream/pooling_checks/server.py", "databases or ()", "()"))
+@pytest.mark.parametrize("packages", [(), ("django-4.2",)], ids=["this Django", "Django 4.2"])
+def test_copied_out_it_runs_in_another_project(project, database, packages, tmp_path) -> None:
+    """Under another name, in a project of its own, with Django alone: both groups and the server's find their part."""
+    copied = snippets.export(tmp_path / "vendored" / "checks", below=APP)
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--deploy", "--database=default"],
+        cwd=tmp_path,
+        env={**project.environment(database.url, packages), "DJANGO_SETTINGS_MODULE": "elsewhere"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"pooling\.\w+", done.stderr) == ["pooling.W020", "pooling.W033", "pooling.W034"]
+    for snippet in copied:
+        ast.parse(snippet.text, feature_version=OLDEST_PYTHON)
+        evidence.ran(snippet)
+    evidence.on(Python=sys.version.split()[0], **driver())
+
+
+# ---- the page --------------------------------------------------------------------------------------------------
+
+ROW = re.compile(r"^\| `(pooling\.\w+)` \| .*\| \[[^]]+\]\(([^)]*)\)", re.MULTILINE)
+
+
+@control(edit("upstream/pooling_checks/rules.py", "how-to/forks/#a-query-in-ready", "how-to/forks/"))
+def test_the_table_has_every_rule_with_the_page_of_its_hint(load) -> None:
+    """The rows are the rules of the code in their order, and each leads where the rule's hint does."""
+    rules = execute(load(RULES))["RULES"]
+    rows = ROW.findall((ROOT / PAGE).read_text())
+    assert [(rule, address(link)) for rule, link in rows] == [(rule, each.page) for rule, each in rules.items()]
+
+
+def address(link: str) -> str:
+    """Return where a link of the page leads on the site: "how-to/forks/#anchor"."""
+    path, _, anchor = link.partition("#")
+    page = os.path.normpath(f"how-to/{path or 'check-your-project.md'}").removesuffix(".md")
+    return f"{page}/" + (f"#{anchor}" if anchor else "")
