@@ -55,7 +55,7 @@ def _unmeasured(root: Path, strategy: str, of: dict[str, Any]) -> Iterator[str]:
 def decision(at: Place) -> Block:  # noqa: ARG001  (what it draws is the same everywhere)
     """Draw the questions, each leaf a link to its part of the page; below it the same as text."""
     found = _read()
-    ends = [*found["questions"], {"asks": [], "answer": "", "leaf": found["otherwise"]}]
+    ends: list[dict[str, Any]] = [*found["questions"], {"asks": [], "answer": "", "leaf": found["otherwise"]}]
     steps = [{**step, "y": STEP * number, **found["leaves"][step["leaf"]]} for number, step in enumerate(ends)]
     lines = [figure(inline("decision.svg", steps=steps, step=STEP, others={"yes": "no", "no": "yes"})), ""]
     for number, step in enumerate(steps[:-1], start=1):

@@ -31,7 +31,9 @@ BOTH = '{{ decision() }}\n\n{{ leaf("kept") }}\n'
         ("  kept:", "  kpt:", "decision.yaml has no leaf 'kept'; did you mean kpt?"),
     ],
 )
-def test_a_leaf_that_was_not_measured_is_refused(tmp_path: Path, monkeypatch, old: str, new: str, says: str) -> None:
+def test_a_leaf_that_was_not_measured_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, says: str
+) -> None:
     """At each call, with the cell that it names."""
     questions = tmp_path / "decision.yaml"
     monkeypatch.setattr(decision, "QUESTIONS", questions)
