@@ -56,7 +56,9 @@ def decision(at: Place) -> Block:  # noqa: ARG001  (what it draws is the same ev
     """Draw the questions, each leaf a link to its part of the page; below it the same as text."""
     found = _read()
     ends: list[dict[str, Any]] = [*found["questions"], {"asks": [], "answer": "", "leaf": found["otherwise"]}]
-    steps = [{**step, "y": STEP * number, **found["leaves"][step["leaf"]]} for number, step in enumerate(ends)]
+    steps: list[dict[str, Any]] = [
+        {**step, "y": STEP * number, **found["leaves"][step["leaf"]]} for number, step in enumerate(ends)
+    ]
     lines = [figure(inline("decision.svg", steps=steps, step=STEP, others={"yes": "no", "no": "yes"})), ""]
     for number, step in enumerate(steps[:-1], start=1):
         on = "" if number < len(steps) - 1 else f", or [{steps[-1]['says']}](#{steps[-1]['heading']})"
