@@ -14,12 +14,25 @@ numbers.py     measured numbers, tables and charts of them
 errors.py      the texts of errors, by which readers find a runbook
 atlas.py       all of these texts in one list, with what was heard of each
 terms.py       terms with their explanations
+decision.py    questions that lead to what was measured
 lists.py       the pages beside a page, and tables and drawings that lie under docs/
 catalogue.py   every snippet, to be filtered, copied and downloaded
 calculator.py  the formulas of sizing/budget.py as a form
 """
 
 # Whatever is imported from this package, every macro is declared.
-from proven.macros import atlas, calculator, catalogue, claims, code, errors, lists, matrix, numbers, terms
+from proven.macros import atlas, calculator, catalogue, claims, code, decision, errors, lists, matrix, numbers, terms
 
-__all__ = ["atlas", "calculator", "catalogue", "claims", "code", "errors", "lists", "matrix", "numbers", "terms"]
+__all__ = [
+    "atlas",
+    "calculator",
+    "catalogue",
+    "claims",
+    "code",
+    "decision",
+    "errors",
+    "lists",
+    "matrix",
+    "numbers",
+    "terms",
+]

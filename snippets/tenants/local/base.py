@@ -1,0 +1,29 @@
+"""django-tenants' backend, with a search_path that ends with its transaction."""
+
+from contextlib import suppress
+from typing import Any
+
+from django.db.backends.postgresql.psycopg_any import errors
+from django.db.transaction import TransactionManagementError
+from django_tenants.postgresql_backend import base
+from django_tenants.utils import get_public_schema_name, quote_schema_name
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Sends SET LOCAL within a transaction, and for a tenant no query outside."""
+
+    def _cursor(self, name: str | None = None) -> Any:
+        # Not django-tenants' own, which sends SET: that lasts for the session.
+        cursor = super(base.DatabaseWrapper, self)._cursor(name)
+        if self.in_atomic_block:
+            names = map(quote_schema_name, self._get_cursor_search_paths())
+            # Where one failed already, ROLLBACK comes next, and needs no path.
+            with (
+                suppress(errors.InFailedSqlTransaction),
+                self.connection.cursor() as path,
+            ):
+                path.execute(f"set local search_path = {', '.join(names)}")
+        elif self.schema_name != get_public_schema_name():
+            wanted = "query it within transaction.atomic()"
+            raise TransactionManagementError(f"{self.schema_name}: {wanted}")
+        return cursor

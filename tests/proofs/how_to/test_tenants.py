@@ -1,0 +1,227 @@
+"""Proves docs/how-to/tenants.md: django-tenants itself, served by Gunicorn to two tenants at the same time."""
+
+import http.client
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from importlib.metadata import distributions
+from itertools import cycle, islice
+from typing import Any
+
+import django
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.sources import snippets
+from proven.sources.controls import control, edit, here
+from setup import others
+from tests.stack import pgbouncer
+from tests.stack.database import Database, Role, fresh
+from tests.stack.fixtures import note_postgres
+from tests.stack.upstream import Gunicorn, Project, needs_psycopg_3, serving
+from tests.stack.wait import DEADLINE, until
+
+TENANTS = ("acme", "bolt")
+THREADS = 4
+WAVE = 24  # requests, half of each tenant
+# Makes the tables that all share, then each tenant with its schema, and an order in it that bears the tenant's name.
+MAKES = f"""
+import django
+django.setup()
+from django.core.management import call_command
+call_command("makemigrations", "tenants", verbosity=0)
+call_command("migrate_schemas", shared=True, verbosity=0)
+from django_tenants.utils import tenant_context
+from orders.models import Order
+from tenants.models import Domain, Tenant
+for name, host in {{"public": "127.0.0.1", **{{name: f"{{name}}.example" for name in {TENANTS}}}}}.items():
+    tenant = Tenant.objects.create(schema_name=name)
+    Domain.objects.create(domain=host, tenant=tenant)
+    if name != "public":
+        with tenant_context(tenant):
+            Order.objects.create(customer=name)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(server, project) -> Iterator[Database]:
+    """A database with two tenants, made past PgBouncer."""
+    if django.VERSION < (5, 2):
+        pytest.skip("needs Django 5.2, as django-tenants 4 does")
+    written(project)
+    with fresh(server) as database:
+        settings = {"DJANGO_SETTINGS_MODULE": "tenants.settings", "packages": ("tenants",)}
+        status, said = project.run("-c", MAKES, database_url=database.url, **settings)
+        assert status == 0, said
+        yield database
+    shutil.rmtree(project.folder / "tenants")
+
+
+def written(project: Project) -> list[snippets.Snippet]:
+    """Put the files of the page beside the project's."""
+    return snippets.export(project.folder / "tenants", below="tenants")
+
+
+@pytest.fixture
+def serve(made, project, pooler, server_version) -> Iterator[Callable[..., Gunicorn]]:
+    """Serve both tenants behind PgBouncer: serve("tenants.settings", pool_mode="session")."""
+    note_postgres(server_version)
+    (installed,) = distributions(name="django-tenants", path=[str(others.packages("tenants"))])
+    evidence.on(**{"django-tenants": installed.version})
+    files = {snippet.path: snippet for snippet in written(project)}
+    with ExitStack() as ends:
+
+        def start(settings: str, **of_pgbouncer: object) -> Gunicorn:
+            bouncer = pooler(made, **of_pgbouncer)
+            environment = {
+                "DJANGO_SETTINGS_MODULE": settings,
+                "DJANGO_ALLOWED_HOSTS": ".example,127.0.0.1",
+                "DATABASE_URL": bouncer.url(made),
+                "GUNICORN_WORKERS": "1",
+                "GUNICORN_THREADS": str(THREADS),
+            }
+            gunicorn = ends.enter_context(serving(project, made, packages=("tenants",), **environment))
+            gunicorn.note()
+            for path in ("tenants/models.py", f"{settings.replace('.', '/')}.py"):
+                evidence.ran(files[path])
+            return gunicorn
+
+        yield start
+
+
+def ask(gunicorn: Gunicorn, tenant: str) -> tuple[int, Any]:
+    """Send a request to a tenant's host, and return the status and the JSON."""
+    connection = http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=DEADLINE)
+    try:
+        connection.request("GET", "/orders/", headers={"Host": f"{tenant}.example"})
+        response = connection.getresponse()
+        content = response.read()
+        return response.status, json.loads(content) if response.status == 200 else {}
+    finally:
+        connection.close()
+
+
+def asked(gunicorn: Gunicorn) -> dict[str, int]:
+    """Ask for both tenants' orders at the same time; return how many answers were right, the other's, and neither."""
+
+    def answer(tenant: str) -> str:
+        status, found = ask(gunicorn, tenant)
+        customers = {order["customer"] for order in found.get("orders", [])}
+        return "right" if (status, customers) == (200, {tenant}) else "mixed" if customers & {*TENANTS} else "none"
+
+    with ThreadPoolExecutor(2 * THREADS) as clients:
+        return Counter(clients.map(answer, islice(cycle(TENANTS), WAVE)))
+
+
+def followed(server_version: str) -> bool:
+    """Return whether PgBouncer gives each client its own search_path, as it hears of it from PostgreSQL."""
+    return [int(part) for part in pgbouncer.version().split(".")[:2]] >= [1, 26] and int(server_version[:2]) >= 18
+
+
+@control(here('f"{tenant}.example"', '"acme.example"', of="tests.proofs.how_to.test_tenants:ask"))
+def test_tenants_read_each_others_rows_in_transaction_mode(serve, server_version) -> None:
+    """With django-tenants as it comes; PgBouncer 1.26 in front of PostgreSQL 18 keeps them apart."""
+    gunicorn = serve("tenants.settings", pool_mode="transaction", default_pool_size=1)
+    if followed(server_version):
+        assert asked(gunicorn) == {"right": WAVE}
+    else:
+        until("a tenant is shown the other one's orders", lambda: asked(gunicorn)["mixed"] > 0)
+
+
+@control(here('f"{tenant}.example"', '"acme.example"', of="tests.proofs.how_to.test_tenants:ask"))
+def test_in_session_mode_each_tenant_reads_its_own(serve) -> None:
+    """With django-tenants as it comes, and as many server connections as there are threads."""
+    gunicorn = serve("tenants.settings", pool_mode="session", default_pool_size=THREADS)
+    assert asked(gunicorn) == {"right": WAVE}
+
+
+@control(edit("tenants/local/base.py", "self._get_cursor_search_paths()", '["acme"]'))
+@control(edit("tenants/transactions.py", '["ATOMIC_REQUESTS"] = True', '["ATOMIC_REQUESTS"] = False'))
+def test_a_path_of_the_transaction_keeps_tenants_apart(serve) -> None:
+    """With the backend and ATOMIC_REQUESTS: over one server connection no request is shown another tenant's orders."""
+    gunicorn = serve("tenants.transactions", pool_mode="transaction", default_pool_size=1)
+    assert asked(gunicorn) == {"right": WAVE}
+    evidence.ran(evidence.load("tenants/local/base.py"))
+
+
+WITHIN = """
+import django
+django.setup()
+from django.db import IntegrityError, connection, transaction
+from django.db.transaction import TransactionManagementError
+from django_tenants.utils import schema_context
+from orders.models import Order
+
+def customers():
+    return [order.customer for order in Order.objects.iterator()]
+
+with schema_context("acme"):
+    try:
+        customers()
+    except TransactionManagementError as refused:
+        print(refused)
+    with transaction.atomic():
+        print(*customers())
+        try:
+            with transaction.atomic():
+                Order.objects.create(pk=1)
+        except IntegrityError:
+            print(*customers())
+        with schema_context("bolt"):
+            print(*customers())
+        print(*customers())
+print(*connection.connection.execute("show search_path").fetchone())
+"""
+
+
+@control(edit("tenants/local/base.py", "set local", "set"))
+@control(edit("tenants/local/base.py", "elif self.schema_name != get_public_schema_name():", "elif False:"))
+def test_outside_of_a_transaction_a_tenant_is_refused(made, project, load) -> None:
+    """Within one, the tenant that is named last is read, also after an error; and the session keeps no path."""
+    needs_psycopg_3()
+    written(project)
+    settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
+    status, said = project.run("-c", WITHIN, database_url=made.url, **settings)
+    assert status == 0, said
+    asks = "acme: query it within transaction.atomic()"
+    assert said.splitlines() == [asks, "acme", "acme", "bolt", "acme", '"$user", public']
+    evidence.ran(load("tenants/local/base.py"))
+
+
+WHOSE = "select customer from orders"
+
+
+@control(
+    here("user=role.name, password=role.password", "user=roles[0].name, password=roles[0].password"),
+    fails_with="already exists",
+)
+def test_a_role_for_each_tenant_reads_its_own_schema(server, server_version, pooler, load) -> None:
+    """Four clients of two roles, a server connection for each role: nobody names a path, or may read the other's."""
+    note_postgres(server_version)
+    roles = [Role(server), Role(server)]
+    with fresh(server) as database:
+        users = {role.name: role.password for role in roles}
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, users=users)
+
+        def connect(role: Role) -> psycopg.Connection[tuple]:
+            return bouncer.connect(database, user=role.name, password=role.password)
+
+        def reads_its_own(role: Role) -> bool:
+            with connect(role) as client:
+                return all(client.execute(WHOSE).fetchall() == [(role.name,)] for _ in range(20))
+
+        for role in roles:
+            database.psql(load("tenants/role.sql"), role=role.name)
+            with connect(role) as client:
+                client.execute("create table orders as select current_user::text as customer")
+        with ThreadPoolExecutor(4) as clients:
+            assert all(clients.map(reads_its_own, roles * 2))
+        with connect(roles[0]) as client, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.execute(f'select from "{roles[1].name}".orders')
+    with server.connect() as superuser:
+        for role in roles:
+            role.drop(superuser)
