@@ -39,6 +39,7 @@ PACKAGES = {
         huey
         hypercorn
         pytest-django
+        pyuwsgi
         rq
     """,
     "celery-5.5": "celery~=5.5.0",  # the last that keeps a connection from task to task

@@ -76,6 +76,12 @@ def gunicorn(*options: str) -> tuple[str, ...]:
     return ("-m", "gunicorn", "--no-control-socket", "--bind", "127.0.0.1:{port}", *options)
 
 
+def uwsgi(*options: str) -> tuple[str, ...]:
+    """Return what starts uWSGI, as the wheel pyuwsgi has it, with these options."""
+    run = "import pyuwsgi; pyuwsgi.run()"
+    return ("-c", run, "--http-socket", "127.0.0.1:{port}", "--module", "wsgi", "--master", *options)
+
+
 def celery(pool: str, at_once: int) -> tuple[str, ...]:
     """Return what starts a worker of Celery's that does not talk to other workers."""
     alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -104,6 +110,30 @@ job = scheduler.get_jobs()[0].func
 give = lambda: scheduler.add_job(job, misfire_grace_time=None)
 """
 BARE = APSCHEDULER.replace("job = scheduler.get_jobs()[0].func", "from orders.tasks import count_orders as job")
+AROUND = """
+import django
+django.setup()
+from orders.tasks import count_orders
+from workers.around import like_a_request
+job = like_a_request(count_orders)
+"""
+EXECUTOR = f"""{AROUND}
+from concurrent.futures import ThreadPoolExecutor
+executor = ThreadPoolExecutor(3)
+give = lambda: executor.submit(job)
+"""
+FORKED = f"""{AROUND}
+from multiprocessing import get_context
+fork = get_context("fork")
+queue = fork.SimpleQueue()
+def work():
+    while True:
+        queue.get()
+        job()
+for _ in range(3):
+    fork.Process(target=work, daemon=True).start()
+give = lambda: queue.put(None)
+"""
 COMMAND = """
 import os, sys
 from django.core.management import execute_from_command_line
@@ -118,6 +148,9 @@ RUNNERS = {
         "Gunicorn", "`sync`", gunicorn("--worker-class", "sync", "--workers", "3", "--threads", "1"), processes=3
     ),
     "gthread": Runner("Gunicorn", "`gthread`", gunicorn("--workers", "1", "--threads", "3")),
+    "uwsgi": Runner(
+        "pyuwsgi", "`lazy-apps`", uwsgi("--lazy-apps", "--processes", "3"), processes=3, packages=NEW, fresh=True
+    ),
     "gevent": Runner(
         "Gunicorn",
         "`gevent`",
@@ -149,6 +182,8 @@ RUNNERS = {
     "dramatiq": Runner("Dramatiq", "", DRAMATIQ, BY_DRAMATIQ, packages=NEW),
     "huey": Runner("Huey", "threads", HUEY, BY_HUEY, packages=NEW),
     "apscheduler": Runner("APScheduler", "", ("-c", GIVER.format(gives=APSCHEDULER)), packages=NEW, own=True),
+    "executor": Runner("", "an executor's threads", ("-c", GIVER.format(gives=EXECUTOR)), own=True),
+    "multiprocessing": Runner("", "`multiprocessing`", ("-c", GIVER.format(gives=FORKED)), processes=3, own=True),
     "bare": Runner("", "threads that close nothing", ("-c", GIVER.format(gives=BARE)), packages=NEW, own=True),
     "command": Runner("", "a management command", ("-c", COMMAND), at_once=1, own=True),
 }

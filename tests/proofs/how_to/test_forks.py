@@ -1,15 +1,19 @@
-"""Proves docs/how-to/forks.md: what was open when a process forked, by hand and by Gunicorn."""
+"""Proves docs/how-to/forks.md: what was open when a process forked, by hand, by Gunicorn and by uWSGI."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here, replace
+from setup import others
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Project, serving
+from tests.stack.upstream import Gunicorn, Project, serving
 from tests.stack.wait import until
 
 PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
@@ -59,6 +63,9 @@ from orders.models import Order
 if "CLOSES" in os.environ:
     from orders import forks
 Order.objects.count()
+if "ENDS" in os.environ:
+    from orders import forks
+    forks.close_all()
 """
 CONFIGURED = """
 import os
@@ -68,23 +75,28 @@ workers = 2
 """
 
 
+def on_one_backend(server: Gunicorn) -> bool:
+    """Ask until both workers have answered; return whether both are on one backend."""
+    served: dict[int, int] = {}
+
+    def both() -> bool:
+        status, found = server.request("/connection/")
+        assert status == 200, server.said()
+        served[found["process"]] = found["backend"]
+        return len(served) == 2
+
+    until("both workers have answered", both)
+    server.note()
+    return len({*served.values()}) == 1
+
+
 def shared(project: Project, database: Database, folder: Path, *, preload: bool, **settings: str) -> bool:
     """Serve what asks while it is loaded from two sync workers; return whether both are on one backend."""
     (folder / "asks.py").write_text(ASKS)
     (folder / "gunicorn.conf.py").write_text(CONFIGURED)
     options = f"--config {folder}/gunicorn.conf.py --pythonpath {folder} {'--preload' if preload else ''}"
-    served: dict[int, int] = {}
     with serving(project, database, options, DB_CONN_MAX_AGE="60", **settings) as gunicorn:
-
-        def both() -> bool:
-            status, found = gunicorn.request("/connection/")
-            assert status == 200, gunicorn.said()
-            served[found["process"]] = found["backend"]
-            return len(served) == 2
-
-        until("both workers have answered", both)
-        gunicorn.note()
-    return len({*served.values()}) == 1
+        return on_one_backend(gunicorn)
 
 
 @control(here("preload=True", "preload=False"))
@@ -106,6 +118,62 @@ def test_preloaded_workers_that_closed_before_have_their_own(project, tables, tm
     """With the module imported, --preload and the query at import go together."""
     found = shared(project, tables, tmp_path, preload=True, CLOSES="1")
     assert not found
+
+
+# ---- uWSGI -----------------------------------------------------------------------------------------------------
+
+
+class Uwsgi(Gunicorn):
+    """What asks while it is loaded, served by two processes of uWSGI."""
+
+    def __init__(
+        self, project: Project, database: Database, folder: Path, *, lazy: bool = False, **settings: str
+    ) -> None:
+        self.project, self.database = project, database
+        (folder / "asks.py").write_text(ASKS)
+        loads = ("--pythonpath", str(folder), "--module", "asks", "--processes", "2", *["--lazy-apps"][: int(lazy)])
+
+        def start(port: int) -> None:
+            self.port = port
+            environment: dict[str, Any] = {"packages": ("runners",), "fresh": True, **PRODUCTION, **settings}
+            arguments = ("-c", "import pyuwsgi; pyuwsgi.run()", "--http-socket", f"127.0.0.1:{port}", "--master")
+            self.process = project.start(*arguments, *loads, database_url=database.url, **environment)
+
+        self.serve("uWSGI", start, self._answers)
+
+    def note(self) -> None:
+        """Tell the running proof what it ran on."""
+        self.project.note()
+        (installed,) = distributions(name="pyuwsgi", path=[str(others.packages("runners"))])
+        evidence.on(pyuwsgi=installed.version)
+
+
+@pytest.fixture
+def uwsgi(project, tables, tmp_path) -> Iterator[Callable[..., Uwsgi]]:
+    """Start uWSGI: uwsgi(lazy=True). It ends with the proof."""
+    with ExitStack() as ends:
+
+        def start(**how: Any) -> Uwsgi:
+            made = Uwsgi(project, tables, tmp_path, **how)
+            ends.callback(made.stop)
+            return made
+
+        yield start
+
+
+@control(here('CLOSES="1"', 'CLOSES="1", lazy=True'))
+def test_uwsgi_forks_without_the_module(uwsgi) -> None:
+    """Two processes are on one backend, although the module is imported: uWSGI does not fork by Python."""
+    one = on_one_backend(uwsgi(CLOSES="1"))
+    assert one
+
+
+@control(here("uwsgi(lazy=True)", "uwsgi()"))
+@control(here('uwsgi(ENDS="1")', "uwsgi()"))
+def test_uwsgi_shares_nothing_where_it_loads_after_the_fork_or_closes_at_the_end(uwsgi) -> None:
+    """With lazy-apps, or with all closed in the last line that is loaded, two processes have two backends."""
+    one = [on_one_backend(each) for each in (uwsgi(lazy=True), uwsgi(ENDS="1"))]
+    assert one == [False, False]
 
 
 # ---- when an application begins --------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """Proves docs/how-to/size-connections.md."""
 
+import json
 from typing import Any
 
 import psycopg
 import pytest
 
+from proven import ROOT
+from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import own_major
+from tests.stack.runners import CLIMBS, POOL_SIZE, RUNNERS, STRATEGIES
 
 SIZING = "sizing/connections.py"
 
@@ -94,6 +98,27 @@ def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, 
     with fresh(cluster(max_connections=needed - 1).server) as database:
         opened, _ = fill(database, limit=peak)
     assert opened == peak - 1
+
+
+CLIMB = {"gevent", "uvicorn", "daphne", "hypercorn", "runserver"}
+
+
+@control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))
+@control(edit("sizing/connections.py", "return pool_size * pairs *", "return 2 * pool_size * pairs *"))
+@control(here('"age-60"', '"age-0"'))
+def test_the_formula_gives_what_was_counted_of_each_runner(run_script, load) -> None:
+    """Processes × work at a time, behind PgBouncer its pool at most; with an age five runners climb past any number."""
+    names: dict[str, Any] = run_script(load(SIZING))
+    counted = json.loads((ROOT / FOLDER / "runners.json").read_text())
+    found = {(way, name): counted[way][name]["most"] for way in STRATEGIES for name in RUNNERS}
+    computed: dict[tuple[str, str], int | str] = {}
+    for way, name in found:
+        runner = RUNNERS[name]
+        most = names["web_connections"](runner.processes, runner.at_once // runner.processes)
+        if STRATEGIES[way].pooler:
+            most = min(most, names["pooled_connections"](POOL_SIZE))
+        computed[way, name] = CLIMBS if way == "age-60" and name in CLIMB else most
+    assert found == computed
 
 
 ALIASES = """

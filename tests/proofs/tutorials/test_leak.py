@@ -1,0 +1,58 @@
+"""Proves docs/tutorials/leak.md: its commands, typed as a reader does, with Enter pressed four times."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from proven.sources.controls import control, edit
+from tests.stack.database import Database, fresh
+from tests.stack.fixtures import note_postgres
+from tests.stack.upstream import Project
+from tests.stack.wait import until
+
+COMMAND = "upstream/orders/management/commands/count_in_threads.py"
+
+
+@pytest.fixture
+def tables(server, server_version, migrated) -> Iterator[Database]:
+    """A database of this proof's own with the project's tables."""
+    note_postgres(server_version)
+    with fresh(server, template=migrated) as database:
+        yield database
+
+
+def pressed(project: Project, database: Database, *options: str, left: int) -> tuple[str, list[int]]:
+    """Press Enter four times; return what was printed, and what is open after each, where `left` stay of a round."""
+    command = [sys.executable, "manage.py", "count_in_threads", *options]
+    environment = project.environment(database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    said, seen = "", []
+    with subprocess.Popen(command, cwd=project.folder, env=environment, **pipes) as process:
+        for number in range(1, 5):
+            process.stdin.write("\n")
+            process.stdin.flush()
+            said += process.stdout.readline() + process.stdout.readline()
+            # And one of the command's own, which looks.
+            until("the round is over", lambda n=number: len(database.backends()) == n * left + 1)
+            seen.append(len(database.backends()) - 1)
+        process.stdin.close()
+    project.note()
+    return said, seen
+
+
+@control(edit("upstream/orders/background.py", "return Order.objects.count()", "return 0"), fails_with="not within")
+def test_each_round_of_threads_leaves_four_connections(project, tables, load, transcript) -> None:
+    """Each time Enter is pressed four more are open, after four times sixteen."""
+    said, seen = pressed(project, tables, left=4)
+    assert seen == [4, 8, 12, 16]
+    transcript(load(COMMAND), said, case="as-it-is")
+
+
+@control(edit("upstream/orders/background.py", "connection.close()", "pass"), fails_with="not within")
+def test_threads_that_close_leave_none(project, tables, load, transcript) -> None:
+    """With --close none is open after any of four rounds, although the threads are still there."""
+    said, seen = pressed(project, tables, "--close", left=0)
+    assert seen == [0, 0, 0, 0]
+    transcript(load(COMMAND), said, case="with-close")
