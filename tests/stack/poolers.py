@@ -154,7 +154,7 @@ class Bouncer(PgBouncer):
         self, database: Database, pool: int = 2, certificates: Path | None = None, lookup: Role | None = None
     ) -> None:
         """Start it, as Pooler says."""
-        own: dict[str, object] = {"pool_mode": "transaction", "default_pool_size": pool}
+        own: dict[str, object] = {"pool_mode": "transaction", "default_pool_size": pool, "max_client_conn": 2000}
         if certificates:
             own["client_tls_sslmode"] = "require"
             own |= {f"client_tls_{kind}_file": _pair(certificates)[kind] for kind in ("key", "cert")}
