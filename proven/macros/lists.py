@@ -68,7 +68,7 @@ def _not_in(folder: str, what: str, pattern: str) -> Callable[[Guide, str], Iter
     return wrong
 
 
-@macro(wrong=_not_in(FACTS, "facts", "*.schema.json"))
+@macro(wrong=_not_in(FACTS, "facts", "*-poolers.json"))
 def facts(at: Place, name: str) -> Block:
     """Show a file of docs/data/ as a table: in each cell what was read, where, and on which day."""
     found = data.read(at.guide.root, f"{FACTS}/{name}")
@@ -79,7 +79,7 @@ def facts(at: Place, name: str) -> Block:
     return unsearched("facts", table(rows))
 
 
-@macro(wrong=_not_in(FACTS, "facts", "*.schema.json"))
+@macro(wrong=_not_in(FACTS, "facts", "*-poolers.json"))
 def due(at: Place, name: str) -> Block:
     """Show by which day the cells of such a file are to be read again, the nearest first."""
     found = data.read(at.guide.root, f"{FACTS}/{name}")

@@ -60,8 +60,8 @@ def read(root: Path, path: str) -> Any:
 
 
 def problems(root: Path) -> Iterator[Problem]:
-    """Return the files that are broken, those of facts among them: they have a schema beside them."""
-    facts = [f"{FOLDER}/{file.name.replace('.schema', '')}" for file in sorted((root / FOLDER).glob("*.schema.json"))]
+    """Return the files that are broken, those of facts among them."""
+    facts = [f"{FOLDER}/{file.name}" for file in sorted((root / FOLDER).glob("*-poolers.json"))]
     for path in (*FORMS, *facts):
         if problem := _read(root, path)[1]:
             yield problem

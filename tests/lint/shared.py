@@ -16,6 +16,7 @@ TLS, CLIENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
 POSTGRES, POOLER, LOGS = (f"monitoring/{name}.env" for name in ("postgres_exporter", "pgbouncer_exporter", "mtail"))
 PROMETHEUS, QUERIES, RULES = (f"monitoring/{name}.yml" for name in ("prometheus", "queries", "rules"))
 ODYSSEY, EXAMPLE, MANAGED = "odyssey/odyssey.conf", "upstream/.env.example", "cloud/sql/pooling.env"
+THREADED, AGROAL, PGPOOL = (f"poolers/{name}.conf" for name in ("odyssey", "pgagroal", "pgpool"))
 PROCESS, SERVER = "sizing/process.env", "sizing/postgresql.conf"
 GUNICORN, PRODUCTION, COMPOSE = "upstream/gunicorn.conf.py", "upstream/settings/prod.py", "upstream/compose.yaml"
 FUNCTION = "pgbouncer.get_auth"
@@ -86,6 +87,8 @@ def partners() -> Iterator[tuple[str, str, set[str]]]:
     yield ODYSSEY, "database upstream.user upstream.pool", {of(INI, "pgbouncer.pool_mode")}
     yield ODYSSEY, "database upstream.user upstream.pool_size", {of(INI, "pgbouncer.default_pool_size")}
 
+    yield from _of_poolers(host, port, server)
+
     direct = f"postgresql://upstream:change-me@{server[0]}:{server[1]}/{server[2]}"
     yield EXAMPLE, "DJANGO_SECRET_KEY", {""}  # one that many have copied is no secret
     yield EXAMPLE, "DATABASE_URL", {direct}
@@ -120,6 +123,40 @@ def _of_pgbouncer(path: str) -> Iterator[tuple[str, str, set[str]]]:
         yield TLS, "client_tls_key_file", {name for name in folder if name.endswith("internal.key")}
         yield TLS, "client_tls_cert_file", {name for name in folder if name.endswith("internal.crt")}
         yield TLS, "server_tls_ca_file", {name for name in folder if name.endswith("ca.crt")}
+
+
+def _of_poolers(host: str, port: str, server: tuple[str, str, str]) -> Iterator[tuple[str, str, set[str]]]:
+    """Return what the other poolers' files must say to do what pgbouncer.ini says."""
+    size, login, name = of(INI, "pgbouncer.default_pool_size"), of(INI, "pgbouncer.auth_type"), server[2]
+    mode, tls = of(INI, "pgbouncer.pool_mode"), of(TLS, "client_tls_sslmode")
+    rule = f"database {name}.user {name}"
+    console = "database console.user odyssey_admin"
+    yield from ((THREADED, key, {value}) for key, value in {"listen.host": host, "listen.port": port}.items())
+    yield from ((THREADED, f"storage postgres.{key}", {server[at]}) for at, key in enumerate(("host", "port")))
+    yield THREADED, "storage postgres.type", {"remote"}
+    yield THREADED, "listen.tls", {tls}
+    wanted = {"authentication": login, "storage": "postgres", "pool": mode, "pool_size": size}
+    yield from ((THREADED, f"{rule}.{key}", {value}) for key, value in wanted.items())
+    yield THREADED, "storage console.type", {"local"}
+    wanted = {"authentication": login, "storage": "console", "pool": "session", "role": "admin"}
+    yield from ((THREADED, f"{console}.{key}", {value}) for key, value in wanted.items())
+    wanted = {"host": host, "port": port, "pipeline": mode, "max_connections": size, "tls": "on"}
+    wanted |= {"allow_unknown_users": "false", "blocking_timeout": "0"}  # as the comments say
+    yield from ((AGROAL, f"pgagroal.{key}", {value}) for key, value in wanted.items())
+    yield from ((AGROAL, f"primary.{key}", {server[at]}) for at, key in enumerate(("host", "port")))
+    for rules in ("poolers/pgagroal_hba.conf", "poolers/pool_hba.conf"):
+        yield rules, "hostssl", {f"{name}  {name}  {host}/32  {login}"}
+    yield "poolers/pgagroal_databases.conf", name, {f"{name}  {size}        {size}            1"}
+    wanted = {"listen_addresses": host, "port": port, "num_init_children": size, "max_pool": "1", "ssl": "on"}
+    wanted |= {"backend_hostname0": server[0], "backend_port0": server[1], "enable_pool_hba": "on"}
+    wanted |= {"backend_clustering_mode": "raw", "backend_flag0": "DISALLOW_TO_FAILOVER", "pcp_listen_addresses": ""}
+    yield from ((PGPOOL, key, {value}) for key, value in wanted.items())
+    pairs = {THREADED: ("listen.tls_cert_file", "listen.tls_key_file"), PGPOOL: ("ssl_cert", "ssl_key")}
+    pairs[AGROAL] = ("pgagroal.tls_cert_file", "pgagroal.tls_key_file")
+    for path, keys in pairs.items():
+        folder = {THREADED: "odyssey", AGROAL: "pgagroal", PGPOOL: "pgpool2"}[path]
+        for key, end in zip(keys, ("internal.crt", "internal.key"), strict=True):
+            yield path, key, {f"/etc/{folder}/{file}" for file in made("pooler.internal") if file.endswith(end)}
 
 
 def made(name: str = "") -> set[str]:

@@ -39,7 +39,25 @@ SECTION = re.compile(r"^\[pgbouncer\].*\n(?:(?!\[).*\n)*", re.MULTILINE)
 WRONG = re.compile(r" ERROR (?P<message>.*) in configuration \(\S+/pgbouncer\.ini:(?P<line>\d+)\)")
 
 
-class PgBouncer:
+class Reached:
+    """What applications reach databases through: on a port, under their names."""
+
+    address = "127.0.0.1"
+    port: int
+    databases: dict[str, Database]
+
+    def url(self, database: Database) -> str:
+        """How the application reaches one of the databases through it."""
+        name = next(name for name, served in self.databases.items() if served is database)
+        return f"postgresql://{database.role.name}:{database.role.password}@{self.address}:{self.port}/{name}"
+
+    def connect(self, database: Database, **options: Any) -> psycopg.Connection[tuple]:
+        """Connect to one of the databases as the application, in autocommit."""
+        options = {"autocommit": True, **options}
+        return psycopg.connect(self.url(database), **options)
+
+
+class PgBouncer(Reached):
     """PgBouncer on a port of its own, in front of databases that its clients reach under the same names."""
 
     def __init__(
@@ -53,6 +71,7 @@ class PgBouncer:
         port: int | None = None,
         files: int | None = None,
         host: Host | None = None,
+        suite: str = "",
         **settings: object,
     ) -> None:
         """Start one: PgBouncer(database, pool_mode="transaction", default_pool_size=2).
@@ -61,7 +80,8 @@ class PgBouncer:
         reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
         names and secrets, where it should be another than each database's role with the server's own secret. `peers`
         are the entries of that section, and `port` is that of another one which shares it. `files` is the limit of open
-        files. On a `host` of the network it listens on that one's address; its console is reached from here too.
+        files. On a `host` of the network it listens on that one's address; its console is reached from here too. `suite`
+        of Debian has another version than proofs run on.
 
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
         """
@@ -74,6 +94,7 @@ class PgBouncer:
         self.files = files
         self.host = host
         self.address = self.console = host.address if host else "127.0.0.1"
+        self.command = of_suite(suite)[0] if suite else find()
         self.password = secrets.token_hex(16)  # the console's
         self._kept: psycopg.Connection[dict[str, Any]] | None = None
         users = scram(*self.databases.values()) if users is None else users
@@ -105,16 +126,6 @@ class PgBouncer:
             raise ProblemError(ini.place, ini.source_line(line), f"PgBouncer: {wrong['message']}") from None
         if ini:
             evidence.ran(ini, "started")
-
-    def url(self, database: Database) -> str:
-        """How the application reaches one of the databases through it."""
-        name = next(name for name, served in self.databases.items() if served is database)
-        return f"postgresql://{database.role.name}:{database.role.password}@{self.address}:{self.port}/{name}"
-
-    def connect(self, database: Database, **options: Any) -> psycopg.Connection[tuple]:
-        """Connect to one of the databases as the application, in autocommit."""
-        options = {"autocommit": True, **options}
-        return psycopg.connect(self.url(database), **options)
 
     def admin(self) -> psycopg.Connection[dict[str, Any]]:
         """Connect to the console, where a row is a dictionary."""
@@ -191,7 +202,7 @@ class PgBouncer:
         drop = [] if who is None else ["-u", pwd.getpwuid(who).pw_name]
         # The soft limit alone, so that it could raise it.
         limit = [] if self.files is None else ["sh", "-c", 'ulimit -S -n "$0"; exec "$@"', str(self.files)]
-        command = [*limit, *find(), *drop, str(self.leash.folder / "pgbouncer.ini")]
+        command = [*limit, *self.command, *drop, str(self.leash.folder / "pgbouncer.ini")]
         self.leash.run(command, stop=SIGQUIT, host=self.host)
 
     def _answers(self, port: int) -> bool:
@@ -275,6 +286,12 @@ def _on_path() -> tuple[list[str], str] | None:
     except RuntimeError:
         return None
     return ([found], known) if found and known and tuple(map(int, known.split("."))) >= OLDEST else None
+
+
+@functools.cache
+def of_suite(suite: str) -> tuple[list[str], str]:
+    """Return the command that runs the PgBouncer of a suite of Debian, and its version."""
+    return _from_debian(suite)
 
 
 def _from_debian(*suites: str) -> tuple[list[str], str]:

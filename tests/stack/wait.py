@@ -31,18 +31,18 @@ def until(what: str, probe: Callable[[], T | None], seconds: float | None = None
         time.sleep(min(max(0.001, waited * LATE), 0.25))
 
 
-def free_port() -> int:
+def free_port(lowest: int = 10_000, highest: int = 32_000) -> int:
     """Return a TCP port on 127.0.0.1 that nothing holds, below the range that outgoing connections take theirs from.
 
     Whoever takes it must still expect to find it taken, and try another.
     """
     numbers = random.SystemRandom()  # parallel workers may have seeded the other one alike
     for _ in range(100):
-        port = numbers.randint(10_000, 32_000)
+        port = numbers.randint(lowest, highest)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise RuntimeError("no free port on 127.0.0.1 between 10000 and 32000")
+    raise RuntimeError(f"no free port on 127.0.0.1 between {lowest} and {highest}")

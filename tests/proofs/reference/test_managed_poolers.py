@@ -1,8 +1,9 @@
-"""Proves docs/reference/managed-poolers.md: what was read elsewhere says where and when, in every cell."""
+"""Proves docs/reference/managed-poolers.md, and what poolers.md has read: it says where and when, in every cell."""
 
 import json
 import re
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,13 +27,17 @@ VENDORS = {
     "Supabase": ("supabase.com/",),
     "Heroku": ("devcenter.heroku.com/",),
     "DigitalOcean": ("docs.digitalocean.com/",),
+    "PgCat": ("github.com/postgresml/pgcat/",),
+    "PgDog": ("docs.pgdog.dev/",),
+    "Supavisor": ("supabase.github.io/supavisor/", "github.com/supabase/supavisor/"),
 }
 
 
 @control(here("date.today().isoformat()", '"2026-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
-def test_every_cell_has_a_source_and_a_day() -> None:
+@pytest.mark.parametrize("file", [FILE, FILE.with_name("other-poolers.json")], ids=lambda file: file.stem)
+def test_every_cell_has_a_source_and_a_day(file: Path) -> None:
     """The vendor's own page, a day that has been, and one to read it again; where nothing was confirmed, too."""
-    facts = json.loads(FILE.read_text(encoding="utf-8"))
+    facts = json.loads(file.read_text(encoding="utf-8"))
     assert wrong(facts) == []
 
 

@@ -141,6 +141,37 @@ def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None
         },
     )
 )
+@control(
+    each(
+        "poolers/odyssey.conf",
+        but={
+            "daemonize": "it is as you start it",
+            "workers": "it is yours to choose",
+            "log_*": "it is yours to choose",
+            "unix_socket_*": "it is yours to choose",
+            "*.password": "it is yours",
+        },
+    )
+)
+@control(
+    each(
+        "poolers/pgagroal.conf",
+        but={"*.unix_socket_dir": "it is where you keep it", "*.log_type": "it is yours to choose"},
+    )
+)
+@control(each("poolers/pgagroal_hba.conf"))
+@control(each("poolers/pgagroal_databases.conf"))
+@control(
+    each(
+        "poolers/pgpool.conf",
+        but={
+            "*_dir*": "it is where you keep it",
+            "pid_file_name": "it is where you keep it",
+            "pool_passwd": "it is where you keep it",
+        },
+    )
+)
+@control(each("poolers/pool_hba.conf"))
 @control(each("upstream/.env.example", but={"DJANGO_ALLOWED_HOSTS": "its own proof holds it"}))
 @control(each("sizing/process.env"))
 @control(each("sizing/postgresql.conf"))

@@ -1,0 +1,98 @@
+"""Proves docs/reference/poolers.md: what happens behind each pooler. `make record` tries all of it anew."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proven import ROOT, evidence, whole
+from proven.evidence.measurements import FOLDER
+from proven.sources.controls import control, here
+from tests.proofs.pooled import CERTIFICATES, certificates
+from tests.proofs.reference import trials
+from tests.stack import poolers
+from tests.stack.database import Database, Role, fresh
+from tests.stack.fixtures import note_postgres
+from tests.stack.poolers import POOLERS
+
+FILE = ROOT / FOLDER / "poolers.json"
+GROUPS = {"state": trials.STATE, "asks": trials.ASKS, "runs": trials.RUNS}
+USUAL = ("newest", "odyssey", "pgagroal", "pgpool")  # what `make test` tries; the others are PgBouncer as well
+
+
+def asked(config: pytest.Config) -> bool:
+    """Return whether all is tried: by `make record`, `make matrix` and `make prove ONLY=docs/reference/poolers.md`."""
+    return bool(config.getoption("only") or config.getoption("record"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try every PgBouncer where all is tried."""
+    if "pooler" in metafunc.fixturenames:
+        metafunc.parametrize("pooler", POOLERS if asked(metafunc.config) else USUAL)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder of certificates."""
+    with certificates("ours") as (ours,):
+        yield ours
+
+
+@pytest.fixture
+def shared(cluster, pooler) -> Iterator[Database]:
+    """A database on a server that each pooler can reach."""
+    server = poolers.short(cluster(cluster_name="poolers")).server
+    note_postgres(server.version())
+    try:
+        POOLERS[pooler].version()
+    except RuntimeError:
+        pytest.skip(f"needs {POOLERS[pooler].called}")
+    with fresh(server) as made:
+        yield made
+
+
+def record(pooler: str, found: dict[str, dict[str, str]]) -> None:
+    """Keep what was found, among what was before."""
+    with whole.alone(FILE.parent):
+        before = json.loads(FILE.read_text()) if FILE.exists() else {}
+        names = {**before.get("labels", {}), pooler: f"{POOLERS[pooler].name} {POOLERS[pooler].version()}"}
+        labels = {each: names[each] for each in POOLERS if each in names}
+        labels |= {name: row[0] for group in GROUPS.values() for name, row in group.items()}
+        labels |= dict.fromkeys(GROUPS, "You use") | {"runs": "The pooler"}
+        tree = {}
+        for group, rows in GROUPS.items():
+            known = {name: {**before.get(group, {}).get(name, {}), pooler: found[group][name]} for name in rows}
+            tree[group] = {name: {each: row[each] for each in POOLERS if each in row} for name, row in known.items()}
+        whole.write(FILE, json.dumps({"labels": labels, **tree}, indent=1, ensure_ascii=False) + "\n")
+
+
+def tried(pooler: str, database: Database, folder: Path, runs: list[str]) -> dict[str, dict[str, str]]:
+    """Try everything behind one pooler, and these of what it does itself."""
+    kind = POOLERS[pooler]
+    role = Role(database.server)
+    database.admin.execute(f"grant {role.name} to {database.role.name}")
+    with trials.running(kind, database) as running:
+        clients = [running.connect(database, prepare_threshold=None) for _ in range(3)]
+        state = {name: trials.leave(clients, name, role.name) for name in trials.STATE}
+        for client in clients:
+            client.close()
+        asks = {name: ask(running, database) for name, (_, ask) in trials.ASKS.items()}
+    role.drop(database.admin)
+    return {"state": state, "asks": asks, "runs": {name: trials.RUNS[name][1](kind, database, folder) for name in runs}}
+
+
+@control(here("tried(pooler,", 'tried("pgpool" if pooler == "newest" else "newest",'))
+def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: pytest.FixtureRequest) -> None:
+    """What becomes of what a client leaves, what each request comes to, and what the pooler itself can do."""
+    # In `make test`, where time is short, each of what a pooler does itself is tried on one of them.
+    runs = list(trials.RUNS) if asked(request.config) else list(trials.RUNS)[USUAL.index(pooler) :: len(USUAL)]
+    evidence.ran(evidence.load(CERTIFICATES))
+    found = tried(pooler, shared, folder, runs)
+    if request.config.getoption("record"):
+        return record(pooler, found)
+    known = json.loads(FILE.read_text())
+    if shared.admin.info.server_version < 180000:  # it tells poolers of search_path from 18 on
+        del found["state"]["path"]
+    assert found == {group: {name: known[group][name][pooler] for name in rows} for group, rows in found.items()}
+    return None
