@@ -9,6 +9,7 @@ markup.py      Markdown and HTML that several families give
 code.py        snippets, and what their functions return
 claims.py      the mark behind a sentence, and every proof with what it ran on
 matrix.py      on which versions proofs have passed
+audit.py       what the audit finds, and how often it is right
 charts.py      bars and curves as SVG
 numbers.py     measured numbers, tables and charts of them
 errors.py      the texts of errors, by which readers find a runbook
@@ -20,6 +21,18 @@ calculator.py  the formulas of sizing/budget.py as a form
 """
 
 # Whatever is imported from this package, every macro is declared.
-from proven.macros import atlas, calculator, catalogue, claims, code, errors, lists, matrix, numbers, terms
+from proven.macros import atlas, audit, calculator, catalogue, claims, code, errors, lists, matrix, numbers, terms
 
-__all__ = ["atlas", "calculator", "catalogue", "claims", "code", "errors", "lists", "matrix", "numbers", "terms"]
+__all__ = [
+    "atlas",
+    "audit",
+    "calculator",
+    "catalogue",
+    "claims",
+    "code",
+    "errors",
+    "lists",
+    "matrix",
+    "numbers",
+    "terms",
+]

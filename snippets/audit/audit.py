@@ -1,0 +1,821 @@
+# region: how
+"""Find what transaction mode, forks, threads and ASGI break in Django code.
+
+    python audit.py [--json | --sarif] [--baseline FILE] PATH…
+
+It reads .py files, and .ini files of PgBouncer, and runs nothing of them. The
+exit status is 0 where nothing was found, 1 where something was, and 2 for a
+path or a baseline that cannot be used. --baseline leaves out what that file
+lists; --write-baseline writes it. A comment on the line, or on a line of its
+own above it, silences a finding, with a reason: # pooling: ok goes direct
+"""
+# endregion: how
+
+import argparse
+import ast
+import json
+import os
+import re
+import sys
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from importlib.util import decode_source
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+GUIDE = "https://guide.example/"  # where the pages are that findings lead to
+LARGEST = 2_000_000  # bytes: what is larger was written by a program
+SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv"}
+SKIPPED |= {"test", "tests", "testing"}  # they run without a pooler
+TEST = re.compile(r"(test_.*|.*_tests?|tests|conftest)\.py")
+
+
+class Rule(NamedTuple):
+    sure: str  # sure: it breaks. likely: by what is seen here. look: perhaps
+    breaks: str
+    instead: str
+    page: str
+
+
+MODE = "explanation/transaction-mode/"
+RULES = {
+    "session-setting": Rule(
+        "sure",
+        "SET stays on the server connection: another client has it, not you",
+        "SET LOCAL within atomic(), or ALTER ROLE … SET",
+        MODE,
+    ),
+    "session-lock": Rule(
+        "sure",
+        "two clients can hold this lock, and the unlock can miss it",
+        "pg_advisory_xact_lock within atomic(), or a direct connection",
+        MODE,
+    ),
+    "listen": Rule(
+        "sure",
+        "LISTEN hears nothing, and nothing fails",
+        "listen on a direct connection",
+        "how-to/direct-connection/",
+    ),
+    "temporary-table": Rule(
+        "sure",
+        "the table is there for another client, and not for you",
+        "ON COMMIT DROP, within atomic()",
+        MODE,
+    ),
+    "sql-prepare": Rule(
+        "sure",
+        "the statement is missing for you, and in another client's way",
+        "let the driver prepare, or nobody",
+        "runbooks/pgbouncer-prepared-statement/",
+    ),
+    "driver-prepare": Rule(
+        "look",
+        "it fails where PgBouncer follows no prepared statements",
+        "PgBouncer 1.24 or newer, or no prepare_threshold",
+        "runbooks/pgbouncer-prepared-statement/",
+    ),
+    "cursor": Rule(
+        "likely",
+        "outside of a transaction the cursor is lost between two batches",
+        "atomic() around the loop, or DISABLE_SERVER_SIDE_CURSORS",
+        "runbooks/pgbouncer-cursor-does-not-exist/",
+    ),
+    "held-cursor": Rule(
+        "sure",
+        "a cursor WITH HOLD stays on the server connection, with its rows",
+        "a cursor within atomic(), or a direct connection",
+        MODE,
+    ),
+    "session-library": Rule(
+        "look",
+        "this library needs a session: it locks, listens or sets for one",
+        "give it a direct connection",
+        "how-to/direct-connection/",
+    ),
+    "startup-options": Rule(
+        "likely",
+        "PgBouncer refuses settings in options when you connect",
+        "ALTER ROLE … SET",
+        "runbooks/pgbouncer-unsupported-startup-parameter/",
+    ),
+    "assume-role": Rule(
+        "sure",
+        "the role is set once, and another client becomes it",
+        "log in as that role",
+        MODE,
+    ),
+    "cursors-behind-pooler": Rule(
+        "likely",
+        "this leads to a pooler, and iterator() would lose its cursor there",
+        '"DISABLE_SERVER_SIDE_CURSORS": True',
+        "how-to/pgbouncer/",
+    ),
+    "pool-and-age": Rule(
+        "sure",
+        "Django refuses a pool together with CONN_MAX_AGE",
+        '"CONN_MAX_AGE": 0: the pool decides how long connections live',
+        "how-to/django-pool/",
+    ),
+    "age-under-asgi": Rule(
+        "likely",
+        "under ASGI each request leaves a connection behind",
+        '"CONN_MAX_AGE": 0, or the pool',
+        "how-to/find-the-leak/",
+    ),
+    "ini-options": Rule(
+        "sure",
+        "clients connect, and their settings are lost without a word",
+        "ALTER ROLE … SET",
+        "runbooks/pgbouncer-unsupported-startup-parameter/",
+    ),
+    "ini-prepare": Rule(
+        "sure",
+        "PgBouncer follows no prepared statements: drivers must make none",
+        "max_prepared_statements = 200",
+        "runbooks/pgbouncer-prepared-statement/",
+    ),
+    "query-while-loading": Rule(
+        "likely",
+        "its connection stays open, for whoever forks next",
+        "ask when the value is first needed",
+        "how-to/forks/",
+    ),
+    "fork": Rule(
+        "look",
+        "an open connection is then in two processes, which share answers",
+        "close before the fork: the page has a module that does",
+        "how-to/forks/",
+    ),
+    "thread-keeps-connection": Rule(
+        "likely",
+        "the thread ends or idles, and its connection stays",
+        "connection.close() at the end of the work",
+        "how-to/find-the-leak/",
+    ),
+    "asyncio-run": Rule(
+        "likely",
+        "a connection is left that its caller cannot close",
+        "give it back where the async code ends",
+        "how-to/asgi/",
+    ),
+    "sync-in-async": Rule(
+        "likely",
+        "Django refuses it in async code",
+        "the async ORM, or sync_to_async around a function that does it",
+        "how-to/asgi/",
+    ),
+    "stream-keeps-connection": Rule(
+        "likely",
+        "the stream keeps its connection until its last byte",
+        "give it back before each pause, or ask before the stream begins",
+        "how-to/asgi/",
+    ),
+    "no-reason": Rule(
+        "sure",
+        "this comment silences nothing: it gives no reason",
+        "# pooling: ok and why it may stay",
+        "how-to/audit-your-code/",
+    ),
+    "not-read": Rule(
+        "sure",
+        "this file was not read, so nothing is known of it",
+        "repair it, or put it into the baseline",
+        "how-to/audit-your-code/",
+    ),
+}
+
+
+class Finding(NamedTuple):
+    file: str
+    line: int
+    rule: str
+    text: str  # the line as it is written, or why a file was not read
+
+
+# How a statement begins that leaves something on its connection. PgBouncer
+# takes some settings along with each client; others are of other databases.
+SAFE = (
+    "local|transaction|constraints|time zone|timezone|datestyle|names|global"
+    "|client_encoding|standard_conforming_strings|application_name|sql_\\w+"
+    "|foreign_key_checks|unique_checks|identity_insert|statistics|profiling"
+)
+BEGINS = {
+    "session-setting": rf"set\s+(?:session\s+)?(?!(?:{SAFE})\b)[\w\"{{%]",
+    "listen": r"listen\s+[\w\"{%]",
+    "temporary-table": r"create\s+(?:(?:global|local)\s+)?temp(?:orary)?\s"
+    r"(?!.*\bon\s+commit\s+drop\b)",
+    "sql-prepare": r"prepare\s+(?!transaction\b).+\sas\s",
+    "held-cursor": r"declare\s.+\scursor\s+with\s+hold\b",
+}
+HOLDS = {  # anywhere in a statement
+    "session-setting": r"\bset_config\s*\([^()]*,\s*false\s*\)",
+    "session-lock": r"\bpg_(?:try_)?advisory_lock(?:_shared)?\b",
+}
+HOW = re.IGNORECASE | re.DOTALL
+# Comments, and the bodies of functions, which set what they set elsewhere.
+UNREAD = re.compile(r"--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+
+
+def judged(sql: str) -> Iterator[str]:
+    """Return the rules that SQL breaks."""
+    for statement in map(str.strip, UNREAD.sub(" ", sql).split(";")):
+        yield from (r for r, p in BEGINS.items() if re.match(p, statement, HOW))
+        yield from (r for r, p in HOLDS.items() if re.search(p, statement, HOW))
+
+
+MANAGERS = {"objects", "_default_manager", "_base_manager"}
+EVALUATES = {  # and so is a query there and then
+    *("get", "first", "last", "count", "exists", "aggregate", "in_bulk"),
+    *("create", "get_or_create", "bulk_create", "update_or_create"),
+    *("update", "bulk_update", "delete", "latest", "earliest"),
+}
+CLOSES = {"close_old_connections", "close_all", "give_back", "close_pool"}
+LIBRARIES = {
+    "channels_postgres",
+    "django_tenants",
+    "pgpubsub",
+    "procrastinate",
+    "tenant_schemas",
+}
+DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+class Context(NamedTuple):
+    """What is known of where a piece of code stands."""
+
+    loading: bool = True  # it runs while the module is imported
+    atomic: bool = False
+    asynchronous: bool = False
+    function: ast.AST | None = None
+
+
+Found = Iterator[tuple[str, Any]]
+Look = Callable[["Module", Any, Context], Found]
+
+
+def dotted(node: ast.AST | None) -> str:
+    """Return a name as it is written, without what is called with."""
+    parts = []
+    while isinstance(node, (ast.Attribute, ast.Call, ast.Subscript, ast.Await)):
+        if isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+        node = node.func if isinstance(node, ast.Call) else node.value
+    if isinstance(node, ast.Name):
+        parts.append(node.id)
+    return ".".join(reversed(parts))
+
+
+def called(node: ast.AST | None) -> str:
+    """Return the last name of what is called, or named."""
+    function = node.func if isinstance(node, ast.Call) else node
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def constant(node: ast.AST | None) -> object:
+    """Return a value that is written as such, else the node."""
+    return node.value if isinstance(node, ast.Constant) else node
+
+
+def argument(call: ast.Call, place: int, *names: str) -> ast.expr | None:
+    """Return an argument by its name, else by its place."""
+    named = [each.value for each in call.keywords if each.arg in names]
+    return next(iter([*named, *call.args[place : place + 1]]), None)
+
+
+def is_atomic(node: ast.AST) -> bool:
+    """Return whether a with or a decorator opens a transaction."""
+    return any(called(n) in {"atomic", "transaction"} for n in ast.walk(node))
+
+
+def of_rows(node: ast.AST | None) -> bool:
+    """Return whether a chain begins at a model's manager."""
+    return not MANAGERS.isdisjoint(dotted(node).split("."))
+
+
+def is_cursor(node: ast.AST) -> bool:
+    """Return whether a node opens a cursor of Django's connection."""
+    opens = isinstance(node, ast.Call) and called(node) == "cursor"
+    return opens and "connection" in dotted(node)
+
+
+def asks(node: ast.AST) -> bool:
+    """Return whether a node is a query, or is about to be one."""
+    return getattr(node, "attr", None) in MANAGERS or is_cursor(node)
+
+
+def closes(node: ast.AST) -> bool:
+    """Return whether a node closes a connection, or names what does."""
+    name = called(node)
+    return name in CLOSES or (name == "close" and "conn" in dotted(node))
+
+
+def evaluates(node: ast.AST) -> bool:
+    """Return whether a call is a query there and then."""
+    if not isinstance(node, ast.Call):
+        return False
+    if called(node) in {"list", "tuple", "set", "len"} and node.args:
+        return of_rows(node.args[0])
+    return is_cursor(node) or (called(node) in EVALUATES and of_rows(node))
+
+
+class Module:
+    """One file of Python: what it defines, and what is found in it."""
+
+    def __init__(self, tree: ast.Module, migration: bool) -> None:
+        self.found: list[tuple[str, Any]] = []
+        self.facts: set[str] = set()
+        self.functions: dict[str, list[ast.AST]] = defaultdict(list)
+        self.values: dict[str, list[ast.expr]] = defaultdict(list)
+        self.imports: dict[str, str] = {}
+        for node in ast.walk(tree):
+            self.index(node)
+        off = any(constant(value) is False for value in self.values["atomic"])
+        self.atomic = migration and not off  # around each of its functions
+        self.walk(tree, Context())
+
+    def index(self, node: Any) -> None:
+        """Note what a node gives a name to."""
+        kind = type(node)
+        if kind in DEFINES[:2]:
+            self.functions[node.name].append(node)
+        elif kind in (ast.Assign, ast.AnnAssign, ast.AugAssign) and node.value:
+            for target in getattr(node, "targets", None) or [node.target]:
+                self.values[called(target)].append(node.value)
+        elif kind in (ast.Import, ast.ImportFrom):
+            whole = getattr(node, "module", None)
+            for name in node.names:
+                full = f"{whole}.{name.name}" if whole else name.name
+                self.imports[name.asname or name.name] = full
+
+    def walk(self, node: Any, at: Context) -> None:
+        """Look at a node and at all below it."""
+        kind = type(node)
+        if look := LOOKS.get(kind):
+            self.found += look(self, node, at)
+        below = at
+        if kind in DEFINES:
+            decorators = getattr(node, "decorator_list", [])
+            below = Context(
+                loading=False,
+                atomic=self.atomic or any(map(is_atomic, decorators)),
+                asynchronous=kind is ast.AsyncFunctionDef,
+                function=node,
+            )
+        elif kind in (ast.With, ast.AsyncWith):
+            opens = at.atomic or any(map(is_atomic, node.items))
+            below = at._replace(atomic=opens)
+        elif kind is ast.If:
+            asked = called(getattr(node.test, "left", None))
+            below = at._replace(loading=at.loading and asked != "__name__")
+        for field in node._fields:
+            value = getattr(node, field, None)
+            inner = below if field == "body" else at
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST) and child._fields:
+                    self.walk(child, inner)
+
+    def text(self, node: ast.AST | None, follow: bool = True) -> str:
+        """Return the text of an expression, with a ; between what it may be.
+
+        A name stands for all that this file gives it, but not names in that.
+        """
+        if isinstance(node, ast.Constant):
+            return node.value if isinstance(node.value, str) else ""
+        if isinstance(node, ast.JoinedStr):
+            parts = (self.text(part, False) or "{}" for part in node.values)
+            return "".join(parts)
+        if isinstance(node, ast.BinOp):
+            adds = isinstance(node.op, ast.Add)
+            right = self.text(node.right, follow) if adds else ""
+            return self.text(node.left, follow) + right
+        if isinstance(node, ast.Call):  # "…".format(…), SQL("…"), dedent("…")
+            of = getattr(node.func, "value", None)
+            return self.text(of, follow) or self.text(
+                next(iter(node.args), None), follow
+            )
+        choices: list[ast.expr] = getattr(node, "elts", [])
+        if isinstance(node, ast.IfExp):
+            choices = [node.body, node.orelse]
+        elif follow and (name := called(node)):
+            choices, follow = self.values.get(name, []), False
+        return ";".join(self.text(each, follow) for each in choices)
+
+    def full(self, node: ast.AST) -> str:
+        """Return a name as it was imported: multiprocessing.Process."""
+        first, dot, rest = dotted(node).partition(".")
+        return self.imports.get(first, first) + dot + rest
+
+    def bodies(self, node: ast.AST | None) -> list[ast.AST]:
+        """Return the functions of this file that an argument may name."""
+        if isinstance(node, (ast.Lambda, ast.GeneratorExp)):
+            return [node]
+        if isinstance(node, ast.Call) and called(node) == "partial":
+            node = next(iter(node.args), None)
+        return self.functions.get(called(node), [])
+
+    def reached(self, node: ast.AST) -> list[ast.AST]:
+        """Return the nodes of a function, and of those of its file it calls."""
+        nodes: list[ast.AST] = []
+        bodies = [node]
+        for body in bodies:  # which grows
+            for each in ast.walk(body):
+                nodes.append(each)
+                if isinstance(each, ast.Call):
+                    more = self.functions.get(called(each), [])
+                    bodies += [body for body in more if body not in bodies]
+        return nodes
+
+    def keep(self, bodies: list[ast.AST]) -> bool:
+        """Return whether one of these functions asks, and never closes."""
+        every = map(self.reached, bodies)
+        return any(any(map(asks, n)) and not any(map(closes, n)) for n in every)
+
+
+LOOKS: dict[type, Look] = {}
+CALLS: dict[str, Look] = {}
+
+
+def on(*whats: type | str) -> Callable[[Look], Look]:
+    """Have a function look at such nodes, or at calls of such names."""
+
+    def register(look: Look) -> Look:
+        for what in whats:
+            (CALLS if isinstance(what, str) else LOOKS)[what] = look
+        return look
+
+    return register
+
+
+@on(ast.Call)
+def a_call(module: Module, call: ast.Call, at: Context) -> Found:
+    if look := CALLS.get(called(call)):
+        yield from look(module, call, at)
+    asked = evaluates(call)
+    if asked and at.loading:
+        yield "query-while-loading", call
+    if at.asynchronous and (asked or dotted(call) == "connection.close"):
+        yield "sync-in-async", call
+    for each in call.keywords:
+        yield from setting(module, each.arg or "", each.value)
+
+
+@on(ast.For)
+def a_loop(module: Module, node: ast.For, at: Context) -> Found:
+    if of_rows(node.iter) and at.loading:
+        yield "query-while-loading", node.iter
+    if of_rows(node.iter) and at.asynchronous:
+        yield "sync-in-async", node.iter
+
+
+@on(ast.ClassDef)
+def a_class(module: Module, node: ast.ClassDef, at: Context) -> Found:
+    bases = " ".join(map(called, node.bases))
+    methods = {getattr(each, "name", ""): each for each in node.body}
+    if "Thread" in bases and module.keep([methods.get("run", node)]):
+        yield "thread-keeps-connection", node
+    if "Config" in bases and (ready := methods.get("ready")):
+        later = (e for e in ast.walk(ready) if type(e) in DEFINES)
+        left = {
+            n for each in later if each is not ready for n in ast.walk(each)
+        }
+        now = (each for each in module.reached(ready) if each not in left)
+        if any(map(evaluates, now)):
+            yield "query-while-loading", ready
+
+
+@on("execute", "executemany", "raw", "RunSQL", "RawSQL")
+def sql(module: Module, call: ast.Call, at: Context) -> Found:
+    text = module.text(argument(call, 0, "sql"))
+    yield from ((rule, call) for rule in dict.fromkeys(judged(text)))
+
+
+@on("iterator")
+def iterator(module: Module, call: ast.Call, at: Context) -> Found:
+    chain = dotted(call.func)
+    rows = (
+        r"qs|quer|objects|manager|_set\b|filter|exclude|\ball\b|order_by|values"
+    )
+    known = {each.arg for each in call.keywords} <= {"chunk_size"}
+    locked = "select_for_update" in chain  # Django wants a transaction for it
+    if known and re.search(rows, chain) and not at.atomic and not locked:
+        yield "cursor", call
+
+
+@on("advisory", "advisory_lock")
+def lock(module: Module, call: ast.Call, at: Context) -> Found:
+    library = module.full(call.func).partition(".")[0]
+    whole = constant(argument(call, 9, "xact", "transaction"))
+    if library in {"pglock", "django_pglocks"} and whole is not True:
+        yield "session-lock", call
+
+
+@on("fork", "Process", "Pool", "ProcessPoolExecutor")
+def fork(module: Module, call: ast.Call, at: Context) -> Found:
+    forks = ("os.", "multiprocessing.", "concurrent.", "billiard.")
+    django = "django" in " ".join(module.imports.values())
+    closed = at.function and any(map(closes, ast.walk(at.function)))
+    if django and not closed and module.full(call.func).startswith(forks):
+        yield "fork", call
+
+
+@on("Thread", "Timer", "submit", "map", "run_in_executor", "to_thread")
+def thread(module: Module, call: ast.Call, at: Context) -> Found:
+    places = {"Thread": 9, "Timer": 1, "run_in_executor": 1}  # Thread: by name
+    target = argument(call, places.get(called(call), 0), "target", "function")
+    whose = dotted(call.func).lower()
+    if called(call) in {"submit", "map"} and not re.search("pool|exec", whose):
+        return
+    if module.keep(module.bodies(target)):
+        yield "thread-keeps-connection", call
+
+
+@on("sync_to_async", "database_sync_to_async")
+def wrapped(module: Module, call: ast.Call, at: Context) -> Found:
+    work = argument(call, 0)
+    beside = constant(argument(call, 9, "thread_sensitive")) is False
+    if isinstance(work, ast.Attribute) and dotted(work) == "connection.close":
+        yield "sync-in-async", call
+    if beside and module.keep(module.bodies(work)):
+        yield "thread-keeps-connection", call
+
+
+@on("run")
+def run(module: Module, call: ast.Call, at: Context) -> Found:
+    if module.full(call.func) != "asyncio.run":
+        return
+    for body in module.bodies(argument(call, 0)):
+        nodes = module.reached(body)
+        wraps = any(called(each).endswith("sync_to_async") for each in nodes)
+        if (wraps or any(map(asks, nodes))) and not any(map(closes, nodes)):
+            yield "asyncio-run", call
+
+
+@on("StreamingHttpResponse")
+def stream(module: Module, call: ast.Call, at: Context) -> Found:
+    rows = argument(call, 0, "streaming_content")
+    if isinstance(rows, ast.Name) and at.function:
+        made = (n for n in ast.walk(at.function) if isinstance(n, ast.Assign))
+        named = (n.value for n in made if called(n.targets[0]) == rows.id)
+        rows = next(named, rows)
+    if module.keep(module.bodies(rows)):
+        yield "stream-keeps-connection", call
+
+
+def setting(module: Module, name: str, value: ast.expr) -> Found:
+    """Judge a setting: a keyword, an item of a dict, or an assignment."""
+    said = constant(value)
+    if name == "options" and re.search(r"-c\s*\w+\s*=", module.text(value)):
+        yield "startup-options", value
+    elif name == "assume_role" and said:
+        yield "assume-role", value
+    elif name == "prepare_threshold" and said is not None:
+        yield "driver-prepare", value
+    elif name in {"CONN_MAX_AGE", "conn_max_age"}:
+        if said is None or (isinstance(said, int) and said):
+            yield "age-under-asgi", value
+    elif name == "DISABLE_SERVER_SIDE_CURSORS" and said is True:
+        module.facts.add("no cursors")
+
+
+@on(ast.Dict)
+def a_dict(module: Module, node: ast.Dict, at: Context) -> Found:
+    items = {
+        str(constant(k)): v for k, v in zip(node.keys, node.values, strict=True)
+    }
+    engine = module.text(items.get("ENGINE"))
+    if re.search("sqlite|mysql|oracle|mssql", engine):
+        return
+    for name, value in items.items():
+        yield from setting(module, name, value)
+    options = getattr(items.get("OPTIONS"), "keys", [])
+    age = constant(items.get("CONN_MAX_AGE"))
+    if "pool" in map(constant, options) and isinstance(age, int) and age:
+        yield "pool-and-age", node
+    where = module.text(items.get("HOST")) + str(constant(items.get("PORT")))
+    open_ = "DISABLE_SERVER_SIDE_CURSORS" not in items
+    if engine and open_ and re.search("6432|pgbouncer|pooler", where):
+        yield "cursors-behind-pooler", node
+
+
+@on(ast.Assign, ast.AugAssign)
+def a_value(module: Module, node: Any, at: Context) -> Found:
+    for target in getattr(node, "targets", None) or [node.target]:
+        key = constant(getattr(target, "slice", None))
+        if isinstance(key, str):
+            yield from setting(module, key, node.value)
+        elif called(target) == "ASGI_APPLICATION":
+            module.facts.add("asgi")
+        elif called(target) == "INSTALLED_APPS":
+            for each in ast.walk(node.value):
+                if str(constant(each)).partition(".")[0] in LIBRARIES:
+                    yield "session-library", each
+
+
+INI = {
+    "ini-options": r"\s*ignore_startup_parameters\s*=.*\boptions\b",
+    "ini-prepare": r"\s*max_prepared_statements\s*=\s*0\s*$",
+}
+Places = Iterator[tuple[str, int, int]]  # a rule, the first line and the last
+
+
+def in_python(text: str, migration: bool, facts: set[str]) -> Places:
+    """Return what is found in Python, and add what it says of all files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in strings
+        module = Module(ast.parse(text), migration)
+    facts |= module.facts
+    for rule, node in module.found:
+        yield rule, node.lineno, node.end_lineno or node.lineno
+
+
+def in_ini(text: str) -> Places:
+    """Return what is found in settings of PgBouncer."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        for rule, pattern in INI.items():
+            if re.match(pattern, line):
+                yield rule, number, number
+
+
+def files(path: Path) -> Iterator[Path]:
+    """Return the files below a path, without what is no code of the project."""
+    if not path.is_dir():
+        yield path
+    refused: list[OSError] = []
+    for folder, below, names in os.walk(path, onerror=refused.append):
+        links = [name for name in below if Path(folder, name).is_symlink()]
+        ours = {name for name in below if not name.startswith(".")}
+        below[:] = sorted(ours - SKIPPED - set(links))
+        code = (name for name in names if name.endswith((".py", ".ini")))
+        ours = {name for name in code if not TEST.fullmatch(name)}
+        yield from (Path(folder, name) for name in sorted([*links, *ours]))
+    yield from (Path(error.filename) for error in refused)
+
+
+def read(file: Path, path: Path) -> str:
+    """Return a file's text. Raises OSError, ValueError or SyntaxError."""
+    if not file.resolve().is_relative_to(path.resolve()):
+        raise ValueError(f"a link that leads out of {path}")
+    if file.is_symlink() and file.is_dir():
+        return ""  # it is read where it is
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ValueError("no ordinary file")
+    if file.stat().st_size > LARGEST:
+        raise ValueError(f"larger than {LARGEST:,} bytes")
+    return decode_source(file.read_bytes())
+
+
+SILENT = re.compile(r"(.*?)[#;]\s*pooling:\s*ok\b[\s:,.-]*(.*)")
+
+
+def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
+    """Return what is found in a file, but for what a comment silences."""
+    name = file.as_posix()
+    try:
+        text = read(file, path)
+        migration = "migrations" in file.parts
+        ini = file.suffix == ".ini"
+        places = [*(in_ini(text) if ini else in_python(text, migration, facts))]
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+        said = [getattr(error, of, None) for of in ("strerror", "msg")]
+        why = next(filter(None, said), str(error))
+        line = getattr(error, "lineno", None) or 1
+        yield Finding(name, line, "not-read", why)
+        return
+    except RecursionError:
+        yield Finding(name, 1, "not-read", "nested too deeply")
+        return
+    lines = text.split("\n")
+    silent = set()
+    for number, line in enumerate(lines, start=1):
+        comment = SILENT.match(line) if "pooling:" in line else None
+        if comment and comment[2]:
+            silent.add(number if comment[1].strip() else number + 1)
+        elif comment:
+            yield Finding(name, number, "no-reason", line.strip())
+    for rule, first, last in places:
+        if not {first, last} & silent:
+            yield Finding(name, first, rule, lines[first - 1].strip())
+
+
+def audit(paths: list[Path]) -> list[Finding]:
+    """Return what is found in all files together, in the order of files."""
+    facts: set[str] = set()
+    found: set[Finding] = set()
+    for path in paths:
+        for file in files(path):
+            found.update(audited(file, path, facts))
+    # What one file says of all: settings that end cursors, or name ASGI.
+    left_out = {"cursor"} if "no cursors" in facts else set()
+    left_out |= set() if "asgi" in facts else {"age-under-asgi"}
+    return sorted(each for each in found if each.rule not in left_out)
+
+
+def for_people(found: list[Finding]) -> str:
+    lines = []
+    for each in found:
+        lines += [f"{each.file}:{each.line}: {each.rule}", f"    {each.text}"]
+    for name in sorted({each.rule for each in found}):
+        rule = RULES[name]
+        lines += ["", f"{name} ({rule.sure}): {rule.breaks}"]
+        lines += [f"    {rule.instead}", f"    {GUIDE}{rule.page}"]
+    safe = (line if line.isprintable() else ascii(line) for line in lines)
+    return "\n".join([*safe, "", f"{len(found)} found"]).lstrip("\n")
+
+
+def for_programs(found: list[Finding]) -> str:
+    each = [one._asdict() | RULES[one.rule]._asdict() for one in found]
+    return json.dumps({"guide": GUIDE, "findings": each}, indent=1)
+
+
+def as_sarif(found: list[Finding]) -> str:
+    """Return SARIF 2.1.0, which code hosts show beside the lines."""
+    levels = {"sure": "error", "likely": "warning", "look": "note"}
+    rules = [
+        {
+            "id": name,
+            "shortDescription": {"text": rule.breaks},
+            "help": {"text": f"Instead: {rule.instead}"},
+            "helpUri": GUIDE + rule.page,
+            "defaultConfiguration": {"level": levels[rule.sure]},
+        }
+        for name, rule in RULES.items()
+    ]
+    results = [
+        {
+            "ruleId": each.rule,
+            "level": levels[RULES[each.rule].sure],
+            "message": {"text": f"{each.text}: {RULES[each.rule].breaks}"},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": quote(each.file)},
+                        "region": {"startLine": each.line},
+                    }
+                }
+            ],
+        }
+        for each in found
+    ]
+    driver = {"name": "audit.py", "informationUri": GUIDE, "rules": rules}
+    run = {"tool": {"driver": driver}, "results": results}
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    sarif = {"$schema": schema, "version": "2.1.0", "runs": [run]}
+    return json.dumps(sarif, indent=1)
+
+
+def known(finding: Finding) -> tuple[str, str, str]:
+    """Return what a baseline has of a finding: its line may move."""
+    return finding.file, finding.rule, finding.text
+
+
+def without(baseline: Path, found: list[Finding]) -> list[Finding]:
+    """Return what a baseline does not list, or lists fewer times."""
+    listed = Counter(tuple(each) for each in json.loads(baseline.read_bytes()))
+    fresh = []
+    for each in found:
+        listed[known(each)] -= 1
+        if listed[known(each)] < 0:
+            fresh.append(each)
+    return fresh
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--sarif", action="store_true")
+    parser.add_argument("--baseline", type=Path, metavar="FILE")
+    parser.add_argument("--write-baseline", action="store_true")
+    given = parser.parse_args()
+    if given.write_baseline and not given.baseline:
+        parser.error("--write-baseline: say where, --baseline FILE")
+    for path in given.paths:
+        if not path.exists():
+            parser.error(f"{path}: no such file or folder")
+    found = audit(given.paths)
+    try:
+        if given.write_baseline:
+            rows = ",\n".join(json.dumps(known(each)) for each in found)
+            given.baseline.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
+            print(f"{given.baseline}: {len(found)} written")
+            return 0
+        if given.baseline:
+            found = without(given.baseline, found)
+    except (OSError, ValueError, TypeError) as error:
+        parser.error(f"{given.baseline} is no baseline: {error}")
+    forms = {given.json: for_programs, given.sarif: as_sarif}
+    print(forms.get(True, for_people)(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

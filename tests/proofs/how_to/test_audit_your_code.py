@@ -1,0 +1,213 @@
+"""Proves docs/how-to/audit-your-code.md: what was planted is found, what is hostile is survived, a build is stopped."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proven.sources import snippets
+from proven.sources.controls import control, edit
+from tests.stack.scripts import execute
+
+AUDIT = "audit/audit.py"
+PLANTED = Path(__file__).with_name("planted")
+EXPECTED = re.compile(r"expect(-below)?: (.+)")
+LISTENS = 'cursor.execute("LISTEN orders")'
+
+
+@pytest.fixture
+def names(load, tmp_path, monkeypatch):
+    """Return the names of the audit, which runs in a folder of this proof's own."""
+    monkeypatch.chdir(tmp_path)
+    return execute(load(AUDIT))
+
+
+@pytest.fixture
+def audit(names, monkeypatch, capsys):
+    """Return a function that runs the audit as a shell does: what it printed, what it complained of, and its status."""
+
+    def run(*arguments: str) -> tuple[str, str, Any]:
+        monkeypatch.setattr("sys.argv", ["audit.py", *arguments])
+        try:
+            status = names["main"]()
+        except SystemExit as ended:
+            status = ended.code
+        said = capsys.readouterr()
+        return said.out, said.err, status
+
+    return run
+
+
+def expected(text: str) -> set[tuple[int, str]]:
+    """Return the line and the rule of each finding that a planted case expects."""
+    lines = enumerate(text.splitlines(), start=1)
+    found = ((number, match) for number, line in lines if (match := EXPECTED.search(line)))
+    return {(number + bool(match[1]), rule) for number, match in found for rule in match[2].split(", ")}
+
+
+@control(edit("audit/audit.py", r"listen\s+", r"unlisten\s+"))
+@control(edit("audit/audit.py", "kind is ast.AsyncFunctionDef", "False"))
+@control(edit("audit/audit.py", "atomic=opens", "atomic=False"))
+@control(edit("audit/audit.py", 'if "asgi" in facts', 'if "asgi"'))
+@control(edit("audit/audit.py", "silent.add(number if", "silent.add(0 if"))
+def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) -> None:
+    """Each rule is triggered by cases of its own, among which what is like them and harmless is left alone."""
+    met = set()
+    for file in sorted(PLANTED.iterdir()):
+        text = file.read_text(encoding="utf-8")
+        code = tmp_path / file.stem / (file.stem if file.stem.endswith(".ini") else "code.py")
+        code.parent.mkdir()
+        code.write_text(text, encoding="utf-8")
+        assert {(each.line, each.rule) for each in names["audit"]([code.parent])} == expected(text), file.name
+        met |= {rule for _, rule in expected(text)}
+    assert met == set(names["RULES"])
+
+
+@control(edit("audit/audit.py", '"migrations" in file.parts', "False"))
+def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) -> None:
+    """A migration's iterator() loses no cursor, and one with atomic = False does."""
+    loop = "def fill(apps, editor):\n    apps.get_model('a', 'B').objects.iterator()\n"
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations/a.py").write_text(loop)
+    (tmp_path / "migrations/b.py").write_text(f"{loop}class Migration:\n    atomic = False\n")
+    (found,) = names["audit"]([tmp_path])
+    assert (Path(found.file).name, found.rule) == ("b.py", "cursor")
+
+
+@control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
+@control(edit("audit/audit.py", 'parser.error(f"{path}: no such', 'print(f"{path}: no such'))
+def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
+    """It is 0 where nothing was found, 1 where something was, and 2 for a path or a baseline that cannot be used."""
+    code = tmp_path / "code.py"
+    code.write_text("x = 1\n")
+    assert audit(".") == ("0 found\n", "", 0)
+    code.write_text(f"{LISTENS}\n")
+    output, _, status = audit(".")
+    assert status == 1
+    assert output.startswith(f"code.py:1: listen\n    {LISTENS}\n")
+    for wrong in (["nowhere"], ["--baseline", "code.py", "."], ["--write-baseline", "."], ["--what", "."], []):
+        output, said, status = audit(*wrong)
+        assert (output, status) == ("", 2)
+        assert said.splitlines()[-1].startswith("audit.py: error: ")
+
+
+@control(
+    edit(
+        "audit/audit.py",
+        "return finding.file, finding.rule, finding.text",
+        "return finding.file, finding.rule, finding.line",
+    )
+)
+@control(edit("audit/audit.py", "listed[known(each)] -= 1", "pass"))
+def test_a_baseline_lists_what_is_known(audit, tmp_path) -> None:
+    """Moved lines are not new; what is new, and one more of the same, is."""
+    code = tmp_path / "code.py"
+    code.write_text(f"{LISTENS}\n")
+    baseline = ("--baseline", "known.json")
+    assert audit(*baseline, "--write-baseline", ".")[2] == 0
+    code.write_text(f"\n\n{LISTENS}\n")
+    assert audit(*baseline, ".")[2] == 0
+    code.write_text(f"\n\n{LISTENS}\n{LISTENS}\n")
+    assert audit(*baseline, ".")[0].startswith(f"code.py:4: listen\n    {LISTENS}\n")
+    code.write_text(f'{LISTENS}\ncursor.execute("SET ROLE app")\n')
+    output, _, status = audit(*baseline, ".")
+    assert status == 1
+    assert output.startswith("code.py:2: session-setting\n")
+
+
+@control(edit("audit/audit.py", '"ruleId": each.rule', '"ruleId": each.text'))
+@control(edit("audit/audit.py", "GUIDE + rule.page", "rule.page"))
+@control(edit("audit/audit.py", "one._asdict() | RULES", "RULES"))
+def test_programs_read_the_findings_as_json_and_as_sarif(names, audit, tmp_path) -> None:
+    """JSON has all of a rule beside its line; SARIF 2.1.0 names rules, levels, files and lines as it has to."""
+    (tmp_path / "a b.py").write_text(f"\n{LISTENS}\n")
+    (found,) = json.loads(audit("--json", ".")[0])["findings"]
+    rule = names["RULES"]["listen"]
+    assert found == {"file": "a b.py", "line": 2, "rule": "listen", "text": LISTENS, **rule._asdict()}
+    sarif = json.loads(audit("--sarif", ".")[0])
+    (run,) = sarif["runs"]
+    driver, (result,) = run["tool"]["driver"], run["results"]
+    assert (sarif["version"], driver["name"]) == ("2.1.0", "audit.py")
+    assert [each["id"] for each in driver["rules"]] == list(names["RULES"])
+    assert all(each["helpUri"].startswith("https://") and each["shortDescription"]["text"] for each in driver["rules"])
+    assert {each["defaultConfiguration"]["level"] for each in driver["rules"]} == {"error", "warning", "note"}
+    assert (result["ruleId"], result["level"]) == ("listen", "error")
+    assert result["message"]["text"]
+    (place,) = [each["physicalLocation"] for each in result["locations"]]
+    assert place == {"artifactLocation": {"uri": "a%20b.py"}, "region": {"startLine": 2}}
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """Make a tree of what no program expects; return the files of it that cannot be read."""
+    outside = tmp_path / "outside.py"
+    outside.write_text(f"{LISTENS}\n")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "runs.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit\n")
+    unread = {
+        "syntax.py": b"def (\n",
+        "binary.py": b"\x00\x01\xff",
+        "other.py": b"# coding: no-such\nx = 1\n",
+        "bytes.py": b"x = '\xe9'\n",
+        "nested.py": b"x = " + b"(" * 5000 + b")" * 5000,
+        "deep.py": b"x = " + b"-" * 3000 + b"1\n",
+        "chain.py": b"x = a" + b".b" * 20_000,
+        "huge.py": b"x = 1\n" * 400_000,
+    }
+    for name, content in unread.items():
+        (tree / name).write_bytes(content)
+    (tree / "latin.py").write_bytes(f"# coding: latin-1\n# \xe9\n{LISTENS}\n".encode("latin-1"))
+    (tree / "link.py").symlink_to(outside)
+    (tree / "folder").symlink_to(tmp_path)
+    (tree / "nowhere.py").symlink_to("gone.py")
+    os.mkfifo(tree / "pipe.py")
+    return {*unread, "link.py", "folder", "nowhere.py", "pipe.py"}
+
+
+@control(edit("audit/audit.py", "except RecursionError:", "except ZeroDivisionError:"), fails_with="RecursionError")
+@control(edit("audit/audit.py", 'raise ValueError(f"a link that leads out', 'print(f"a link that leads out'))
+@control(edit("audit/audit.py", "> LARGEST", "> LARGEST * LARGEST"))
+def test_what_cannot_be_read_is_one_line_each(audit, hostile, tmp_path) -> None:
+    """Syntax errors, bytes, depth, size, pipes, links that lead out or nowhere: each is named, and nothing is run."""
+    output, _, status = audit("tree")
+    found = [line.split(":") for line in output.splitlines() if line.endswith(": not-read")]
+    assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
+    assert "tree/latin.py:3: listen\n" in output
+    assert status == 1
+    assert not (tmp_path / "ran").exists()
+
+
+@control(edit("audit/audit.py", "line.isprintable()", "True"))
+def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> None:
+    """What would move the cursor or colour the text is written out."""
+    (tmp_path / "\x1b[31m.py").write_text('cursor.execute("LISTEN a") # \x1b[2J\n')
+    output, _, _ = audit(".")
+    assert "\x1b" not in output
+    assert r"\x1b[31m.py:1: listen" in output
+
+
+@control(edit("audit/audit.py", "if not TEST.fullmatch(name)", "if name"))
+def test_what_runs_without_a_pooler_is_passed_over(audit, tmp_path) -> None:
+    """Tests, what was installed, and what is hidden."""
+    for name in ("tests/a.py", ".venv/a.py", "venv/a.py", "lib/site-packages/a.py", "test_a.py", "shop/conftest.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{LISTENS}\n")
+    assert audit(".")[0] == "0 found\n"
+
+
+@control(edit("audit/audit.py", "SET LOCAL within atomic(), or ALTER ROLE … SET", "SET LOCAL"))
+def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(audit, load, tmp_path, transcript) -> None:
+    """What the pool doctor notes, its advisory lock and its LISTEN, all past PgBouncer, and a stream that holds on."""
+    snippets.export(tmp_path, below="upstream")
+    output, _, _ = audit(".")
+    assert {line.partition(":")[0] for line in output.splitlines() if re.match(r"\w+/", line)} == {
+        "orders/asynchronous.py",
+        "orders/locks.py",
+        "orders/management/commands/follow_orders.py",
+        "orders/management/commands/pool_doctor.py",
+    }
+    transcript(load(AUDIT), output)
