@@ -607,6 +607,7 @@ def kept(server, project, tmp_path_factory) -> Iterator[Stays]:
     with fresh(server) as database:
         may = {"stats_users": database.role.name, "stats_period": 3}
         bouncer = PgBouncer(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=3600, **may)
+        bouncer.connect(database).close()  # until then it does not know what to say to a client while it is paused
         made = Stays(project, database, bouncer, tmp_path_factory.mktemp("doctor"))
         yield made
         made.process.stop()
@@ -752,8 +753,8 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
 @control(
     edit(
         "upstream/orders/management/commands/_pool_doctor_processes.py",
-        "name = Path(words.pop(0).split",
-        "name = Path(line.split",
+        'Path(words.pop(0).split(" ")[0].strip("[:")).name',
+        "line",
     )
 )
 def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
