@@ -44,6 +44,7 @@ PACKAGES = {
     """,
     "celery-5.5": "celery~=5.5.0",  # the last that keeps a connection from task to task
     "tenants": "django-tenants",
+    "pre-commit": "pre-commit",
 }
 # Celery insists on another one than .venv has, and so it brings its own.
 OWN = ("python-dateutil",)

@@ -34,9 +34,10 @@ TOOLS = {
     "yamllint --strict --format=parsable": partial(files.matching, "*.yml", "*.yaml"),
     "actionlint -oneline": WORKFLOWS,
     "check-jsonschema --builtin-schema=vendor.dependabot": partial(files.matching, ".github/dependabot.yml"),
+    "check-jsonschema --builtin-schema=vendor.github-actions": partial(files.matching, "action.yml"),
     "check-jsonschema --builtin-schema=vendor.compose-spec": partial(files.matching, "snippets/*compose.yaml"),
     "hadolint --format=gnu": partial(files.matching, "snippets/*Dockerfile"),
-    "zizmor --offline --no-progress --format=github": partial(files.matching, ".github/*.yml"),
+    "zizmor --offline --no-progress --format=github": partial(files.matching, ".github/*.yml", "action.yml"),
     # Left out: what a machine writes for a machine, and mistakes made on purpose.
     "typos --format=brief": partial(
         files.matching,

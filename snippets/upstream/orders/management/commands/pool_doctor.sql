@@ -16,6 +16,8 @@ sessions as (
     select
         pid,
         query = '<insufficient privilege>' as hidden,
+        -- Perhaps after the comment in which Django names the view.
+        query ~* '^\s*(/\*.*?\*/\s*)?(declare|fetch)\M' as has_cursor,
         coalesce(nullif(application_name, ''), usename) as application,
         coalesce(state, 'hidden') as state,
         state like 'idle in transaction%' as silent,
@@ -52,6 +54,7 @@ counted as materialized (
     select
         sum(sessions) as begun,
         sum(xact_commit + xact_rollback) as done,
+        sum(conflicts) as conflicts,
         extract(epoch from clock_timestamp()) as at,
         string_to_array(current_setting('pool_doctor.last', true), ' ')
         ::numeric[] as last
@@ -63,8 +66,10 @@ noted as materialized (
         begun - last[1] as begun,
         done - last[2] as done,
         at - last[3] as seconds,
+        conflicts - last[4] as conflicts,
         set_config(
-            'pool_doctor.last', concat_ws(' ', begun, done, at), false
+            'pool_doctor.last', concat_ws(' ', begun, done, at, conflicts),
+            false
         ) as now
     from counted
 ),
@@ -134,8 +139,44 @@ findings as (
 
     union all
     (
+        -- Who holds its locks has left; only its name ends it.
         select
             5 as part,
+            'prepared' as item,
+            extract(epoch from clock_timestamp() - prepared) as amount,
+            's' as unit,
+            seconds as warns_at,
+            10 * seconds as alarms_at,
+            format('%L, of %s in %s', gid, owner, database) as finding
+        from pg_prepared_xacts
+        cross join patience
+        order by prepared
+        limit 3
+    )
+
+    union all
+    (
+        -- The rows that nobody fetches any more stay in the session.
+        select
+            6 as part,
+            'cursor' as item,
+            in_state_for as amount,
+            's' as unit,
+            seconds as warns_at,
+            null as alarms_at,
+            format('pid %s, %s, after: %s', pid, application, statement)
+                as finding
+        from sessions
+        cross join patience
+        where state = 'idle' and has_cursor
+        order by in_state_for desc
+        limit 3
+    )
+
+    union all
+    (
+        select
+            7 as part,
             'wait' as item,
             coalesce(waits.seconds, 0) as amount,
             's' as unit,
@@ -159,7 +200,7 @@ findings as (
 
     union all
     select
-        6 as part,
+        8 as part,
         'churn' as item,
         begun / seconds as amount,
         '/s' as unit,
@@ -179,8 +220,71 @@ findings as (
 
     union all
     (
+        -- What replicas of this server have not replayed yet.
         select
-            7 as part,
+            9 as part,
+            'replica' as item,
+            extract(epoch from coalesce(replay_lag, '0')) as amount,
+            's' as unit,
+            seconds as warns_at,
+            10 * seconds as alarms_at,
+            format('%s, %s', application_name, state) as finding
+        from pg_stat_replication
+        cross join patience
+        where replay_lsn is not null
+        order by replay_lag desc nulls last
+        limit 5
+    )
+
+    union all
+    -- Where this server is a replica itself: what it has not replayed yet.
+    select
+        10 as part,
+        'standby' as item,
+        case
+            when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
+            else extract(
+                epoch from clock_timestamp() - pg_last_xact_replay_timestamp()
+            )
+        end as amount,
+        's' as unit,
+        case
+            when
+                pg_is_wal_replay_paused()
+                or not exists (select from pg_stat_wal_receiver)
+                then 0
+            else seconds
+        end as warns_at,
+        10 * seconds as alarms_at,
+        case
+            when pg_is_wal_replay_paused() then 'somebody has paused replay'
+            when exists (select from pg_stat_wal_receiver)
+                then 'follows its primary'
+            else 'receives nothing from a primary'
+        end as finding
+    from patience
+    where pg_is_in_recovery()
+
+    union all
+    select
+        11 as part,
+        'conflicts' as item,
+        conflicts as amount,
+        'queries' as unit,
+        1 as warns_at,
+        null as alarms_at,
+        case
+            when conflicts >= 0
+                then 'gave way to what was replayed since the last look'
+            else 'are known from the second look on'
+        end as finding
+    from noted
+    where pg_is_in_recovery()
+
+    union all
+    (
+        select
+            12 as part,
             'sessions' as item,
             sum(many) as amount,
             '' as unit,
@@ -201,20 +305,45 @@ findings as (
         order by sum(many) desc, application
         limit 10
     )
-)
+),
+
+-- Where the guide says what to do about it.
+pages (item, page) as (
+    values
+    ('slots', 'runbooks/too-many-clients/'),
+    ('hidden', 'how-to/pool-doctor/#as-whom'),
+    ('transaction', 'how-to/idle-in-transaction/'),
+    ('silence', 'how-to/idle-in-transaction/'),
+    ('prepared', 'how-to/pool-doctor/#prepared-and-forgotten'),
+    ('cursor', 'runbooks/pgbouncer-cursor-does-not-exist/'),
+    ('wait', 'how-to/see-connections/#who-waits-for-whom'),
+    ('churn', 'runbooks/connection-churn/'),
+    ('replica', 'how-to/pool-doctor/#a-replica-that-is-behind'),
+    ('standby', 'how-to/pool-doctor/#a-replica-that-is-behind'),
+    ('conflicts', 'reference/every-error/')
+),
 
 -- region: verdict
+graded as (
+    select
+        *,
+        case
+            when item = 'hidden' then 'unknown'
+            when amount >= alarms_at then 'critical'
+            when amount >= warns_at then 'warning'
+            else 'ok'
+        end as level
+    from findings
+)
+
 select
-    case
-        when item = 'hidden' then 'unknown'
-        when amount >= alarms_at then 'critical'
-        when amount >= warns_at then 'warning'
-        else 'ok'
-    end as level,
-    item,
+    graded.level,
+    graded.item,
     round(amount, case when unit in ('s', '/s') then 1 else 0 end) as value,
-    unit,
-    finding
-from findings
-order by part, amount desc, finding;
+    graded.unit,
+    graded.finding,
+    case when graded.level <> 'ok' then pages.page end as page
+from graded
+left join pages on graded.item = pages.item
+order by graded.part, graded.amount desc, graded.finding;
 -- endregion: verdict
