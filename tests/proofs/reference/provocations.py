@@ -30,6 +30,8 @@ SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0
 MD5 = "md5" + "0" * 32
 NO_LINGER = struct.pack("ii", 1, 0)
 NOWHERE = "host=127.0.0.1 port=1 dbname=x"
+# A server lets a client in, is ready, and says something that nobody understands.
+OUT_OF_STEP = message(b"R", struct.pack("!I", 0)) + message(b"Z", b"I") + b"?" + struct.pack("!I", 1_000_000)
 
 
 def hba(text: str) -> dict[str, object]:
@@ -272,6 +274,20 @@ def killed(bench: Bench) -> None:
     until("the server has noticed", lambda: "was terminated by signal" in bench.logged("server"))
 
 
+def recovering(bench: Bench) -> None:
+    """Kill a backend, and hold another one still: until it ends, the server cannot put itself in order."""
+    os.kill(bench.rival.info.backend_pid, signal.SIGSTOP)
+    os.kill(bench.inside.info.backend_pid, signal.SIGKILL)
+    until("it refuses", lambda: "recovery mode" in refusal(bench))
+
+
+def recovered(bench: Bench) -> None:
+    """Let it go on."""
+    with suppress(ProcessLookupError):
+        os.kill(bench.rival.info.backend_pid, signal.SIGCONT)
+    bench.recover()
+
+
 def unusable(connection: Any) -> None:
     """Let nothing be read from the socket any more, as where somebody closed it by its number, and query."""
     path = os.open(os.devnull, os.O_PATH)
@@ -299,7 +315,7 @@ def standing(**settings: object) -> dict[str, Any]:
 
 
 def refusal(bench: Bench) -> str:
-    """Return why the standby lets nobody in; "" where it does."""
+    """Return why a server lets nobody in; "" where it does."""
     try:
         psycopg.connect(bench.url(bench.case)).close()
     except psycopg.OperationalError as error:
@@ -764,11 +780,18 @@ SERVERS = (
         **SERVER,
     ),
     Case(
-        "terminating connection due to immediate shutdown command",
+        "FATAL: the database system is in recovery mode",
         to="direct",
-        meanwhile=lambda b: (os.kill(b.cluster.leash.pid, signal.SIGQUIT), until("it ends", b.cluster.leash.ended)),
+        before=recovering,
+        after=recovered,
+        **ONE,
+    ),
+    Case(
+        "terminating connection due to unexpected postmaster exit",
+        to="direct",
+        meanwhile=lambda b: (os.kill(b.cluster.leash.pid, signal.SIGKILL), until("it ends", b.cluster.leash.ended)),
         after=lambda b: b.restart(),
-        clients=("psql",),
+        **ONE,
     ),
     Case('relation "…" does not exist', then="select * from nowhere", **DIRECT),
     Case(
@@ -866,6 +889,7 @@ LIBRARY = (
         options={"port": lambda _: listening(message(b"R", struct.pack("!I", 99)))},
         **LIBPQ,
     ),
+    Case("lost synchronization with server", options={"port": lambda _: listening(OUT_OF_STEP)}, **LIBPQ),
     Case(
         "alert unknown ca",
         settings={"client_tls_sslmode": "verify-full"},
