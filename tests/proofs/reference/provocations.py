@@ -748,7 +748,6 @@ SERVERS = (
         to="direct",
         **ONE,
     ),
-    Case("out of shared memory", then="select pg_advisory_lock(generate_series(1, 1000000))", **DIRECT),
     Case(
         "canceling statement due to conflict with recovery",
         to="standby",
