@@ -4,7 +4,7 @@ Read it in this order; each module imports only the ones above it:
 
     text.py         one text as it is compared: … for what differs each time
     machine.py      from what is compiled: calls in PostgreSQL and PgBouncer, and the strings of libpq and psycopg2
-    python.py       from the syntax trees of drivers, pools, Django and Gunicorn
+    python.py       from the source of drivers, pools, Django, Gunicorn and Celery
     listed.py       the committed list, what is left out of it and by which rule, and which row has a text
     __main__.py     the command, which writes docs/data/texts.json
 """

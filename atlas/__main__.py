@@ -19,6 +19,7 @@ SUITES = {"bookworm": "1.18", "trixie": "1.24", "sid": "1.26"}
 MAJORS = ("14", "15", "16", "17", "18")
 PACKAGES = {"psycopg 3": "psycopg", "psycopg_pool": "psycopg-pool", "psycopg2": "psycopg2-binary", "asyncpg": "asyncpg"}
 PACKAGES |= {"Django": "django", "Gunicorn": "gunicorn"}
+OTHERS = {"Celery": "celery"}  # which is no part of .venv
 
 
 def programs(installed: Path) -> Iterator[tuple[str, str, Path]]:
@@ -42,13 +43,20 @@ def compiled_texts(by: str, program: Path) -> Iterator[Text]:
     return readers[by](program) if by in readers else machine.strings(program, by)
 
 
+def said_in(folder: Path, by: str, package: str) -> tuple[str, Iterator[Text]]:
+    """Return the version of a package in a folder, and what it says."""
+    (found,) = metadata.distributions(name=package, path=[str(folder)])
+    return found.version, python.texts(by, folder)
+
+
 def main() -> None:
     """Read, and write docs/data/texts.json: each text with its programs, and its row or the rule that leaves it out."""
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     installed = Path(util.find_spec("django").origin).parent.parent  # type: ignore[union-attr, arg-type]
     compiled = list(programs(installed))
     read = [(by, version, compiled_texts(by, program)) for by, version, program in compiled]
-    read += [(by, metadata.version(package), python.texts(by, installed)) for by, package in PACKAGES.items()]
+    read += [(by, *said_in(installed, by, package)) for by, package in PACKAGES.items()]
+    read += [(by, *said_in(others.packages("runners"), by, package)) for by, package in OTHERS.items()]
     for by, version, texts in read:
         said = sorted(set(texts))
         if not said:

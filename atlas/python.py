@@ -1,6 +1,11 @@
-"""What packages of Python say: each exception that they raise and warning that they log, from their syntax trees."""
+"""What packages of Python say: each exception that they raise and warning that they log, from their syntax trees.
+
+asyncpg brings the source of what is compiled of it, in Cython, which has no such tree: there the words behind an
+exception's name are read.
+"""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +16,7 @@ MODULES = {
     "psycopg 3": ("psycopg/*.py",),
     "psycopg_pool": ("psycopg_pool/*.py",),
     "psycopg2": ("psycopg2/*.py",),
-    "asyncpg": ("asyncpg/*.py",),
+    "asyncpg": ("asyncpg/*.py", "asyncpg/protocol/*.pyx"),
     "Django": (
         "django/db/utils.py",
         "django/db/backends/base/base.py",
@@ -21,7 +26,17 @@ MODULES = {
         "django/core/checks/database.py",
     ),
     "Gunicorn": ("gunicorn/arbiter.py", "gunicorn/workers/*.py"),
+    "Celery": (
+        "celery/fixups/*.py",
+        "celery/worker/*.py",
+        "celery/concurrency/*.py",
+        "celery/backends/database/*.py",
+        "billiard/pool.py",
+    ),
 }
+# An exception's name, and its words: strings one after another, as lines that are too long are written.
+WORDS = re.compile(r"(?:exceptions|apg_exc)\.(\w+Error)\(\s*((?:f?'[^'\n]*'\s*|f?\"[^\"\n]*\"\s*)+)")
+STRINGS = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 LOGS = {"warning", "error", "critical", "exception", "warn"}
 
 
@@ -29,8 +44,17 @@ def texts(by: str, installed: Path) -> Iterator[Text]:
     """Return what the modules of a package say, in a folder of packages."""
     for pattern in MODULES[by]:
         for file in sorted(installed.glob(pattern)):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            source = file.read_text(encoding="utf-8")
+            if file.suffix == ".pyx":
+                yield from _written(by, source)
+                continue
+            for node in ast.walk(ast.parse(source)):
                 yield from _said(by, node)
+
+
+def _written(by: str, source: str) -> Iterator[Text]:
+    for name, words in WORDS.findall(source):
+        yield Text(by, plain("".join(one or other for one, other in STRINGS.findall(words))), name)
 
 
 def _said(by: str, node: ast.AST) -> Iterator[Text]:

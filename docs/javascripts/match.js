@@ -13,7 +13,16 @@ const NAME = '"?(?:[^"]{1,120}(?=")|[\\w.$@-]{1,80})"?'; // what stands for "…
 const GAP = "(.{0,200}?)"; // what stands for …: a number, a reason
 const ENOUGH = 12; // characters of a text that somebody begins to type
 const SHORT = 24; // characters of a text that may stand in any sentence: it has to be all that is said
-const [BEFORE, AFTER] = [/[:"=|>,]/, /["(,;.}]/];
+// What stands before such a text: a mark, a severity, or a level in brackets, but no number of the system's: [Errno 111].
+const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\])$/;
+const AFTER = /["(),:;.}]/;
+// What says that another program's connection is meant, as to a broker or to a web server: the system's words are the same.
+const OTHERS = new RegExp(
+  [
+    "\\b(?:kombu|amqp|redis|pymongo|elasticsearch|requests|urllib3|httpx|aiohttp)\\.[\\w.]{0,60}(?:Error|Exception|Timeout)\\b",
+    "HTTPS?Connection|(?:to|from) upstream|upstream timed out|[Cc]annot connect to \\w+://|\\(200[23], ",
+  ].join("|"),
+);
 
 const clip = (text) =>
   text.length > MOST[0] + MOST[1] ? `${text.slice(0, MOST[0])}\n${text.slice(-MOST[1])}` : text;
@@ -43,16 +52,24 @@ function prepare(text) {
     const parts = whole.split(/"?\u2026"?/);
     const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", GAP);
     const longest = parts.reduce((a, b) => (b.length > a.length ? b : a));
-    prepared.set(text, { longest, short: whole.length < SHORT && !text.endsWith("\u2026"), pattern: new RegExp(source, "gd") });
+    prepared.set(text, { longest, short: whole.length < SHORT && !/[\u2026:]$/.test(text), pattern: new RegExp(source, "gd") });
   }
   return prepared.get(text);
 }
 
 // A short text is no part of a sentence: on its line it stands behind a colon or a quote, or alone.
 function alone(pasted, { seen, places }, from, to) {
-  const before = from === 0 || /\n/.test(pasted.slice(places[from - 1], places[from])) || BEFORE.test(seen[from - 1]);
+  const before = from === 0 || /\n/.test(pasted.slice(places[from - 1], places[from])) || BEFORE.test(seen.slice(0, from));
   const between = to < seen.length ? pasted.slice(places[to - 1] + 1, places[to]) : "\n";
-  return before && (/\n|\\[nr]/.test(between) || AFTER.test(seen[to]));
+  return before && (/\n|\\[nr]/.test(between) || AFTER.test(seen[to]) || /^atcharacter\d/.test(seen.slice(to, to + 12)));
+}
+
+// Where the line ends on which a text does.
+function lineEnd(pasted, places, to) {
+  const end = pasted.indexOf("\n", places[to - 1]);
+  let last = to;
+  while (last < places.length && last < to + 200 && (end < 0 || places[last] < end)) last++;
+  return last;
 }
 
 // The last place of a text in what was pasted, and within which of its gaps something else may be the reason.
@@ -63,7 +80,9 @@ function look(symptom, pasted, given) {
   for (const found of given.seen.matchAll(pattern)) {
     const [from, to] = found.indices[0];
     const gaps = found.indices.slice(1).filter((gap) => gap && gap[1] > gap[0]);
-    if (!short || alone(pasted, given, from, to)) last = [{ symptom, from, to, gaps }];
+    const behind = [to, lineEnd(pasted, given.places, to)];
+    if (symptom.text.endsWith("\u2026")) gaps.push(behind);
+    if (!short || alone(pasted, given, from, to)) last = [{ symptom, from, to, gaps, takes: symptom.text.endsWith(":") ? behind : [0, 0] }];
   }
   return last;
 }
@@ -78,16 +97,26 @@ export function find(whole, symptoms) {
   const pasted = clip(whole);
   const given = plain(pasted);
   let hits = symptoms.flatMap((symptom) => look(symptom, pasted, given));
+  hits = hits.filter((hit) => !OTHERS.test(around(pasted, given.places, hit)));
   // A text that is part of a longer one says less; not so what fills a gap of it.
   const told = (inner, outer) => within(inner, [outer.from, outer.to]) && !outer.gaps.some((gap) => within(inner, gap));
   const less = (a, b) => a.to - a.from < b.to - b.from || (a.to - a.from === b.to - b.from && a.from > b.from);
-  hits = hits.filter((hit) => !hits.some((other) => other !== hit && less(hit, other) && told(hit, other)));
+  // What ends in a colon means any reason that the system has.
+  const taken = (hit, other) => within(hit, other.takes) || (less(hit, other) && told(hit, other));
+  hits = hits.filter((hit) => !hits.some((other) => other !== hit && taken(hit, other)));
   const reason = (hit) => hits.some((other) => other !== hit && other.gaps.some((gap) => within(hit, gap)));
   const better = (a, b) => reason(b) - reason(a) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
   if (meant.length || !pasted.trim().includes(" ") || given.seen.length < ENOUGH) return meant;
   const begun = given.seen.replace(SEVERITY, "");
   return symptoms.filter(({ text }) => plain(text).seen.includes(begun)).map((symptom) => ({ symptom, line: "" }));
+}
+
+// The whole line of a text; with what follows where it is an error of Python's sockets, whose user is named below it.
+function around(pasted, places, { symptom, from, to }) {
+  const begin = pasted.lastIndexOf("\n", places[from]) + 1;
+  const end = pasted.indexOf("\n", places[to - 1]);
+  return pasted.slice(begin, end < 0 || symptom.text.startsWith("[Errno") ? pasted.length : end);
 }
 
 // The line by which a text was found, less what makes it too long to read.

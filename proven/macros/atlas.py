@@ -19,7 +19,7 @@ from proven.macros.place import Block, Place
 from proven.problems import nearest
 from proven.sources import data
 
-SERVICES = "Managed poolers"  # nobody but their operators can run them
+ELSEWHERE = ("Managed poolers", "Other programs and systems")  # which nobody runs here
 LOGS = {"pooler": "in PgBouncer's log", "server": "in PostgreSQL's log"}
 
 
@@ -42,9 +42,9 @@ def every_error(at: Place, by: str) -> Block:
                 "Raised as": raised,
                 "In": ", ".join(programs.get(found.text, ())),
             }
-            rows.append(
-                {name: cell for name, cell in row.items() if name != "In" or by != SERVICES} | {"Why": _why(at, found)}
-            )
+            if by in ELSEWHERE:
+                del row["In"]
+            rows.append(row | {"Why": _why(at, found)})
     return ['<div class="texts" markdown>', "", *table(rows), "", "</div>"]
 
 
@@ -80,7 +80,7 @@ def left_out(at: Place) -> Block:
 def provoked(at: Place) -> str:
     """Say how many of the texts that programs here can say were provoked: "210 of 240"."""
     heard = heard_of(at.guide)
-    rows = [each for each in data_of(at.guide) if each["by"] != SERVICES]
+    rows = [each for each in data_of(at.guide) if each["by"] not in ELSEWHERE]
     return f"{sum(each['text'] in heard or bool(each.get('proof')) for each in rows)} of {len(rows)}"
 
 

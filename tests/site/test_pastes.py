@@ -24,12 +24,12 @@ def answers(reader: Reader) -> dict[str, Any]:
         {
             "text": each.text,
             "causes": [{"page": cause.page.name, "sign": cause.when} for cause in each.causes]
-            or [{"page": "", "sign": ""}],
+            or [{"page": "", "sign": "", "answer": each.told["says"]}],
         }
         for each in errors.listing(guide.read())
         if each.said
     ]
-    pastes = [*(each["paste"] for each in PASTES["known"]), *PASTES["unknown"]]
+    pastes = [*(each["paste"] for each in [*PASTES["known"], *PASTES["told"]]), *PASTES["unknown"]]
     with reader("robots.txt") as visit:
         large = "a line of a log that nobody asked for, with connection and error in it 123\n" * (LARGE // 75)
         given = {"pastes": [*pastes, large + "FATAL:  query_wait_timeout\n"], "symptoms": symptoms}
@@ -46,6 +46,13 @@ def test_a_paste_leads_to_the_page_with_its_answer(each: dict[str, Any], answers
     asked = [cause["sign"] for cause in causes if len(causes) > 1]
     for sign in each.get("asks", ()):
         assert [one for one in asked if sign in one], f"the box asks {asked}, and nothing of {sign!r}"
+
+
+@pytest.mark.parametrize("each", PASTES["told"], ids=lambda each: each["says"])
+def test_a_paste_without_a_page_has_its_sentence(each: dict[str, Any], answers: dict[str, Any]) -> None:
+    """The one of its row in *Every error*."""
+    (cause,) = answers[each["paste"]]["found"]
+    assert each["says"] in cause.get("answer", ""), cause
 
 
 @pytest.mark.parametrize("paste", PASTES["unknown"])

@@ -31,6 +31,7 @@ TABLES = """
 create table if not exists locked ();
 create table if not exists taken as select 1 as id;
 create table if not exists counted as select 1 as id;
+create table if not exists replayed as select 1 as id;
 grant all on all tables in schema public to public; grant create on schema public to public;
 """
 HBA = "local all,replication postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
@@ -103,6 +104,7 @@ class Bench:
         self.others: list[psycopg.Connection[tuple]] = []  # whom a case has connected beside its client
         self.connect()
         self.marks = (0, 0)
+        self.kept: dict[str, object] = {}  # settings of the standby, while it has others
 
     def certify(self) -> None:
         """Let PgBouncer offer TLS to who asks for it, with a certificate that nobody has signed."""
@@ -129,7 +131,7 @@ class Bench:
     def standby(self) -> Cluster:
         """A standby. The primary is stopped while it is made."""
         self.leave()
-        made = Cluster(self.cluster, max_connections=40)
+        made = Cluster(self.cluster, max_connections=40, max_standby_streaming_delay=0)
         self.database.follow(self.cluster.server)
         self.connect()
         return made
@@ -144,6 +146,13 @@ class Bench:
         """Start PostgreSQL again."""
         self.leave()
         self.cluster.restart()
+        self.database.follow(self.cluster.server)
+        self.connect()
+
+    def recover(self) -> None:
+        """Go on after a crash, once PostgreSQL has put itself in order."""
+        until("the server has recovered", lambda: self.cluster._answers(self.server.port))
+        self.leave()
         self.database.follow(self.cluster.server)
         self.connect()
 

@@ -22,6 +22,7 @@ import psycopg2
 import psycopg2.pool
 import psycopg_pool
 
+from setup.others import packages
 from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
 from tests.stack.wait import free_port, until
 
@@ -94,6 +95,25 @@ def closed_cursor2(bench: Bench) -> None:
     connection.close()
     cursor.close()
     cursor.execute("select 1")
+
+
+def nothing_to_fetch(bench: Bench) -> None:
+    """Ask for rows of a statement that has none."""
+    connection = psycopg2.connect(bench.url(HERE))
+    try:
+        cursor = connection.cursor()
+        cursor.execute("set application_name = ''")
+        cursor.fetchone()
+    finally:
+        connection.close()
+
+
+def lost_psycopg(bench: Bench) -> None:
+    """Ask for the socket of a connection whose end was told."""
+    connection = psycopg.connect(bench.url(HERE))
+    with suppress(psycopg.Error):
+        connection.execute("select pg_terminate_backend(pg_backend_pid())")
+    connection.fileno()
 
 
 def exhausted(bench: Bench) -> None:
@@ -197,6 +217,21 @@ def cut_within(bench: Bench) -> None:
         client.run("select pg_sleep(5)")
     finally:
         client.close()
+
+
+def hung_up(_: Bench) -> None:
+    """Let asyncpg ask for TLS where nobody answers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def hang_up() -> None:
+        client, _ = listener.accept()
+        client.recv(8)
+        client.close()
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    with listener:
+        port = listener.getsockname()[1]
+        Asyncpg(f"host=127.0.0.1 port={port} user=x password=x dbname=x sslmode=require")
 
 
 def closed_asyncpg(bench: Bench) -> None:
@@ -324,14 +359,22 @@ def too_early(bench: Bench) -> list[str]:
         client.close()
 
 
-def worker(body: str, said: str) -> Callable[[Bench], str]:
+def worker(body: str, said: str, *options: str) -> Callable[[Bench | None], str]:
     """Let Gunicorn serve a request whose code is `body`, until it says something of its worker."""
 
-    def serve(_: Bench) -> str:
+    def serve(_: Bench | None) -> str:
         with TemporaryDirectory() as folder:
             Path(folder, "served.py").write_text(f"import os, time\ndef app(environ, start):\n    {body}\n")
             log, port = Path(folder, "log"), free_port()
-            command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", "--timeout=1", "served:app"]
+            command = [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                f"--bind=127.0.0.1:{port}",
+                "--timeout=1",
+                *options,
+                "served:app",
+            ]
             with log.open("w") as file:
                 process = subprocess.Popen(command, cwd=folder, stderr=file, env={**os.environ, "HOME": folder})
             try:
@@ -347,12 +390,26 @@ def worker(body: str, said: str) -> Callable[[Bench], str]:
     return serve
 
 
+def lost_process(_: Bench) -> str:
+    """Let a process of the pool that Celery has end within its work."""
+    code = """if True:
+        import os, billiard.pool, billiard.util
+        billiard.util.log_to_stderr(40)
+        billiard.pool.Pool(1, lost_worker_timeout=0.1).apply_async(os._exit, (5,)).get()
+    """
+    environment = {**os.environ, "PYTHONPATH": str(packages("runners"))}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
+
+
 # By whom it is said, and how it is made to.
 DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "the connection is closed": ("psycopg 3", closed_psycopg),
     "the cursor is closed": ("psycopg 3", closed_cursor),
     "connection already closed": ("psycopg2", closed_psycopg2),
     "cursor already closed": ("psycopg2", closed_cursor2),
+    "no results to fetch": ("psycopg2", nothing_to_fetch),
+    "the connection is lost": ("psycopg 3", lost_psycopg),
+    'missing "=" after "…" in connection info string': ("psycopg 3", lambda _: psycopg.connect("postgis://x")),
     "connection pool exhausted": ("psycopg2", exhausted),
     "couldn't get a connection after … sec": ("psycopg_pool", empty),
     "the pool '…' has already … requests waiting": ("psycopg_pool", crowded),
@@ -364,8 +421,9 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "reconnection attempt in pool '…' failed after … sec": ("psycopg_pool", given_up),
     "rolling back returned connection: …": ("psycopg_pool", returned("select 1")),
     "discarding closed connection": ("psycopg_pool", returned("select pg_terminate_backend(pg_backend_pid())")),
-    "cannot perform operation: another operation is in progress": ("asyncpg", used_twice),
+    "cannot perform operation: another operation is …": ("asyncpg", used_twice),
     "connection was closed in the middle of operation": ("asyncpg", cut_within),
+    "unexpected connection_lost() call": ("asyncpg", hung_up),
     "connection is closed": ("asyncpg", closed_asyncpg),
     "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
@@ -382,6 +440,8 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "Gunicorn",
         worker("os.kill(os.getpid(), 9)", "was sent"),
     ),
+    "Worker exited prematurely: …": ("Celery", lost_process),
+    "Process '…' pid:… exited with …": ("Celery", lost_process),
     "Worker (pid:…) exited with code …": ("Gunicorn", worker("os._exit(5)", "exited with")),
 }
 

@@ -30,6 +30,8 @@ SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0
 MD5 = "md5" + "0" * 32
 NO_LINGER = struct.pack("ii", 1, 0)
 NOWHERE = "host=127.0.0.1 port=1 dbname=x"
+# A server lets a client in, is ready, and says something that nobody understands.
+OUT_OF_STEP = message(b"R", struct.pack("!I", 0)) + message(b"Z", b"I") + b"?" + struct.pack("!I", 1_000_000)
 
 
 def hba(text: str) -> dict[str, object]:
@@ -238,6 +240,89 @@ def notified(bench: Bench) -> None:
         until("it has come", lambda: "when not linked" in bench.logged("pooler"), 5)
 
 
+def crossing(bench: Bench) -> None:
+    """Have somebody hold lock 2, and wait for lock 1."""
+    other = bench.server.connect(bench.database.name)
+    bench.others.append(other)
+    other.execute("select pg_advisory_lock(2)")
+    other.pgconn.send_query(b"select pg_advisory_lock(1)")
+    waiting = "select from pg_locks where locktype = 'advisory' and not granted"
+    until("it waits", lambda: bench.inside.execute(waiting).rowcount)
+
+
+def replaying(bench: Bench) -> None:
+    """Have the standby replay, for a while, what no query there can bear."""
+    bench.alone()
+    other = bench.server.connect(bench.database.name)
+    bench.others.append(other)
+    other.pgconn.send_query(
+        b"do $$ begin for i in 1..20 loop truncate replayed; commit; perform pg_sleep(0.05); end loop; end $$"
+    )
+
+
+def replayed(bench: Bench) -> None:
+    """Have the standby replay it once, and wait until the session there is over."""
+    bench.sql("truncate replayed")
+    with bench.standby.server.connect() as session:
+        found = f"select from pg_stat_activity where usename = '{user(bench)}'"
+        until("the session is over", lambda: not session.execute(found.encode()).rowcount)
+
+
+def killed(bench: Bench) -> None:
+    """Kill a backend, as the kernel does where memory runs out."""
+    os.kill(bench.rival.info.backend_pid, signal.SIGKILL)
+    until("the server has noticed", lambda: "was terminated by signal" in bench.logged("server"))
+
+
+def recovering(bench: Bench) -> None:
+    """Kill a backend, and hold another one still: until it ends, the server cannot put itself in order."""
+    os.kill(bench.rival.info.backend_pid, signal.SIGSTOP)
+    os.kill(bench.inside.info.backend_pid, signal.SIGKILL)
+    until("it refuses", lambda: "recovery mode" in refusal(bench))
+
+
+def recovered(bench: Bench) -> None:
+    """Let it go on."""
+    with suppress(ProcessLookupError):
+        os.kill(bench.rival.info.backend_pid, signal.SIGCONT)
+    bench.recover()
+
+
+def unusable(connection: Any) -> None:
+    """Let nothing be read from the socket any more, as where somebody closed it by its number, and query."""
+    path = os.open(os.devnull, os.O_PATH)
+    os.dup2(path, connection.fileno())
+    os.close(path)
+    connection.cursor().execute("select 1")
+
+
+def standing(**settings: object) -> dict[str, Any]:
+    """Have the standby started with other settings, in which it lets nobody in, and put back."""
+
+    def begin(bench: Bench) -> None:
+        standby = bench.standby
+        standby.leash.halt(signal.SIGQUIT)
+        bench.kept, standby.settings = standby.settings, {**standby.settings, **settings}
+        standby._run(standby.server.port)
+        until("it refuses", lambda: "FATAL" in refusal(bench))
+
+    def end(bench: Bench) -> None:
+        bench.standby.settings = bench.kept
+        bench.standby.leash.halt(signal.SIGQUIT)
+        bench.standby.start(bench.standby.server.port)
+
+    return {"to": "standby", "clients": PLAIN, "before": begin, "after": end}
+
+
+def refusal(bench: Bench) -> str:
+    """Return why a server lets nobody in; "" where it does."""
+    try:
+        psycopg.connect(bench.url(bench.case)).close()
+    except psycopg.OperationalError as error:
+        return str(error)
+    return ""
+
+
 def twice(connection: psycopg.Connection) -> object:
     """Prepare two statements under one name."""
     connection.pgconn.prepare(b"a", b"select 1")
@@ -313,7 +398,7 @@ POOLER = (
         clients=ON_LIBPQ,
     ),
     Case(
-        "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed",
+        "unsupported options startup parameter: …",
         options={"options": "-B 64"},
         clients=ON_LIBPQ,
     ),
@@ -392,6 +477,11 @@ POOLER = (
     ),
     Case("prepared statement '…' was already prepared", then=twice, **LOG),
     Case("prepared statement '…' not found", then=lambda c: c.pgconn.exec_prepared(b"nope", []), **LOG),
+    Case(
+        "permission denied for view pg_shadow",
+        **asks("select usename, passwd from pg_shadow where usename = $1"),
+        **LOG,
+    ),
     Case("error response from auth_query", **asks("select 1/0 from pg_class where relname <> $1"), **LOG),
     Case("expected 2 columns from auth_query, not …", **asks("select $1::text"), **LOG),
     Case("bouncer config error", **asks("select $1::text")),
@@ -406,6 +496,13 @@ POOLER = (
     ),
     Case("closing because: connect failed", entry=NOWHERE, settings=SHORT, **LOG),
     Case("closing because: connect timeout", entry=answers(), settings={**SHORT, "server_connect_timeout": 1}, **LOG),
+    Case(
+        "server login failed: none of the server's SASL authentication mechanisms are supported",
+        entry=answers(message(b"R", struct.pack("!I", 10) + b"SCRAM-MD5\0\0")),
+        settings={"server_tls_sslmode": "disable", **SHORT},
+        **LOG,
+    ),
+    Case("unknown parameter: …", to="console", first="show pools", then="set nowhere = '1'", **LOG),
     Case("server DNS lookup failed", entry="host=no.such.host.invalid", settings=SHORT, **LOG),
     Case("server refused SSL", entry="min_pool_size=0", settings={"server_tls_sslmode": "require", **SHORT}, **LOG),
     Case("closing because: login failed", entry="user=nobody password=x", settings=SHORT, **LOG),
@@ -642,6 +739,59 @@ SERVERS = (
         fails="select 1/0",
         clients=("psycopg 3", "psycopg2", "asyncpg", "Django"),
     ),
+    Case(
+        "deadlock detected",
+        first="select pg_advisory_lock(1)",
+        meanwhile=crossing,
+        then="select pg_advisory_lock(2)",
+        **altered("alter role {role} set deadlock_timeout = 20", "alter role {role} reset deadlock_timeout"),
+        to="direct",
+        **ONE,
+    ),
+    Case(
+        "canceling statement due to conflict with recovery",
+        to="standby",
+        meanwhile=replaying,
+        then="select pg_sleep(9), count(*) from replayed",
+        clients=PLAIN,
+    ),
+    Case(
+        "terminating connection due to conflict with recovery",
+        to="standby",
+        first="begin; select * from replayed",
+        meanwhile=replayed,
+        clients=PLAIN,
+    ),
+    Case("FATAL: the database system is not accepting connections", **standing(hot_standby="off")),
+    Case("FATAL: the database system is starting up", **standing(restore_command="sleep 30; false")),
+    Case(
+        "terminating connection because of crash of another server process",
+        to="direct",
+        meanwhile=killed,
+        after=lambda b: b.recover(),
+        clients=("psql",),
+    ),
+    Case("(PID …) was terminated by signal …", meanwhile=killed, after=lambda b: b.recover(), **SERVER),
+    Case(
+        "terminating connection because of unexpected SIGQUIT signal",
+        meanwhile=lambda b: os.kill(b.sessions()[0], signal.SIGQUIT),
+        after=lambda b: b.recover(),
+        **SERVER,
+    ),
+    Case(
+        "FATAL: the database system is in recovery mode",
+        to="direct",
+        before=recovering,
+        after=recovered,
+        **ONE,
+    ),
+    Case(
+        "terminating connection due to unexpected postmaster exit",
+        to="direct",
+        meanwhile=lambda b: (os.kill(b.cluster.leash.pid, signal.SIGKILL), until("it ends", b.cluster.leash.ended)),
+        after=lambda b: b.restart(),
+        **ONE,
+    ),
     Case('relation "…" does not exist', then="select * from nowhere", **DIRECT),
     Case(
         'prepared statement "…" already exists', first="prepare a as select 1", then="prepare a as select 1", **DIRECT
@@ -720,6 +870,51 @@ LIBRARY = (
     ),
     Case("server is not in hot standby mode", options={"target_session_attrs": "standby"}, **LIBPQ),
     Case("Connection refused", options={"port": 1}, **DIRECT),
+    Case("[Errno 111] Connect call failed", options={"port": 1}, to="direct", clients=("asyncpg",)),
+    Case("Network is unreachable", options={"host": "255.255.255.255"}, **DIRECT),
+    Case(
+        "received invalid response to SSL negotiation: …",
+        options={"port": lambda _: listening(b"HTTP/1.1 400 Bad Request"), "sslmode": "require"},
+        to="direct",
+        clients=WITH_TLS,
+    ),
+    Case(
+        "expected authentication request from server, but received …",
+        options={"port": lambda _: listening(b"HTTP/1.1 400 Bad Request")},
+        **LIBPQ,
+    ),
+    Case(
+        "authentication method … not supported",
+        options={"port": lambda _: listening(message(b"R", struct.pack("!I", 99)))},
+        **LIBPQ,
+    ),
+    Case("lost synchronization with server", options={"port": lambda _: listening(OUT_OF_STEP)}, **LIBPQ),
+    Case(
+        "alert unknown ca",
+        settings={"client_tls_sslmode": "verify-full"},
+        options={"sslmode": "require", "sslkey": key("another", "sslkey"), "sslcert": key("another", "sslcert")},
+        clients=WITH_TLS,
+    ),
+    Case(
+        "alert protocol version",
+        settings={"client_tls_protocols": "tlsv1.3"},
+        options={"sslmode": "require", "ssl_max_protocol_version": "TLSv1.2"},
+        clients=WITH_TLS,
+    ),
+    Case(
+        'PostgreSQL server at "…" rejected SSL upgrade',
+        options={"sslmode": "require"},
+        to="direct",
+        clients=("asyncpg",),
+    ),
+    *(
+        Case(f"{begins}{reason}", then=unusable, clients=(client,))
+        for begins, client in (
+            ("could not receive data from server:", "psycopg2"),
+            ("SSL SYSCALL error:", "psycopg2 over TLS"),
+        )
+        for reason in ("", " Bad file descriptor")
+    ),
     Case("connection to server on socket … failed: No such file or directory", options={"host": "/nowhere"}, **LIBPQ),
     Case(
         "could not translate host name … to address",

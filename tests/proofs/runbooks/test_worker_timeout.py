@@ -1,0 +1,37 @@
+"""Proves docs/runbooks/worker-timeout.md."""
+
+import pytest
+from gunicorn.config import Timeout
+
+from proven.sources.controls import control, here
+from tests.proofs.reference.drivers import worker
+
+# What Gunicorn has in its log once the worker is gone, and what it has not.
+ENDS = {"psycopg": ("SystemExit: 1", "SIGKILL"), "psycopg2": ("was sent SIGKILL! Perhaps out of memory?", "SystemExit")}
+
+
+@control(here("pg_sleep(30)", "pg_sleep(0)"), fails_with="it says so: not within")
+@pytest.mark.parametrize("driver", ENDS)
+def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> None:
+    """A sync worker. With psycopg 3 a traceback says where it waited; psycopg2 waits on, until it is killed."""
+    asks = f"import {driver}; {driver}.connect({database.url!r}).cursor().execute('select pg_sleep(30)')"
+    last, other = ENDS[driver]
+    log = worker(asks, last)(None)
+    assert "WORKER TIMEOUT" in log.partition(last)[0]
+    assert other not in log
+    assert ("execute('select pg_sleep(30)')" in log) == (driver == "psycopg")
+
+
+@control(here('"--threads=2"', '"--threads=1"'), fails_with="it says so: not within")
+def test_a_worker_with_threads_lets_them_wait() -> None:
+    """A request takes longer than timeout allows, and nobody is killed."""
+    log = worker("time.sleep(2.5); os.write(2, b'it has waited')", "it has waited", "--threads=2")(None)
+    assert "WORKER TIMEOUT" not in log
+
+
+@control(here("Timeout.default", "120"))
+def test_gunicorn_gives_up_long_before_pgbouncer(database, pooler) -> None:
+    """30 seconds and 120, where nobody sets either."""
+    gunicorn = Timeout.default
+    (pgbouncer,) = [row["default"] for row in pooler(database).show("config") if row["key"] == "query_wait_timeout"]
+    assert (gunicorn, float(pgbouncer)) == (30, 120)
