@@ -57,7 +57,8 @@ def rule(at: Place, name: str, *names: str, belief: str) -> Block:
         "",
         f"**Instead:** {found.instead}. [{title}]({at.link(_page(found))})",
         "",
-        f"<small>{found.sure} · {seen}</small>",
+        f"{sentence(found.sure)} · {seen}",
+        "{ .proof }",
     ]
 
 
