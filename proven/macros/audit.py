@@ -46,9 +46,9 @@ def rule(at: Place, name: str, *names: str, belief: str) -> Block:
     marks = claims.proven(at, *names) if names else ""
     try:
         right = find(at.guide.root, f"audit.rules.{name}")
-        seen = f"{shown(right['right'])} of {shown(right['found'])} right in the packages below"
+        seen = f"{shown(right['right'])} of {shown(right['found'])} right in [real packages](#how-often-it-is-right)"
     except UnknownError:
-        seen = "found in none of the packages below"
+        seen = "met in no real package yet"
     title = next(page.title for page in at.guide.pages if page.name == _page(found))
     return [
         f"### {name}",
@@ -57,7 +57,8 @@ def rule(at: Place, name: str, *names: str, belief: str) -> Block:
         "",
         f"**Instead:** {found.instead}. [{title}]({at.link(_page(found))})",
         "",
-        f"<small>{found.sure} · {seen}</small>",
+        f"{sentence(found.sure)} · {seen}",
+        "{ .proof }",
     ]
 
 

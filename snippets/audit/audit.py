@@ -198,7 +198,8 @@ class Finding(NamedTuple):
 # How a statement begins that leaves something on its connection. PgBouncer
 # takes some settings along with each client; others are of other databases.
 SAFE = (
-    "local|transaction|constraints|time zone|timezone|datestyle|names|global"
+    r"local|transaction|session\s+transaction|constraints|time zone|timezone"
+    "|datestyle|names|global"
     "|client_encoding|standard_conforming_strings|application_name|sql_\\w+"
     "|foreign_key_checks|unique_checks|identity_insert|statistics|profiling"
 )
@@ -211,7 +212,8 @@ BEGINS = {
     "held-cursor": r"declare\s.+\scursor\s+with\s+hold\b",
 }
 HOLDS = {  # anywhere in a statement
-    "session-setting": r"\bset_config\s*\([^()]*,\s*false\s*\)",
+    "session-setting": r"\bset_config\s*"
+    r"\((?:[^()]|\([^()]*\))*,\s*false\s*\)",
     "session-lock": r"\bpg_(?:try_)?advisory_lock(?:_shared)?\b",
 }
 HOW = re.IGNORECASE | re.DOTALL
@@ -458,7 +460,9 @@ def a_call(module: Module, call: ast.Call, at: Context) -> Found:
     asked = evaluates(call)
     if asked and at.loading:
         yield "query-while-loading", call
-    if at.asynchronous and (asked or dotted(call) == "connection.close"):
+    django = module.full(call).startswith("django.db.")
+    closing = django and dotted(call) == "connection.close"
+    if at.asynchronous and (closing or (asked and (django or of_rows(call)))):
         yield "sync-in-async", call
     for each in call.keywords:
         yield from setting(module, each.arg or "", each.value)
@@ -490,19 +494,23 @@ def a_class(module: Module, node: ast.ClassDef, at: Context) -> Found:
 
 @on("execute", "executemany", "raw", "RunSQL", "RawSQL")
 def sql(module: Module, call: ast.Call, at: Context) -> Found:
-    text = module.text(argument(call, 0, "sql"))
-    yield from ((rule, call) for rule in dict.fromkeys(judged(text)))
+    found = dict.fromkeys(judged(module.text(argument(call, 0, "sql"))))
+    if at.atomic and "temporary-table" in found:
+        others = (
+            str(constant(n)).lower() for n in ast.walk(at.function or call)
+        )
+        if any(text.lstrip().startswith("drop ") for text in others):
+            found.pop("temporary-table")  # before its transaction ends
+    yield from ((rule, call) for rule in found)
 
 
 @on("iterator")
 def iterator(module: Module, call: ast.Call, at: Context) -> Found:
-    chain = dotted(call.func)
-    rows = (
-        r"qs|quer|objects|manager|_set\b|filter|exclude|\ball\b|order_by|values"
-    )
-    known = {each.arg for each in call.keywords} <= {"chunk_size"}
-    locked = "select_for_update" in chain  # Django wants a transaction for it
-    if known and re.search(rows, chain) and not at.atomic and not locked:
+    rows = {each.arg for each in call.keywords} <= {"chunk_size", None}
+    own = dotted(call.func) == "self.iterator"
+    # Django wants a transaction around select_for_update() itself.
+    within = at.atomic or "select_for_update" in dotted(call.func)
+    if rows and not within and not (own and call.args):
         yield "cursor", call
 
 
@@ -578,7 +586,7 @@ def setting(module: Module, name: str, value: ast.expr) -> Found:
     elif name in {"CONN_MAX_AGE", "conn_max_age"}:
         if said is None or (isinstance(said, int) and said):
             yield "age-under-asgi", value
-    elif name == "DISABLE_SERVER_SIDE_CURSORS" and said is True:
+    elif name == "DISABLE_SERVER_SIDE_CURSORS" and said is not False:
         module.facts.add("no cursors")
 
 
@@ -605,12 +613,11 @@ def a_dict(module: Module, node: ast.Dict, at: Context) -> Found:
 @on(ast.Assign, ast.AugAssign)
 def a_value(module: Module, node: Any, at: Context) -> Found:
     for target in getattr(node, "targets", None) or [node.target]:
-        key = constant(getattr(target, "slice", None))
-        if isinstance(key, str):
-            yield from setting(module, key, node.value)
-        elif called(target) == "ASGI_APPLICATION":
+        key = constant(getattr(target, "slice", None)) or called(target)
+        yield from setting(module, str(key), node.value)
+        if key == "ASGI_APPLICATION":
             module.facts.add("asgi")
-        elif called(target) == "INSTALLED_APPS":
+        elif key == "INSTALLED_APPS":
             for each in ast.walk(node.value):
                 if str(constant(each)).partition(".")[0] in LIBRARIES:
                     yield "session-library", each

@@ -19,6 +19,7 @@ The engine's, in the folders of proven/:
     macros/test_errors.py          texts of errors that have two runbooks, or none
     macros/test_terms.py           terms that nobody explains, or uses
     macros/test_lists.py           tables and drawings that are not there
+    macros/test_audit.py           rules of the audit that lead nowhere, or are not shown
     test_mistakes.py               every mistake of mistakes.yaml: what a writer can get wrong
     test_check.py                  claims, names, and evidence that is out of date
     site/test_rendering.py         calls that give nothing
