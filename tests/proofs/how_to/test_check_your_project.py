@@ -186,8 +186,12 @@ def check(project, database: Database, cases: dict[str, dict[str, Any]], folder:
 
 def settings() -> Cases:
     """Return all that can be tried here: W007 opens a pool, where there is one."""
-    pool = django.VERSION >= (5, 1) and "psycopg" in driver()
-    return {rule: pairs for rule, pairs in SETTINGS.items() if pool or rule != "W007"}
+    return {rule: pairs for rule, pairs in SETTINGS.items() if has_a_pool() or rule != "W007"}
+
+
+def has_a_pool() -> bool:
+    """Return whether Django has a pool of its own here."""
+    return django.VERSION >= (5, 1) and "psycopg" in driver()
 
 
 @pytest.fixture(scope="module")
@@ -492,7 +496,7 @@ def test_a_rule_that_is_silenced_is_not_shown(by_settings, project) -> None:
 
 
 EVERYTHING = """
-from settings.pooled import *
+from settings.{everything} import *
 from settings.checked import POOLING_CHECKS
 INSTALLED_APPS = ["orders", "pooling_checks"]
 """
@@ -500,9 +504,9 @@ INSTALLED_APPS = ["orders", "pooling_checks"]
 
 @control(edit("upstream/settings/pgbouncer.py", '_CURSORS"] = True', '_CURSORS"] = False'))
 def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> None:
-    """Behind PgBouncer with Django's own pool, both aliases: no rule finds anything."""
+    """Behind PgBouncer, with Django's own pool where there is one, both aliases: no rule finds anything."""
     limit(database, statement_timeout="5s", idle_in_transaction_session_timeout="60s")
-    (tmp_path / "everything.py").write_text(EVERYTHING)
+    (tmp_path / "everything.py").write_text(EVERYTHING.format(everything="pooled" if has_a_pool() else "pgbouncer"))
     through = pooler(database, pool_mode="transaction").url(database)
     status, said = project.run(
         "manage.py",
