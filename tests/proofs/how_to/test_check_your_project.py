@@ -62,7 +62,8 @@ def checked(settings=(), options=(), project=(), env=(), engine="", asks="", sql
     except CommandError as error:
         said.write(str(error))
     finally:
-        connections["default"].close()
+        if connections["default"].connection is not None:
+            connections["default"].close()
         pools = getattr(backend.DatabaseWrapper, "_connection_pools", {{}})  # from Django 5.1 on
         while pools:
             pools.popitem()[1].close()
