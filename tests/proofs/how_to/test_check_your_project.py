@@ -115,7 +115,7 @@ def far(*without: str, **options: object) -> dict[str, Any]:
 Cases = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
 # By the rule: settings that break it, and each time the nearest that do not.
 SETTINGS: Cases = {
-    "E001": [
+    "W001": [
         (told(TRANSACTON_MODE=[]), told(TRANSACTION_MODE=[])),
         (told(THREADS="4"), told(THREADS=4)),
         (told(TRANSACTION_MODE="default"), told(TRANSACTION_MODE=None)),
