@@ -14,7 +14,7 @@ class Rule(NamedTuple):
 
 RULES = {
     # region: check
-    "pooling.E001": Rule(
+    "pooling.W001": Rule(
         "POOLING_CHECKS has a name or a value that these checks do not take.",
         "Correct it.",
         "how-to/check-your-project/#tell-it-what-settings-do-not-say",

@@ -67,7 +67,7 @@ def mistakes() -> Iterator[CheckMessage]:
     for name, value in given().items():
         if instead := wanted(name, value):
             detail = f"{name or 'It'}: give {instead}."
-            yield found("pooling.E001", detail=detail)
+            yield found("pooling.W001", detail=detail)
 
 
 def found(rule: str, alias: str = "", detail: str = "") -> CheckMessage:
