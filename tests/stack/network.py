@@ -72,9 +72,16 @@ class Network:
         """Say how packets fare between two hosts: `cut`, `delay` in seconds each way, `loss` as a share."""
         self.leash.order(between=[one.number, other.number], **how)
 
-    def forget(self) -> None:
-        """Lose, as a router does, every connection that has said nothing since this was last said, until it is new."""
-        self.leash.order(forget=True)
+    def forget(self, one: Host, other: Host) -> None:
+        """Lose, as a router between two hosts does, every connection that has said nothing since this was last said.
+
+        A new one is taken.
+        """
+        self.leash.order(forget=[one.number, other.number])
+
+    def tune(self, host: Host, **to: int) -> None:
+        """Set what a host's kernel does by itself, below net.ipv4: tune(app, tcp_retries2=3)."""
+        self.leash.order(tune=host.number, to=to)
 
     def packets(self) -> list[Packet]:
         """Return what was sent since this was last asked."""

@@ -70,14 +70,18 @@ class Wire(keeper.Keeper):
         """Carry out one order and return the answer. Raises OSError where the kernel refuses."""
         if "hosts" in order:
             return self.make(order["hosts"])
+        if "tune" in order:
+            return self.tune(order["tune"], **order["to"])
         with self.lock:
             if "between" in order:
                 link = self.links.setdefault(frozenset(order.pop("between")), Link())
                 vars(link).update(order)
                 return None
             if "forget" in order:
-                self.forgotten |= self.known - self.heard
-                return self.heard.clear()
+                here = {each for each in self.known if {host for host, _ in each} == set(order["forget"])}
+                self.forgotten |= here - self.heard
+                self.heard -= here
+                return None
             if "packets" in order:
                 seen, self.packets = self.packets, []
                 return seen
@@ -97,6 +101,13 @@ class Wire(keeper.Keeper):
         self.carrier = threading.Thread(target=self.carry)
         self.carrier.start()
         return [os.getpid(), *self.namespaces[1:]]
+
+    def tune(self, host: int, **to: int) -> None:
+        """Set what a host's kernel does by itself: tune(1, tcp_retries2=3)."""
+        enter(self.namespaces[host])
+        for name, value in to.items():
+            Path(f"/proc/sys/net/ipv4/{name}").write_text(str(value))
+        enter(self.namespaces[0])
 
     def leave(self) -> None:
         """Let go of the hosts, which are gone then, and delete the folder."""

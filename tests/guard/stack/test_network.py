@@ -130,10 +130,10 @@ def test_a_cut_wire_says_nothing_and_goes_on_when_it_is_mended(programs: Program
 def test_a_router_forgets_who_says_nothing(programs: Programs) -> None:
     """It drops what comes from them, also from the other side, and takes new connections as before."""
     talks, rests = programs.client(), programs.client()
-    programs.network.forget()  # everyone has just connected
+    programs.network.forget(programs.one, programs.other)  # everyone has just connected
     ask(talks)
     answered(talks, 1)
-    programs.network.forget()
+    programs.network.forget(programs.one, programs.other)
     programs.network.packets()
     ask(rests)
     for _ in range(2):
@@ -182,16 +182,18 @@ def test_hosts_go_with_their_owner(user: int | None) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as owner:
-        assert owner.stdout
-        assert owner.stderr
-        started = owner.stdout.readline() + owner.stdout.readline()
-        if not started:
-            pytest.skip(owner.stderr.read().strip())
-        pid = int(started.split()[0])
-        assert psutil.Process(pid).uids().real == (os.getuid() if user is None else user)
-        until("it has gone to its host", lambda: on(pid) != on(os.getpid()))
-        there = on(pid)
-        owner.kill()
+        try:
+            assert owner.stdout
+            assert owner.stderr
+            started = owner.stdout.readline() + owner.stdout.readline()
+            if not started:
+                pytest.skip(owner.stderr.read().strip())
+            pid = int(started.split()[0])
+            assert psutil.Process(pid).uids().real == (os.getuid() if user is None else user)
+            until("it has gone to its host", lambda: on(pid) != on(os.getpid()))
+            there = on(pid)
+        finally:
+            owner.kill()
     nothing_is_left(started)
     assert there not in {on(process.pid) for process in psutil.process_iter()}
 

@@ -3,16 +3,25 @@
 How long anything takes is measured by measure/, and asserted nowhere.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import pytest
 
-from proven import evidence
+from proven import ROOT, evidence, whole
+from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
+from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Gunicorn, Project, needs_a_pool, serving
+from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.network import Network
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster
+from tests.stack.upstream import Gunicorn, Project, needs_a_pool, needs_psycopg_3, serving
 from tests.stack.wait import until
 
 THREADS = 2 * 4
@@ -142,3 +151,120 @@ def test_the_report_costs_what_it_reads(serve) -> None:
     asked = {first: gunicorn.request(f"/orders/busiest/?first={first}")[1]["customers"] for first in (1, 3)}
     assert asked[1] == [{"customer": "Ada", "orders": 1}]
     assert asked[3] == [{"customer": "Bea", "orders": 2}, {"customer": "Ada", "orders": 1}]
+
+
+# Each connects, sends one query, and is gone without a farewell, to which there might be an answer.
+PLAIN = """
+import os, psycopg
+connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
+connection.execute("select 1")
+os._exit(0)
+"""
+DJANGO = """
+import os, django
+django.setup()
+from django.db import connection
+connection.cursor().execute("select 1")
+os._exit(0)
+"""
+DISTANCE = ROOT / FOLDER / "distance.json"
+SYN = 0x02
+
+
+class Far(NamedTuple):
+    """PostgreSQL on another host than the application, and in another time zone than Django's."""
+
+    network: Network
+    database: Database
+    project: Project
+
+    def round_trips(self, program: str, url: str = "") -> int:
+        """Return for how many answers the application waits that runs a program: the fewest of two runs.
+
+        TLS sends tickets that nobody waits for; what comes meanwhile would be taken for an answer.
+        """
+        return min(self._count(program, url or self.database.url) for _ in range(2))
+
+    def _count(self, program: str, url: str) -> int:
+        app = self.network.hosts[0]
+        self.network.packets()
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
+        assert self.project.run("-c", program, database_url=url, host=app, **settings) == (0, "")
+        sent = [p.source == app.number for p in self.network.packets() if p.payload or p.flags & SYN]
+        return sum(asked and not more for asked, more in pairwise(sent))
+
+
+@pytest.fixture(scope="module")
+def far(network, project) -> Iterator[Far]:
+    """The two hosts, a while apart: so what is sent at a time is on its way before anything comes back."""
+    made = network(2)
+    cluster = Cluster(host=made.hosts[1], timezone="Europe/Berlin")
+    made.between(*made.hosts, delay=0.02)
+    try:
+        with fresh(cluster.server) as database:
+            yield Far(made, database, project)
+    finally:
+        cluster.stop()
+
+
+def expected(request: pytest.FixtureRequest, found: dict[str, int]) -> dict[str, int]:
+    """Return what the page has; with --record write what was found, and return that."""
+    whole_file = json.loads(DISTANCE.read_text()) if DISTANCE.exists() else {}
+    rows = whole_file.get("connects", {})
+    if request.config.getoption("record"):
+        rows |= {name: {"round_trips": count} for name, count in found.items()}
+        labels = {"round_trips": "round trips", **LABELS}
+        ordered = {name: rows[name] for name in LABELS if name in rows}
+        whole.write(DISTANCE, json.dumps({"labels": labels, "connects": ordered}, indent=1, ensure_ascii=False) + "\n")
+    return {name: rows[name]["round_trips"] for name in found}
+
+
+LABELS = {
+    "plain": "psycopg, `sslmode=disable`",
+    "asks": "psycopg, and the server has no TLS",
+    "tls13": "psycopg, PgBouncer with TLS 1.3",
+    "tls12": "psycopg, PgBouncer with TLS 1.2",
+    "django": "Django, and the server has no TLS",
+    "django_role": "the same, with the role's time zone set",
+}
+
+
+@control(here('database.psql(load("postgres/role_time_zone.sql"), role=far.database.role.name)', "pass"))
+@control(here('"?sslmode=disable"', '""'))
+def test_a_connect_is_several_round_trips(far, load, request) -> None:
+    """With SCRAM and one query; asking for TLS is one more, and so is Django's time zone unless the role has it."""
+    needs_psycopg_3()
+    note_postgres(far.database.server.version())
+    database = far.database
+    found = {
+        "plain": far.round_trips(PLAIN, database.url + "?sslmode=disable"),
+        "asks": far.round_trips(PLAIN),
+        "django": far.round_trips(DJANGO),
+    }
+    database.psql(load("postgres/role_time_zone.sql"), role=far.database.role.name)
+    found["django_role"] = far.round_trips(DJANGO)
+    far.project.note()
+    assert found["asks"] == found["django_role"] == found["plain"] + 1
+    assert found["django"] == found["asks"] + 1
+    assert found == expected(request, found)
+
+
+@control(here('client_tls_protocols="tlsv1.2"', 'client_tls_protocols="tlsv1.3"'))
+def test_tls_is_a_round_trip_or_two_more(far, request) -> None:
+    """Beside asking for it: one in version 1.3, two in 1.2. Here PgBouncer speaks it."""
+    needs_psycopg_3()
+    note_pgbouncer()
+    evidence.ran(evidence.load(CERTIFICATES))
+    found = {}
+    with certificates("ours") as (folder,), ExitStack() as ends:
+        own = folder / "pooler.internal"
+        files = {"client_tls_key_file": f"{own}.key", "client_tls_cert_file": f"{own}.crt"}
+        tls: dict[str, Any] = {"client_tls_sslmode": "require", **files}
+        older: dict[str, Any] = dict(tls, client_tls_protocols="tlsv1.2")
+        for name, more in (("tls13", tls), ("tls12", older), ("none", {})):
+            bouncer = PgBouncer(far.database, host=far.network.hosts[1], **more)
+            ends.callback(bouncer.stop)
+            found[name] = far.round_trips(PLAIN, bouncer.url(far.database))
+    none = found.pop("none")
+    assert found == {"tls13": none + 1, "tls12": none + 2}
+    assert found == expected(request, found)

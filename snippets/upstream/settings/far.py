@@ -1,0 +1,19 @@
+"""Production with a network between Django and its database, which may swallow what is sent."""
+
+from settings.prod import *  # noqa: F403
+from settings.prod import DATABASES
+
+# region: options
+DATABASES["default"]["OPTIONS"] |= {
+    # Seconds until a connect is given up, for each address that a name has.
+    "connect_timeout": 5,
+    # Milliseconds until a connection is given up on which something was sent
+    # that nobody confirms.
+    "tcp_user_timeout": 30_000,
+    # Seconds of silence until it is asked whether the other side is there,
+    # seconds between two such probes, and how many may be lost.
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+# endregion: options

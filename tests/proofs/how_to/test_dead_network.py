@@ -1,0 +1,473 @@
+"""Proves docs/how-to/dead-network.md: wires that are cut, and a router that forgets.
+
+No proof asserts how long anything takes. Of several that wait for the same, one ends, and the others still wait.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, each, edit, here, replace
+from tests.proofs.pooled import settings_of
+from tests.stack.database import fresh
+from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.network import Host, Network
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster
+from tests.stack.upstream import Process, driver
+from tests.stack.wait import until
+
+# Connects, and then sends its query each time that it gets a signal.
+CLIENT = """
+import os, signal
+from importlib import import_module
+driver = import_module(os.environ["DRIVER"])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+try:
+    connection = driver.connect(os.environ["DATABASE_URL"])
+    connection.autocommit = True
+    print("connected", flush=True)
+    while signal.sigwait([signal.SIGUSR1]):
+        connection.cursor().execute(os.environ["QUERY"])
+        print("answered", flush=True)
+except driver.Error as error:
+    print(error, flush=True)
+"""
+# Serves a request of the example project each time that it gets a signal, in one thread and by the project's wsgi.py.
+SERVER = """
+import signal
+from wsgiref.util import setup_testing_defaults
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+from wsgi import application
+print("ready", flush=True)
+while signal.sigwait([signal.SIGUSR1]):
+    environ = {"PATH_INFO": "/connection/"}
+    setup_testing_defaults(environ)
+    response = application(environ, lambda status, headers: print(status, flush=True))
+    response.close()
+"""
+# Moments in place of half a minute: libpq's settings, PgBouncer's, and PostgreSQL's as a client can ask for them.
+KEEPALIVES = "keepalives_idle=2&keepalives_interval=1&keepalives_count=2"
+USER_TIMEOUT = "tcp_user_timeout=500"
+POOLER_KEEPALIVES = {"tcp_keepidle": 2, "tcp_keepintvl": 1, "tcp_keepcnt": 2}
+SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
+SYN = 0x02
+SOCKET = ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+CHECKS = "-c client_connection_check_interval=200"
+LINUX = {
+    "tcp_syn_retries": 6,
+    "tcp_retries2": 15,
+    "tcp_keepalive_time": 7200,
+    "tcp_keepalive_intvl": 75,
+    "tcp_keepalive_probes": 9,
+}
+GIVEN_UP = {"psycopg2": "Connection timed out", "psycopg": "server closed the connection unexpectedly"}
+LOST = "could not receive data from server: Connection timed out"
+SLEEP = "select pg_sleep(300)"
+CHECKED = "True"  # whether Django tries a connection before a request
+
+
+class Client:
+    """A process on a host that asks when it is told to."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def ask(self) -> None:
+        """Have it send its query, or serve its next request."""
+        os.kill(self.process.pid, signal.SIGUSR1)
+
+    def waits(self) -> bool:
+        """Return whether it has not heard that anything is wrong."""
+        return not self.process.ended()
+
+    def answered(self, times: int = 1) -> None:
+        """Wait until it has had so many answers."""
+        until("it is answered", lambda: self.count("answered") == times)
+
+    def count(self, text: str) -> int:
+        """Return how often it has said something."""
+        return self.process.said().count(text)
+
+    def error(self) -> str:
+        """Wait until it has heard of an error, and return the first line."""
+        until("it hears of an error", self.process.ended)
+        return next(line for line in self.process.said().splitlines() if line not in ("connected", "answered"))
+
+
+class Far:
+    """An application, PgBouncer and PostgreSQL, each on a host of its own."""
+
+    def __init__(self, network: Network, cluster: Cluster, database: Any, project: Any) -> None:
+        self.network = network
+        self.app, self.pooler, self.db = network.hosts
+        self.cluster = cluster
+        self.database = database
+        self.project = project
+        self.ends = ExitStack()
+        self.last: dict[frozenset, int] = {}  # how much the last packet of each connection held
+
+    def client(self, options: str = "", query: str = "select 1", url: str = "", module: str = "") -> Client:
+        """Start a client that connects to PostgreSQL with these options of libpq, or to another URL, by a driver."""
+        target = f"{url or self.database.url}?{options}"
+        return self._start(CLIENT, target, DRIVER=module or next(iter(driver())), QUERY=query)
+
+    def connected(self, *arguments: str, **options: str) -> Client:
+        """Return a client that has connected."""
+        client = self.client(*arguments, **options)
+        until("it has connected", lambda: client.count("connected") or not client.waits())
+        assert client.waits(), client.error()
+        return client
+
+    def running(self, options: str = "", url: str = "") -> Client:
+        """Return a client whose query has come to PostgreSQL, which works on it."""
+        before = self.busy()
+        client = self.connected(options, SLEEP, url)
+        client.ask()
+        until("PostgreSQL works on it", lambda: self.busy() > before)
+        self.confirmed()
+        return client
+
+    def django(self, options: str = "") -> Client:
+        """Return a process of the example project that has served a request."""
+        settings = {"DB_CONN_HEALTH_CHECKS": CHECKED, "DB_CONN_MAX_AGE": "none"}
+        served = self._start(SERVER, f"{self.database.url}?{options}", **settings)
+        until("it has started", lambda: served.count("ready"))
+        served.ask()
+        until("it has served one", lambda: served.count("200 OK") == 1)
+        return served
+
+    def pgbouncer(self, **settings: Any) -> PgBouncer:
+        """Start PgBouncer on its host."""
+        note_pgbouncer()
+        bouncer = PgBouncer(self.database, host=self.pooler, pool_mode="transaction", **settings)
+        self.ends.callback(bouncer.stop)
+        return bouncer
+
+    def pooled(self, bouncer: PgBouncer, query: str = "select 1") -> Client:
+        """Return a client of PgBouncer that has been answered, so that there is a server connection, which is idle."""
+        client = self.connected("", query, bouncer.url(self.database))
+        client.ask()
+        client.answered()
+        return client
+
+    def busy(self) -> int:
+        """Return how many sessions run the long statement."""
+        query = "select count(*) from pg_stat_activity where state = 'active' and query = %s"
+        return self.database.admin.execute(query, [SLEEP]).fetchone()[0]
+
+    def confirmed(self) -> None:
+        """Wait until everything that was sent has been confirmed, which a kernel does a moment after it has come."""
+
+        def done() -> bool:
+            for packet in self.network.packets():
+                ends = frozenset(((packet.source, packet.source_port), (packet.target, packet.target_port)))
+                if packet.flags & SYN or ends in self.last:  # it is none of an earlier proof's
+                    self.last[ends] = packet.payload
+            return not any(self.last.values())
+
+        until("all is confirmed", done)
+
+    def forget(self, host: Host) -> None:
+        """Have the router forget every connection that there is between a host and PostgreSQL."""
+        self.confirmed()
+        self.network.forget(host, self.db)  # those that have said nothing so far
+        self.network.forget(host, self.db)
+
+    def _start(self, program: str, url: str, **environment: str) -> Client:
+        process = self.project.start("-c", program, database_url=url, host=self.app, **environment)
+        self.ends.callback(process.stop, signal.SIGKILL)
+        return Client(process)
+
+
+@pytest.fixture(scope="module")
+def hosts(network, project) -> Iterator[Far]:
+    """The three hosts with what runs on them."""
+    made = network(3)
+    cluster = Cluster(host=made.hosts[2])
+    try:
+        with fresh(cluster.server) as database:
+            yield Far(made, cluster, database, project)
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def far(hosts) -> Iterator[Far]:
+    """The same, with wires that are whole, and whatever a proof starts there ends with it."""
+    note_postgres(hosts.cluster.server.version())
+    hosts.network.packets()
+    hosts.last = {}
+    with hosts.ends:
+        yield hosts
+    hosts.project.note()
+    for one, other in ((hosts.app, hosts.db), (hosts.app, hosts.pooler), (hosts.pooler, hosts.db)):
+        hosts.network.mend(one, other)
+
+
+@control(here('"connect_timeout=2"', '"keepalives=1"'), fails_with="it hears of an error: not within")
+@control(here("waiting = far.client()", 'waiting = far.client("connect_timeout=2")'))
+def test_connect_timeout_ends_a_connect_that_nobody_answers(far) -> None:
+    """It says `timeout expired`; without it the connect still waits then."""
+    far.network.cut(far.app, far.db)
+    waiting = far.client()
+    limited = far.client("connect_timeout=2")
+    assert limited.error().endswith("timeout expired")
+    assert waiting.waits()
+
+
+@control(
+    here("limited = far.connected(USER_TIMEOUT)", "limited = far.connected()"), fails_with="of an error: not within"
+)
+@control(here("kept = far.connected(KEEPALIVES)", "kept = far.connected(USER_TIMEOUT)"))
+def test_tcp_user_timeout_ends_a_query_that_was_lost_and_keepalives_do_not(far) -> None:
+    """A query that nobody has confirmed: it is sent again and again, and meanwhile nobody asks for a sign of life.
+
+    The same keepalives have ended another client's connection by then, whose query had arrived. With connect_timeout
+    alone it waits too.
+    """
+    limited = far.connected(USER_TIMEOUT)
+    arrived = far.running(KEEPALIVES)
+    kept = far.connected(KEEPALIVES)
+    bare = far.connected("connect_timeout=2")
+    far.network.cut(far.app, far.db)
+    for client in (kept, limited, bare):
+        client.ask()
+    assert LOST in limited.error()
+    assert LOST in arrived.error()
+    assert kept.waits()
+    assert bare.waits()
+
+
+@control(here("arrived = far.running(KEEPALIVES)", "arrived = far.running()"), fails_with="of an error: not within")
+@control(here("limited = far.running(USER_TIMEOUT)", "limited = far.running(KEEPALIVES)"))
+def test_keepalives_end_a_query_that_is_running_and_tcp_user_timeout_does_not(far) -> None:
+    """Nothing of the client's is under way: only who asks for a sign of life learns that there is none.
+
+    With connect_timeout alone it waits too.
+    """
+    limited = far.running(USER_TIMEOUT)
+    bare = far.running("connect_timeout=2")
+    arrived = far.running(KEEPALIVES)
+    far.network.cut(far.app, far.db)
+    assert LOST in arrived.error()
+    assert limited.waits()
+    assert bare.waits()
+
+
+@control(here("tcp_syn_retries=1", "tcp_syn_retries=6"), fails_with="of an error: not within")
+@control(here("tcp_retries2=2", "tcp_retries2=15"), fails_with="of an error: not within")
+@control(here("tcp_keepalive_time=1", "tcp_keepalive_time=7200"), fails_with="of an error: not within")
+def test_with_nothing_set_linux_decides(far) -> None:
+    """Each of its settings, made small, ends one of three waits: for a connect, for a lost query, for an answer.
+
+    By default it sends the first packet again 6 times and any other 15 times, and asks for a sign of life after 7200
+    seconds, 9 times in steps of 75.
+    """
+    shown = ["sh", "-c", "cd /proc/sys/net/ipv4; cat " + " ".join(LINUX)]
+    values = subprocess.run(far.app.command(shown), capture_output=True, text=True, check=True).stdout
+    assert list(map(int, values.split())) == list(LINUX.values())
+    far.network.tune(
+        far.app, tcp_syn_retries=1, tcp_retries2=2, tcp_keepalive_time=1, tcp_keepalive_intvl=1, tcp_keepalive_probes=1
+    )
+    try:
+        arrived, lost = far.running(), far.connected()
+        far.network.cut(far.app, far.db)
+        lost.ask()
+        connecting = [far.client(), far.client(module="psycopg2")]
+        assert LOST in lost.error()
+        assert LOST in arrived.error()
+        said = [client.error().rpartition("failed: ")[2] for client in connecting]
+        assert said == [GIVEN_UP[next(iter(driver()))], GIVEN_UP["psycopg2"]]
+    finally:
+        far.network.tune(far.app, **LINUX)
+
+
+@control(here("far.django(USER_TIMEOUT)", "far.django()"), fails_with="it is served: not within")
+@control(here("far.django(), ", "far.django(USER_TIMEOUT), "))
+@control(replace("tests.proofs.how_to.test_dead_network:CHECKED", "False"), fails_with="it is served: not within")
+def test_a_health_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
+    """A router has forgotten both connections. Where the check ends, a new one serves the request without an error."""
+    bare, limited = far.django(), far.django(USER_TIMEOUT)
+    far.forget(far.app)
+    bare.ask()
+    limited.ask()
+    until("it is served", lambda: limited.count("200 OK") == 2)
+    assert bare.count("200 OK") == 1
+    assert bare.waits()
+
+
+@control(here('"keepalives_idle=1"', '"keepalives_idle=1000"'), fails_with="a sign of life: not within")
+def test_keepalives_keep_a_router_from_forgetting(far) -> None:
+    """It forgets who said nothing for a while. For a sign of life it remembers, and the next query is served."""
+    kept = far.connected("keepalives_idle=1")
+    silent = far.connected()
+    far.confirmed()
+    far.network.forget(far.app, far.db)
+    until("a sign of life", lambda: any(packet.source == far.app.number for packet in far.network.packets()))
+    far.network.forget(far.app, far.db)
+    silent.ask()
+    kept.ask()
+    kept.answered()
+    assert silent.count("answered") == 0
+    assert silent.waits()
+
+
+@control(here('"keepalives": POOLER_KEEPALIVES', '"keepalives": {}'), fails_with="they have ended: not within")
+@control(here('{"tcp_user_timeout": 500}', "{}"), fails_with="they have ended: not within")
+@control(here('"nothing": {}', '"nothing": {"tcp_user_timeout": 500}'))
+@control(here("query_timeout=1", "query_timeout=0"), fails_with="they have ended: not within")
+def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
+    """tcp_user_timeout ends a query that was lost, keepalives one that is running, query_timeout both.
+
+    The log says `server conn crashed?` or `query timeout`, and with none of them both wait.
+    """
+    settings = {"nothing": {}, "user timeout": {"tcp_user_timeout": 500}, "keepalives": POOLER_KEEPALIVES, "limit": {}}
+    bouncers = {name: far.pgbouncer(**each) for name, each in settings.items()}
+    running = {name: far.running(url=each.url(far.database)) for name, each in bouncers.items()}
+    lost = {name: far.pooled(each) for name, each in bouncers.items()}
+    far.confirmed()
+    far.network.cut(far.pooler, far.db)
+    for client in lost.values():
+        client.ask()
+    bouncers["limit"].set(query_timeout=1)
+    ended = [lost["user timeout"], running["keepalives"], lost["limit"], running["limit"]]
+    until("they have ended", lambda: not any(client.waits() for client in ended))
+    waiting = [running["user timeout"], lost["keepalives"], lost["nothing"], running["nothing"]]
+    assert all(client.waits() for client in waiting)
+    said = {name: each.leash.said() for name, each in bouncers.items()}
+    crashed = {name for name, log in said.items() if "closing because: server conn crashed?" in log}
+    assert crashed == {"user timeout", "keepalives"}
+    assert said["limit"].count("pooler error: query timeout") == 2
+
+
+@control(here("server_check_delay=0, tcp_user_timeout=500", "server_check_delay=0"), fails_with="answered: not within")
+@control(here("server_check_delay=0, tcp_user_timeout", "tcp_user_timeout"), fails_with="answered: not within")
+def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
+    """A router has forgotten the server connection. Where the check ends, a new one serves the client without an error.
+
+    Where it does not, the connection keeps its place in the pool, and clients wait behind it.
+    """
+    bare = far.pgbouncer(server_check_delay=0, default_pool_size=1)
+    limited = far.pgbouncer(server_check_delay=0, tcp_user_timeout=500, default_pool_size=1)
+    waiting, served = far.pooled(bare), far.pooled(limited)
+    far.forget(far.pooler)
+    waiting.ask()
+    served.ask()
+    served.answered(2)
+    assert [row["state"] for row in bare.show("servers")] == ["tested"]
+    assert waiting.count("answered") == 1
+
+
+@control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="a connect ends: not within")
+def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
+    """Its log says `connect failed`; with a long one it says nothing. Clients are not told, and wait either way."""
+    limited, bare = far.pgbouncer(server_connect_timeout=1), far.pgbouncer(server_connect_timeout=300)
+    far.network.cut(far.pooler, far.db)
+    waiting = [far.client(url=each.url(far.database)) for each in (limited, bare)]
+    until("a connect ends", lambda: "closing because: connect failed" in limited.leash.said())
+    assert "connect failed" not in bare.leash.said()
+    assert all(client.waits() for client in waiting)
+
+
+@control(here("quote(SERVER_KEEPALIVES)", "quote(CHECKS)"), fails_with="sessions end: not within")
+@control(here('SERVER_KEEPALIVES} {CHECKS}"', 'SERVER_KEEPALIVES}"'), fails_with="sessions end: not within")
+def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
+    """With keepalives an idle one; one that runs a statement only where it also looks whether its client is there.
+
+    With nothing set both stay.
+    """
+    both = quote(f"{SERVER_KEEPALIVES} {CHECKS}")
+    far.connected("application_name=idle")
+    far.connected(f"application_name=idle-kept&options={quote(SERVER_KEEPALIVES)}")
+    far.running("application_name=running")
+    far.running(f"application_name=running-kept&options={quote(SERVER_KEEPALIVES)}")
+    far.running(f"application_name=running-checked&options={both}")
+    far.network.cut(far.app, far.db)
+    query = "select application_name from pg_stat_activity where datname = %s"
+
+    def left() -> set[str]:
+        return {name for (name,) in far.database.admin.execute(query, [far.database.name])}
+
+    until("sessions end", lambda: not left() & {"idle-kept", "running-checked"})
+    assert {"idle", "running", "running-kept"} <= left()
+
+
+@control(edit("upstream/settings/far.py", '"connect_timeout": 5', '"connect_timeout": 6'))
+@control(edit("upstream/settings/far.py", '"tcp_user_timeout": 30_000', '"tcp_user_timeout": 0'))
+@control(edit("upstream/settings/far.py", '"keepalives_count": 3', '"keepalives_count": 9'))
+def test_djangos_options_reach_the_socket(database, project) -> None:
+    """Five seconds to connect, and 30 for what nobody confirms; after 30 of silence three probes, 5 seconds apart."""
+    code = (
+        "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
+        "import os, socket; end = socket.socket(fileno=os.dup(connection.connection.fileno())); "
+        "print(connection.settings_dict['OPTIONS']['connect_timeout'], "
+        f"*(end.getsockopt(6, getattr(socket, name)) for name in {SOCKET}))"
+    )
+    said = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.far")
+    assert said == (0, "5 30000 30 5 3\n")
+
+
+@control(
+    each(
+        "network/pg_service.conf",
+        but={"upstream.host": "it is yours", "upstream.dbname": "it is yours", "upstream.user": "it is yours"},
+    )
+)
+def test_a_service_of_libpq_reaches_the_socket(database, load, tmp_path, monkeypatch) -> None:
+    """The same numbers, for whatever is built on libpq; what is said besides wins over the service."""
+    service = load("network/pg_service.conf")
+    file = tmp_path / "pg_service.conf"
+    file.write_text(service.text)
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    with psycopg.connect(database.url, service="upstream") as client:
+        taken = client.info.get_parameters()
+        with socket.socket(fileno=os.dup(client.fileno())) as end:
+            found = [end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in SOCKET]
+    evidence.ran(service)
+    assert taken["connect_timeout"] == "5"
+    assert found == [30_000, 30, 5, 3]
+
+
+@control(each("network/pgbouncer.ini"))
+def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
+    """The same numbers, on PgBouncer's side."""
+    snippet = load("network/pgbouncer.ini")
+    settings = settings_of(snippet.text)
+    bouncer = pooler(database, **settings)
+    evidence.ran(snippet, "started")
+    shown = {row["key"]: row["value"] for row in bouncer.show("config") if row["key"] in settings}
+    assert shown == {
+        "tcp_user_timeout": "30000",
+        "tcp_keepidle": "30",
+        "tcp_keepintvl": "5",
+        "tcp_keepcnt": "3",
+        "server_connect_timeout": "5",
+    }
+
+
+@control(edit("network/postgresql.sql", "tcp_user_timeout = '30s'", "tcp_user_timeout = 0"))
+@control(edit("network/postgresql.sql", "tcp_keepalives_count = 3", "tcp_keepalives_count = 9"))
+@control(edit("network/postgresql.sql", "check_interval = '10s'", "check_interval = 0"))
+def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
+    """A session that comes over TCP then has the same numbers, on PostgreSQL's side."""
+    with fresh(cluster(cluster_name="how-to-dead-network").server) as database:
+        database.psql(load("network/postgresql.sql"))
+        with database.connect() as client:
+            query = "select name, setting from pg_settings where name ~ '^tcp_|^client_connection_check_interval'"
+            assert dict(client.execute(query).fetchall()) == {
+                "client_connection_check_interval": "10000",
+                "tcp_keepalives_count": "3",
+                "tcp_keepalives_idle": "30",
+                "tcp_keepalives_interval": "5",
+                "tcp_user_timeout": "30000",
+            }
