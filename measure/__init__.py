@@ -15,6 +15,7 @@ Read it in this order; each module imports only the ones above it:
 And, apart from these, how long transactions wait:
 
     queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py says of them
+    poolers.py      what each pooler costs: throughput, latency, processor time, memory
 
 And how long a writer waits for an edit:
 

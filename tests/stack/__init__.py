@@ -11,6 +11,7 @@ postgres.py    PostgreSQL: DATABASE_URL, else the embedded binaries, else a name
 database.py    one proof's own database, its roles, and psql
 janitor.py     drops what a run made on a server that is not ours
 pgbouncer.py   PgBouncer: on PATH, else from the distribution
+poolers.py     each pooler that is compared, from the files that readers copy
 console.py     its console in psql
 handover.py    one address for several servers, which may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
