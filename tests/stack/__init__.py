@@ -11,6 +11,7 @@ janitor.py     drops what a run made on a server that is not ours
 pgbouncer.py   PgBouncer: on PATH, else from the distribution
 console.py     its console in psql
 handover.py    one address for several servers, which may change
+names.py       a name server, whose answers may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
 rollout.py     who is served by which PgBouncer while one takes over, traced and drawn
 timeline.py    who holds a server connection when, traced and drawn

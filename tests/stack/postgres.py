@@ -140,7 +140,8 @@ class Cluster:
     def __init__(self, primary: "Cluster | None" = None, /, **settings: object) -> None:
         """Start one. `settings` are server settings: Cluster(max_connections=10). With a `primary` it is its standby.
 
-        That one is stopped meanwhile, so that its files are whole.
+        That one is stopped meanwhile, so that its files are whole. A standby that listens on an address of its own,
+        listen_addresses="127.0.0.2", has its primary's port there, as servers on two machines have.
         """
         self.leash = Leash("pg", _scratch())
         try:
@@ -172,7 +173,7 @@ class Cluster:
                 # The same login with less arithmetic: what a login costs is for a measurement to say.
                 self.settings.setdefault("scram_iterations", 1)
             _own(self.data)
-            self.start()
+            self.start(primary.server.port if primary and primary.server.host != self.host else None)
         except BaseException:
             self.leash.stop()
             raise
@@ -190,8 +191,13 @@ class Cluster:
         """End the server; its folder goes with it."""
         self.leash.stop()
 
+    @property
+    def host(self) -> str:
+        """The address on which it listens."""
+        return str(self.settings["listen_addresses"])
+
     def _on(self, port: int) -> Server:
-        return Server(f"host={self.data} port={port} user=postgres", "127.0.0.1", port)
+        return Server(f"host={self.data} port={port} user=postgres", self.host, port)
 
     def _run(self, port: int) -> None:
         lines = [f"{name} = '{value}'" for name, value in {**self.settings, "port": port}.items()]

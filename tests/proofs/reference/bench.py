@@ -129,7 +129,7 @@ class Bench:
     def standby(self) -> Cluster:
         """A standby. The primary is stopped while it is made."""
         self.leave()
-        made = Cluster(self.cluster, max_connections=40)
+        made = Cluster(self.cluster, max_connections=40, max_standby_streaming_delay=0)
         self.database.follow(self.cluster.server)
         self.connect()
         return made

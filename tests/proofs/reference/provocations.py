@@ -147,6 +147,24 @@ def within(connection: psycopg.Connection) -> None:
     connection.close()
 
 
+def taken(bench: Bench) -> None:
+    """Have somebody else in a transaction, on the server connection that was given back last."""
+    bench.alone()
+    bench.others.append(psycopg.connect(bench.url(bench.case)))
+    bench.others[0].execute("select 1")
+
+
+def conflict(bench: Bench, query: str = "") -> None:
+    """Lock a table that is used on the standby, where a query runs, if it says so; wait until that has replayed it."""
+    with bench.standby.server.connect() as there:
+        runs = f"select from pg_stat_activity where query like '%as {query}%' and pid <> pg_backend_pid()"
+        until("it runs", lambda: not query or there.execute(runs.encode()).rowcount)
+        bench.sql("alter table counted alter id set default 0")
+        written = bench.inside.execute("select pg_current_wal_lsn()").fetchone()
+        behind = "select where pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        until("it has replayed that", lambda: there.execute(behind, written).rowcount)
+
+
 def sleeps(connection: psycopg.Connection) -> None:
     """Send a query that takes long, and end the client while it runs."""
     with psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True) as other:
@@ -245,6 +263,13 @@ def twice(connection: psycopg.Connection) -> object:
 
 
 POOLER = (
+    Case(
+        "invalid server parameter",
+        settings={"default_pool_size": 3},
+        first="select pg_catalog.set_config('search_path', '', false)",
+        meanwhile=taken,
+        clients=PLAIN,
+    ),
     Case("no such database: …", options={"dbname": "nowhere"}),
     Case("SASL authentication failed", options={"password": "wrong"}),
     Case("no such user", **asks("select $1::text, null where false")),
@@ -696,6 +721,20 @@ SERVERS = (
         **altered("alter role {role} set log_min_messages = debug1", "alter role {role} reset log_min_messages"),
         then=cut,
         **SERVER,
+    ),
+    Case(
+        "terminating connection due to conflict with recovery",
+        to="standby",
+        first="begin; lock table counted in access share mode",
+        meanwhile=conflict,
+        clients=ON_LIBPQ,
+    ),
+    Case(
+        "canceling statement due to conflict with recovery",
+        to="standby",
+        meanwhile=lambda b: threading.Thread(target=conflict, args=[b, "running"]).start(),
+        then="select pg_sleep(30) as running from counted",
+        clients=PLAIN,
     ),
     Case("server is in hot standby mode", to="standby", options={"target_session_attrs": "primary"}, clients=ON_LIBPQ),
     Case("could not receive data from client: Connection reset by peer", then=reset, **SERVER),

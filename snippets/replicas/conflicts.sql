@@ -1,0 +1,4 @@
+-- Which queries did this replica cancel for what it had to replay? Run it there.
+select datname, confl_snapshot, confl_lock, confl_bufferpin, confl_deadlock
+from pg_stat_database_conflicts
+where datname = current_database();
