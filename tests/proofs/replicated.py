@@ -65,8 +65,10 @@ def replicated() -> Iterator[Pair]:
         try:
             database.follow(primary.server)
             pair = Pair(primary, standby, database)
-            yield pair
-            pair.leave()
+            try:
+                yield pair
+            finally:
+                pair.leave()
         finally:
             standby.stop()
     finally:
