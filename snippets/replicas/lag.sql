@@ -1,7 +1,11 @@
--- How far is each replica behind? On the primary; the application's role sees
--- less of it than pg_monitor does.
-select application_name, state, sync_state,
+-- How far is each replica behind? Ask the primary, as a superuser or a member
+-- of pg_monitor.
+select
+    application_name,
+    state,
+    sync_state,
     pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) as behind,
-    replay_lag, backend_xmin
+    replay_lag,
+    backend_xmin
 from pg_stat_replication
 order by replay_lsn;
