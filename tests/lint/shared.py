@@ -93,6 +93,8 @@ def partners() -> Iterator[tuple[str, str, set[str]]]:
     yield EXAMPLE, "DJANGO_SECRET_KEY", {""}  # one that many have copied is no secret
     yield EXAMPLE, "DATABASE_URL", {direct}
     yield EXAMPLE, "DATABASE_DIRECT_URL", {direct}
+    # On one machine it takes another port.
+    yield EXAMPLE, "DATABASE_REPLICA_URL", {direct.replace(f":{server[1]}/", f":{int(server[1]) + 1}/")}
     yield EXAMPLE, "DB_CONN_MAX_AGE", {in_text(PRODUCTION, r'"DB_CONN_MAX_AGE", default=(\w+)')}
     yield EXAMPLE, "DB_CONN_HEALTH_CHECKS", {in_text(PRODUCTION, r'"DB_CONN_HEALTH_CHECKS", default=(\w+)')}
     yield EXAMPLE, "WEB_PORT", {in_text(COMPOSE, r"\$\{WEB_PORT:-(\d+)\}")}

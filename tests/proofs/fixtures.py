@@ -1,4 +1,4 @@
-"""What the proofs of several pages ask for by name: the reader's server, plain and with TLS, and tables on it."""
+"""What the proofs of several pages ask for by name: a reader's server, with TLS too, tables on it, and a standby."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 
 from tests.proofs import deployed
 from tests.proofs.pooled import Setup, reader, reader_with_tls
+from tests.proofs.replicated import Pair, replicated
+from tests.stack.fixtures import note_postgres
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,21 @@ def secured(request: pytest.FixtureRequest, cluster, setup) -> Iterator[tuple[Se
 def tables(setup, project) -> None:
     """Make the project's tables."""
     deployed.migrate(setup, project)
+
+
+@pytest.fixture(scope="session")
+def replicas() -> Iterator[Pair]:
+    """A primary and its standby, which proofs share and leave as they were."""
+    with replicated() as made:
+        yield made
+
+
+@pytest.fixture
+def pair(replicas) -> Pair:
+    """The same, and the running proof is told which PostgreSQL it is."""
+    note_postgres(replicas.primary.server.version())
+    replicas.catch_up()
+    return replicas
 
 
 def _page(request: pytest.FixtureRequest) -> str:

@@ -14,6 +14,7 @@ pgbouncer.py   PgBouncer: on PATH, else from the distribution
 poolers.py     each pooler that is compared, from the files that readers copy
 console.py     its console in psql
 handover.py    one address for several servers, which may change
+names.py       a name server, whose answers may change
 monitoring.py  Prometheus, and the exporters that it scrapes: on PATH, else from the distribution
 rollout.py     who is served by which PgBouncer while one takes over, traced and drawn
 timeline.py    who holds a server connection when, traced and drawn

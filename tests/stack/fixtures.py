@@ -150,7 +150,7 @@ def cluster() -> Iterator[Callable[..., Cluster]]:
     """
     made: dict[str, Cluster] = {}
 
-    def start(**settings: Any) -> Cluster:
+    def start(**settings: object) -> Cluster:
         key = repr(sorted(settings.items()))
         if key not in made:
             made[key] = Cluster(**settings)

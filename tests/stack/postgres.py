@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -138,14 +139,14 @@ def own_major() -> int:
 class Cluster:
     """A PostgreSQL server of our own: a copy of a freshly made data directory, in a folder that goes with it."""
 
-    def __init__(self, primary: "Cluster | None" = None, /, host: Host | None = None, **settings: object) -> None:
+    def __init__(self, primary: "Cluster | None" = None, /, host: Any = None, **settings: object) -> None:
         """Start one. `settings` are server settings: Cluster(max_connections=10). With a `primary` it is its standby.
 
-        That one is stopped meanwhile, so that its files are whole. On a `host` of the network it listens on that one's
-        address; its superuser comes over a Unix socket, from everywhere on this machine.
+        That one is stopped meanwhile, so that its files are whole. A standby that listens on an address of its own,
+        listen_addresses="127.0.0.2", has its primary's port there, as servers on two machines have. On a `host` of the
+        network it listens on that one's address; its superuser comes over a Unix socket, from anywhere here.
         """
-        self.host = host
-        self.address = host.address if host else "127.0.0.1"
+        self.host: Host | None = host
         self.leash = Leash("pg", _scratch())
         try:
             self.bin = _reachable(bin_dir())
@@ -158,7 +159,7 @@ class Cluster:
                 "local all,replication postgres trust\nhost all all samenet scram-sha-256\n"
             )
             self.settings = {
-                "listen_addresses": self.address,
+                "listen_addresses": host.address if host else "127.0.0.1",
                 "unix_socket_directories": self.data,
                 "fsync": "off",  # the data goes with the run
                 "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a killed server leaves nothing
@@ -176,7 +177,7 @@ class Cluster:
                 # The same login with less arithmetic: what a login costs is for a measurement to say.
                 self.settings.setdefault("scram_iterations", 1)
             _own(self.data)
-            self.start()
+            self.start(primary.server.port if primary and primary.server.host != self.address else None)
         except BaseException:
             self.leash.stop()
             raise
@@ -193,6 +194,11 @@ class Cluster:
     def stop(self) -> None:
         """End the server; its folder goes with it."""
         self.leash.stop()
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return str(self.settings["listen_addresses"])
 
     def _on(self, port: int) -> Server:
         return Server(f"host={self.data} port={port} user=postgres", self.address, port)

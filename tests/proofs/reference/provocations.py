@@ -149,6 +149,13 @@ def within(connection: psycopg.Connection) -> None:
     connection.close()
 
 
+def taken(bench: Bench) -> None:
+    """Have somebody else in a transaction, on the server connection that was given back last."""
+    bench.alone()
+    bench.others.append(psycopg.connect(bench.url(bench.case)))
+    bench.others[0].execute("select 1")
+
+
 def sleeps(connection: psycopg.Connection) -> None:
     """Send a query that takes long, and end the client while it runs."""
     with psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True) as other:
@@ -330,6 +337,13 @@ def twice(connection: psycopg.Connection) -> object:
 
 
 POOLER = (
+    Case(
+        "invalid server parameter",
+        settings={"default_pool_size": 3},
+        first="select pg_catalog.set_config('search_path', '', false)",
+        meanwhile=taken,
+        clients=PLAIN,
+    ),
     Case("no such database: …", options={"dbname": "nowhere"}),
     Case("SASL authentication failed", options={"password": "wrong"}),
     Case("no such user", **asks("select $1::text, null where false")),

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Switch over to a standby behind PgBouncer: clients wait, none gets an error.
+#
+# Run it where PgBouncer runs, as somebody who may write its ini. It wants
+#   CONSOLE           PgBouncer's console: "host=… port=6432 dbname=pgbouncer"
+#   PRIMARY, STANDBY  each server itself, past PgBouncer, as a superuser
+#   STOP              stops the primary: "ssh db1 systemctl stop postgresql"
+#   DATABASE          the entry of [databases] that moves
+#   INI, OLD, NEW     the file it is in, and its host before and after
+set -eu
+
+ask() {
+    psql "$1" --no-psqlrc --quiet --tuples-only --no-align --command "$2"
+}
+
+# region: before
+# What the standby does not get, nobody will have afterwards.
+state=$(ask "$STANDBY" "select status from pg_stat_wal_receiver")
+if [ "$state" != streaming ]; then
+    echo "switchover: $NEW does not stream from $OLD. Nothing was done." >&2
+    exit 1
+fi
+# endregion: before
+
+# region: switch
+# However this ends, nobody is left waiting.
+trap 'ask "$CONSOLE" "resume $DATABASE"' EXIT
+ask "$CONSOLE" "pause $DATABASE"
+
+# A primary that is stopped, and not killed, first sends all it has. Whoever
+# comes past PgBouncer cannot write to it any more either.
+sh -c "$STOP"
+
+# It returns when the standby takes writes, or f when it does not.
+[ "$(ask "$STANDBY" "select pg_promote()")" = t ]
+
+sed -i "s/host=$OLD /host=$NEW /" "$INI"
+ask "$CONSOLE" "reload"
+# endregion: switch

@@ -1,0 +1,432 @@
+"""Proves docs/how-to/replicas.md: the example project on a primary and its standby."""
+
+import http.client
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from threading import Event
+from urllib.parse import quote
+
+import psycopg
+import psycopg2
+import pytest
+
+from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
+from tests.proofs.pooled import Existing
+from tests.stack import wait
+from tests.stack.console import at_least
+from tests.stack.upstream import Gunicorn, needs_a_pool, serving
+from tests.stack.wait import DEADLINE, until
+
+DJANGO = "import django; django.setup()\nfrom orders import replicas\nfrom orders.models import Order\n"
+CLIENTS = 8
+ROWS = 200
+CANCELED = "canceling statement due to conflict with recovery"
+READ_ONLY = "in a read-only transaction"
+RUNS = "select count(*) = 1 from pg_stat_activity where query like 'select pg_sleep(60)%'"
+ENDED = "terminating connection due to conflict with recovery"
+BOTH = "127.0.0.1,127.0.0.2"  # the primary first
+
+
+@pytest.fixture(scope="module")
+def where(replicas, project) -> dict[str, str]:
+    """Where the project's two aliases lead; its tables are there."""
+    made = {
+        "database_url": replicas.database.url,
+        "DATABASE_REPLICA_URL": replicas.copy.url,
+        "DJANGO_SETTINGS_MODULE": "settings.replica",
+    }
+    status, said = project.run("manage.py", "migrate", "--verbosity=0", **made)
+    assert status == 0, said
+    return made
+
+
+@pytest.fixture(scope="module")
+def gunicorn(replicas, where, project) -> Iterator[Gunicorn]:
+    """One worker of four threads."""
+    more = {name: value for name, value in where.items() if name != "database_url"}
+    with serving(project, replicas.database, GUNICORN_WORKERS="1", **more) as started:
+        yield started
+
+
+@pytest.fixture
+def served(gunicorn) -> Iterator["Visitor"]:
+    """Somebody who asks it for the first time."""
+    yield Visitor(gunicorn.port)
+    gunicorn.note()
+
+
+class Visitor:
+    """A browser: it sends the cookies that it was given."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.cookies: dict[str, str] = {}
+
+    def ask(self, path: str = "/orders/", body: str | None = None) -> str:
+        """Send a GET, or a POST with this body; return what came."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)) as connection:
+            headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+            form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request("POST" if body else "GET", path, body, {**headers, **form})
+            response = connection.getresponse()
+            text = response.read().decode()
+            assert response.status < 400, text
+            for name, value in re.findall(r"(\w+)=([^;]*)", response.getheader("Set-Cookie", "").partition(";")[0]):
+                self.cookies[name] = value.strip('"')
+                if not self.cookies[name]:
+                    del self.cookies[name]
+        return text
+
+
+# ---- who reads where -----------------------------------------------------------------------------------------
+
+
+@control(edit("upstream/orders/replicas.py", 'return "primary"', 'return "replica"'))
+@control(
+    edit(
+        "upstream/orders/replicas.py", 'return "replica" if reads.get() == "replica" else "default"', 'return "default"'
+    )
+)
+@control(edit("upstream/orders/replicas.py", "response.delete_cookie(COOKIE)", "pass"))
+def test_a_visitor_reads_what_they_wrote_and_others_read_from_the_replica(pair, served) -> None:
+    """However far behind it is. Once it has what the visitor wrote, it serves that visitor too, and the cookie goes."""
+    other = Visitor(served.port)
+    with pair.standing_still():
+        served.ask(body="customer=Ada")
+        assert "Ada" in served.ask()
+        assert "Ada" not in other.ask()
+        assert "written_at" in served.cookies
+    until("others read it", lambda: "Ada" in other.ask())
+    assert "Ada" in served.ask()
+    assert served.cookies == {}
+
+
+ROUTES = (
+    """
+import sys; sys.path.insert(0, {folder!r})
+from django.conf import settings; settings.DATABASE_ROUTERS = [{router!r}]
+"""
+    + DJANGO
+    + """
+from django.db import transaction
+replicas.reads.set({reads!r})
+order = Order.objects.create(customer="Grace")
+mine = Order.objects.filter(pk=order.pk)
+print(mine.exists())
+replicas.reads.set({reads!r})
+print(mine.exists())
+with transaction.atomic():
+    print(mine.exists())
+"""
+)
+NAIVE = """
+class Router:
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+"""
+
+
+@pytest.fixture
+def routes(pair, project, where, tmp_path) -> Callable[..., list[str]]:
+    """Run ROUTES while the replica stands still."""
+    (tmp_path / "naive.py").write_text(NAIVE)
+
+    def run(router: str, reads: str) -> list[str]:
+        with pair.standing_still():
+            code = ROUTES.format(folder=str(tmp_path), router=router, reads=reads)
+            status, said = project.run("-c", code, **where)
+        assert status == 0, said
+        return said.split()
+
+    return run
+
+
+@control(here('"naive.Router"', '"orders.replicas.Router"'))
+def test_a_router_that_reads_from_the_replica_alone_misses_what_was_written(routes) -> None:
+    """The row is committed on the primary, and not yet there; nor is it within a transaction."""
+    found = routes("naive.Router", "replica")
+    assert found == ["False", "False", "False"]
+
+
+@control(edit("upstream/orders/replicas.py", 'if connections["default"].in_atomic_block:', "if False:"))
+@control(edit("upstream/orders/replicas.py", 'reads.set("written")', "pass"))
+def test_what_has_written_reads_from_the_primary_and_so_does_a_transaction(routes) -> None:
+    """A request reads from the replica until it writes, then from the primary; within atomic() always."""
+    assert routes("orders.replicas.Router", "replica") == ["True", "False", "True"]
+
+
+@control(edit("upstream/orders/replicas.py", 'reads.get() == "replica" else', 'reads.get() != "written" else'))
+def test_outside_of_requests_everything_reads_from_the_primary(routes) -> None:
+    """As commands and workers do."""
+    assert routes("orders.replicas.Router", "outside") == ["True", "True", "True"]
+
+
+@control(edit("upstream/orders/replicas.py", 'if connections["default"].in_atomic_block:', "if False:"))
+def test_djangos_tests_need_the_primary_alone(pair, project, where) -> None:
+    """With both URLs the same, a TestCase sees what it wrote through requests that read."""
+    pair.database.admin.execute(f"alter role {pair.database.role.name} createdb")
+    both = {**where, "DATABASE_REPLICA_URL": where["database_url"]}
+    status, said = project.run("manage.py", "test", "orders", "--verbosity=0", **both)
+    assert status == 0, said
+    assert "Ran 1 test" in said
+
+
+MIRRORED = (
+    DJANGO
+    + """
+from django.db import connections
+from django.test.runner import DiscoverRunner
+replica = connections["replica"].settings_dict
+replica["TEST"]["MIRROR"] = "default"
+runner = DiscoverRunner(verbosity=0, interactive=False)
+made = runner.setup_databases(aliases={"default", "replica"})
+print(replica["HOST"], replica["NAME"])
+runner.teardown_databases(made)
+"""
+)
+
+
+@control(here('"-c", MIRRORED', '"-c", MIRRORED.replace(\'= "default"\', "= None")'))
+def test_mirror_leads_to_the_test_database_on_the_replica(pair, project, where) -> None:
+    """Django makes none there, and changes the name: the host stays that of the replica."""
+    pair.database.admin.execute(f"alter role {pair.database.role.name} createdb")
+    said = project.run("-c", MIRRORED, **where)
+    assert said == (0, f"127.0.0.2 test_{pair.database.name}\n")
+
+
+# ---- connections ---------------------------------------------------------------------------------------------
+
+
+@control(
+    edit("upstream/gunicorn.conf.py", '"GUNICORN_THREADS", "4"', '"GUNICORN_THREADS", "3"'),
+    fails_with="every thread has both: not within",
+)
+@control(edit("upstream/settings/replica.py", "    **replica,\n", ""), fails_with="every thread has both: not within")
+def test_each_thread_keeps_a_connection_to_each_side(pair, served) -> None:
+    """Four threads keep four on the primary and four on the replica, and never more, with CONN_MAX_AGE."""
+    full, most = Event(), Counter()
+
+    def both() -> bool:
+        for side, database in (("primary", pair.database), ("replica", pair.copy)):
+            most[side] = max(most[side], len(database.backends()))
+        return min(most.values()) >= 4
+
+    def ask() -> None:
+        while not full.is_set():
+            served.ask("/orders/report/?seconds=0.05")
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        asking = [clients.submit(ask) for _ in range(CLIENTS)]
+        try:
+            until("every thread has both", both)
+        finally:
+            full.set()
+        for client in asking:
+            client.result()
+    assert most == {"primary": 4, "replica": 4}
+
+
+POOLS = (
+    DJANGO
+    + """
+from django.db import connections
+for alias in connections:
+    connections[alias].settings_dict["CONN_MAX_AGE"] = 0
+    connections[alias].settings_dict["OPTIONS"]["pool"] = {"min_size": 3, "max_size": 3}
+    connections[alias].pool.open(wait=True)
+    print(alias, connections[alias].pool.get_stats()["pool_size"])
+"""
+)
+
+
+@control(
+    here(
+        "POOLS, **where",
+        'POOLS.replace("connections[alias].pool.open", "alias = \'default\'; connections[alias].pool.open"), **where',
+    )
+)
+def test_each_alias_has_a_pool_of_its_own(project, where) -> None:
+    """With Django's pool: as many connections again."""
+    needs_a_pool()
+    said = project.run("-c", POOLS, **where)
+    assert said == (0, "default 3\nreplica 3\n")
+
+
+# ---- what the replica cancels --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rows(pair):
+    """A table of rows that the replica has, and the replica's own settings, which are as they were afterwards."""
+    with pair.database.connect() as writer:
+        writer.execute(f"drop table if exists item; create table item as select generate_series(1, {ROWS}) as id")
+        yield writer
+    pair.copy.admin.execute("alter system reset all")
+    pair.copy.admin.execute("select pg_reload_conf()")
+
+
+def impatient(pair, delay: str = "0") -> None:
+    """Have the replica wait for no query."""
+    pair.copy.admin.execute(f"alter system set max_standby_streaming_delay = '{delay}'")
+    pair.copy.admin.execute("select pg_reload_conf()")
+    show = "select setting from pg_settings where name = 'max_standby_streaming_delay'"
+    until("it is so", lambda: pair.copy.admin.execute(show).fetchone() == (delay,))
+
+
+def clear(writer: psycopg.Connection) -> None:
+    """Delete every row, and remove what is left of them."""
+    writer.execute("delete from item")
+    writer.execute("vacuum (truncate off) item")
+
+
+def dead(writer: psycopg.Connection) -> int:
+    """Return how many rows the primary keeps that nobody sees there."""
+    return writer.execute("select pg_stat_get_dead_tuples('item'::regclass)").fetchone()[0]
+
+
+def begin(pair, reader: psycopg.Connection) -> None:
+    """Begin a transaction that goes on seeing what the replica has now."""
+    pair.catch_up()
+    reader.execute("begin isolation level repeatable read")
+    reader.execute("select from item")
+
+
+@control(here("impatient(pair)", 'impatient(pair, "-1")'))
+@control(
+    edit("replicas/conflicts.sql", "datname = current_database()", "false"), fails_with="it is counted: not within"
+)
+def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load) -> None:
+    """A query that runs is cancelled and an idle transaction loses its connection, both with 40001; it is counted."""
+    impatient(pair)
+    limit = f"-c statement_timeout={wait.DEADLINE:.0f}s"
+    with pair.copy.connect(options=limit) as busy, pair.copy.connect() as idle, ThreadPoolExecutor(1) as thread:
+        begin(pair, idle)
+        running = thread.submit(heard, busy.execute, "select pg_sleep(60) from item")
+        until("it runs", lambda: pair.copy.admin.execute(f"{RUNS} and state = 'active'").fetchone() == (True,))
+        clear(rows)
+        assert running.result() == CANCELED
+        pair.catch_up()
+        with pytest.raises(psycopg.OperationalError, match=ENDED) as error:
+            idle.execute("select from item")
+        assert error.value.sqlstate == "40001"
+    counted = load("replicas/conflicts.sql")
+    until("it is counted", lambda: re.search(r"\| +[12] \| +0 \|", pair.copy.psql(counted)))
+
+
+@control(edit("replicas/feedback.sql", "= on", "= off"))
+def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, load) -> None:
+    """Nothing is cancelled for rows that are removed, and vacuum removes none. Against a lock it does not help."""
+    impatient(pair)
+    pair.copy.psql(load("replicas/feedback.sql"))
+    with pair.copy.connect() as reader:
+        begin(pair, reader)
+        told = "select count(*) = 1 from pg_stat_replication where backend_xmin is not null"
+        if pair.copy.admin.execute("show hot_standby_feedback").fetchone() == ("on",):
+            until("the primary is told", lambda: pair.database.admin.execute(told).fetchone() == (True,))
+        clear(rows)
+        pair.catch_up()
+        assert heard(reader.execute, "select from item") == ""
+        until("they are counted", lambda: dead(rows) == ROWS)
+        rows.execute("alter table item add remark text")
+        pair.catch_up()
+        assert heard(reader.execute, "select from item") == ENDED
+
+
+@control(edit("replicas/patience.sql", "'5min'", "'0'"), fails_with="what is replayed waits: not within")
+def test_patience_saves_the_query_and_the_replica_falls_behind(pair, rows, load) -> None:
+    """What was written meanwhile is there for nobody until the transaction has ended."""
+    pair.copy.psql(load("replicas/patience.sql"))
+    with pair.copy.connect() as reader, pair.copy.connect() as other:
+        begin(pair, reader)
+        clear(rows)
+        rows.execute("insert into item values (0)")
+        waits = "select wait_event like 'RecoveryConflict%' from pg_stat_activity where backend_type = 'startup'"
+        until("what is replayed waits", lambda: pair.copy.admin.execute(waits).fetchone() == (True,))
+        assert reader.execute("select count(*) from item").fetchone() == (ROWS,)
+        assert other.execute("select count(*) from item where id = 0").fetchone() == (0,)
+        reader.execute("commit")
+        pair.catch_up()
+        assert other.execute("select count(*) from item where id = 0").fetchone() == (1,)
+
+
+@control(edit("replicas/lag.sql", "pg_current_wal_lsn(), replay_lsn", "replay_lsn, replay_lsn"))
+def test_lag_sql_shows_how_far_a_replica_is_behind(pair, rows, load) -> None:
+    """By its name, in bytes, while it replays nothing."""
+    with pair.standing_still():
+        rows.execute("insert into item select generate_series(1, 1000)")
+        said = pair.database.psql(load("replicas/lag.sql"))
+    assert re.search(r"^ standby +\| streaming +\| async +\| \d+ kB ", said, re.MULTILINE), said
+
+
+# ---- several hosts -------------------------------------------------------------------------------------------
+
+
+@control(here('"prefer-standby"', '"any"'))
+@control(
+    here('load_balance_hosts="random"', 'load_balance_hosts="disable"'), fails_with="each host is taken: not within"
+)
+@pytest.mark.parametrize("driver", [psycopg, psycopg2])
+def test_several_hosts_are_asked_whether_they_are_a_standby(driver, pair) -> None:
+    """Without an option the first is taken. A standby is preferred, else the primary is; or any is, by lot."""
+
+    def taken(hosts: str, **options: str) -> str:
+        role = pair.database.role
+        who = {"user": role.name, "password": role.password, "dbname": pair.database.name}
+        with closing(driver.connect(host=hosts, port=pair.primary.server.port, **who, **options)) as client:
+            return client.info.host
+
+    assert taken(BOTH) == "127.0.0.1"
+    wish = {"target_session_attrs": "prefer-standby"}
+    assert taken(BOTH, **wish) == "127.0.0.2"
+    assert taken("127.0.0.1,127.0.0.3", **wish) == "127.0.0.1"
+    seen = set()
+    until("each host is taken", lambda: seen.add(taken(BOTH, load_balance_hosts="random")) or len(seen) == 2)
+
+
+ASK = (
+    DJANGO
+    + """
+from django.db import connections
+with connections["replica"].cursor() as cursor:
+    cursor.execute("show cluster_name")
+    print(*cursor.fetchone())
+"""
+)
+
+
+@control(here("prefer-standby", "any"))
+def test_the_url_of_the_replica_may_name_several_hosts(pair, project, where) -> None:
+    """With commas between them, one port, and what is asked of them behind a question mark."""
+    role, port = pair.database.role, pair.primary.server.port
+    place = f"{role.name}:{quote(role.password)}@{BOTH}:{port}/{pair.database.name}"
+    url = f"postgresql://{place}?target_session_attrs=prefer-standby"
+    assert project.run("-c", ASK, **{**where, "DATABASE_REPLICA_URL": url}) == (0, "standby\n")
+
+
+@control(here("host=BOTH", 'host="127.0.0.1"'))
+def test_pgbouncer_takes_hosts_in_turn_and_asks_none_what_it_is(pair, pooler) -> None:
+    """Of two clients one cannot write. From 1.24 on load_balance_hosts=disable stays with the first that answers."""
+    several = Existing(replace(pair.primary.server, host=BOTH), pair.database.name, pair.database.role)
+
+    def reached(options: str = "") -> list[str]:
+        bouncer = pooler(several, options=options, pool_mode="transaction", default_pool_size=2)
+        names = []
+        with bouncer.connect(several, autocommit=False) as one, bouncer.connect(several, autocommit=False) as other:
+            for client in (one, other):
+                names += client.execute("show cluster_name").fetchone()
+                fails = heard(client.execute, "create temporary table item (id int)")
+                assert fails == ("" if names[-1] == "primary" else f"cannot execute CREATE TABLE {READ_ONLY}")
+        return names
+
+    assert sorted(reached()) == ["primary", "standby"]
+    if at_least(1, 24):
+        assert reached("load_balance_hosts=disable") == ["primary", "primary"]
+    several.leave()

@@ -1,0 +1,94 @@
+"""Proves docs/how-to/switchover.md: a standby takes the primary's place while clients write."""
+
+import os
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from proven import evidence
+from proven.sources.controls import control, edit
+from tests.proofs.replicated import Pair, replicated
+from tests.stack.fixtures import note_postgres
+from tests.stack.pgbouncer import ADMIN, PgBouncer
+from tests.stack.postgres import bin_dir
+from tests.stack.scripts import execute
+from tests.stack.wait import DEADLINE, until
+
+CLIENTS = 4
+
+
+def switch(pair: Pair, bouncer: PgBouncer, load) -> subprocess.CompletedProcess[str]:
+    """Run the script, in which the primary is stopped as a machine's own service is."""
+    snippet = load("drill/switchover.sh")
+    evidence.ran(snippet)
+    data = pair.primary.data
+    environment = {
+        "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
+        "CONSOLE": f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user={ADMIN}",
+        "PGPASSWORD": bouncer.password,
+        "PRIMARY": pair.primary.server.superuser,
+        "STANDBY": pair.standby.server.superuser,
+        "STOP": f"kill -INT {pair.primary.leash.pid}; while [ -e {data}/postmaster.pid ]; do sleep 0.02; done",
+        "DATABASE": pair.database.name,
+        "INI": str(bouncer.leash.folder / "databases.ini"),
+        "OLD": pair.primary.address,
+        "NEW": pair.standby.address,
+    }
+    command = ["sh", "-c", snippet.text, "switchover.sh"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+
+
+@contextmanager
+def writing(bouncer: PgBouncer, pair: Pair, load) -> Iterator[Counter]:
+    """Have clients write for as long as the block lasts, and count what they hear."""
+    names = execute(load("drill/load.py"))
+    names["QUERY"] = "insert into heard select now() from pg_sleep(0.02)"
+    stopped, counted = threading.Event(), Counter()
+    threads = names["start"](bouncer.url(pair.database), CLIENTS, stopped, counted)
+    try:
+        yield counted
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+
+
+def streaming(pair: Pair, wanted: bool) -> None:
+    """Have the standby stream, or stop that."""
+    change = "reset primary_conninfo" if wanted else "set primary_conninfo = ''"
+    pair.copy.admin.execute(f"alter system {change}")
+    pair.copy.admin.execute("select pg_reload_conf()")
+    found = "select count(*) = %s from pg_stat_wal_receiver where status = 'streaming'"
+    until("it does so", lambda: pair.copy.admin.execute(found, [int(wanted)]).fetchone() == (True,))
+
+
+@control(edit("drill/switchover.sh", 'ask "$CONSOLE" "pause $DATABASE"', ""))
+@control(edit("drill/switchover.sh", "sed -i", ": sed"), fails_with="clients go on: not within")
+@control(edit("drill/switchover.sh", "exit 1", "exit 0"))
+def test_a_switchover_loses_no_request_and_no_row(pooler, load) -> None:
+    """Clients wait while the standby is promoted, none gets an error, and each row that was answered is there.
+
+    Where the standby does not stream, the script says so and does nothing.
+    """
+    with replicated() as pair:
+        note_postgres(pair.primary.server.version())
+        with pair.database.connect() as owner:
+            owner.execute("create table heard (at timestamptz default now())")
+        pair.catch_up()
+        bouncer = pooler(pair.database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=60)
+        with writing(bouncer, pair, load) as counted:
+            until("clients are served", lambda: counted["answered"] > 20)
+            streaming(pair, False)
+            done = switch(pair, bouncer, load)
+            refused = "switchover: 127.0.0.2 does not stream from 127.0.0.1. Nothing was done.\n"
+            assert (done.returncode, done.stderr) == (1, refused)
+            streaming(pair, True)
+            done = switch(pair, bouncer, load)
+            assert (done.returncode, done.stderr) == (0, "")
+            before = counted.total()
+            until("clients go on", lambda: counted.total() > before + 20)
+        assert set(counted) == {"answered"}, counted
+        with pair.copy.connect() as owner:
+            assert owner.execute("select count(*) from heard").fetchone() == (counted["answered"],)

@@ -1,0 +1,106 @@
+"""Proves docs/how-to/through-the-pooler.md: dumps, backups, and who the client is."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from proven.sources.controls import control, here
+from tests.proofs.heard import heard
+from tests.stack.console import at_least
+from tests.stack.database import Database, fresh
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.wait import DEADLINE
+
+HBA = "local all,replication postgres trust\nhost all,replication all 127.0.0.1/32 scram-sha-256\n"
+MISSING = 'relation "item" does not exist'
+
+
+@pytest.fixture
+def item(database) -> None:
+    """A table in the schema public, as Django makes them."""
+    with database.connect() as owner:
+        owner.execute("create table item (id int)")
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's own programs."""
+    command = [bin_dir() / program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+
+
+def clients(bouncer: PgBouncer, database: Database, number: int) -> list[str]:
+    """Let clients ask for the table at one time, each on a server connection of its own; return what they hear."""
+    with ExitStack() as open_:
+        asking = [open_.enter_context(bouncer.connect(database, autocommit=False)) for _ in range(number)]
+        return [heard(client.execute, "select * from item") for client in asking]
+
+
+@control(here("default_pool_size=3", "default_pool_size=1"))
+@pytest.mark.usefixtures("item")
+def test_pg_dump_breaks_in_a_pool_or_breaks_others(database, pooler) -> None:
+    """Others lose their tables, as it empties search_path; with 1.26 and PostgreSQL 18 the dump fails."""
+    assert run("pg_dump", "--schema-only", database.url).returncode == 0
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=3, server_round_robin=1)
+    with bouncer.connect(database) as client:
+        reported = client.info.parameter_status("search_path") is not None
+    size = int(str(bouncer.settings["default_pool_size"]))
+    assert clients(bouncer, database, size) == [""] * size  # each of the pool's connections is there
+    dump = run("pg_dump", "--schema-only", bouncer.url(database))
+    lost = MISSING in clients(bouncer, database, size)
+    if at_least(1, 26) and reported:
+        assert "FATAL:  invalid server parameter" in dump.stderr
+        assert not lost
+    else:
+        assert lost
+
+
+@control(here("application_name_add_host=1", "application_name_add_host=0"))
+def test_pgbouncer_tells_postgresql_who_the_client_is(database, pooler) -> None:
+    """In application_name, which has the client's address; client_addr is PgBouncer's own."""
+    bouncer = pooler(database, pool_mode="transaction", application_name_add_host=1)
+    with bouncer.connect(database, application_name="web") as client:
+        query = "select application_name, client_port from pg_stat_activity where pid = pg_backend_pid()"
+        name, port = client.execute(query).fetchone()
+        own = next(row["port"] for row in bouncer.show("clients") if row["database"] == database.name)
+        assert name == f"web - 127.0.0.1:{own}"
+        assert port != own
+
+
+# ---- replication ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[Cluster]:
+    """A server that lets a role replicate over TCP."""
+    made = Cluster(cluster_name="source")
+    (made.data / "pg_hba.conf").write_text(HBA)
+    with made.server.connect() as superuser:
+        superuser.execute("select pg_reload_conf()")
+    yield made
+    made.stop()
+
+
+@control(here('"replication"', '"noreplication"'))
+def test_pg_basebackup_works_through_pgbouncer_from_1_23(source, pooler, tmp_path) -> None:
+    """It names a database that PgBouncer has, and gets server connections that nobody else is given."""
+    with fresh(source.server) as database:
+        database.admin.execute(f"alter role {database.role.name} " + "replication")
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
+        done = run(
+            "pg_basebackup",
+            "--pgdata",
+            str(tmp_path / "copy"),
+            "--no-sync",
+            "--checkpoint=fast",
+            "--dbname",
+            bouncer.url(database),
+        )
+        if at_least(1, 23):
+            assert done.returncode == 0, done.stderr
+            assert (tmp_path / "copy" / "backup_label").exists()
+            assert bouncer.leash.said().count("replication client was closed") == 2
+        else:
+            assert done.returncode == 1

@@ -1,0 +1,89 @@
+"""Proves docs/runbooks/dns-has-moved.md: a name server of our own has moved a name, and PgBouncer stays."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from proven.sources.controls import control, edit, here
+from tests.proofs.pooled import Existing
+from tests.stack.console import at_least, console
+from tests.stack.leash import Leash
+from tests.stack.names import Names
+from tests.stack.pgbouncer import PgBouncer
+from tests.stack.wait import until
+
+WHO = "show cluster_name"
+SLOWLY = "select current_setting('cluster_name') from pg_sleep(0.1)"
+MOVED, STAYED = ("standby",), ("primary",)
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    """A name server that knows where db.internal is: at the primary."""
+    made = Names(db="127.0.0.1")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def by_name(pair, pooler, names) -> Iterator[Callable[..., tuple[PgBouncer, Existing]]]:
+    """Start a PgBouncer that asks that name server."""
+    if not at_least(1, 24):
+        pytest.skip("needs PgBouncer 1.24: the c-ares of older ones takes no port in resolv.conf")
+    named = Existing(replace(pair.primary.server, host="db.internal"), pair.database.name, pair.database.role)
+    home = Leash("names")
+    conf = home.write("resolv.conf", f"nameserver 127.0.0.1:{names.port}\n")
+
+    def start(**settings: object) -> tuple[PgBouncer, Existing]:
+        return pooler(named, pool_mode="transaction", resolv_conf=conf, **settings), named
+
+    yield start
+    named.leave()
+    home.stop()
+
+
+def expired(bouncer: PgBouncer) -> bool:
+    """Return whether PgBouncer may ask for the name again."""
+    return [row["ttl"] for row in bouncer.show("dns_hosts")] == [0]
+
+
+@control(
+    edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"), fails_with="it moves: not within"
+)
+@control(here("dns_max_ttl=1", "dns_max_ttl=1, server_lifetime=0"))
+def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) -> None:
+    """Also when dns_max_ttl is over: it asks nobody, and its connections lead where they led. RECONNECT moves them."""
+    bouncer, named = by_name(dns_max_ttl=1)
+    with bouncer.connect(named) as client:
+        assert client.execute(WHO).fetchone() == STAYED
+        names.addresses["db"] = "127.0.0.2"
+        until("it may ask again", lambda: expired(bouncer))
+        for _ in range(15):  # the last of the seconds that are shown is a part of one
+            assert client.execute(SLOWLY).fetchone() == STAYED
+        assert names.asked == 1
+
+        def moves() -> bool:
+            console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
+            return client.execute(WHO).fetchone() == MOVED
+
+        until("it moves", moves)
+
+
+@control(here("dns_max_ttl=3600", "dns_max_ttl=0"))
+@control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
+def test_within_dns_max_ttl_reconnect_leads_to_the_old_address(by_name, names, load) -> None:
+    """The console says for how long. An address in the place of the name, and RELOAD, lead to the new one at once."""
+    bouncer, named = by_name(dns_max_ttl=3600)
+    with bouncer.connect(named) as client:
+        assert client.execute(WHO).fetchone() == STAYED
+        names.addresses["db"] = "127.0.0.2"
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
+        assert client.execute(WHO).fetchone() == STAYED
+        said = console(bouncer, load("pgbouncer_console/names.sql"))
+        assert "127.0.0.1:0" in said
+        assert not expired(bouncer)
+        bouncer.entries = {name: entry.replace("db.internal", "127.0.0.2") for name, entry in bouncer.entries.items()}
+        bouncer._configure(bouncer.port)
+        console(bouncer, load("pgbouncer/console/reload.sql"))
+        assert client.execute(WHO).fetchone() == MOVED
