@@ -42,6 +42,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.utils import load_backend
 from django.test.utils import override_settings
+from pooling_checks import loaded
 
 def checked(settings=(), options=(), project=(), env=(), engine="", asks="", sql=(), argv="check", server=False):
     before = connections["default"].settings_dict
@@ -68,6 +69,7 @@ def checked(settings=(), options=(), project=(), env=(), engine="", asks="", sql
         pools = getattr(backend.DatabaseWrapper, "_connection_pools", {{}})  # from Django 5.1 on
         while pools:
             pools.popitem()[1].close()
+        loaded.asked.clear()
         for name in dict(env):
             del os.environ[name]
         connections["default"] = load_backend(before["ENGINE"]).DatabaseWrapper(before, "default")
