@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,12 +11,14 @@ import psycopg
 import pytest
 
 from proven import evidence
+from proven.problems import ProblemError
 from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from proven.sources.snippets import Snippet
 from tests.lint import manifests
 from tests.proofs.deployed import against_kubectl
 from tests.proofs.heard import heard
+from tests.stack.console import at_least, console
 from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.wait import free_port
@@ -37,13 +40,30 @@ def test_a_pause_longer_than_query_wait_timeout_sends_clients_away(database, poo
     bouncer = pooler(database, pool_mode="transaction")
     client = bouncer.connect(database)
     client.execute("select 1")
-    with bouncer.admin() as console:
-        console.execute(f"pause {database.name}".encode())
+    with bouncer.admin() as admin:
+        admin.execute(f"pause {database.name}".encode())
     with bouncer.impatient():
         assert heard(client.execute, "select 1") == "query_wait_timeout"
     (paused,) = [row["paused"] for row in bouncer.show("databases") if row["name"] == database.name]
     assert paused == 1
     client.close()
+
+
+@control(here('admin.execute("pause")', 'admin.execute(f"pause {database.name}".encode())'))
+def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) -> None:
+    """PAUSE without a name: 0 beside each database, yes in SHOW STATE, until RESUME without a name; 1.18 has no STATE."""
+    bouncer = pooler(database, pool_mode="transaction")
+    state = load("pgbouncer_console/everything.sql")
+    with bouncer.admin() as admin:
+        admin.execute("pause")
+        assert {row["paused"] for row in bouncer.show("databases")} == {0}
+        if not at_least(1, 24):
+            with pytest.raises(ProblemError, match="invalid command 'show state"):
+                console(bouncer, state)
+            return
+        assert re.search(r"paused +\| +yes", console(bouncer, state))
+        admin.execute("resume")
+    assert re.search(r"paused +\| +no", console(bouncer, state))
 
 
 @control(here('f"{os.getpid()}\\n"', '"4194305\\n"'))
