@@ -170,9 +170,8 @@ class Far:
 
         def done() -> bool:
             for packet in self.network.packets():
-                ends = frozenset(((packet.source, packet.source_port), (packet.target, packet.target_port)))
-                if packet.flags & SYN or ends in self.last:  # it is none of an earlier proof's
-                    self.last[ends] = packet.payload
+                if packet.flags & SYN or packet.connection in self.last:  # it is none of an earlier proof's
+                    self.last[packet.connection] = packet.payload
             return not any(self.last.values())
 
         until("all is confirmed", done)
@@ -310,10 +309,13 @@ def test_a_health_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
 def test_keepalives_keep_a_router_from_forgetting(far) -> None:
     """It forgets who said nothing for a while. For a sign of life it remembers, and the next query is served."""
     kept = far.connected("keepalives_idle=1")
+    far.confirmed()
+    (its,) = far.last
     silent = far.connected()
     far.confirmed()
     far.network.forget(far.app, far.db)
-    until("a sign of life", lambda: any(packet.source == far.app.number for packet in far.network.packets()))
+    far.network.packets()
+    until("a sign of life", lambda: any(packet.connection == its for packet in far.network.packets()))
     far.network.forget(far.app, far.db)
     silent.ask()
     kept.ask()
