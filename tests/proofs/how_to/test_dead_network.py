@@ -405,10 +405,10 @@ def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
 
 
 @control(edit("upstream/settings/far.py", '"connect_timeout": 5', '"connect_timeout": 6'))
-@control(edit("upstream/settings/far.py", '"tcp_user_timeout": 30_000', '"tcp_user_timeout": 0'))
+@control(edit("upstream/settings/far.py", '"tcp_user_timeout": 45_000', '"tcp_user_timeout": 0'))
 @control(edit("upstream/settings/far.py", '"keepalives_count": 3', '"keepalives_count": 9'))
 def test_djangos_options_reach_the_socket(database, project) -> None:
-    """Five seconds to connect, and 30 for what nobody confirms; after 30 of silence three probes, 5 seconds apart."""
+    """Five seconds to connect, and 45 for what nobody confirms; after 30 of silence three probes, 5 seconds apart."""
     code = (
         "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
         "import os, socket; end = socket.socket(fileno=os.dup(connection.connection.fileno())); "
@@ -416,7 +416,7 @@ def test_djangos_options_reach_the_socket(database, project) -> None:
         f"*(end.getsockopt(6, getattr(socket, name)) for name in {SOCKET}))"
     )
     said = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.far")
-    assert said == (0, "5 30000 30 5 3\n")
+    assert said == (0, "5 45000 30 5 3\n")
 
 
 @control(
@@ -437,7 +437,7 @@ def test_a_service_of_libpq_reaches_the_socket(database, load, tmp_path, monkeyp
             found = [end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in SOCKET]
     evidence.ran(service)
     assert taken["connect_timeout"] == "5"
-    assert found == [30_000, 30, 5, 3]
+    assert found == [45_000, 30, 5, 3]
 
 
 @control(each("network/pgbouncer.ini"))
@@ -449,7 +449,7 @@ def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
     evidence.ran(snippet, "started")
     shown = {row["key"]: row["value"] for row in bouncer.show("config") if row["key"] in settings}
     assert shown == {
-        "tcp_user_timeout": "30000",
+        "tcp_user_timeout": "45000",
         "tcp_keepidle": "30",
         "tcp_keepintvl": "5",
         "tcp_keepcnt": "3",
@@ -457,7 +457,7 @@ def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
     }
 
 
-@control(edit("network/postgresql.sql", "tcp_user_timeout = '30s'", "tcp_user_timeout = 0"))
+@control(edit("network/postgresql.sql", "tcp_user_timeout = '45s'", "tcp_user_timeout = 0"))
 @control(edit("network/postgresql.sql", "tcp_keepalives_count = 3", "tcp_keepalives_count = 9"))
 @control(edit("network/postgresql.sql", "check_interval = '10s'", "check_interval = 0"))
 def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
@@ -471,5 +471,5 @@ def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
                 "tcp_keepalives_count": "3",
                 "tcp_keepalives_idle": "30",
                 "tcp_keepalives_interval": "5",
-                "tcp_user_timeout": "30000",
+                "tcp_user_timeout": "45000",
             }
