@@ -1,10 +1,12 @@
 """Poll for a state, with a deadline. Nothing in the tests sleeps in the hope that a state has come."""
 
 import random
+import signal
 import socket
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 # Seconds after which what is waited for is taken to hang. Nothing that goes on takes as long, on however busy a
@@ -29,6 +31,22 @@ def until(what: str, probe: Callable[[], T | None], seconds: float | None = None
             raise TimeoutError(f"{what}: not within {seconds:g} s")
         # In proportion: what takes long is asked for less often, and noticed soon enough.
         time.sleep(min(max(0.001, waited * LATE), 0.25))
+
+
+@contextmanager
+def limited(what: str) -> Iterator[None]:
+    """Raise TimeoutError, naming `what`, also where the main thread waits for an answer that never comes."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError(f"{what}: not within {DEADLINE:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def free_port(lowest: int = 10_000, highest: int = 32_000) -> int:

@@ -15,10 +15,12 @@ from tests.stack import poolers
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.poolers import POOLERS
+from tests.stack.wait import limited
 
 FILE = ROOT / FOLDER / "poolers.json"
 GROUPS = {"state": trials.STATE, "asks": trials.ASKS, "runs": trials.RUNS}
-USUAL = ("newest", "odyssey", "pgagroal", "pgpool")  # what `make test` tries; the others are PgBouncer as well
+# What `make test` tries: the others are PgBouncer as well, and pgagroal, which now and then hangs or drops a client.
+USUAL = ("newest", "odyssey", "pgpool")
 
 
 def asked(config: pytest.Config) -> bool:
@@ -88,7 +90,8 @@ def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: p
     # In `make test`, where time is short, each of what a pooler does itself is tried on one of them.
     runs = list(trials.RUNS) if asked(request.config) else list(trials.RUNS)[USUAL.index(pooler) :: len(USUAL)]
     evidence.ran(evidence.load(CERTIFICATES))
-    found = tried(pooler, shared, folder, runs)
+    with limited("it does all that is asked"):  # pgagroal 2.1 now and then lets a client wait for ever
+        found = tried(pooler, shared, folder, runs)
     if request.config.getoption("record"):
         return record(pooler, found)
     known = json.loads(FILE.read_text())
