@@ -122,7 +122,7 @@ def followed(server_version: str) -> bool:
     return [int(part) for part in pgbouncer.version().split(".")[:2]] >= [1, 26] and int(server_version[:2]) >= 18
 
 
-@control(here('f"{tenant}.example"', '"acme.example"', of="tests.proofs.how_to.test_tenants:ask"))
+@control(here("if followed(server_version)", "if not followed(server_version)"), fails_with="orders: not within")
 def test_tenants_read_each_others_rows_in_transaction_mode(serve, server_version) -> None:
     """With django-tenants as it comes; PgBouncer 1.26 in front of PostgreSQL 18 keeps them apart."""
     gunicorn = serve("tenants.settings", pool_mode="transaction", default_pool_size=1)
