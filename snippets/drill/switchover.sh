@@ -3,7 +3,7 @@
 #
 # Run it where PgBouncer runs, as somebody who may write its ini. It wants
 #   CONSOLE           PgBouncer's console: "host=… port=6432 dbname=pgbouncer"
-#   PRIMARY, STANDBY  each server itself, past PgBouncer, as a superuser
+#   STANDBY           the standby itself, past PgBouncer, as a superuser
 #   STOP              stops the primary: "ssh db1 systemctl stop postgresql"
 #   DATABASE          the entry of [databases] that moves
 #   INI, OLD, NEW     the file it is in, and its host before and after
@@ -20,10 +20,17 @@ if [ "$state" != streaming ]; then
     echo "switchover: $NEW does not stream from $OLD. Nothing was done." >&2
     exit 1
 fi
+# Else sed would change nothing, and clients would go to a server that is gone.
+if ! grep -q "host=$OLD " "$INI"; then
+    echo "switchover: no 'host=$OLD ' in $INI. Nothing was done." >&2
+    exit 1
+fi
 # endregion: before
 
 # region: switch
-# However this ends, nobody is left waiting.
+# However this ends, nobody is left waiting: also where somebody breaks it off,
+# or a terminal goes away.
+trap 'exit 1' HUP INT TERM
 trap 'ask "$CONSOLE" "resume $DATABASE"' EXIT
 ask "$CONSOLE" "pause $DATABASE"
 

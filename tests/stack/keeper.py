@@ -47,7 +47,7 @@ class Keeper:
                 stderr=log,
                 env=env,
                 cwd=cwd,
-                process_group=0,
+                start_new_session=True,
                 user=user,
                 group=user,
                 extra_groups=None if user is None else [],
@@ -65,10 +65,7 @@ class Keeper:
         except subprocess.TimeoutExpired:
             self.server.kill()
             self.server.wait()
-        try:
-            os.killpg(self.server.pid, signal.SIGKILL)  # what it left of its own children
-        except ProcessLookupError:
-            pass
+        kill_session(self.server.pid)  # what it left of its own children
         self.server = None
 
     def leave(self) -> None:
@@ -84,6 +81,16 @@ class Keeper:
             if not self.folder.exists():
                 return
             time.sleep(0.05)
+
+
+def kill_session(number: int) -> None:
+    """Kill every process of a session: a group may have left the server's, as pgagroal's do."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and os.getsid(int(entry.name)) == number:
+                os.kill(int(entry.name), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def main(kind: type[Keeper] = Keeper) -> None:

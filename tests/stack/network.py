@@ -23,6 +23,11 @@ class Packet(NamedTuple):
     flags: int
     payload: int  # bytes of it that are the application's
 
+    @property
+    def connection(self) -> frozenset[tuple[int, int]]:
+        """Both of its ends, each a host's number and a port."""
+        return frozenset(((self.source, self.source_port), (self.target, self.target_port)))
+
 
 class Host(NamedTuple):
     """A machine with an address: a network namespace."""

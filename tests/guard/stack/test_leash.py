@@ -103,11 +103,12 @@ def test_a_server_that_ends_by_itself_is_noticed_and_its_log_stays() -> None:
     assert not leash.folder.exists()
 
 
-def test_the_children_of_a_server_go_with_it() -> None:
-    """Those too that it leaves behind when it ends."""
+@pytest.mark.parametrize("options", ["", "-m"])
+def test_the_children_of_a_server_go_with_it(options: str) -> None:
+    """Those too that it leaves behind when it ends, also in a process group of their own: sh -m makes one for each."""
     leash = Leash("parent")
-    leash.run(["sh", "-c", "sleep 60 & echo $!; wait"])
-    child = int(until("it has a child", leash.said))
+    leash.run(["sh", *options.split(), "-c", "sleep 60 & echo $!; wait"])
+    child = int(until("it has a child", leash.said).split()[-1])
     leash.stop()
     until("its child ends", lambda: gone(child))
 

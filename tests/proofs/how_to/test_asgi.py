@@ -99,6 +99,10 @@ def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
 
 
 @control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
+@control(
+    here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_asgi:unpooled"),
+    fails_with="each is closed: not within",
+)
 def test_without_a_pool_each_stream_has_a_connection(unpooled) -> None:
     """With CONN_MAX_AGE = 0 six streams are six connections; when their listeners have left it is none."""
     needs_django_5_1()

@@ -125,6 +125,9 @@ def in_source(problem: Problem) -> Problem:
 
 @control(edit("cloud/run/deploy.sh", "--concurrency=8", "--concurrency=80"))
 @control(edit("cloud/run/service.yaml", "port: 6432", "port: 6433"))
+@control(edit("cloud/run/deploy.sh", "run deploy upstream", "run deploy another"))
+@control(edit("cloud/run/service.yaml", 'cpu-throttling: "false"', 'cpu-throttling: "true"'))
+@control(edit("cloud/run/service.yaml", '"1"\n                path: ca.crt', '"2"\n                path: ca.crt'))
 def test_the_flags_make_the_same_service_as_the_file(load) -> None:
     """The file, written as flags, has the flags of the script with the same values, and no other."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
@@ -132,6 +135,12 @@ def test_the_flags_make_the_same_service_as_the_file(load) -> None:
     said = cloud_run.said(load(DEPLOY).text)
     assert list(said) == ["", "app", "pgbouncer"]
     assert said == cloud_run.flags(service(load))
+    # What that takes for granted of the file, or leaves out of the script.
+    of = service(load)
+    assert f"gcloud run deploy {of.get('metadata', 'name')} " in load(DEPLOY).text
+    assert {secret["items"][0]["key"] for _, secret in of.find("secret")} == {"1"}
+    annotations = of.get(*cloud_run.TEMPLATE, "metadata", "annotations")
+    assert annotations["run.googleapis.com/cpu-throttling"] == "false"
 
 
 @pytest.fixture

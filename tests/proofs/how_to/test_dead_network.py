@@ -170,9 +170,8 @@ class Far:
 
         def done() -> bool:
             for packet in self.network.packets():
-                ends = frozenset(((packet.source, packet.source_port), (packet.target, packet.target_port)))
-                if packet.flags & SYN or ends in self.last:  # it is none of an earlier proof's
-                    self.last[ends] = packet.payload
+                if packet.flags & SYN or packet.connection in self.last:  # it is none of an earlier proof's
+                    self.last[packet.connection] = packet.payload
             return not any(self.last.values())
 
         until("all is confirmed", done)
@@ -310,10 +309,13 @@ def test_a_health_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
 def test_keepalives_keep_a_router_from_forgetting(far) -> None:
     """It forgets who said nothing for a while. For a sign of life it remembers, and the next query is served."""
     kept = far.connected("keepalives_idle=1")
+    far.confirmed()
+    (its,) = far.last
     silent = far.connected()
     far.confirmed()
     far.network.forget(far.app, far.db)
-    until("a sign of life", lambda: any(packet.source == far.app.number for packet in far.network.packets()))
+    far.network.packets()
+    until("a sign of life", lambda: any(packet.connection == its for packet in far.network.packets()))
     far.network.forget(far.app, far.db)
     silent.ask()
     kept.ask()
@@ -403,10 +405,10 @@ def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
 
 
 @control(edit("upstream/settings/far.py", '"connect_timeout": 5', '"connect_timeout": 6'))
-@control(edit("upstream/settings/far.py", '"tcp_user_timeout": 30_000', '"tcp_user_timeout": 0'))
+@control(edit("upstream/settings/far.py", '"tcp_user_timeout": 45_000', '"tcp_user_timeout": 0'))
 @control(edit("upstream/settings/far.py", '"keepalives_count": 3', '"keepalives_count": 9'))
 def test_djangos_options_reach_the_socket(database, project) -> None:
-    """Five seconds to connect, and 30 for what nobody confirms; after 30 of silence three probes, 5 seconds apart."""
+    """Five seconds to connect, and 45 for what nobody confirms; after 30 of silence three probes, 5 seconds apart."""
     code = (
         "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
         "import os, socket; end = socket.socket(fileno=os.dup(connection.connection.fileno())); "
@@ -414,7 +416,7 @@ def test_djangos_options_reach_the_socket(database, project) -> None:
         f"*(end.getsockopt(6, getattr(socket, name)) for name in {SOCKET}))"
     )
     said = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.far")
-    assert said == (0, "5 30000 30 5 3\n")
+    assert said == (0, "5 45000 30 5 3\n")
 
 
 @control(
@@ -435,7 +437,7 @@ def test_a_service_of_libpq_reaches_the_socket(database, load, tmp_path, monkeyp
             found = [end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in SOCKET]
     evidence.ran(service)
     assert taken["connect_timeout"] == "5"
-    assert found == [30_000, 30, 5, 3]
+    assert found == [45_000, 30, 5, 3]
 
 
 @control(each("network/pgbouncer.ini"))
@@ -447,7 +449,7 @@ def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
     evidence.ran(snippet, "started")
     shown = {row["key"]: row["value"] for row in bouncer.show("config") if row["key"] in settings}
     assert shown == {
-        "tcp_user_timeout": "30000",
+        "tcp_user_timeout": "45000",
         "tcp_keepidle": "30",
         "tcp_keepintvl": "5",
         "tcp_keepcnt": "3",
@@ -455,7 +457,7 @@ def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
     }
 
 
-@control(edit("network/postgresql.sql", "tcp_user_timeout = '30s'", "tcp_user_timeout = 0"))
+@control(edit("network/postgresql.sql", "tcp_user_timeout = '45s'", "tcp_user_timeout = 0"))
 @control(edit("network/postgresql.sql", "tcp_keepalives_count = 3", "tcp_keepalives_count = 9"))
 @control(edit("network/postgresql.sql", "check_interval = '10s'", "check_interval = 0"))
 def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
@@ -469,5 +471,5 @@ def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
                 "tcp_keepalives_count": "3",
                 "tcp_keepalives_idle": "30",
                 "tcp_keepalives_interval": "5",
-                "tcp_user_timeout": "30000",
+                "tcp_user_timeout": "45000",
             }

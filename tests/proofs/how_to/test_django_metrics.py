@@ -281,14 +281,18 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
     ),
     fails_with="KeyError: 'connections_opened'",
 )
-def test_what_a_worker_counted_outlives_it(metered) -> None:
-    """A worker is killed: what it counted stays in the sum, and the one that takes its place adds to it."""
+@control(edit("upstream/gunicorn.conf.py", "multiprocess.mark_process_dead(worker.pid)", "pass"))
+def test_what_a_worker_counted_outlives_it(metered, counting) -> None:
+    """A worker is killed: what it counted stays in the sum, what it had open goes, and its successor adds to it."""
     busy(metered)
     before = scrape(metered)
     (killed, *_) = workers(metered)
+    open_now = Path(counting["PROMETHEUS_MULTIPROC_DIR"]) / f"gauge_livesum_{killed}.db"
+    assert open_now.exists()
     os.kill(killed, signal.SIGKILL)
     until("another has taken its place", lambda: killed not in workers(metered) and len(workers(metered)) == 2)
     until("its connections are gone", lambda: len(metered.database.backends()) == 4)
+    assert not open_now.exists()
     busy(metered)
     new = since(before, scrape(metered))
     assert new["connections_opened"] == 4

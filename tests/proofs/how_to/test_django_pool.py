@@ -96,6 +96,15 @@ def test_a_lifetime_counts_when_a_connection_comes_back(database) -> None:
 
 @control(edit("pool/waiting.py", "min_size=1", "min_size=2"))
 @control(
+    edit("pool/waiting.py", "max_waiting=2", "max_waiting=2,\n    timeout=1"),
+    edit(
+        "pool/waiting.py",
+        "cyd = threads.submit(pool.getconn)\n    waiting(1)\n    dan =",
+        "dan = threads.submit(pool.getconn)\n    waiting(1)\n    cyd =",
+    ),
+    fails_with="couldn't get a connection after 1.00 sec",
+)
+@control(
     edit("pool/waiting.py", "max_waiting=2", "max_waiting=3"), fails_with="couldn't get a connection after 1.00 sec"
 )
 def test_two_wait_in_order_and_a_third_is_refused(database, load, printed, transcript) -> None:

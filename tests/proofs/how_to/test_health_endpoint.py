@@ -33,6 +33,8 @@ def test_a_probe_over_the_pool_fails_while_all_is_lent(shop) -> None:
 
 
 @control(edit("upstream/orders/health.py", '    own.settings_dict["OPTIONS"].pop("pool", None)\n', ""))
+@control(edit("upstream/orders/health.py", "own.close()", "pass"), fails_with="its connection is gone: not within")
+@control(edit("upstream/orders/health.py", "status=503", "status=200"))
 def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
     """It answers while all is lent, leaves no connection, and says 503 when PostgreSQL lets nobody in."""
     gunicorn, _ = shop

@@ -108,6 +108,7 @@ def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
 @control(
     edit("upstream/orders/management/commands/pool_doctor.sql", "amount >= alarms_at", "amount >= 1000000 * alarms_at")
 )
+@control(edit("postgres/monitoring_role.sql", "pg_monitor", "pg_signal_backend"))
 def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
     """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14."""
     until("all has lasted for a second", lambda: lasted(busy) > 1)
@@ -337,6 +338,14 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
     edit("upstream/orders/management/commands/pool_doctor.sql", "done < 5 * begun", "done < 0 * begun"),
     fails_with="1 transactions a session are seen: not within",
 )
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "concat_ws(' ', begun, done, at, conflicts)",
+        "coalesce(current_setting('pool_doctor.last', true), concat_ws(' ', begun, done, at, conflicts))",
+    ),
+    fails_with="a look with nothing new: not within",
+)
 @pytest.mark.parametrize(("each", "level"), [(1, "warning"), (20, "ok")])
 def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load, tmp_path, each, level) -> None:
     """In one session each look is compared with the one before: many sessions that do little are a warning."""
@@ -364,6 +373,7 @@ def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load
             return (level, True) in [(found, begun > 0) for found, _, begun, _ in counted(output.read_text())[1:]]
 
         until(f"{each} transactions a session are seen", warned)
+        until("a look with nothing new", lambda: counted(output.read_text())[-1][2] == 0)
     finally:
         os.killpg(watching.pid, signal.SIGTERM)
         watching.wait(DEADLINE)

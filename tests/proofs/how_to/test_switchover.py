@@ -1,6 +1,7 @@
 """Proves docs/how-to/switchover.md: a standby takes the primary's place while clients write."""
 
 import os
+import signal
 import subprocess
 import threading
 from collections import Counter
@@ -19,25 +20,37 @@ from tests.stack.wait import DEADLINE, until
 CLIENTS = 4
 
 
-def switch(pair: Pair, bouncer: PgBouncer, load) -> subprocess.CompletedProcess[str]:
-    """Run the script, in which the primary is stopped as a machine's own service is."""
+def begin(pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini") -> subprocess.Popen[str]:
+    """Begin the script, as a process group of its own."""
     snippet = load("drill/switchover.sh")
     evidence.ran(snippet)
-    data = pair.primary.data
     environment = {
         "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
         "CONSOLE": f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user={ADMIN}",
         "PGPASSWORD": bouncer.password,
-        "PRIMARY": pair.primary.server.superuser,
         "STANDBY": pair.standby.server.superuser,
-        "STOP": f"kill -INT {pair.primary.leash.pid}; while [ -e {data}/postmaster.pid ]; do sleep 0.02; done",
+        "STOP": stop,
         "DATABASE": pair.database.name,
-        "INI": str(bouncer.leash.folder / "databases.ini"),
+        "INI": str(bouncer.leash.folder / ini),
         "OLD": pair.primary.address,
         "NEW": pair.standby.address,
     }
     command = ["sh", "-c", snippet.text, "switchover.sh"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def ended(script: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait for its end, and return its status and what it complained of."""
+    _, said = script.communicate(timeout=DEADLINE)
+    return script.returncode, said
+
+
+def switch(pair: Pair, bouncer: PgBouncer, load) -> tuple[int, str]:
+    """Run the script, in which the primary is stopped as a machine's own service is."""
+    data = pair.primary.data
+    stop = f"kill -INT {pair.primary.leash.pid}; while [ -e {data}/postmaster.pid ]; do sleep 0.02; done"
+    return ended(begin(pair, bouncer, load, stop))
 
 
 @contextmanager
@@ -81,14 +94,39 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load) -> None:
         with writing(bouncer, pair, load) as counted:
             until("clients are served", lambda: counted["answered"] > 20)
             streaming(pair, False)
-            done = switch(pair, bouncer, load)
             refused = "switchover: 127.0.0.2 does not stream from 127.0.0.1. Nothing was done.\n"
-            assert (done.returncode, done.stderr) == (1, refused)
+            assert switch(pair, bouncer, load) == (1, refused)
             streaming(pair, True)
-            done = switch(pair, bouncer, load)
-            assert (done.returncode, done.stderr) == (0, "")
+            assert switch(pair, bouncer, load) == (0, "")
             before = counted.total()
             until("clients go on", lambda: counted.total() > before + 20)
         assert set(counted) == {"answered"}, counted
         with pair.copy.connect() as owner:
             assert owner.execute("select count(*) from heard").fetchone() == (counted["answered"],)
+
+
+@control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""), fails_with="it is resumed: not within")
+@control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
+def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load) -> None:
+    """A terminal goes away while the primary is being stopped. With the wrong file the script says so and does nothing.
+
+    Clients would wait, or be sent to a server that is gone.
+    """
+    bouncer = pooler(pair.database, pool_mode="transaction")
+
+    def paused() -> bool:
+        return any(row["paused"] for row in bouncer.show("databases"))
+
+    script = begin(pair, bouncer, load, "sleep 600")
+    try:
+        until("it is paused", paused)
+        os.killpg(script.pid, signal.SIGHUP)
+        until("it is resumed", lambda: not paused())
+        assert script.wait(DEADLINE) == 1
+        other = begin(pair, bouncer, load, "false", ini="settings.ini")
+        said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
+        assert ended(other) == (1, said)
+    finally:
+        if script.poll() is None:
+            os.killpg(script.pid, signal.SIGKILL)
+        script.communicate()

@@ -94,6 +94,8 @@ def test_wrong_input_is_refused_with_its_field(served, server_version, path, met
 
 
 @control(edit("upstream/orders/views.py", '"process": os.getpid()', '"process": os.getppid()'))
+@control(edit("upstream/orders/views.py", "threading.get_native_id()", "threading.get_ident()"))
+@control(edit("upstream/orders/views.py", "select pg_backend_pid()", "select -pg_backend_pid()"))
 def test_it_says_who_served_a_request(served, server_version) -> None:
     """/connection/ names a process, a thread of this process, and a backend that PostgreSQL has for it."""
     said = served.request("/connection/")[1]

@@ -51,7 +51,7 @@ def test_a_pause_longer_than_query_wait_timeout_sends_clients_away(database, poo
 
 @control(here('admin.execute("pause")', 'admin.execute(f"pause {database.name}".encode())'))
 def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) -> None:
-    """PAUSE without a name: 0 beside each database, yes in SHOW STATE, until RESUME without a name; 1.18 has no STATE."""
+    """PAUSE without a name: 0 beside each database, yes in SHOW STATE, until RESUME without one; 1.18 has no STATE."""
     bouncer = pooler(database, pool_mode="transaction")
     state = load("pgbouncer_console/everything.sql")
     with bouncer.admin() as admin:

@@ -112,6 +112,7 @@ def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(databas
 @control(
     edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_in_transaction_session_timeout = '60s';", "")
 )
+@control(edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_session_timeout = '1h';", ""))
 def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
     """The timeouts apply to sessions that the role opens from then on."""
     database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
