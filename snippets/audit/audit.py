@@ -654,9 +654,9 @@ def files(path: Path) -> Iterator[Path]:
         yield path
     refused: list[OSError] = []
     for folder, below, names in os.walk(path, onerror=refused.append):
-        links = [name for name in below if Path(folder, name).is_symlink()]
-        ours = {name for name in below if not name.startswith(".")}
-        below[:] = sorted(ours - SKIPPED - set(links))
+        ours = {name for name in below if not name.startswith(".")} - SKIPPED
+        links = [name for name in ours if Path(folder, name).is_symlink()]
+        below[:] = sorted(ours - set(links))
         code = (name for name in names if name.endswith((".py", ".ini")))
         ours = {name for name in code if not TEST.fullmatch(name)}
         yield from (Path(folder, name) for name in sorted([*links, *ours]))
@@ -665,7 +665,8 @@ def files(path: Path) -> Iterator[Path]:
 
 def read(file: Path, path: Path) -> str:
     """Return a file's text. Raises OSError, ValueError or SyntaxError."""
-    if not file.resolve().is_relative_to(path.resolve()):
+    # Not resolve(), which up to Python 3.12 fails where links go in a circle.
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(path)):
         raise ValueError(f"a link that leads out of {path}")
     if file.is_symlink() and file.is_dir():
         return ""  # it is read where it is
@@ -760,7 +761,9 @@ def as_sarif(found: list[Finding]) -> str:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": quote(each.file)},
+                        "artifactLocation": {
+                            "uri": quote(os.fsencode(each.file))
+                        },
                         "region": {"startLine": each.line},
                     }
                 }
@@ -820,7 +823,10 @@ def main() -> int:
     except (OSError, ValueError, TypeError) as error:
         parser.error(f"{given.baseline} is no baseline: {error}")
     forms = {given.json: for_programs, given.sarif: as_sarif}
-    print(forms.get(True, for_people)(found))
+    said = forms.get(True, for_people)(found)
+    # Also where the output has fewer letters than the code.
+    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(said.encode(letters, "backslashreplace").decode(letters))
     return 1 if found else 0
 
 

@@ -1,16 +1,24 @@
-"""django-tenants' backend, with a search_path that ends with its transaction."""
+"""django-tenants' backend, with a search_path that ends with a transaction."""
 
 from contextlib import suppress
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import errors
 from django.db.transaction import TransactionManagementError
+from django.utils.functional import cached_property
 from django_tenants.postgresql_backend import base
 from django_tenants.utils import get_public_schema_name, quote_schema_name
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Sends SET LOCAL within a transaction, and for a tenant no query outside."""
+    """Sends SET LOCAL within a transaction, and no tenant's query outside."""
+
+    @cached_property
+    def pg_version(self) -> int:
+        # Django's own opens a cursor, and does so before a process's first
+        # transaction can begin.
+        self.ensure_connection()
+        return self.connection.info.server_version
 
     def _cursor(self, name: str | None = None) -> Any:
         # Not django-tenants' own, which sends SET: that lasts for the session.

@@ -164,15 +164,16 @@ def hostile(tmp_path):
     (tree / "link.py").symlink_to(outside)
     (tree / "folder").symlink_to(tmp_path)
     (tree / "nowhere.py").symlink_to("gone.py")
+    (tree / "circle.py").symlink_to("circle.py")
     os.mkfifo(tree / "pipe.py")
-    return {*unread, "link.py", "folder", "nowhere.py", "pipe.py"}
+    return {*unread, "link.py", "folder", "nowhere.py", "circle.py", "pipe.py"}
 
 
 @control(edit("audit/audit.py", "except RecursionError:", "except ZeroDivisionError:"), fails_with="RecursionError")
 @control(edit("audit/audit.py", 'raise ValueError(f"a link that leads out', 'print(f"a link that leads out'))
 @control(edit("audit/audit.py", "> LARGEST", "> LARGEST * LARGEST"))
 def test_what_cannot_be_read_is_one_line_each(audit, hostile, tmp_path) -> None:
-    """Syntax errors, bytes, depth, size, pipes, links that lead out or nowhere: each is named, and nothing is run."""
+    """Syntax, bytes, depth, size, pipes, links that lead out, nowhere or in a circle: each is named; nothing runs."""
     output, _, status = audit("tree")
     found = [line.split(":") for line in output.splitlines() if line.endswith(": not-read")]
     assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
@@ -196,6 +197,7 @@ def test_what_runs_without_a_pooler_is_passed_over(audit, tmp_path) -> None:
     for name in ("tests/a.py", ".venv/a.py", "venv/a.py", "lib/site-packages/a.py", "test_a.py", "shop/conftest.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{LISTENS}\n")
+    (tmp_path / ".linked").symlink_to("/")
     assert audit(".")[0] == "0 found\n"
 
 

@@ -122,7 +122,7 @@ def followed(server_version: str) -> bool:
     return [int(part) for part in pgbouncer.version().split(".")[:2]] >= [1, 26] and int(server_version[:2]) >= 18
 
 
-@control(here('f"{tenant}.example"', '"acme.example"', of="tests.proofs.how_to.test_tenants:ask"))
+@control(here("if followed(server_version)", "if not followed(server_version)"), fails_with="orders: not within")
 def test_tenants_read_each_others_rows_in_transaction_mode(serve, server_version) -> None:
     """With django-tenants as it comes; PgBouncer 1.26 in front of PostgreSQL 18 keeps them apart."""
     gunicorn = serve("tenants.settings", pool_mode="transaction", default_pool_size=1)
@@ -160,6 +160,8 @@ def customers():
     return [order.customer for order in Order.objects.iterator()]
 
 with schema_context("acme"):
+    with transaction.atomic():
+        print(*customers())
     try:
         customers()
     except TransactionManagementError as refused:
@@ -179,16 +181,20 @@ print(*connection.connection.execute("show search_path").fetchone())
 
 
 @control(edit("tenants/local/base.py", "set local", "set"))
+@control(edit("tenants/local/base.py", "def pg_version", "def pg_version_of_nobody"))
 @control(edit("tenants/local/base.py", "elif self.schema_name != get_public_schema_name():", "elif False:"))
 def test_outside_of_a_transaction_a_tenant_is_refused(made, project, load) -> None:
-    """Within one, the tenant that is named last is read, also after an error; and the session keeps no path."""
+    """Within one, the tenant that is named last is read, also after an error; and the session keeps no path.
+
+    That holds from the first transaction of a process on.
+    """
     needs_psycopg_3()
     written(project)
     settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
     status, said = project.run("-c", WITHIN, database_url=made.url, **settings)
     assert status == 0, said
     asks = "acme: query it within transaction.atomic()"
-    assert said.splitlines() == [asks, "acme", "acme", "bolt", "acme", '"$user", public']
+    assert said.splitlines() == ["acme", asks, "acme", "acme", "bolt", "acme", '"$user", public']
     evidence.ran(load("tenants/local/base.py"))
 
 
