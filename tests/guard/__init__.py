@@ -18,6 +18,7 @@ The engine's, in the folders of proven/:
     macros/test_charts.py          charts that do not say what they draw
     macros/test_errors.py          texts of errors that have two runbooks, or none
     macros/test_terms.py           terms that nobody explains, or uses
+    macros/test_decision.py        questions that lead to what was not measured
     macros/test_lists.py           tables and drawings that are not there
     macros/test_audit.py           rules of the audit that lead nowhere, or are not shown
     test_mistakes.py               every mistake of mistakes.yaml: what a writer can get wrong

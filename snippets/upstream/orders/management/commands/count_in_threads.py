@@ -24,7 +24,7 @@ class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--close", action="store_true", help="stop the leak")
+        parser.add_argument("--close", action="store_true", help="end the leak")
 
     def handle(self, *args: object, **options: object) -> None:
         # region: which
