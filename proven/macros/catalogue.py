@@ -23,7 +23,7 @@ from proven.evidence.ledger import Run
 from proven.guide import Guide
 from proven.macros import calls
 from proven.macros.calls import macro
-from proven.macros.markup import PROOFS_PAGE, bare, html, sentence
+from proven.macros.markup import bare, html, proofs_page, sentence
 from proven.macros.place import Block, Place
 from proven.sources import pages, snippets
 from proven.sources.snippets import Snippet
@@ -51,6 +51,7 @@ def catalogue(at: Place) -> Block:
     for card in cards:
         runs = at.guide.ledger.of_snippet(card["path"])
         card["how_far"] = sentence(" · ".join(summary.how_far(runs, card["path"])))
+        card["listed"] = [pages.url(proofs_page(at.guide.proofs[name].path)) for name in card["proofs"]]
         card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
     return html(
         "catalogue.html",
@@ -58,7 +59,6 @@ def catalogue(at: Place) -> Block:
         cards=cards,
         archives=listed["archives"],
         filters=_filters(cards),
-        proofs=pages.url(PROOFS_PAGE),
         manifest=MANIFEST,
         schema=SCHEMA,
     )

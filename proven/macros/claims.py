@@ -1,7 +1,7 @@
 """Claims and proofs: the mark behind a sentence that claims behaviour, and every proof with what it ran on.
 
 {{ proven("test_function_name") }}  the mark
-{{ proofs() }}                      every proof, by the page that it proves
+{{ proofs() }}                      each proof that the page lists, by the page that it proves
 {{ left_out() }}                    which proofs some stack left out, and why
 {{ evidence() }}                    in one line, how much ran, on what and when
 """
@@ -12,7 +12,7 @@ from proven.evidence import seen, summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide
 from proven.macros.calls import macro
-from proven.macros.markup import PROOFS_PAGE, counted, in_words, linked, sentence
+from proven.macros.markup import PROOFS_PAGE, counted, in_words, linked, proof_link, proofs_page, sentence
 from proven.macros.place import Block, Place
 from proven.problems import nearest
 from proven.sources.proofs import Proof, page_of
@@ -32,7 +32,7 @@ def proven(at: Place, name: str, *names: str) -> str:
     marks = []
     for each in (name, *names):
         runs = at.guide.ledger.of_proof(each)
-        link = f"{at.link(PROOFS_PAGE)}#{each}"
+        link = proof_link(at, each)
         if runs:
             left_out = "".join(f" · without {run.case}" for run in at.guide.ledger.never_ran(each))
             says = f"{sentence(summary.of_proof(runs))} · {summary.newest(runs)}{left_out}"
@@ -45,9 +45,10 @@ def proven(at: Place, name: str, *names: str) -> str:
 
 @macro()
 def proofs(at: Place) -> Block:
-    """Show every proof, by the page that it proves: what it shows, what it ran on, how long it took, and when."""
+    """Show each proof that is listed here, by the page that it proves: what it shows, what it ran on, when."""
     by_page: dict[str, list[Proof]] = {}
-    for proof in sorted(at.guide.proofs.values(), key=lambda proof: (proof.path, proof.line)):
+    here = [proof for proof in at.guide.proofs.values() if proofs_page(proof.path) == at.page]
+    for proof in sorted(here, key=lambda proof: (proof.path, proof.line)):
         by_page.setdefault(page_of(proof.path), []).append(proof)
     lines: Block = []
     for page in sorted((page for page in at.guide.pages if page.path in by_page), key=at.guide.place):
@@ -72,12 +73,16 @@ def left_out(at: Place) -> Block:
         runs.setdefault(run.reason, []).append(run)
     if not runs:
         return ["Nothing was left out."]
-    link = at.link(PROOFS_PAGE)
     lines: Block = []
     for reason, found in sorted(runs.items()):
         names = sorted({run.proof for run in found})
         heading = f"{sentence(reason)}: {counted(len(names), 'proof')} on {summary.in_short(found)}"
-        lines += [f'??? note "{heading}"', "", *(f"    - [{in_words(name)}]({link}#{name})" for name in names), ""]
+        lines += [
+            f'??? note "{heading}"',
+            "",
+            *(f"    - [{in_words(name)}]({proof_link(at, name)})" for name in names),
+            "",
+        ]
     return lines
 
 

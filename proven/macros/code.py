@@ -17,7 +17,7 @@ from proven.evidence import summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide
 from proven.macros.calls import macro
-from proven.macros.markup import PROOFS_PAGE, UNSEARCHED, counted, in_words, inline, linked, sentence, table
+from proven.macros.markup import UNSEARCHED, counted, in_words, inline, linked, proof_link, sentence, table
 from proven.macros.place import Block, Place
 from proven.problems import nearest
 from proven.sources import characters, snippets, transcripts
@@ -153,10 +153,10 @@ def _proof_line(at: Place, shown: Snippet) -> Block:
         others=how_far[1:],
         versions=summary.versions(runs),
         ran=_ran(runs),
-        proofs={in_words(name): f"{at.link(PROOFS_PAGE)}#{name}" for name in names[:FEW]},
+        proofs={in_words(name): proof_link(at, name) for name in names[:FEW]},
         more=len(names) - FEW,
         count=counted(len(names), "proof"),
-        link=f"{at.link(PROOFS_PAGE)}#{names[0]}",
+        link=proof_link(at, names[0]),
         day=summary.newest(runs),
         file=file,
     )

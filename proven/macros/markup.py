@@ -6,9 +6,11 @@ from typing import Any
 
 import jinja2
 
-from proven.macros.place import Block
+from proven.macros.place import Block, Place
 
 PROOFS_PAGE = "reference/proofs.md"
+# As many as all others: one page of both would be too heavy.
+PROOFS_OF_HOW_TOS = "reference/proofs-of-how-tos.md"
 # Every visitor who searches fetches the whole index, so that it holds the prose alone, without what stands in blocks.
 UNSEARCHED = 'data-search-exclude=""'
 # {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
@@ -20,6 +22,16 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+
+
+def proofs_page(path: str) -> str:
+    """Return which page lists the proofs of a module of tests/proofs/."""
+    return PROOFS_OF_HOW_TOS if path.startswith("tests/proofs/how_to/") else PROOFS_PAGE
+
+
+def proof_link(at: Place, name: str) -> str:
+    """Return the relative link to a proof, where it is listed."""
+    return f"{at.link(proofs_page(at.guide.proofs[name].path))}#{name}"
 
 
 def html(template: str, **values: Any) -> Block:

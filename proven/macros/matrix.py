@@ -10,7 +10,7 @@ from typing import Any
 from proven.evidence import summary
 from proven.guide import Guide
 from proven.macros.calls import macro
-from proven.macros.markup import PROOFS_PAGE, in_words, table, unsearched
+from proven.macros.markup import in_words, proof_link, table, unsearched
 from proven.macros.place import Block, Place
 from proven.problems import nearest
 
@@ -40,7 +40,7 @@ def matrix(at: Place, tests: str, *components: str) -> Block:
     rows: list[dict[str, Any]] = []
     for proof in [proof for proof in chosen if proof.name in met] or chosen:
         first = re.split(r"(?<=\.)\s", proof.says)[0].replace("|", "\\|")
-        row = {"What was seen": f"[{in_words(proof.name)}]({at.link(PROOFS_PAGE)}#{proof.name}). {first}"}
+        row = {"What was seen": f"[{in_words(proof.name)}]({proof_link(at, proof.name)}). {first}"}
         for column in columns:
             heading = "<br>".join(f"{name} {version}" for name, version in column)
             row[heading] = _cell(outcomes[column].get(proof.name, set()))

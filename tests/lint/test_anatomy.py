@@ -5,6 +5,7 @@ import re
 import pytest
 
 from proven import ROOT
+from proven.macros.markup import PROOFS_OF_HOW_TOS, PROOFS_PAGE
 from proven.site import badge
 from proven.sources import front_matter
 from proven.sources.pages import FOLDER, parse
@@ -28,7 +29,7 @@ LISTED = (
 )
 # Lists of other pages, or of everything, are about nothing in particular.
 TAGS = f"{FOLDER}/reference/tags.md"  # Zensical puts the list at its end, wherever it is asked for
-LISTS = (f"{FOLDER}/reference/glossary.md", f"{FOLDER}/reference/proofs.md", TAGS)
+LISTS = (f"{FOLDER}/reference/glossary.md", *(f"{FOLDER}/{page}" for page in (PROOFS_PAGE, PROOFS_OF_HOW_TOS)), TAGS)
 ABOUT = (
     "Django",
     "PgBouncer",

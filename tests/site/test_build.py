@@ -10,7 +10,9 @@ from proven import ROOT, guide
 from proven.evidence import ledger
 from proven.guide import Guide
 from proven.macros import calls
+from proven.macros.markup import proofs_page
 from proven.sources import snippets
+from proven.sources.pages import url
 
 # What makes a browser ask for something; a link that a reader may follow does not.
 ASKS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -81,10 +83,10 @@ def test_no_page_asks_another_host_for_anything(pages: dict[str, Page]) -> None:
 
 
 def test_every_claim_leads_to_its_proof(site: Path, of: Guide) -> None:
-    """Each mark's link ends at an anchor of the page of proofs, which exists."""
-    proofs = (site / "reference/proofs/index.html").read_text()
+    """Each mark's link ends at an anchor of a page of proofs, which exists."""
     for page, call, name in calls.claiming(of):
-        assert f'id="{name}"' in proofs, f"{page.path}:{call.line}: {name}"
+        listed = site / url(proofs_page(of.proofs[name].path)) / "index.html"
+        assert f'id="{name}"' in listed.read_text(encoding="utf-8"), f"{page.path}:{call.line}: {name}"
 
 
 def test_the_committed_ledger_speaks_of_the_snippets_as_they_are(of: Guide) -> None:

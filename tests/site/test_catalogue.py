@@ -15,8 +15,9 @@ from proven import ROOT, guide
 from proven.evidence import digests
 from proven.guide import Guide
 from proven.macros import catalogue
+from proven.macros.markup import PROOFS_OF_HOW_TOS, PROOFS_PAGE
 from proven.site import publish
-from proven.sources import snippets
+from proven.sources import pages, snippets
 from tests.guard.project import make
 
 # What a manifest could get wrong: the field of a snippet, and a value that the schema refuses.
@@ -122,8 +123,9 @@ def test_every_file_has_the_digest_in_the_manifest(site: Path, manifest: dict[st
 
 
 def test_every_page_and_proof_in_the_manifest_is_there(site: Path, manifest: dict[str, Any]) -> None:
-    """Each address leads to a page of that heading, each proof to its place on the page of proofs."""
-    proofs = (site / "reference/proofs/index.html").read_text(encoding="utf-8")
+    """Each address leads to a page of that heading, each proof to its place on a page of proofs."""
+    lists = (PROOFS_PAGE, PROOFS_OF_HOW_TOS)
+    proofs = "".join((site / pages.url(page) / "index.html").read_text(encoding="utf-8") for page in lists)
     for entry in manifest["snippets"]:
         for shown in entry["pages"]:
             html = (site / shown["url"] / "index.html").read_text(encoding="utf-8")

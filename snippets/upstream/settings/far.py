@@ -1,4 +1,4 @@
-"""Production with a network between Django and its database, which may swallow what is sent."""
+"""Production with a database on the other side of a network."""
 
 from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES

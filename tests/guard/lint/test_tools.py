@@ -47,6 +47,12 @@ REFUSED = {
         1,
         "'none' is not of type 'array'",
     ),
+    "check-jsonschema --builtin-schema=vendor.github-actions": (
+        "action.yml",
+        "name: One\ndescription: two\nruns: three\n",
+        1,
+        "'three' is not",
+    ),
     "typos": ("a.md", "# Title\n\nTo recieve is to be told.\n", 3, "`recieve` should be `receive`"),
 }
 DEAD_ANCHORS = "# Title\n\n[there](b.md#there) and [nowhere](b.md#nowhere)\n\n[nor here](#nowhere)\n"

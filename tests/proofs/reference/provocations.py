@@ -129,6 +129,11 @@ def cut(connection: psycopg.Connection) -> None:
         shared.shutdown(socket.SHUT_RDWR)
 
 
+def ask_on(connection: psycopg.Connection) -> None:
+    """Ask until it is refused: a session may answer once more before it notices that it is to end."""
+    until("it ends", lambda: connection.execute("select 1") is None)
+
+
 def reset(connection: psycopg.Connection) -> None:
     """Drop the connection as a network does: RST, and no goodbye."""
     with socket.socket(fileno=os.dup(connection.fileno())) as shared:
@@ -803,6 +808,7 @@ SERVERS = (
         "terminating connection due to unexpected postmaster exit",
         to="direct",
         meanwhile=lambda b: (os.kill(b.cluster.leash.pid, signal.SIGKILL), until("it ends", b.cluster.leash.ended)),
+        then=ask_on,
         after=lambda b: b.restart(),
         **ONE,
     ),
