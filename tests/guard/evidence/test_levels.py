@@ -12,6 +12,7 @@ from proven import ROOT, check, evidence, guide
 from proven.evidence import ledger, running, summary
 from proven.evidence.ledger import Run
 from proven.macros import catalogue
+from proven.macros.markup import PROOFS_PAGE
 from proven.sources.snippets import Snippet
 from tests.guard.project import Macros, make
 
@@ -122,6 +123,7 @@ def test_page_and_catalogue_and_manifest_say_the_same(tmp_path: Path) -> None:
     assert ">Read in [vendor.example/a-page](https://vendor.example/a-page), 2026-11-22<" in line
     assert '"Read in https://vendor.example/a-page, 2026-11-22 · 2030-01-01"' in macros.proven("test_answer")
     assert "Read in https://vendor.example/a-page, 2026-11-22 · 2030-01-01" in macros.catalogue()
+    page.page.file.src_uri = PROOFS_PAGE
     assert "<small>PostgreSQL 18.6 · read in [vendor.example/a-page](https://v" in macros.proofs()
     manifest = catalogue.manifest(of)
     entry = manifest["snippets"][0]
