@@ -124,6 +124,9 @@ def test_page_and_catalogue_and_manifest_say_the_same(tmp_path: Path) -> None:
     assert '"Read in https://vendor.example/a-page, 2026-11-22 · 2030-01-01"' in macros.proven("test_answer")
     assert "Read in https://vendor.example/a-page, 2026-11-22 · 2030-01-01" in macros.catalogue()
     page.page.file.src_uri = PROOFS_PAGE
+    listed = tmp_path / "docs" / PROOFS_PAGE
+    listed.parent.mkdir()
+    listed.write_text("# Proofs\n\n{{ proofs() }}\n", encoding="utf-8")
     assert "<small>PostgreSQL 18.6 · read in [vendor.example/a-page](https://v" in macros.proofs()
     manifest = catalogue.manifest(of)
     entry = manifest["snippets"][0]
