@@ -15,8 +15,8 @@ INI, PEERS, LOOKUP = (f"pgbouncer/{name}.ini" for name in ("pgbouncer", "peers",
 TLS, CLIENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
 POSTGRES, POOLER, LOGS = (f"monitoring/{name}.env" for name in ("postgres_exporter", "pgbouncer_exporter", "mtail"))
 PROMETHEUS, QUERIES, RULES = (f"monitoring/{name}.yml" for name in ("prometheus", "queries", "rules"))
-ODYSSEY, EXAMPLE, MANAGED = "odyssey/odyssey.conf", "upstream/.env.example", "cloud/sql/pooling.env"
-THREADED, AGROAL, PGPOOL = (f"poolers/{name}.conf" for name in ("odyssey", "pgagroal", "pgpool"))
+EXAMPLE, MANAGED = "upstream/.env.example", "cloud/sql/pooling.env"
+ODYSSEY, AGROAL, PGPOOL = "odyssey/odyssey.conf", "poolers/pgagroal.conf", "poolers/pgpool.conf"
 PROCESS, SERVER = "sizing/process.env", "sizing/postgresql.conf"
 GUNICORN, PRODUCTION, COMPOSE = "upstream/gunicorn.conf.py", "upstream/settings/prod.py", "upstream/compose.yaml"
 FUNCTION = "pgbouncer.get_auth"
@@ -77,16 +77,6 @@ def partners() -> Iterator[tuple[str, str, set[str]]]:
                 {"GAUGE" if "pg_slots" in value.key else "LABEL" if "datname" in value.key else "COUNTER"},
             )
 
-    yield ODYSSEY, "listen.host", {host}
-    yield ODYSSEY, "listen.port", {port}
-    yield ODYSSEY, "storage postgres.host", {server[0]}
-    yield ODYSSEY, "storage postgres.port", {server[1]}
-    yield ODYSSEY, "storage postgres.type", {"remote"}  # the other type is the console
-    yield ODYSSEY, "database upstream.user upstream.storage", {"postgres"}  # as the block above is called
-    yield ODYSSEY, "database upstream.user upstream.authentication", {of(INI, "pgbouncer.auth_type")}
-    yield ODYSSEY, "database upstream.user upstream.pool", {of(INI, "pgbouncer.pool_mode")}
-    yield ODYSSEY, "database upstream.user upstream.pool_size", {of(INI, "pgbouncer.default_pool_size")}
-
     yield from _of_poolers(host, port, server)
 
     direct = f"postgresql://upstream:change-me@{server[0]}:{server[1]}/{server[2]}"
@@ -133,15 +123,15 @@ def _of_poolers(host: str, port: str, server: tuple[str, str, str]) -> Iterator[
     mode, tls = of(INI, "pgbouncer.pool_mode"), of(TLS, "client_tls_sslmode")
     rule = f"database {name}.user {name}"
     console = "database console.user odyssey_admin"
-    yield from ((THREADED, key, {value}) for key, value in {"listen.host": host, "listen.port": port}.items())
-    yield from ((THREADED, f"storage postgres.{key}", {server[at]}) for at, key in enumerate(("host", "port")))
-    yield THREADED, "storage postgres.type", {"remote"}
-    yield THREADED, "listen.tls", {tls}
+    yield from ((ODYSSEY, key, {value}) for key, value in {"listen.host": host, "listen.port": port}.items())
+    yield from ((ODYSSEY, f"storage postgres.{key}", {server[at]}) for at, key in enumerate(("host", "port")))
+    yield ODYSSEY, "storage postgres.type", {"remote"}
+    yield ODYSSEY, "listen.tls", {tls}
     wanted = {"authentication": login, "storage": "postgres", "pool": mode, "pool_size": size}
-    yield from ((THREADED, f"{rule}.{key}", {value}) for key, value in wanted.items())
-    yield THREADED, "storage console.type", {"local"}
+    yield from ((ODYSSEY, f"{rule}.{key}", {value}) for key, value in wanted.items())
+    yield ODYSSEY, "storage console.type", {"local"}
     wanted = {"authentication": login, "storage": "console", "pool": "session", "role": "admin"}
-    yield from ((THREADED, f"{console}.{key}", {value}) for key, value in wanted.items())
+    yield from ((ODYSSEY, f"{console}.{key}", {value}) for key, value in wanted.items())
     wanted = {"host": host, "port": port, "pipeline": mode, "max_connections": size, "tls": "on"}
     wanted |= {"allow_unknown_users": "false", "blocking_timeout": "0"}  # as the comments say
     yield from ((AGROAL, f"pgagroal.{key}", {value}) for key, value in wanted.items())
@@ -153,10 +143,10 @@ def _of_poolers(host: str, port: str, server: tuple[str, str, str]) -> Iterator[
     wanted |= {"backend_hostname0": server[0], "backend_port0": server[1], "enable_pool_hba": "on"}
     wanted |= {"backend_clustering_mode": "raw", "backend_flag0": "DISALLOW_TO_FAILOVER", "pcp_listen_addresses": ""}
     yield from ((PGPOOL, key, {value}) for key, value in wanted.items())
-    pairs = {THREADED: ("listen.tls_cert_file", "listen.tls_key_file"), PGPOOL: ("ssl_cert", "ssl_key")}
+    pairs = {ODYSSEY: ("listen.tls_cert_file", "listen.tls_key_file"), PGPOOL: ("ssl_cert", "ssl_key")}
     pairs[AGROAL] = ("pgagroal.tls_cert_file", "pgagroal.tls_key_file")
     for path, keys in pairs.items():
-        folder = {THREADED: "odyssey", AGROAL: "pgagroal", PGPOOL: "pgpool2"}[path]
+        folder = {ODYSSEY: "odyssey", AGROAL: "pgagroal", PGPOOL: "pgpool2"}[path]
         for key, end in zip(keys, ("internal.crt", "internal.key"), strict=True):
             yield path, key, {f"/etc/{folder}/{file}" for file in made("pooler.internal") if file.endswith(end)}
 

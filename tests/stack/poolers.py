@@ -196,7 +196,7 @@ class Odyssey(Pooler):
 
     name = called = "Odyssey"
     package, program = "odyssey", "usr/bin/odyssey"
-    files = ("poolers/odyssey.conf",)
+    files = ("odyssey/odyssey.conf",)
 
     def _write(self, port: int) -> None:
         ours = {
@@ -216,7 +216,7 @@ class Odyssey(Pooler):
                 ),
                 f'database "{self.database.name}" {{': OTHER.format(asks=self.lookup, database=self.database.name),
             }
-        self._put("poolers/odyssey.conf", ours | self._certified("/etc/odyssey/"))
+        self._put("odyssey/odyssey.conf", ours | self._certified("/etc/odyssey/"))
 
     def _arguments(self) -> list[str]:
         return [str(self.leash.folder / "odyssey.conf")]

@@ -1,7 +1,5 @@
 """Proves docs/explanation/from-one-server-to-thousands.md: two PgBouncers on one port, with peers and without."""
 
-import re
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -14,16 +12,16 @@ from psycopg.rows import dict_row
 from proven import evidence
 from proven.sources import snippets
 from proven.sources.controls import control, edit, here
-from setup import debian, programs
 from tests.proofs.pooled import INI, section, settings_of
 from tests.stack import pgbouncer
 from tests.stack.database import Database
-from tests.stack.leash import Leash, closed, give, server_user
+from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
+from tests.stack.poolers import Odyssey
 from tests.stack.scripts import execute
 from tests.stack.wait import free_port, until
 
-PEERS, FLEET, ODYSSEY = "pgbouncer/peers.ini", "sizing/fleet.py", "odyssey/odyssey.conf"
+PEERS, FLEET = "pgbouncer/peers.ini", "sizing/fleet.py"
 TRIES = 40  # the kernel gives a client to either of them: that all go to one has a chance of 1 in 2 to the 39th
 LOST, PASSED_ON = "closing because: failed cancel request", ": peer-"
 
@@ -59,50 +57,15 @@ def pair(database, pooler, load):
 
 
 @pytest.fixture
-def odyssey(database, load) -> Iterator[tuple[str, int]]:
+def odyssey(database) -> Iterator[tuple[str, int]]:
     """Odyssey with a pool of 1, and else the reader's configuration: how to reach it, and its process."""
     try:
-        unpacked = debian.fetch("odyssey", "sid", "trixie")
+        Odyssey.version()
     except RuntimeError:
         pytest.skip("needs Odyssey")
-    snippet = load(ODYSSEY)
-    leash = Leash("odyssey")
-    give(leash.folder)
-    # Only what the server's user can reach can it run.
-    folder = shutil.copytree(unpacked, leash.folder / "program", symlinks=True) if closed(unpacked) else unpacked
-    program, said = programs.started(programs.unpacked(Path(folder), "usr/bin/odyssey"), "--version")
-    version = re.search(r"odyssey (\S+)", said)
-    evidence.on(Odyssey=version[1])
-
-    def url(port: int) -> str:
-        return f"postgresql://{database.role.name}:{database.role.password}@127.0.0.1:{port}/{database.name}"
-
-    def run(port: int) -> None:
-        text = snippet.text
-        for ours, theirs in {
-            '"/run/odyssey"': f'"{leash.folder}"',
-            "port 6432": f"port {port}",
-            "port 5432": f"port {database.server.port}",
-            'database "upstream"': f'database "{database.name}"',
-            'user "upstream"': f'user "{database.role.name}"',
-            "the role's password": database.role.password,
-            "pool_size 20": "pool_size 1",
-        }.items():
-            assert text.count(ours) == 1, ours
-            text = text.replace(ours, theirs)
-        leash.run([*program.command, str(leash.write("odyssey.conf", text))], user=server_user())
-
-    def answers(port: int) -> bool:
-        try:
-            psycopg.connect(url(port), connect_timeout=60).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    port = leash.serve("Odyssey", run, answers)
-    evidence.ran(snippet, "started")
-    yield url(port), leash.pid
-    leash.stop()
+    started = Odyssey(database, pool=1)
+    yield started.url(database), started.leash.pid
+    started.stop()
 
 
 def show(one: PgBouncer, what: str) -> list[dict]:
@@ -218,8 +181,8 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
 
 @control(
     here(
-        '"pool_size 20": "pool_size 1"',
-        '"pool_size 20": "pool_size 10"',
+        "pool=1",
+        "pool=10",
         of="tests.proofs.explanation.test_from_one_server_to_thousands:odyssey",
     )
 )

@@ -143,18 +143,6 @@ def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None
 )
 @control(
     each(
-        "poolers/odyssey.conf",
-        but={
-            "daemonize": "it is as you start it",
-            "workers": "it is yours to choose",
-            "log_*": "it is yours to choose",
-            "unix_socket_*": "it is yours to choose",
-            "*.password": "it is yours",
-        },
-    )
-)
-@control(
-    each(
         "poolers/pgagroal.conf",
         but={"*.unix_socket_dir": "it is where you keep it", "*.log_type": "it is yours to choose"},
     )
