@@ -1,6 +1,7 @@
 """Whatever becomes of who started a server, nothing is left of it: no process and no file."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +109,8 @@ def test_the_children_of_a_server_go_with_it(options: str) -> None:
     """Those too that it leaves behind when it ends, also in a process group of their own: sh -m makes one for each."""
     leash = Leash("parent")
     leash.run(["sh", *options.split(), "-c", "sleep 60 & echo $!; wait"])
-    child = int(until("it has a child", leash.said).split()[-1])
+    # Without a terminal, sh -m complains first.
+    child = int(until("it has a child", lambda: re.search(r"^(\d+)$", leash.said(), re.MULTILINE))[1])
     leash.stop()
     until("its child ends", lambda: gone(child))
 
