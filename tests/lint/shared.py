@@ -39,7 +39,6 @@ def problems() -> list[Problem]:
 
 def partners() -> Iterator[tuple[str, str, set[str]]]:
     """Return a value's file and key, and what it may be by what other files say."""
-    roles, modes = promised.roles(), set(SSLMODES)
     server = (
         of(INI, "databases.upstream.host"),
         of(INI, "databases.upstream.port"),
@@ -47,10 +46,40 @@ def partners() -> Iterator[tuple[str, str, set[str]]]:
     )
     host, port = of(INI, "pgbouncer.listen_addr"), of(INI, "pgbouncer.listen_port")
 
-    for path in (PEERS, *(TLS, LOOKUP)):
+    for path in (PEERS, TLS, LOOKUP):
         yield from _of_pgbouncer(path)
     yield CLIENT, "PGSSLROOTCERT", {"/etc/ssl/upstream/ca.crt"} & {f"/etc/ssl/upstream/{name}" for name in made()}
 
+    yield from _of_monitoring(host, port, server)
+    yield from _of_poolers(host, port, server)
+    yield from _of_the_example(server)
+    yield from _of_sizes()
+    yield MANAGED, "PGSSLMODE", {"verify-ca", "verify-full"}  # as its comment says
+
+
+def _of_pgbouncer(path: str) -> Iterator[tuple[str, str, set[str]]]:
+    if path == PEERS:
+        number = of(PEERS, "pgbouncer.peer_id")
+        for peer in ("1", "2"):
+            yield PEERS, f"peers.{peer}.host", {f"/run/pgbouncer/{peer}"}
+        yield PEERS, "pgbouncer.peer_id", {"1", "2"}
+        yield PEERS, "pgbouncer.unix_socket_dir", {f"/run/pgbouncer/{number}"}
+        yield PEERS, "pgbouncer.so_reuseport", {"1"}
+        yield PEERS, "pgbouncer.default_pool_size", {str(int(of(INI, "pgbouncer.default_pool_size")) // 2)}
+    elif path == LOOKUP:
+        script = snippets.read("pgbouncer/auth_query.sql").text
+        yield LOOKUP, "auth_user", set(re.findall(r"^create role (\w+) login", script, re.MULTILINE))
+        yield LOOKUP, "auth_dbname", set(re.findall(r"^grant connect on database (\w+)", script, re.MULTILINE))
+        yield LOOKUP, "auth_query", {f"select username, secret from {FUNCTION}($1)"} if FUNCTION in script else set()  # noqa: S608
+    else:
+        folder = {f"/etc/pgbouncer/{name}" for name in made("pooler.internal")}
+        yield TLS, "client_tls_key_file", {name for name in folder if name.endswith("internal.key")}
+        yield TLS, "client_tls_cert_file", {name for name in folder if name.endswith("internal.crt")}
+        yield TLS, "server_tls_ca_file", {name for name in folder if name.endswith("ca.crt")}
+
+
+def _of_monitoring(host: str, port: str, server: tuple[str, str, str]) -> Iterator[tuple[str, str, set[str]]]:
+    roles, modes = promised.roles(), set(SSLMODES)
     targets = {n: f"scrape_configs.{n}.static_configs.0.targets.0" for n in range(4)}
     yield PROMETHEUS, targets[0], {_listens(POSTGRES)}
     yield PROMETHEUS, targets[1], {_listens(POOLER)}
@@ -77,8 +106,8 @@ def partners() -> Iterator[tuple[str, str, set[str]]]:
                 {"GAUGE" if "pg_slots" in value.key else "LABEL" if "datname" in value.key else "COUNTER"},
             )
 
-    yield from _of_poolers(host, port, server)
 
+def _of_the_example(server: tuple[str, str, str]) -> Iterator[tuple[str, str, set[str]]]:
     direct = f"postgresql://upstream:change-me@{server[0]}:{server[1]}/{server[2]}"
     yield EXAMPLE, "DJANGO_SECRET_KEY", {""}  # one that many have copied is no secret
     yield EXAMPLE, "DATABASE_URL", {direct}
@@ -88,33 +117,14 @@ def partners() -> Iterator[tuple[str, str, set[str]]]:
     yield EXAMPLE, "DB_CONN_MAX_AGE", {in_text(PRODUCTION, r'"DB_CONN_MAX_AGE", default=(\w+)')}
     yield EXAMPLE, "DB_CONN_HEALTH_CHECKS", {in_text(PRODUCTION, r'"DB_CONN_HEALTH_CHECKS", default=(\w+)')}
     yield EXAMPLE, "WEB_PORT", {in_text(COMPOSE, r"\$\{WEB_PORT:-(\d+)\}")}
+
+
+def _of_sizes() -> Iterator[tuple[str, str, set[str]]]:
     yield PROCESS, "DJANGO_SETTINGS_MODULE", {f"settings.{name}" for name in _settings()}
     yield PROCESS, "GUNICORN_WORKERS", {in_text(GUNICORN, r'"GUNICORN_WORKERS", "(\d+)"')}
     yield PROCESS, "GUNICORN_THREADS", {in_text(GUNICORN, r'"GUNICORN_THREADS", "(\d+)"')}
     yield SERVER, "max_connections", {str(promised.SLOTS + int(of(SERVER, "superuser_reserved_connections")))}
     yield SERVER, "superuser_reserved_connections", {str(int(of(SERVER, "max_connections")) - promised.SLOTS)}
-    yield MANAGED, "PGSSLMODE", {"verify-ca", "verify-full"}  # as its comment says
-
-
-def _of_pgbouncer(path: str) -> Iterator[tuple[str, str, set[str]]]:
-    if path == PEERS:
-        number = of(PEERS, "pgbouncer.peer_id")
-        for peer in ("1", "2"):
-            yield PEERS, f"peers.{peer}.host", {f"/run/pgbouncer/{peer}"}
-        yield PEERS, "pgbouncer.peer_id", {"1", "2"}
-        yield PEERS, "pgbouncer.unix_socket_dir", {f"/run/pgbouncer/{number}"}
-        yield PEERS, "pgbouncer.so_reuseport", {"1"}
-        yield PEERS, "pgbouncer.default_pool_size", {str(int(of(INI, "pgbouncer.default_pool_size")) // 2)}
-    elif path == LOOKUP:
-        script = snippets.read("pgbouncer/auth_query.sql").text
-        yield LOOKUP, "auth_user", set(re.findall(r"^create role (\w+) login", script, re.MULTILINE))
-        yield LOOKUP, "auth_dbname", set(re.findall(r"^grant connect on database (\w+)", script, re.MULTILINE))
-        yield LOOKUP, "auth_query", {f"select username, secret from {FUNCTION}($1)"} if FUNCTION in script else set()  # noqa: S608
-    else:
-        folder = {f"/etc/pgbouncer/{name}" for name in made("pooler.internal")}
-        yield TLS, "client_tls_key_file", {name for name in folder if name.endswith("internal.key")}
-        yield TLS, "client_tls_cert_file", {name for name in folder if name.endswith("internal.crt")}
-        yield TLS, "server_tls_ca_file", {name for name in folder if name.endswith("ca.crt")}
 
 
 def _of_poolers(host: str, port: str, server: tuple[str, str, str]) -> Iterator[tuple[str, str, set[str]]]:
