@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from proven.sources.controls import called
+from proven.sources.reach import nodes
 
 PLAIN = "a proof is a plain function at the top of its module, which pages name: make it one"
 ANYTHING = ("Exception", "BaseException")
@@ -11,7 +12,7 @@ ANYTHING = ("Exception", "BaseException")
 
 def found(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Return the line of each, and what is wrong with it."""
-    for node in ast.walk(tree):
+    for node in (part for statement in tree.body for part in nodes(statement)):
         line = getattr(node, "lineno", 1)
         if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield line, f"{node.name} is async: {PLAIN}"

@@ -103,7 +103,7 @@ def _strings(node: ast.AST, constants: dict[str, ast.expr]) -> set[str]:
     """Return the string literals in a function, also those it reaches through the module's constants."""
     found = set()
     stated = {part for each in controls.statements(node) for part in ast.walk(each)}
-    for part in (part for part in ast.walk(node) if part not in stated):
+    for part in (part for part in reach.nodes(node) if part not in stated):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             found.add(part.value)
         elif isinstance(part, ast.Name) and part.id in constants:

@@ -137,6 +137,12 @@ def tree(source: str) -> ast.Module:
     return ast.parse(source)
 
 
+@cache  # several ask for the same statement
+def nodes(node: ast.AST) -> tuple[ast.AST, ...]:
+    """Return a node of a tree and all that is in it."""
+    return tuple(ast.walk(node))
+
+
 def _top(source: str) -> list[ast.stmt]:
     try:
         return tree(source).body
@@ -169,7 +175,7 @@ def _defines(node: ast.stmt) -> Iterator[str]:
 
 def _names(node: ast.AST) -> Iterator[str]:
     """Return the names in a part; what something has goes with its name, as in "pooled.reader"."""
-    for part in ast.walk(node):
+    for part in nodes(node):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
             yield f"{part.value.id}.{part.attr}"
         elif isinstance(part, ast.Name):
@@ -180,6 +186,6 @@ def _asks(node: ast.AST) -> Iterator[str]:
     """Return the fixtures that a function asks for by its parameters, and those that a mark names."""
     if isinstance(node, Function):
         yield from (each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs))
-    for part in ast.walk(node):
+    for part in nodes(node):
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == "usefixtures":
             yield from (str(each.value) for each in part.args if isinstance(each, ast.Constant))

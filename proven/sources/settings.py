@@ -59,7 +59,7 @@ def other(text: str) -> str:
 
 def _tree(text: str) -> Iterator[tuple[str, int, int]]:
     """Return the values of each document; what an alias repeats only where it stands."""
-    documents = list(yaml.compose_all(text, yaml.SafeLoader))
+    documents = list(yaml.compose_all(text, yaml.CSafeLoader))
     met: set[int] = set()
 
     def under(node: yaml.Node, way: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:

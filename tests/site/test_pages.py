@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 from playwright.sync_api import ElementHandle
 
-from proven import ROOT, guide
+from proven import ROOT
 from proven.sources import snippets
 from tests.site.server import leads_to
 from tests.site.visit import DESKTOP, PHONE, PICTURED, Reader, Visit, Visited, pages, refuse
@@ -88,7 +88,7 @@ def too_heavy(page: str, weight: int) -> list[str]:
 @cache
 def shown() -> set[str]:
     """Return every text that a block may give: snippets, their regions and their transcripts."""
-    files = guide.read().snippets.values()
+    files = map(snippets.read, snippets.paths())
     texts = {file.read_text(encoding="utf-8") for file in (ROOT / snippets.FOLDER).rglob("*.out")}
     texts |= {snippet.show(region) for snippet in files for region in (None, *snippet.regions)}
     return {text.rstrip("\n") + "\n" for text in texts}  # a region may end in blank lines, which no page shows
