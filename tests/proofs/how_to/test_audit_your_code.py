@@ -1,8 +1,10 @@
 """Proves docs/how-to/audit-your-code.md: what was planted is found, what is hostile is survived, a build is stopped."""
 
+import ast
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ AUDIT = "audit/audit.py"
 PLANTED = Path(__file__).with_name("planted")
 EXPECTED = re.compile(r"expect(-below)?: (.+)")
 LISTENS = 'cursor.execute("LISTEN orders")'
+OLDEST_PYTHON = (3, 10)
 
 
 @pytest.fixture
@@ -52,6 +55,7 @@ def expected(text: str) -> set[tuple[int, str]]:
 @control(edit("audit/audit.py", "kind is ast.AsyncFunctionDef", "False"))
 @control(edit("audit/audit.py", "atomic=opens", "atomic=False"))
 @control(edit("audit/audit.py", 'if "asgi" in facts', 'if "asgi"'))
+@control(edit("audit/audit.py", 'CURSORS" and said is not False', 'CURSORS" and said is not None'))
 @control(edit("audit/audit.py", "silent.add(number if", "silent.add(0 if"))
 def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) -> None:
     """Each rule is triggered by cases of its own, among which what is like them and harmless is left alone."""
@@ -172,8 +176,16 @@ def hostile(tmp_path):
 @control(edit("audit/audit.py", "except RecursionError:", "except ZeroDivisionError:"), fails_with="RecursionError")
 @control(edit("audit/audit.py", 'raise ValueError(f"a link that leads out', 'print(f"a link that leads out'))
 @control(edit("audit/audit.py", "> LARGEST", "> LARGEST * LARGEST"))
-def test_what_cannot_be_read_is_one_line_each(audit, hostile, tmp_path) -> None:
-    """Syntax, bytes, depth, size, pipes, links that lead out, nowhere or in a circle: each is named; nothing runs."""
+@control(edit("audit/audit.py", "import argparse\n", "import argparse\nimport django\n"))
+def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) -> None:
+    """Syntax, bytes, depth, size, pipes, links that lead out, nowhere or in a circle: each is named; nothing runs.
+
+    The audit itself imports what comes with Python, and is written in what Python 3.10 can read.
+    """
+    for node in ast.walk(ast.parse(load(AUDIT).text, feature_version=OLDEST_PYTHON)):
+        modules = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert {each.partition(".")[0] for each in modules} <= sys.stdlib_module_names
     output, _, status = audit("tree")
     found = [line.split(":") for line in output.splitlines() if line.endswith(": not-read")]
     assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
