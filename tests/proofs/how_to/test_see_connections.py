@@ -105,22 +105,25 @@ def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, tra
 
 
 @control(edit("postgres/idle_in_transaction.sql", "like 'idle in transaction%'", "= 'idle in transaction'"))
+@control(here("; release savepoint before", ""))
 @control(here("select 1 / 0", "select 1"))
 def test_an_aborted_transaction_is_listed_and_holds_no_lock(database, load, sessions) -> None:
-    """Until an error it holds those of what it wrote; after it none, though the transaction goes on until it ends."""
+    """Until an error it holds those of what it wrote; after it none, but within a savepoint those from before that."""
     snippet = load("postgres/idle_in_transaction.sql")
     failed = sessions(database, application_name="failed", autocommit=False)
     failed.execute("create table account (id int)")
 
-    def locks() -> int:
+    def locks_after_an_error() -> int:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            failed.execute("select 1 / 0")
+        assert "failed" in database.psql(snippet)
         query = "select count(*) from pg_locks where pid = %s"
         return database.admin.execute(query, [failed.info.backend_pid]).fetchone()[0]
 
-    assert locks() > 0
-    with pytest.raises(psycopg.errors.DivisionByZero):
-        failed.execute("select 1 / 0")
-    assert "failed" in database.psql(snippet)
-    assert locks() == 0
+    failed.execute("savepoint before")
+    assert locks_after_an_error() > 0
+    failed.execute("rollback to savepoint before; release savepoint before")
+    assert locks_after_an_error() == 0
 
 
 @control(
