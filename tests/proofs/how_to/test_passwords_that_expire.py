@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from psycopg import sql
@@ -42,7 +42,7 @@ WITH_A_POOL = "import settings.pool\nfrom passfile import *\n"
 
 
 @pytest.fixture
-def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
+def rotated(project, database, load, tmp_path) -> Callable[..., str]:
     """Ask, change the password, and return what was said then: rotated("settings.pool", ends=True)."""
     script = load("passwords/passfile.sh")
     (tmp_path / "passfile.sh").write_text(script.text)
@@ -73,12 +73,12 @@ def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
         fifo.write_text("")
         until("it has asked again", process.ended)
         process.stop()
+        project.note()
         for snippet in snippets:
             evidence.ran(snippet)
         return process.said().partition("served\n")[2]
 
-    yield run
-    project.note()
+    return run
 
 
 @control(here('"settings.pool"', '"passfile_and_pool"'))
