@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -775,8 +776,9 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
         "line",
     )
 )
-def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
+def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path) -> None:
     """Of PostgreSQL or of PgBouncer: with both processes, by what they run, and without their arguments."""
+    (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
     direct = sessions(stays.database)
     with stays.bouncer.connect(stays.database) as pooled:
         own = (f"session {direct.info.backend_pid}:", f"a client of {stays.database.name}:")
@@ -784,7 +786,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
         def shared() -> list[str]:
             return [f["finding"] for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
 
-        waiting = ["sh", "-c", "read _", "sh", "postgresql://a:hunter2@b/c"]
+        waiting = [sys.executable, "-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c"]
         files = (direct.fileno(), pooled.fileno())
         child = subprocess.Popen(waiting, pass_fds=files, stdin=subprocess.PIPE)
         try:
@@ -797,7 +799,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
         assert len(found) == 2
         for finding in found:
             assert f"pid {os.getpid()}, " in finding
-            assert f"pid {child.pid}, sh" in finding
+            assert f"pid {child.pid}, manage.py shell" in finding
         assert shared() == []
 
 
