@@ -141,9 +141,13 @@ except OperationalError as error:
 """
 
 
+WRONG = {"PGPASSWORD": "wrong"}
+
+
+@control(here("({}, WRONG)", "({}, {})"))
 @control(here("0o644", "0o600"))
 def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp_path) -> None:
-    """libpq says so, and goes on without a password."""
+    """libpq says so, and goes on without a password. One that is as it should be is not asked beside PGPASSWORD."""
     needs_psycopg_3()
     snippet = load("passwords/passfile.py")
     (tmp_path / "passfile.py").write_text(snippet.text)
@@ -151,7 +155,12 @@ def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp
     passfile.write_text(f"*:*:*:*:{database.role.password}\n")
     passfile.chmod(0o644)
     settings = {"DJANGO_SETTINGS_MODULE": "passfile", "DATABASE_PASSFILE": str(passfile)}
-    status, said = project.run("-c", LOOSE.format(folder=str(tmp_path)), database_url=database.url, **settings)
+    code = LOOSE.format(folder=str(tmp_path))
+    status, said = project.run("-c", code, database_url=database.url, **settings)
     assert status == 0, said
     assert "no password supplied" in said
+    passfile.chmod(0o600)
+    said = [project.run("-c", code, database_url=database.url, **settings, **more)[1] for more in ({}, WRONG)]
+    assert said[0] == "served\n"
+    assert "password authentication failed" in said[1]
     evidence.ran(snippet)
