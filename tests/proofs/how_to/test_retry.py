@@ -159,7 +159,9 @@ def test_who_has_waited_for_pgbouncer_in_vain_waits_again(project, server, serve
     """PgBouncer ends the connection of who has waited for query_wait_timeout: the work is begun twice."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
-        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=2)
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+        bouncer.connect(database).close()  # to log in to PostgreSQL may take a busy machine longer than that
+        bouncer.set(query_wait_timeout=2)
         settings = {"database_url": bouncer.url(database), "DJANGO_SETTINGS_MODULE": "settings.prod"}
         said = project.run("-c", BEGINS + WAITS, **settings)
     assert said == (0, "OperationalError, 2\n")
