@@ -590,15 +590,17 @@ def test_options_in_the_url_are_kept(project: Project) -> None:
         ("DB_CONN_MAX_AGE", "", "give a whole number of seconds"),
         ("DB_CONN_HEALTH_CHECKS", "maybe", "give True or False"),
         ("DB_CONN_HEALTH_CHECKS", "", "give True or False"),
+        ("DB_POOL_SIZE", "four", "give a whole number of connections"),
+        ("DB_POOL_SIZE", "0", "give a whole number of connections"),
     ],
 )
 def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, what) -> None:
     """A typing error stops the start with the variable, its value and what is wanted."""
     settings = environment(load)
     monkeypatch.setenv(name, value)
-    read = settings["seconds"] if name.endswith("AGE") else settings["flag"]
+    read = {"DB_CONN_MAX_AGE": "seconds", "DB_POOL_SIZE": "connections"}.get(name, "flag")
     with pytest.raises(settings["ImproperlyConfigured"], match=what) as error:
-        read(name, 60)
+        settings[read](name, 60)
     assert f"{name}={value!r}" in str(error.value)
 
 
@@ -640,12 +642,19 @@ def environment(load) -> dict:
 
 @control(edit("upstream/settings/environment.py", "if not value.isdecimal():", "if not value:"))
 def test_a_malformed_value_stops_the_start(project: Project) -> None:
-    """The error is the last line that the settings leave behind."""
-    status, output = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
-    assert status == 1
-    assert output.splitlines()[-1].endswith(
-        "ImproperlyConfigured: DB_CONN_MAX_AGE='soon': give a whole number of seconds, or \"none\" for no limit"
-    )
+    """The error is the last line that the settings leave behind. In .env a comment behind a value is a part of it."""
+    said = [project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")]
+    used = project.folder / ".env"
+    used.write_text("DB_CONN_MAX_AGE=60  # one minute\n")
+    try:
+        said.append(project.run("-c", SHOW, database_url=ANY_URL))
+    finally:
+        used.unlink()
+    for value, (status, output) in zip(("soon", "60  # one minute"), said, strict=True):
+        assert status == 1
+        assert output.splitlines()[-1].endswith(
+            f'ImproperlyConfigured: DB_CONN_MAX_AGE={value!r}: give a whole number of seconds, or "none" for no limit'
+        )
 
 
 @control(here("""("60", '"60"')""", """('"60"', "60")"""))
