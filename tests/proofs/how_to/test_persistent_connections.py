@@ -191,6 +191,29 @@ def test_nothing_closes_an_idle_connection(unchecked) -> None:
     until("an idle one is there past its age", stays)
 
 
+@control(
+    here(
+        '"DB_CONN_MAX_AGE": "1"',
+        '"DB_CONN_MAX_AGE": "60"',
+        of="tests.proofs.how_to.test_persistent_connections:unchecked",
+    )
+)
+@control(here("?seconds=1.3", "?seconds=0"), fails_with="it is closed: not within")
+def test_the_age_is_looked_at_when_a_request_begins_and_when_it_ends(unchecked) -> None:
+    """One that came of age while it was idle is not used by the next request; within one, it is closed at its end."""
+
+    def idle_past_its_age() -> int | None:
+        backend = unchecked.backend()
+        until("it is past its age, or gone", lambda: not 0 < age(unchecked.database, backend) < 1.3)
+        return backend if unchecked.database.backends() == [backend] else None
+
+    before = until("an idle one is there past its age", idle_past_its_age)
+    assert unchecked.backend() != before
+    status, _ = unchecked.request("/orders/report/?seconds=1.3")
+    assert status == 200
+    until("it is closed", lambda: unchecked.database.backends() == [])
+
+
 def age(database: Database, pid: int) -> float:
     """Return for how many seconds a backend has been there; 0 where it is not."""
     query = "select extract(epoch from clock_timestamp() - backend_start)::float from pg_stat_activity where pid = %s"

@@ -106,6 +106,22 @@ def test_a_visitor_reads_what_they_wrote_and_others_read_from_the_replica(pair, 
     assert served.cookies == {}
 
 
+@control(edit("upstream/orders/replicas.py", "response.delete_cookie(COOKIE)", "pass"))
+def test_an_answer_that_comes_after_the_write_takes_its_cookie_away(pair, served) -> None:
+    """A browser has two requests at a time: one that it sent with an older cookie ends after the one that wrote."""
+    served.ask(body="customer=Ada")
+    pair.catch_up()
+    earlier = Visitor(served.port)
+    earlier.cookies = {**served.cookies}
+    with pair.standing_still():
+        served.ask(body="customer=Katherine")
+        assert "Katherine" in served.ask()
+        earlier.ask()
+        served.cookies = earlier.cookies  # a browser has them together
+        assert "Katherine" not in served.ask()
+    assert served.cookies == {}
+
+
 ROUTES = (
     """
 import sys; sys.path.insert(0, {folder!r})
