@@ -40,15 +40,21 @@ from django.db import connection, connections
 for _ in range(2):
     print(connection.pool.closed)
     connection.ensure_connection()
+connection.close()
+connection.pool.wait()
+with connection.cursor() as cursor:
+    cursor.execute("select count(*) from pg_stat_activity where datname = current_database()")
+    print(*cursor.fetchone())
 """
 
 
+@control(edit("upstream/settings/pool.py", '"min_size": size', '"min_size": 0'))
 @control(here('"-c", OPENED', '"-c", OPENED.replace("for", "connection.pool.open()\\nfor")'))
 def test_the_pool_is_opened_by_the_first_query(project, database) -> None:
-    """Setting Django up opens none; the first connection that is asked for does."""
+    """Setting Django up opens none; the first connection that is asked for does, and two that nobody has asked for."""
     needs_a_pool()
-    said = project.run("-c", OPENED, database_url=database.url, **PRODUCTION)
-    assert said == (0, "True\nFalse\n")
+    said = project.run("-c", OPENED, database_url=database.url, **PRODUCTION | {"DB_POOL_SIZE": "3"})
+    assert said == (0, "True\nFalse\n3\n")
 
 
 @control(here('"max_idle": 0.1', '"max_idle": 100'), fails_with="nobody is connected: not within")
@@ -203,6 +209,9 @@ def test_a_request_holds_its_connection_while_it_calls(shop, server_version) -> 
     evidence.on(PostgreSQL=server_version)
     with calling(shop, "/orders/pay/"):
         assert shop[0].request("/connection/")[0] == 500
+        state = "select state from pg_stat_activity where datname = %s"
+        database = shop[0].database
+        assert database.admin.execute(state, [database.name]).fetchall() == [("idle",)]
     assert "couldn't get a connection after 0.30 sec" in shop[0].said()
     assert shop[0].request("/connection/")[0] == 200
 

@@ -4,22 +4,46 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, here
 from tests.proofs.heard import heard
+from tests.stack import monitoring
 from tests.stack.database import fresh
 from tests.stack.wait import until
 
 
 @control(here('insists = "require"', 'insists = "prefer"'))
 def test_a_driver_that_insists_is_told_that_there_is_no_tls(database, pooler) -> None:
-    """By PgBouncer without a certificate, its console too, in both drivers; sslmode=prefer goes on without."""
+    """By PgBouncer without a certificate, its console too, in both drivers; sslmode=prefer goes on without.
+
+    So it is with what is stricter, and with PostgreSQL, where that has no TLS.
+    """
     url = pooler(database, pool_mode="transaction").url(database)
     insists = "require"
     refused = "server does not support SSL, but SSL was required"
+    with database.connect() as client:
+        direct = [] if client.pgconn.ssl_in_use else [database.url]
     for driver in (psycopg, psycopg2):
-        assert heard(driver.connect, url, sslmode=insists) == refused
         assert heard(driver.connect, url, dbname="pgbouncer", sslmode=insists) == refused
-        assert heard(driver.connect, url, sslmode="prefer") == ""
+        for each in (url, *direct):
+            for sslmode in (insists, "verify-ca", "verify-full"):
+                assert heard(driver.connect, each, sslmode=sslmode) == refused
+            assert heard(driver.connect, each, sslmode="prefer") == ""
+
+
+@control(here("sslmode=require", "sslmode=disable"))
+def test_an_exporter_in_go_has_a_text_of_its_own(database, pooler) -> None:
+    """pgbouncer_exporter with sslmode=require, to a PgBouncer without TLS."""
+    address = f"postgres://127.0.0.1:{pooler(database).port}/pgbouncer?sslmode=require"
+    options = (f"--pgBouncer.connectionString={address}", "--web.listen-address=127.0.0.1:{port}")
+    evidence.on(pgbouncer_exporter=monitoring.version("pgbouncer_exporter"))
+    try:
+        exporter = monitoring.Exporter("pgbouncer_exporter", *options)
+        said = exporter.leash.said()
+        exporter.stop()
+    except RuntimeError as error:  # before 0.12 it ends instead
+        said = str(error)
+    assert "pq: SSL is not enabled on the server" in said
 
 
 @control(here("host {database.name} all", "host all all"), fails_with="it is refused: not within")

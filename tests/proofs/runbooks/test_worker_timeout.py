@@ -12,24 +12,28 @@ ENDS = {"psycopg": ("SystemExit: 1", "SIGKILL"), "psycopg2": ("was sent SIGKILL!
 
 
 @control(here("pg_sleep(300)", "pg_sleep(0)"), fails_with="it says so: not within")
+@control(here("pg_advisory_xact_lock(7), ", ""))
 @pytest.mark.parametrize("driver", ENDS)
 def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> None:
     """A sync worker. With psycopg 3 a traceback says where it waited; psycopg2 waits on, until it is killed.
 
-    psycopg 3 cancels its statement before it goes. That of psycopg2 goes on.
+    psycopg 3 cancels its statement before it goes. That of psycopg2 goes on, and has its lock.
     """
-    asks = f"import {driver}; {driver}.connect({database.url!r}).cursor().execute('select pg_sleep(300)')"
+    query = "select pg_advisory_xact_lock(7), pg_sleep(300)"
+    asks = f"import {driver}; {driver}.connect({database.url!r}).cursor().execute({query!r})"
     last, other = ENDS[driver]
     log = worker(asks, last)(None)
     assert "WORKER TIMEOUT" in log.partition(last)[0]
     assert other not in log
-    assert ("execute('select pg_sleep(300)')" in log) == (driver == "psycopg")
+    assert (f"execute({query!r})" in log) == (driver == "psycopg")
     if driver == "psycopg":
         until("its statement has ended", lambda: database.backends() == [])
         return
     (pid,) = database.backends()
     state = "select state from pg_stat_activity where pid = %s"
     assert database.admin.execute(state, [pid]).fetchone() == ("active",)
+    locks = "select objid from pg_locks where pid = %s and locktype = 'advisory' and granted"
+    assert database.admin.execute(locks, [pid]).fetchall() == [(7,)]
     database.terminate(pid)
 
 
