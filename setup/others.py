@@ -43,6 +43,7 @@ PACKAGES = {
         pyuwsgi
         rq
     """,
+    "tasks": "django-tasks\ndjango-tasks-db",  # Django's own from 6.0 on, for the Django of .venv
     "celery-5.5": "celery~=5.5.0",  # the last that keeps a connection from task to task
     "tenants": "django-tenants",
     "pre-commit": "pre-commit",
