@@ -299,7 +299,7 @@ class Running(Server):
             self.most = max(self.most, self.open())
             self.seen |= self.sessions()
             if cut:
-                self._end_sessions()
+                self._end({pid for pid, _ in self.sessions()})
         until(
             "all units have ended", lambda: self.done() + self.lost() >= self.given
         )  # one may say twice that it is lost
@@ -347,36 +347,38 @@ class Running(Server):
     def cut(self) -> None:
         """End its sessions between two units, as a restart of PostgreSQL does."""
         if self.runner.by == "django-tasks-db":
-            with self._between_two_looks():
-                self._end_sessions()
+            with self._between_two_looks() as sessions:
+                self._end(sessions)
         else:
-            self._end_sessions()
+            self._end({pid for pid, _ in self.sessions()})
 
     @contextmanager
-    def _between_two_looks(self) -> Iterator[None]:
-        """Hold up who looks for units in the database when it has just looked: within a look it would end itself."""
-        query = "select count(*) from pg_stat_activity where datname = %s and pid = any(%s) and query <> 'COMMIT'"
+    def _between_two_looks(self) -> Iterator[set[int]]:
+        """Hold up who looks for units in the database when it has just looked: within a look it would end itself.
 
-        def held() -> bool:
+        What it has connected meanwhile is not among the sessions that this gives.
+        """
+        last = "select pid, query from pg_stat_activity where datname = %s and pid = any(%s)"
+
+        def held() -> tuple[set[int]] | None:
             kill(worker, SIGSTOP)
-            (busy,) = self.database.admin.execute(query, [self.database.name, [pid for pid, _ in self.sessions()]])
-            if busy[0]:
-                kill(worker, SIGCONT)
-            return not busy[0]
+            found = dict(self.database.admin.execute(last, [self.database.name, [pid for pid, _ in self.sessions()]]))
+            if {*found.values()} <= {"COMMIT"}:
+                return ({*found},)
+            return kill(worker, SIGCONT)
 
         worker = self.processes[0].pid
-        until("it has looked", held)
+        (sessions,) = until("it has looked", held)
         try:
-            yield
+            yield sessions
         finally:
             kill(worker, SIGCONT)
 
-    def _end_sessions(self) -> None:
-        ended = {pid for pid, _ in self.sessions()}
-        for pid in ended:
+    def _end(self, sessions: set[int]) -> None:
+        for pid in sessions:
             self.database.terminate(pid)
         if bouncer := self.bouncer:
-            until("PgBouncer knows", lambda: not ended & {row["remote_pid"] for row in bouncer.show("servers")})
+            until("PgBouncer knows", lambda: not sessions & {row["remote_pid"] for row in bouncer.show("servers")})
 
     def done(self) -> int:
         """Return how many units are done so far."""
