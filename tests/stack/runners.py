@@ -58,6 +58,7 @@ class Runner:
     packages: tuple[str, ...] = ()  # what it needs of setup/others.py
     fresh: bool = False  # it puts others in the place of Python's sockets and threads
     own: bool = False  # the process that is started takes the units itself
+    looks: bool = False  # it looks for units in the database, every now and then
     settings: str = ""  # what it needs besides the strategy's
     first: tuple[str, ...] = ()  # what `python` runs before
 
@@ -210,6 +211,7 @@ RUNNERS = {
         BY_TASKS,
         at_once=1,
         packages=("tasks",),
+        looks=True,
         settings="from settings.tasks import INSTALLED_APPS, TASKS",
         first=("manage.py", "migrate", "django_tasks_database", "--verbosity", "0"),
     ),
@@ -333,20 +335,21 @@ class Running(Server):
         """
         return int(self.database.admin.execute(query, [self.database.name]).fetchone()[0])  # type: ignore[index]
 
-    def rest(self, left: int | None) -> None:
-        """Wait until so many connections are left; without a number, until none comes or goes."""
+    def rest(self, left: int | None) -> int:
+        """Wait until so many connections are left; without a number, until none comes or goes. Return how many."""
         if left is not None:
             until(f"connections left: {left}", lambda: self.open() == left)
-            return
+            return left if self.runner.looks else self.open()
         last, since = self.open(), monotonic()
         while monotonic() - since < QUIET:
             sleep(0.05)
             if self.open() != last:
                 last, since = self.open(), monotonic()
+        return last
 
     def cut(self) -> None:
         """End its sessions between two units, as a restart of PostgreSQL does."""
-        if self.runner.by == "django-tasks-db":
+        if self.runner.looks:
             with self._between_two_looks() as sessions:
                 self._end(sessions)
         else:
@@ -482,17 +485,16 @@ def counts(running: Running, known: Counts | None = None) -> Counts:
     n = running.runner.at_once
     left = known and known["left"]
 
-    def wave() -> None:
+    def wave() -> int:
         running.wave()
-        if left != CLIMBS:
-            running.rest(left if isinstance(left, int) else None)
+        return running.open() if left == CLIMBS else running.rest(left if isinstance(left, int) else None)
 
     wave()
     first = len(running.seen)
     wave()
-    wave()
+    stay = wave()
     opened = Fraction(len(running.seen) - first, 2 * n)
-    most, stay = running.most, running.open()
+    most: int | str = running.most
     if stay == len(running.seen) > n:  # every unit has left its own behind
         most = stay = CLIMBS
     running.cut()
