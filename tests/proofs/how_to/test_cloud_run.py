@@ -303,6 +303,15 @@ def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> N
     assert opened == run_script(load(SIZING))["pooled_connections"](size, poolers=3) == 3 * size
 
 
+@control(edit("cloud/run/pgbouncer.ini", "max_db_connections = 4", "max_db_connections = 104"))
+def test_an_instance_stays_below_googles_limit(load) -> None:
+    """PgBouncer's server connections, and one past it for each thread, are no more than 100 for each instance."""
+    app = cloud_run.variables(container(load, "app"))
+    pooled = int(settings_of(snippets.read(INI).text)["max_db_connections"])
+    evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
+    assert pooled + int(app["GUNICORN_WORKERS"]) * int(app["GUNICORN_THREADS"]) <= 100
+
+
 @control(edit("cloud/run/service.yaml", 'maxScale: "20"', 'maxScale: "30"'))
 def test_the_table_has_the_numbers_of_the_service(load, run_script) -> None:
     """Instances, threads and pools are those in service.yaml and in both PgBouncers' settings."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from proven import evidence
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, replace
 from tests.proofs.replicated import Pair, replicated
 from tests.stack.fixtures import note_postgres
 from tests.stack.pgbouncer import ADMIN, PgBouncer
@@ -18,6 +18,22 @@ from tests.stack.scripts import execute
 from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 4
+# An application that comes past PgBouncer, is told of both hosts, and is not restarted.
+APPLICATION = """
+import time, django; django.setup()
+from django.db import Error, close_old_connections, connection
+while True:
+    close_old_connections()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("insert into visited values (default) returning host(inet_server_addr())")
+            print(*cursor.fetchone(), flush=True)
+    except Error:
+        print("an error", flush=True)
+    time.sleep(0.05)
+"""
+BOTH = "127.0.0.2,127.0.0.1"  # the standby first
+WISH = "?target_session_attrs=read-write"
 
 
 def begin(pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini") -> subprocess.Popen[str]:
@@ -80,17 +96,23 @@ def streaming(pair: Pair, wanted: bool) -> None:
 @control(edit("drill/switchover.sh", 'ask "$CONSOLE" "pause $DATABASE"', ""))
 @control(edit("drill/switchover.sh", "sed -i", ": sed"), fails_with="clients go on: not within")
 @control(edit("drill/switchover.sh", "exit 1", "exit 0"))
-def test_a_switchover_loses_no_request_and_no_row(pooler, load) -> None:
+@control(replace("tests.proofs.how_to.test_switchover:WISH", ""))
+def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None:
     """Clients wait while the standby is promoted, none gets an error, and each row that was answered is there.
 
-    Where the standby does not stream, the script says so and does nothing.
+    Where the standby does not stream, the script says so and does nothing. An application that comes past PgBouncer,
+    and names both hosts with target_session_attrs=read-write, writes to the primary, and then to the new one.
     """
     with replicated() as pair:
         note_postgres(pair.primary.server.version())
         with pair.database.connect() as owner:
             owner.execute("create table heard (at timestamptz default now())")
+            owner.execute("create table visited (at timestamptz default now())")
         pair.catch_up()
         bouncer = pooler(pair.database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=60)
+        url = pair.database.url.replace(pair.database.server.host, BOTH) + WISH
+        application = project.start("-c", APPLICATION, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod")
+        until("it writes too", application.said)
         with writing(bouncer, pair, load) as counted:
             until("clients are served", lambda: counted["answered"] > 20)
             streaming(pair, False)
@@ -101,6 +123,9 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load) -> None:
             before = counted.total()
             until("clients go on", lambda: counted.total() > before + 20)
         assert set(counted) == {"answered"}, counted
+        until("it writes to the new one", lambda: application.said().endswith("127.0.0.2\n"))
+        application.stop()
+        assert application.said().startswith("127.0.0.1\n")
         with pair.copy.connect() as owner:
             assert owner.execute("select count(*) from heard").fetchone() == (counted["answered"],)
 

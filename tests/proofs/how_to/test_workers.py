@@ -5,6 +5,7 @@ import pytest
 from proven.sources.controls import control, edit, here
 from tests.stack.runners import counts
 from tests.stack.upstream import driver
+from tests.stack.wait import until
 
 CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already closed"}
 
@@ -46,3 +47,16 @@ def test_rq_opens_a_connection_for_each_job(run_in) -> None:
     """RQ's own worker forks for each job, whose connection ends with its process: whatever CONN_MAX_AGE is."""
     found = counts(run_in("rq", "age-60"), {"left": 0})
     assert found == {"most": 1, "opened": "1", "left": 0, "lost": 0}
+
+
+@control(here("cut=True", "cut=False"))
+def test_a_session_lost_within_a_task_ends_djangos_worker(run_in) -> None:
+    """Once its session is ended within a task, db_worker has ended, and the task's row says that it is running."""
+    at_work = run_in("tasks", "age-60")
+    lost = at_work.wave(cut=True)
+    assert lost == 1
+    assert until("the worker ends", at_work.processes[0].ended)
+    at_work.note()
+    with at_work.database.connect() as connection:
+        states = connection.execute("select status from django_tasks_database_dbtaskresult").fetchall()
+    assert states == [("RUNNING",)]

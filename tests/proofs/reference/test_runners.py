@@ -7,50 +7,81 @@ import pytest
 from proven import ROOT, whole
 from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
+from tests.stack.forked import FORKING, answer
 from tests.stack.runners import RUNNERS, STRATEGIES, Counts, counts
+from tests.stack.upstream import needs_psycopg_3
 
 FILE = ROOT / FOLDER / "runners.json"
 USUAL = "age-60"  # the one of which `make test` counts each runner
-COLUMNS = {"most": "at most", "opened": "opened for each unit", "left": "left open", "lost": "units lost"}
+ROWS = RUNNERS | FORKING
+AT_TIMES = ("celery-prefork", "rq", "multiprocessing")  # of those that fork: the other pages' proofs have the rest
+COLUMNS = {
+    "most": "at most",
+    "opened": "opened for each unit",
+    "left": "left open",
+    "lost": "lost after a restart",
+    "within": "lost within it",
+    "plain": "answers",
+    "module": "with the module",
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let `make record` and `make prove ONLY=docs/reference/runners.md` count every cell."""
     asked = any("runners" in only for only in metafunc.config.getoption("only"))
     every = asked or metafunc.config.getoption("record")
-    metafunc.parametrize("strategy", STRATEGIES if every else [USUAL])
-    metafunc.parametrize("runner", RUNNERS)
+    if "strategy" in metafunc.fixturenames:
+        metafunc.parametrize("strategy", STRATEGIES if every else [USUAL])
+        metafunc.parametrize("runner", RUNNERS)
+    else:
+        metafunc.parametrize("column", ["plain", "module"] if every else ["plain"])
+        metafunc.parametrize("runner", FORKING if every else AT_TIMES)
 
 
-def known(strategy: str, runner: str) -> Counts | None:
+def known(table: str, runner: str) -> Counts | None:
     """Return what was counted before."""
     found = json.loads(FILE.read_text()) if FILE.exists() else {}
-    return found.get(strategy, {}).get(runner)
+    return found.get(table, {}).get(runner)
 
 
-def record(strategy: str, runner: str, found: Counts) -> None:
+def record(table: str, runner: str, found: Counts) -> None:
     """Keep what was counted, among what was before."""
     with whole.alone(FILE.parent):
         before = json.loads(FILE.read_text()) if FILE.exists() else {}
-        cells = {name: before.get(name, {}) for name in STRATEGIES}
-        cells[strategy][runner] = found
-        labels = {name: each.name for name, each in STRATEGIES.items()} | COLUMNS
-        labels |= {name: str(each) for name, each in RUNNERS.items()}
-        ordered = {name: {each: row[each] for each in RUNNERS if each in row} for name, row in cells.items()}
+        cells = {name: before.get(name, {}) for name in (*STRATEGIES, "fork")}
+        cells[table][runner] = cells[table].get(runner, {}) | found
+        labels = {name: each.name for name, each in STRATEGIES.items()} | {"fork": "After a fork"} | COLUMNS
+        labels |= {name: str(each) for name, each in ROWS.items()}
+        ordered = {name: {each: row[each] for each in ROWS if each in row} for name, row in cells.items()}
         whole.write(FILE, json.dumps({"labels": labels, **ordered}, indent=1, ensure_ascii=False) + "\n")
 
 
 @control(
     edit("upstream/settings/prod.py", 'seconds("DB_CONN_MAX_AGE", default=60)', "0"), fails_with="connections left: 3"
 )
+@control(here("cut=True", "cut=False"))
 @control(here("run_in(runner, strategy)", 'run_in(runner, "age-0" if runner == "uvicorn" else strategy)'))
 def test_each_runner_has_the_connections_that_the_matrix_says(
     run_in, strategy, runner, request: pytest.FixtureRequest
 ) -> None:
-    """Open at most, opened for each unit, left open and units lost are, for each runner, what the tables say."""
+    """Open at most, opened for each unit, left open, and lost after a restart and within it are what the tables say."""
     before = None if request.config.getoption("record") else known(strategy, runner)
-    found = counts(run_in(runner, strategy), before)
+    at_work = run_in(runner, strategy)
+    found = counts(at_work, before) | {"within": at_work.wave(cut=True)}
     if request.config.getoption("record"):
         return record(strategy, runner, found)
     assert found == before
+    return None
+
+
+@control(here('module=column == "module"', 'module=runner == "rq"'))
+def test_a_forked_process_gets_the_answers_that_the_matrix_says(
+    run_in, column, runner, request: pytest.FixtureRequest
+) -> None:
+    """Where a connection is open at the fork, answers are right or wrong as the table says."""
+    needs_psycopg_3()  # it is asked by the driver's own calls
+    found: Counts = {column: answer(run_in, FORKING[runner], module=column == "module")}
+    if request.config.getoption("record"):
+        return record("fork", runner, found)
+    assert found[column] == (known("fork", runner) or {})[column]
     return None

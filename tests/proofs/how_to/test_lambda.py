@@ -1,0 +1,49 @@
+"""Proves docs/how-to/lambda.md: a process that is given one request at a time, and is frozen in between."""
+
+from os import kill
+from signal import SIGCONT, SIGSTOP
+
+from proven.sources.controls import control, here
+from tests.stack.runners import GIVER, Runner
+from tests.stack.wait import until
+
+# The application is called once for each event, as Zappa does it, and nothing serves.
+CALLED = """
+from wsgiref.util import setup_testing_defaults
+from wsgi import application
+
+def give():
+    event = {"HTTP_HOST": "127.0.0.1", "PATH_INFO": "/orders/"}
+    setup_testing_defaults(event)
+    status = []
+    response = application(event, lambda given, headers: status.append(given))
+    response.close()
+    print("1 orders" if status == ["200 OK"] else f"django.db.utils.Error: {status}", flush=True)
+"""
+FUNCTION = Runner("", "a function", ("-c", GIVER.format(gives=CALLED)), at_once=1, own=True)
+
+
+@control(here('"age-60"', '"age-0"'))
+def test_requests_of_one_environment_share_a_connection(run_in) -> None:
+    """With CONN_MAX_AGE = 60, three calls of the application in one process use one connection, which stays open."""
+    at_work = run_in(FUNCTION, "age-60")
+    lost = [at_work.wave() for _ in range(3)]
+    assert lost == [0, 0, 0]
+    assert (len(at_work.seen), at_work.open()) == (1, 1)
+    at_work.note()
+
+
+@control(here("'300ms'", "0"), fails_with="PostgreSQL has ended it: not within")
+@control(here('"age-60")', "\"age-60\", \"DATABASES['default']['CONN_HEALTH_CHECKS'] = False\")"))
+def test_a_frozen_environment_finds_a_new_connection(run_in) -> None:
+    """PostgreSQL ends a frozen process's session by idle_session_timeout; its next request is answered on another."""
+    at_work = run_in(FUNCTION, "age-60")
+    at_work.holder.execute(f"alter role {at_work.database.role.name} set idle_session_timeout = '300ms'")
+    first = at_work.wave()
+    process = at_work.processes[0].pid
+    kill(process, SIGSTOP)
+    until("PostgreSQL has ended it", lambda: at_work.open() == 0)
+    kill(process, SIGCONT)
+    assert [first, at_work.wave()] == [0, 0]
+    assert len(at_work.seen) == 2
+    at_work.note()

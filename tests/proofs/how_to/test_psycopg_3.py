@@ -1,0 +1,69 @@
+"""Proves docs/how-to/psycopg-3.md: the example project with psycopg2, and with psycopg 3 beside it."""
+
+import json
+
+from proven import evidence
+from proven.sources.controls import control, edit, here, replace
+
+NUMBER = "3"
+# What one driver has to say; {named} is the reader's snippet.
+ASKED = """
+import json, os
+import django; django.setup()
+from django.db import Error, connection, connections
+
+{named}
+
+def level(options):
+    other = connections.create_connection("default")
+    other.settings_dict["OPTIONS"] = {{**other.settings_dict["OPTIONS"], **options}}
+    other.set_autocommit(False)
+    with other.cursor() as cursor:
+        cursor.execute("show transaction_isolation")
+        found = cursor.fetchone()[0]
+    other.close()
+    return found
+
+found = {{"driver": connection.Database.__name__}}
+found |= {{"named": level(OPTIONS), "number": level({{"isolation_level": {number}}})}}
+try:
+    connection.cursor().execute("select 1 / 0")
+except Error as error:
+    import psycopg2
+    found["django"] = type(error).__name__
+    found["codes"] = [name for name in ("pgcode", "sqlstate") if getattr(error.__cause__, name, "") == "22012"]
+    found["caught"] = [isinstance(each, psycopg2.Error) for each in (error, error.__cause__)]
+print(json.dumps(found))
+"""
+
+
+@control(here('["psycopg2", ""]', '["psycopg2", "psycopg2"]'))
+@control(replace("tests.proofs.how_to.test_psycopg_3:NUMBER", "2"))
+@control(edit("psycopg/isolation.py", "IsolationLevel.SERIALIZABLE", "3"))
+def test_what_psycopg_3_does_otherwise(project, database, load) -> None:
+    """It is taken wherever it is to be had, also beside psycopg2, its isolation level 3 is another, and so are errors.
+
+    3 is serializable in psycopg2, and repeatable read in psycopg 3; the name is serializable in both. Django raises
+    the same error, and behind it is psycopg2's with a pgcode, or psycopg 3's with a sqlstate.
+    """
+    named = load("psycopg/isolation.py")
+    evidence.ran(named)
+    said = []
+    for driver in ["psycopg2", ""]:  # it is hidden from the first
+        status, output = project.run(
+            "-c",
+            ASKED.format(named=named.text, number=NUMBER),
+            database_url=database.url,
+            fresh=bool(driver),  # or it is there before it can be hidden
+            PROVEN_DRIVER=driver,
+            DJANGO_SETTINGS_MODULE="settings.prod",
+        )
+        assert status == 0, output
+        said.append(json.loads(output))
+    old, new = said
+    assert (old["driver"], new["driver"]) == ("psycopg2", "psycopg")
+    assert (old["number"], new["number"]) == ("serializable", "repeatable read")
+    assert old["named"] == new["named"] == "serializable"
+    assert old["django"] == new["django"] == "DataError"
+    assert (old["codes"], new["codes"]) == (["pgcode"], ["sqlstate"])
+    assert (old["caught"], new["caught"]) == ([False, True], [False, False])
