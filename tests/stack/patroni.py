@@ -69,9 +69,7 @@ class Machine:
             "patroni": [*patroni(), str(self.leash.folder / "patroni.json")],
         }
         script = PROGRAMS.format(**{name: shlex.join(command) for name, command in programs.items()})
-        own = ["--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"]
-        own += [] if user is not None else ["--user", "--map-current-user"]
-        self.leash.run(["unshare", *own, "sh", "-c", script], stop=signal.SIGKILL, env=surroundings(), host=self.host)
+        self.leash.run([*apart(), "sh", "-c", script], stop=signal.SIGKILL, env=surroundings(), host=self.host)
 
     @property
     def superuser(self) -> str:
@@ -96,22 +94,11 @@ class Machine:
 
     def freeze(self) -> None:
         """Stop all of its processes. Its kernel lives, and confirms what nobody reads."""
-        self._signal(signal.SIGSTOP)
+        send(self.leash.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Have them go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def _processes(self) -> list[int]:
-        """Return all that are in its namespace of processes, of which the first is a child of unshare."""
-        children = Path(f"/proc/{self.leash.pid}/task/{self.leash.pid}/children").read_text().split()
-        own = Path(f"/proc/{children[0]}/ns/pid").readlink()
-        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _within(entry, own)]
+        send(self.leash.pid, signal.SIGCONT)
 
     def _etcd(self, hosts: Sequence[Host]) -> list[str]:
         """Return the command that runs etcd."""
@@ -267,6 +254,37 @@ def ctl() -> list[str]:
 def surroundings() -> dict[str, str]:
     """Return what Patroni and etcd find in their environment."""
     return {"PATH": os.defpath, "PYTHONPATH": str(_packages()), "GOMAXPROCS": "1", "LC_ALL": "C.UTF-8"}
+
+
+def apart() -> list[str]:
+    """Return the command that runs another one as a host's first process: with it all others end."""
+    own = ["--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"]
+    return ["unshare", *own, *([] if os.geteuid() == 0 else ["--user", "--map-current-user"])]
+
+
+def check() -> None:
+    """Raise RuntimeError, in words that are published as the reason, where no cluster can be run."""
+    try:
+        done = subprocess.run([*apart(), "true"], capture_output=True, text=True)
+    except OSError as error:
+        raise RuntimeError(f"needs network namespaces: there is no {error.filename}") from error
+    if done.returncode:
+        raise RuntimeError(f"needs network namespaces, and those of processes: {done.stderr.strip()}")
+    versions()
+
+
+def processes(unshare: int) -> list[int]:
+    """Return all processes of a host, of which the first is the child of unshare."""
+    children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
+    own = Path(f"/proc/{children[0]}/ns/pid").readlink()
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _within(entry, own)]
+
+
+def send(unshare: int, number: signal.Signals) -> None:
+    """Send all processes of a host a signal."""
+    for pid in processes(unshare):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _within(process: Path, namespace: Path) -> bool:

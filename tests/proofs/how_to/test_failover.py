@@ -133,7 +133,7 @@ def started(network, project) -> Iterator[Failing]:
     """The cluster, on which proofs have the primary change."""
     made = network(4)
     try:
-        patroni.versions()
+        patroni.check()
         haproxy.version()
     except RuntimeError as error:
         pytest.skip(str(error))
