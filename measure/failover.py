@@ -147,6 +147,7 @@ def services(stack: ExitStack, project: Project, cluster: Patroni, database: Dat
         if not way.direct:
             proxy = HAProxy(text if way.shut else text.replace(SHUT, ""), app, HAProxy.port + number)
             stack.callback(proxy.stop)
+            proxy.wait()
             database.leave()
             database.server = cluster.server(HAProxy.address, HAProxy.port + number)
             ini = snippets.read(way.pgbouncer).text if way.pgbouncer else ""

@@ -31,6 +31,10 @@ class HAProxy:
             self.leash.stop()
             raise
 
+    def wait(self, standbys: int = 2) -> None:
+        """Wait until it leads to the primary alone: it takes every server for one until it has asked."""
+        until("HAProxy has asked", lambda: self.leash.said().count(" is DOWN") >= standbys)
+
     def _over(self) -> None:
         if self.leash.ended():
             raise RuntimeError(f"HAProxy did not start:\n{self.leash.why()}")

@@ -5,6 +5,7 @@ What a failover costs is measured: `python -m measure.failover`. Here is what ea
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -23,11 +24,11 @@ from proven.sources.snippets import Snippet
 from tests.proofs.pooled import settings_of
 from tests.stack import haproxy, patroni
 from tests.stack.database import Database, fresh
-from tests.stack.fixtures import note_postgres
+from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.haproxy import HAProxy
 from tests.stack.patroni import LONG, Patroni
-from tests.stack.pgbouncer import PgBouncer
-from tests.stack.postgres import Cluster
+from tests.stack.pgbouncer import ADMIN, PgBouncer
+from tests.stack.postgres import Cluster, bin_dir
 from tests.stack.scripts import execute
 from tests.stack.upstream import Process, serving
 from tests.stack.wait import until
@@ -50,6 +51,23 @@ while True:
     except DatabaseError as error:
         print(error, flush=True)
     signal.sigwait([signal.SIGUSR1])
+"""
+# Has clients write through the pooler until it gets a signal, and prints what they heard.
+LOAD = """
+import os, signal, sys, threading
+from collections import Counter
+names = {"__name__": "load"}
+exec(open(sys.argv[1]).read(), names)
+names["QUERY"] = "insert into heard select now() from pg_sleep(0.02)"
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+stopped, heard = threading.Event(), Counter()
+threads = names["start"](os.environ["DATABASE_URL"], 4, stopped, heard)
+print("asking", flush=True)
+signal.sigwait([signal.SIGUSR1])
+stopped.set()
+for thread in threads:
+    thread.join()
+print(names["report"](heard), flush=True)
 """
 OPTIONS = """
 import json, django; django.setup()
@@ -95,10 +113,30 @@ class Failing:
         assert writer.heard(1).startswith("at "), process.said()
         return writer
 
+    def writing(self, url: str, load: Snippet, folder: Path) -> Process:
+        """Have clients write rows from the application's host, and wait until they are served."""
+        with psycopg.connect(self.cluster.primary.superuser, dbname=self.database.name) as owner:
+            owner.execute("create table heard (at timestamptz)")
+            owner.execute("grant all on heard to public")
+        evidence.ran(load)
+        file = folder / "load.py"
+        file.write_text(load.text)
+        process = self.project.start("-c", LOAD, str(file), database_url=url, host=self.app)
+        self.ends.callback(process.stop, signal.SIGKILL)
+        until("clients are served", lambda: self.rows() > 20)
+        return process
+
+    def rows(self) -> int:
+        """Return how many they have written, as the primary has them."""
+        with psycopg.connect(self.cluster.primary.superuser, dbname=self.database.name) as connection:
+            return connection.execute("select count(*) from heard").fetchone()[0]
+
     def haproxy(self, text: str, port: int = HAProxy.port) -> str:
         """Start HAProxy on the application's host, on this port, and return its address."""
         started = HAProxy(text, self.app, port)
         self.ends.callback(started.stop)
+        started.wait()
+        evidence.on(HAProxy=haproxy.version())
         return f"{HAProxy.address}:{port}"
 
     def hosts(self) -> str:
@@ -183,13 +221,47 @@ def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(fa
     assert before != after
 
 
-def switch(failing: Failing, script: Snippet, folder: Path) -> None:
-    """Run the script on the application's host, which has a program patronictl."""
+@control(edit("failover/paused.sh", 'ask "$CONSOLE" pause', ":"))
+@control(edit("failover/paused.sh", "switchover --force", "list"))
+def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing, load, tmp_path) -> None:
+    """Clients wait meanwhile, none gets an error, and each row that was answered is on the new primary."""
+    cluster, database = failing.cluster, failing.database
+    proxy = load("failover/haproxy.cfg")
+    evidence.ran(proxy, "started")
+    place = failing.haproxy(proxy.text)
+    before = cluster.primary
+    note_pgbouncer()
+    database.server = cluster.server(HAProxy.address, HAProxy.port)
+    bouncer = PgBouncer(database, host=failing.app, pool_mode="transaction", default_pool_size=2)
+    failing.ends.callback(bouncer.stop)
+    writing = failing.writing(bouncer.url(database), load("drill/load.py"), tmp_path)
+    wants = {
+        "CONSOLE": f"host={bouncer.console} port={bouncer.port} dbname=pgbouncer user={ADMIN}",
+        "PGPASSWORD": bouncer.password,
+        "PROXY": failing.url(place),
+    }
+    switch(failing, load("failover/paused.sh"), tmp_path, **wants)
+    served = failing.rows()
+    until("clients go on", lambda: failing.rows() > served + 20)
+    os.kill(writing.pid, signal.SIGUSR1)
+    until("they have stopped", writing.ended)
+    heard = re.findall(r"^ *(\d+) × (.+)$", writing.said(), re.MULTILINE)
+    assert [text for _, text in heard] == ["answered"]
+    assert failing.rows() == int(heard[0][0])
+    assert cluster.primary != before
+
+
+def switch(failing: Failing, script: Snippet, folder: Path, **wants: str) -> None:
+    """Run a script on the application's host, which has a program patronictl."""
     program = folder / "patronictl"
     program.write_text(f'#!/bin/sh\nexec {shlex.join(patroni.ctl())} "$@"\n')
     program.chmod(0o755)
     settings = failing.cluster.machines[0].leash.folder / "patroni.json"
-    environment = patroni.surroundings() | {"PATRONI": str(settings), "PATH": f"{folder}:{os.defpath}"}
+    environment = patroni.surroundings() | {
+        "PATRONI": str(settings),
+        "PATH": f"{folder}:{bin_dir()}:{os.defpath}",
+        **wants,
+    }
     evidence.ran(script)
     command = failing.app.command(["sh", "-c", script.text])
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -208,7 +280,6 @@ def test_only_haproxy_ends_the_wait_for_a_frozen_primary(failing, load) -> None:
     Then Django writes to the next primary, while others still wait.
     """
     file = load("failover/haproxy.cfg")
-    evidence.on(HAProxy=haproxy.version())
     shut = failing.writer(failing.url(failing.haproxy(file.text)))
     plain = failing.writer(failing.url(failing.haproxy(file.text.replace(SHUT, ""), PLAIN)))
     evidence.ran(file, "started")
