@@ -275,6 +275,7 @@ def concluded(head: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, An
         "runs": min(map(len, found.values())),
         "rate": RATE,
         "patience": PATIENCE,
+        "looked": {name: FAULTS[name].seconds for name in found},
         **{name: summarize(each) for name, each in found.items()},
         "rounds": found,
     }

@@ -8,6 +8,7 @@ from setup import debian
 from setup.programs import started, unpacked
 from tests.stack.leash import Leash, give
 from tests.stack.network import Host
+from tests.stack.patroni import as_server
 from tests.stack.wait import until
 
 SUITES = ("sid", "trixie")
@@ -23,7 +24,7 @@ class HAProxy:
         self.leash = Leash("haproxy")
         give(self.leash.folder)
         settings = self.leash.write("haproxy.cfg", text.replace(f":{self.port}", f":{port}"))
-        self.leash.run([*find(), "-db", "-f", str(settings)], host=host)
+        self.leash.run([*as_server(), *find(), "-db", "-f", str(settings)], host=host)
         listens = host.command(["sh", "-c", f"grep -q ':{port:04X} 00000000:0000 0A' /proc/net/tcp"])
         try:
             until("HAProxy listens", lambda: subprocess.run(listens).returncode == 0 or self._over())

@@ -61,10 +61,8 @@ class Machine:
 
     def start(self, hosts: Sequence[Host]) -> None:
         """Start its programs."""
-        user = server_user()
-        who = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *READ_ALL]
         programs = {
-            "who": who,
+            "who": as_server(),
             "etcd": self._etcd(hosts),
             "patroni": [*patroni(), str(self.leash.folder / "patroni.json")],
         }
@@ -271,6 +269,12 @@ def check() -> None:
     if done.returncode:
         raise RuntimeError(f"needs network namespaces, and those of processes: {done.stderr.strip()}")
     versions()
+
+
+def as_server() -> list[str]:
+    """Return the command that runs another one as the user that servers run as."""
+    user = server_user()
+    return [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *READ_ALL]
 
 
 def processes(unshare: int) -> list[int]:

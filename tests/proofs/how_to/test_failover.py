@@ -49,7 +49,7 @@ while True:
             cursor.execute("select host(inet_server_addr())")
             print("at", *cursor.fetchone(), flush=True)
     except DatabaseError as error:
-        print(error, flush=True)
+        print(str(error).splitlines()[0], flush=True)
     signal.sigwait([signal.SIGUSR1])
 """
 # Has clients write through the pooler until it gets a signal, and prints what they heard.
