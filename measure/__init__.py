@@ -17,6 +17,10 @@ And, apart from these, how long transactions wait:
     queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py says of them
     poolers.py      what each pooler costs: throughput, latency, processor time, memory
 
+And what a failover costs, in an hour of its own: `python -m measure.failover`.
+
+    failover.py     failed requests, and for how long none is answered, while a primary is lost
+
 And how long a writer waits for an edit:
 
     edit.py         from an edit of a page to the new one

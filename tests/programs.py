@@ -15,14 +15,14 @@ from pathlib import Path
 from setup import others
 from setup.programs import Program, started
 from tests.site import chromium
-from tests.stack import monitoring, pgbouncer, poolers, postgres, redis
+from tests.stack import haproxy, monitoring, patroni, pgbouncer, poolers, postgres, redis
 
 # What a file begins with that is no script: Linux's programs, and those of macOS.
 PROGRAM = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 # The variable that asks for each by name.
 NAMED = {"pgbouncer": "PROVEN_PGBOUNCER", "monitoring": "PROVEN_MONITORING", "browser": "PROVEN_CHROMIUM"}
 # On the reviewed list of what a job may leave out: not every distribution has them all.
-MAY_BE_MISSING = {"monitoring", "poolers"}
+MAY_BE_MISSING = {"monitoring", "poolers", "failover"}
 
 
 def postgresql() -> None:
@@ -38,6 +38,7 @@ CHECKS: Mapping[str, Callable[[], object]] = {
     "browser": chromium.version,
     "the browser's driver": chromium.driver,
     "poolers": lambda: [each.version() for each in (poolers.Odyssey, poolers.Pgagroal, poolers.Pgpool)],
+    "failover": lambda: [patroni.versions(), haproxy.version()],
     "redis": redis.find,
     "packages of runners": lambda: [others.packages(name) for name in others.PACKAGES],
     "linters": lambda: _start_all(Path(sys.executable).parent),

@@ -42,6 +42,7 @@ And of what else guards the project:
     stack/test_janitor.py          nor on a server that is not ours
     stack/test_docker.py           nor of containers
     stack/test_network.py          packets arrive or do not, as it was said; and nothing is left of hosts
+    stack/test_patroni.py          all of a host's processes end as one
     stack/test_pgbouncer.py        what a proof's PgBouncer is given, and what of it was changed
     stack/test_monitoring.py       where Prometheus and its exporters come from
     stack/test_matrix.py           the stacks of `make matrix`

@@ -12,6 +12,8 @@ database.py    one proof's own database, its roles, and psql
 janitor.py     drops what a run made on a server that is not ours
 pgbouncer.py   PgBouncer: on PATH, else from the distribution
 poolers.py     each pooler that is compared, from the files that readers copy
+patroni.py     a cluster that chooses its primary by itself, on three hosts
+haproxy.py     what leads to the primary of one
 console.py     its console in psql
 handover.py    one address for several servers, which may change
 names.py       a name server, whose answers may change

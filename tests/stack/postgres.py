@@ -147,9 +147,9 @@ class Cluster:
         network it listens on that one's address; its superuser comes over a Unix socket, from anywhere here.
         """
         self.host: Host | None = host
-        self.leash = Leash("pg", _scratch())
+        self.leash = Leash("pg", scratch())
         try:
-            self.bin = _reachable(bin_dir())
+            self.bin = reachable(bin_dir())
             self.data = self.leash.folder / "data"
             if primary:
                 primary.leash.halt(signal.SIGINT)
@@ -219,7 +219,7 @@ class Cluster:
         return True
 
 
-def _scratch() -> Path:
+def scratch() -> Path:
     """Return where clusters are made: in memory where there is room, since a thousand files cost a tenth there.
 
     Elsewhere the path must be short enough for a socket in it.
@@ -233,18 +233,18 @@ def _scratch() -> Path:
 
 def _template() -> Path:
     """Return a data directory as initdb makes it, but half as large, made once and kept in the cache."""
-    binaries = _reachable(bin_dir())
+    binaries = reachable(bin_dir())
     build = hashlib.sha256((binaries / "initdb").read_bytes()).hexdigest()[:8]  # two of one version need not be alike
 
     def make(part: Path) -> None:
-        scratch = Leash("initdb", _scratch())  # where we are root, the server's user cannot write to the cache
-        data = scratch.folder / "data"
+        leash = Leash("initdb", scratch())  # where we are root, the server's user cannot write to the cache
+        data = leash.folder / "data"
 
         def run(name: str, *options: str, script: str = "") -> None:
             done = subprocess.run(
                 [binaries / name, *options],
                 input=script,
-                cwd=scratch.folder,
+                cwd=leash.folder,
                 env={**os.environ, "PGDATA": str(data)},
                 user=server_user(),
                 group=server_user(),
@@ -256,7 +256,7 @@ def _template() -> Path:
                 raise RuntimeError(f"{name} failed:\n{done.stderr.strip()}")
 
         try:
-            _own(scratch.folder)
+            _own(leash.folder)
             options = ["--no-sync", "--no-locale", "--encoding=UTF8", "--username=postgres", "--wal-segsize=1"]
             run("initdb", *options, "--auth-local=trust", "--auth-host=scram-sha-256")
             # To copy a file costs more than its bytes. Half of them nobody misses: template0's, and free space maps.
@@ -266,13 +266,13 @@ def _template() -> Path:
             run("pg_resetwal", str(data))
             shutil.copytree(data, part / "data")
         finally:
-            scratch.stop()
+            leash.stop()
 
     return cache.kept(f"lean-cluster-{_version()}-{build}", make) / "data"
 
 
 @functools.cache
-def _reachable(binaries: Path) -> Path:
+def reachable(binaries: Path) -> Path:
     """Return a bin directory from which the server's user can run programs: a copy, where it is closed to them."""
     if not closed(binaries):
         return binaries

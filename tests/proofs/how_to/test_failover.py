@@ -1,0 +1,368 @@
+"""Proves docs/how-to/failover.md, on three hosts with Patroni and the application on a fourth.
+
+What a failover costs is measured: `python -m measure.failover`. Here is what each setting does.
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from proven import evidence
+from proven.sources.controls import control, each, edit, here
+from proven.sources.snippets import Snippet
+from tests.proofs.pooled import settings_of
+from tests.stack import haproxy, patroni
+from tests.stack.database import Database, fresh
+from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.haproxy import HAProxy
+from tests.stack.patroni import LONG, Patroni
+from tests.stack.pgbouncer import ADMIN, PgBouncer
+from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.scripts import execute
+from tests.stack.upstream import Process, serving
+from tests.stack.wait import until
+
+# Keeps a connection of Django's, and writes each time that it gets a signal. It says what it heard, and where it was.
+WRITER = """
+import os, signal
+import django; django.setup()
+from django.db import DatabaseError, close_old_connections, connection
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+connection.settings_dict["CONN_MAX_AGE"] = None
+while True:
+    try:
+        close_old_connections()
+        with connection.cursor() as cursor:
+            cursor.execute("create temporary table written (id int)")
+            cursor.execute("drop table written")
+            cursor.execute("select host(inet_server_addr())")
+            print("at", *cursor.fetchone(), flush=True)
+    except DatabaseError as error:
+        print(str(error).splitlines()[0], flush=True)
+    signal.sigwait([signal.SIGUSR1])
+"""
+# Has clients write through the pooler until it gets a signal, and prints what they heard.
+LOAD = """
+import os, signal, sys, threading
+from collections import Counter
+names = {"__name__": "load"}
+exec(open(sys.argv[1]).read(), names)
+names["QUERY"] = "insert into heard select now() from pg_sleep(0.02)"
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+stopped, heard = threading.Event(), Counter()
+threads = names["start"](os.environ["DATABASE_URL"], 4, stopped, heard)
+print("asking", flush=True)
+signal.sigwait([signal.SIGUSR1])
+stopped.set()
+for thread in threads:
+    thread.join()
+print(names["report"](heard), flush=True)
+"""
+OPTIONS = """
+import json, django; django.setup()
+from django.db import connection
+connection.ensure_connection()
+print(json.dumps({name: str(value) for name, value in connection.get_connection_params().items()}))
+"""
+# Asks each second whether the other side is there, and gives up on what nobody confirms after one.
+IMPATIENT = "?keepalives_idle=1&keepalives_interval=1&keepalives_count=1&tcp_user_timeout=1000"
+PLAIN = 5001  # the port of an HAProxy that cuts nobody off
+SHUT = "    default-server on-marked-down shutdown-sessions\n"
+# What a connection of settings/failover.py asks for.
+GIVEN = {
+    "target_session_attrs": "read-write",
+    "connect_timeout": "3",
+    "tcp_user_timeout": "9000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "2",
+}
+
+
+class Failing:
+    """The cluster, and the application's host."""
+
+    def __init__(self, cluster: Patroni, database: Database, project: Any) -> None:
+        self.cluster, self.database, self.project = cluster, database, project
+        self.app = cluster.network.hosts[0]
+        self.ends = ExitStack()
+
+    def url(self, place: str, query: str = "") -> str:
+        """Return how the application comes to the database at a place."""
+        role = self.database.role
+        return f"postgresql://{role.name}:{role.password}@{place}/{self.database.name}{query}"
+
+    def writer(self, url: str, settings: str = "settings.prod") -> "Writer":
+        """Start a process of Django's on the application's host, and wait until it has written."""
+        process = self.project.start(
+            "-c", WRITER, database_url=url, host=self.app, DJANGO_SETTINGS_MODULE=settings, DB_CONN_HEALTH_CHECKS="True"
+        )
+        self.ends.callback(process.stop, signal.SIGKILL)
+        writer = Writer(process)
+        assert writer.heard(1).startswith("at "), process.said()
+        return writer
+
+    def writing(self, url: str, load: Snippet, folder: Path) -> Process:
+        """Have clients write rows from the application's host, and wait until they are served."""
+        with psycopg.connect(self.cluster.primary.superuser, dbname=self.database.name) as owner:
+            owner.execute("create table heard (at timestamptz)")
+            owner.execute("grant all on heard to public")
+        evidence.ran(load)
+        file = folder / "load.py"
+        file.write_text(load.text)
+        process = self.project.start("-c", LOAD, str(file), database_url=url, host=self.app)
+        self.ends.callback(process.stop, signal.SIGKILL)
+        until("clients are served", lambda: self.rows() > 20)
+        return process
+
+    def rows(self) -> int:
+        """Return how many they have written, as the primary has them."""
+        with psycopg.connect(self.cluster.primary.superuser, dbname=self.database.name) as connection:
+            return connection.execute("select count(*) from heard").fetchone()[0]
+
+    def haproxy(self, text: str, port: int = HAProxy.port) -> str:
+        """Start HAProxy on the application's host, on this port, and return its address."""
+        started = HAProxy(text, self.app, port)
+        self.ends.callback(started.stop)
+        started.wait()
+        evidence.on(HAProxy=haproxy.version())
+        return f"{HAProxy.address}:{port}"
+
+    def hosts(self) -> str:
+        """Return the address that names all hosts, first that of the primary."""
+        first = self.cluster.primary.host
+        names = [first.address, *(host.address for host in self.cluster.hosts if host != first)]
+        return f"{','.join(names)}:{patroni.POSTGRESQL}"
+
+
+class Writer:
+    """A process that writes when it is told to."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def ask(self) -> None:
+        """Have it write."""
+        os.kill(self.process.pid, signal.SIGUSR1)
+
+    def lines(self) -> list[str]:
+        """Return what it has heard so far."""
+        return self.process.said().splitlines()
+
+    def heard(self, number: int) -> str:
+        """Wait until it has heard so often, and return the last."""
+        until("it has heard", lambda: len(self.lines()) >= number or self.process.ended(), LONG)
+        return self.lines()[-1]
+
+
+@pytest.fixture(scope="module")
+def started(network, project) -> Iterator[Failing]:
+    """The cluster, on which proofs have the primary change."""
+    made = network(4)
+    try:
+        patroni.check()
+        haproxy.version()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    seed = Cluster(max_connections=50)
+    with ExitStack() as ends:
+        ends.callback(seed.stop)
+        database = Database(seed.server)
+        database.leave()
+        cluster = Patroni(made, seed, *made.hosts[1:], timing=patroni.SOONEST)
+        ends.callback(cluster.stop)
+        yield Failing(cluster, database, project)
+
+
+@pytest.fixture
+def failing(started) -> Iterator[Failing]:
+    """The same, whole. What a proof starts there ends with it."""
+    until("the cluster is whole", started.cluster.whole, LONG)
+    database = started.database
+    with psycopg.connect(started.cluster.primary.superuser) as connection:
+        note_postgres(connection.execute("show server_version").fetchone()[0].split()[0])
+    evidence.on(**patroni.versions())
+    with started.ends:
+        yield started
+    for machine in started.cluster.machines:
+        machine.thaw()
+        started.cluster.mend(machine)
+    started.project.note()
+    database.leave()
+
+
+@control(edit("upstream/settings/failover.py", '"read-write"', '"any"'))
+@control(here("bare = failing.writer(url)", 'bare = failing.writer(url + "?target_session_attrs=read-write")'))
+@control(edit("failover/switchover.sh", "switchover --force", "list"))
+def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(failing, load, tmp_path) -> None:
+    """With a list of hosts and nothing else it takes the first that answers, which is read-only now."""
+    cluster, url = failing.cluster, failing.url(failing.hosts())
+    asks = failing.writer(url, "settings.failover")
+    bare = failing.writer(url)
+    before = cluster.primary
+    switch(failing, load("failover/switchover.sh"), tmp_path)
+    until("the cluster is whole", cluster.whole, LONG)
+    after = cluster.primary
+    asks.ask()
+    bare.ask()
+    assert asks.heard(2) == f"at {after.host.address}"
+    assert bare.heard(2) == "cannot execute CREATE TABLE in a read-only transaction"
+    assert before != after
+
+
+@control(edit("failover/paused.sh", 'ask "$CONSOLE" pause', ":"))
+@control(edit("failover/paused.sh", "switchover --force", "list"))
+def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing, load, tmp_path) -> None:
+    """Clients wait meanwhile, none gets an error, and each row that was answered is on the new primary."""
+    cluster, database = failing.cluster, failing.database
+    proxy = load("failover/haproxy.cfg")
+    evidence.ran(proxy, "started")
+    place = failing.haproxy(proxy.text)
+    before = cluster.primary
+    note_pgbouncer()
+    database.server = cluster.server(HAProxy.address, HAProxy.port)
+    bouncer = PgBouncer(database, host=failing.app, pool_mode="transaction", default_pool_size=2)
+    failing.ends.callback(bouncer.stop)
+    writing = failing.writing(bouncer.url(database), load("drill/load.py"), tmp_path)
+    wants = {
+        "CONSOLE": f"host={bouncer.console} port={bouncer.port} dbname=pgbouncer user={ADMIN}",
+        "PGPASSWORD": bouncer.password,
+        "PROXY": failing.url(place),
+    }
+    switch(failing, load("failover/paused.sh"), tmp_path, **wants)
+    served = failing.rows()
+    until("clients go on", lambda: failing.rows() > served + 20)
+    os.kill(writing.pid, signal.SIGUSR1)
+    until("they have stopped", writing.ended)
+    heard = re.findall(r"^ *(\d+) × (.+)$", writing.said(), re.MULTILINE)
+    assert [text for _, text in heard] == ["answered"]
+    assert failing.rows() == int(heard[0][0])
+    assert cluster.primary != before
+
+
+def switch(failing: Failing, script: Snippet, folder: Path, **wants: str) -> None:
+    """Run a script on the application's host, which has a program patronictl."""
+    program = folder / "patronictl"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(patroni.ctl())} "$@"\n')
+    program.chmod(0o755)
+    settings = failing.cluster.machines[0].leash.folder / "patroni.json"
+    environment = patroni.surroundings() | {
+        "PATRONI": str(settings),
+        "PATH": f"{folder}:{bin_dir()}:{os.defpath}",
+        **wants,
+    }
+    evidence.ran(script)
+    command = failing.app.command(["sh", "-c", script.text])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@control(
+    edit("failover/haproxy.cfg", "on-marked-down shutdown-sessions", "inter 1s"), fails_with="it has heard: not within"
+)
+@control(here('SHUT, "")', "SHUT, SHUT)"))
+@control(here("frozen.freeze()", "failing.cluster.cut(frozen)"))
+def test_only_haproxy_ends_the_wait_for_a_frozen_primary(failing, load) -> None:
+    """Its kernel confirms and answers keepalives, so tcp_user_timeout and keepalives end nothing.
+
+    HAProxy hears no answer from Patroni, and cuts off who is connected there: with on-marked-down shutdown-sessions.
+    Then Django writes to the next primary, while others still wait.
+    """
+    file = load("failover/haproxy.cfg")
+    shut = failing.writer(failing.url(failing.haproxy(file.text)))
+    plain = failing.writer(failing.url(failing.haproxy(file.text.replace(SHUT, ""), PLAIN)))
+    evidence.ran(file, "started")
+    direct = failing.writer(failing.url(failing.hosts(), IMPATIENT))
+    frozen = failing.cluster.primary
+    frozen.freeze()
+    for writer in (shut, plain, direct):
+        writer.ask()
+    shut.heard(2)
+    others = [machine for machine in failing.cluster.machines if machine != frozen]
+    until("another one writes", lambda: any(machine.writes() for machine in others), LONG)
+
+    def served() -> bool:
+        shut.ask()
+        return shut.lines()[-1].startswith("at ") and shut.lines()[-1] != f"at {frozen.host.address}"
+
+    until("it writes there", served, LONG)
+    assert len(plain.lines()) == 1
+    assert len(direct.lines()) == 1
+
+
+@control(edit("upstream/settings/failover.py", '"connect_timeout": 3', '"connect_timeout": 9'))
+@control(edit("upstream/settings/failover.py", "9_000", "0"))
+@control(edit("upstream/settings/failover.py", '"keepalives_idle": 5', '"keepalives_idle": 60'))
+@control(edit("upstream/settings/failover.py", '"keepalives_interval": 2', '"keepalives_interval": 60'))
+@control(edit("upstream/settings/failover.py", '"keepalives_count": 2', '"keepalives_count": 9'))
+def test_django_asks_for_the_server_that_writes_and_gives_up_in_seconds(database, project) -> None:
+    """Three to connect, and nine for what nobody confirms, be it a packet or a sign of life."""
+    settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.failover"}
+    status, said = project.run("-c", OPTIONS, **settings)
+    assert status == 0, said
+    taken = json.loads(said)
+    assert {name: taken[name] for name in GIVEN} == GIVEN
+
+
+@control(each("failover/pgbouncer.ini"))
+def test_pgbouncer_takes_them(database, load, pooler) -> None:
+    """Of both settings its own default is 15 seconds."""
+    usual = shown(pooler(database))
+    snippet = load("failover/pgbouncer.ini")
+    bouncer = pooler(database, **settings_of(snippet.text))
+    evidence.ran(snippet, "started")
+    assert usual == {"server_connect_timeout": "15", "server_login_retry": "15"}
+    assert shown(bouncer) == {"server_connect_timeout": "3", "server_login_retry": "1"}
+
+
+def shown(bouncer: PgBouncer) -> dict[str, str]:
+    """Return how PgBouncer's console shows the two settings."""
+    names = ("server_connect_timeout", "server_login_retry")
+    return {row["key"]: row["value"] for row in bouncer.show("config") if row["key"] in names}
+
+
+@control(edit("failover/drill.py", "if status < 400", "if status"))
+@control(edit("failover/drill.py", "except TimeoutError", "except InterruptedError"))
+@control(edit("failover/drill.py", '"POST" if BODY else "GET"', '"GET"'))
+@control(edit("failover/drill.py", "max((b - a, a)", "min((b - a, a)"))
+def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatch) -> None:
+    """It tells errors of the service, requests without an answer, and refused connections apart, and the longest gap.
+
+    A request that waits for its answer does not keep the next one from being sent.
+    """
+    monkeypatch.setenv("BODY", "customer=drill")
+    monkeypatch.setenv("PATIENCE", "0.7")
+    drill = execute(load("failover/drill.py"))
+    with fresh(server, template=migrated) as database, serving(project, database, GUNICORN_WORKERS="1") as gunicorn:
+        address = f"http://127.0.0.1:{gunicorn.port}/orders/"
+
+        def heard() -> Counter[str]:
+            return Counter(each.outcome for each in drill["drill"](address, 20, 0.3))
+
+        assert heard() == {"answered": 6}
+        count = "select count(*) from orders_order where customer = 'drill'"
+        with database.connect() as owner:
+            assert owner.execute(count).fetchone() == (6,)
+        with database.connect(autocommit=False) as owner:
+            owner.execute("lock table orders_order in access exclusive mode")
+            assert heard() == {"no answer within 0.7 s": 6}
+        with psycopg.connect(database.superuser) as owner:
+            owner.execute("alter table orders_order rename to hidden")
+        assert heard() == {"500": 6}
+        gunicorn.note()
+    assert heard() == {"ConnectionRefusedError": 6}
+    seen = [drill["Heard"](at, at + 0.5, "answered" if at in (1, 2, 8, 9) else "500") for at in range(1, 10)]
+    assert drill["gap"](seen) == (6.0, 2.5)
+    assert drill["report"](seen).splitlines()[:2] == ["     5 × 500", "     4 × answered"]
+    assert "none was answered for 6.0 s, from " in drill["report"](seen)
