@@ -40,10 +40,11 @@ record: shell programs ## record transcripts and the ledger again, of all proofs
 	$(BIN)/pytest --record $(if $(ONLY),--only "$(ONLY)",$(PARALLEL)) tests/proofs
 	$(BIN)/python -m proven.site.badge
 
-measure: shell programs ## measure here what reuse is worth, waits in a queue, poolers, and an edit: 45 minutes; QUICK=1 takes five
+measure: shell programs ## measure here what reuse is worth, waits in a queue, poolers, distance and an edit: 45 minutes; QUICK=1 takes five
 	$(BIN)/python -m measure $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.queue $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.poolers $(if $(QUICK),--quick)
+	$(BIN)/python -m measure.distance $(if $(QUICK),--quick)
 	$(BIN)/python -m measure.edit
 
 measure-site: shell environment ## say what a build of the site takes in CPU, and what Material alone takes for its pages
