@@ -39,7 +39,7 @@ def named(package: Distribution) -> str:
 def read(audit: dict[str, Any], package: Distribution, folder: Path) -> tuple[set[Place], int]:
     """Return what is found in a package, and how many lines it has."""
     files = [file for file in package.files or [] if ".dist-info" not in file.parts[0] and ".." not in file.parts]
-    tops = sorted({folder / file.parts[0] for file in files})
+    tops = sorted({top for file in files if (top := folder / file.parts[0]).exists()})  # uv moves scripts away
     read = {file for top in tops for file in audit["files"](top)}
     found = audit["audit"](tops)
     lines = sum(file.read_bytes().count(b"\n") for file in read)
