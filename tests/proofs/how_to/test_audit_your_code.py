@@ -12,11 +12,10 @@ import pytest
 
 from proven.sources import snippets
 from proven.sources.controls import control, edit
+from tests.proofs.planted import planted
 from tests.stack.scripts import execute
 
 AUDIT = "audit/audit.py"
-PLANTED = Path(__file__).with_name("planted")
-EXPECTED = re.compile(r"expect(-below)?: (.+)")
 LISTENS = 'cursor.execute("LISTEN orders")'
 OLDEST_PYTHON = (3, 10)
 
@@ -44,13 +43,6 @@ def audit(names, monkeypatch, capsys):
     return run
 
 
-def expected(text: str) -> set[tuple[int, str]]:
-    """Return the line and the rule of each finding that a planted case expects."""
-    lines = enumerate(text.splitlines(), start=1)
-    found = ((number, match) for number, line in lines if (match := EXPECTED.search(line)))
-    return {(number + bool(match[1]), rule) for number, match in found for rule in match[2].split(", ")}
-
-
 @control(edit("audit/audit.py", r"listen\s+", r"unlisten\s+"))
 @control(edit("audit/audit.py", "kind is ast.AsyncFunctionDef", "False"))
 @control(edit("audit/audit.py", "atomic=opens", "atomic=False"))
@@ -60,13 +52,9 @@ def expected(text: str) -> set[tuple[int, str]]:
 def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) -> None:
     """Each rule is triggered by cases of its own, among which what is like them and harmless is left alone."""
     met = set()
-    for file in sorted(PLANTED.iterdir()):
-        text = file.read_text(encoding="utf-8")
-        code = tmp_path / file.stem / (file.stem if file.stem.endswith(".ini") else "code.py")
-        code.parent.mkdir()
-        code.write_text(text, encoding="utf-8")
-        assert {(each.line, each.rule) for each in names["audit"]([code.parent])} == expected(text), file.name
-        met |= {rule for _, rule in expected(text)}
+    for folder, expected in planted(tmp_path).items():
+        assert {(each.line, each.rule) for each in names["audit"]([folder])} == expected, folder.name
+        met |= {rule for _, rule in expected}
     assert met == set(names["RULES"])
 
 

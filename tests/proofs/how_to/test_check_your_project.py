@@ -1,11 +1,9 @@
 """Proves docs/how-to/check-your-project.md: each rule on a project that breaks it, and on the nearest that does not."""
 
-import ast
 import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -16,7 +14,6 @@ import psycopg
 import pytest
 
 from proven import ROOT, evidence
-from proven.sources import snippets
 from proven.sources.controls import control, edit, here
 from tests.stack.console import at_least
 from tests.stack.database import Database, Role, fresh
@@ -399,7 +396,6 @@ def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load) 
 # ---- what the warnings are about -------------------------------------------------------------------------------
 
 FIRST = """
-import sys
 sys.path.insert(0, {folder!r})
 import django; django.setup()
 from threading import Barrier, Thread
@@ -524,51 +520,6 @@ def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> 
         DATABASE_DIRECT_URL=database.url,
     )
     assert (status, said) == (0, "System check identified no issues (3 silenced).\n")
-
-
-# ---- copied out ------------------------------------------------------------------------------------------------
-
-ELSEWHERE = """
-import os
-from urllib.parse import urlsplit
-url = urlsplit(os.environ["DATABASE_URL"])
-SECRET_KEY = "for a second"
-INSTALLED_APPS = ["vendored.checks"]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": url.path[1:],
-        "USER": url.username,
-        "PASSWORD": url.password,
-        "HOST": url.hostname,
-        "PORT": url.port,
-        "CONN_MAX_AGE": 60,
-    }
-}
-"""
-OLDEST_PYTHON = (3, 10)
-
-
-@control(edit("upstream/pooling_checks/server.py", "databases or ()", "()"))
-@pytest.mark.parametrize("packages", [(), ("django-4.2",)], ids=["this Django", "Django 4.2"])
-def test_copied_out_it_runs_in_another_project(project, database, packages, tmp_path) -> None:
-    """Under another name, in a project of its own, with Django alone: both groups and the server's find their part."""
-    copied = snippets.export(tmp_path / "vendored" / "checks", below=APP)
-    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
-    done = subprocess.run(
-        [sys.executable, "-m", "django", "check", "--deploy", "--database=default"],
-        cwd=tmp_path,
-        env={**project.environment(database.url, packages), "DJANGO_SETTINGS_MODULE": "elsewhere"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.findall(r"pooling\.\w+", done.stderr) == ["pooling.W020", "pooling.W033", "pooling.W034"]
-    for snippet in copied:
-        ast.parse(snippet.text, feature_version=OLDEST_PYTHON)
-        evidence.ran(snippet)
-    evidence.on(Python=sys.version.split()[0], **driver())
 
 
 # ---- the page --------------------------------------------------------------------------------------------------
