@@ -160,8 +160,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "Clients that have sent a statement and wait for a connection",
             "above 0 for more than a moment",
             "look at `sv_active`: at the pool's size it is full of work or of"
-            " forgotten transactions, below it PgBouncer cannot log in, or is"
-            " at `max_db_connections` or `max_user_connections`",
+            " forgotten transactions, below it PgBouncer is paused, cannot log"
+            " in, or is at `max_db_connections` or `max_user_connections`",
         ),
         "cl_active_cancel_req": (
             "Requests to cancel that were passed on, and wait for an answer",
@@ -209,7 +209,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         **SOCKET,
         "type": ("C, for client",),
         "state": (
-            "active, idle, waiting, or about a cancellation",
+            "active, idle, waiting, or about a cancellation; before 1.25 those"
+            " that are idle are active, too",
             "`waiting` for more than a moment",
             "as for `cl_waiting`",
         ),
@@ -235,6 +236,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
     "servers": {
         **SOCKET,
         "type": ("S, for server",),
+        "id": ("A number of its own, for logs",),
         "state": (
             "active, idle, used, tested, new, or about a cancellation",
             "`new` for long",
@@ -289,7 +291,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "total_server_parse_count": (
             "Statements that PgBouncer prepared on servers",
             "near `total_bind_count`",
-            "preparing saves nothing: raise `max_prepared_statements`",
+            "preparing saves nothing: clients run what they prepare once, or"
+            " `max_prepared_statements` is too small",
         ),
         "total_bind_count": ("Executions of prepared statements",),
         "total_client_login_count": (
@@ -335,7 +338,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "force_user": ("The `user=` of the entry, if it has one",),
         "pool_size": ("Server connections at most, for each user",),
         "min_pool_size": (
-            "Server connections that are kept open while it has clients",
+            "Server connections that are kept open for each user: while it has"
+            " clients, or where the entry names the user",
         ),
         "reserve_pool_size": ("Server connections beyond that, for a rush",),
         "reserve_pool": ("Server connections beyond that, for a rush",),
@@ -345,7 +349,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "How connections spread over several hosts, if there are several",
         ),
         "max_connections": (
-            "The entry's `max_db_connections`; 0 for no limit",
+            "`max_db_connections`, the entry's or that for all; 0 for no limit",
         ),
         "current_connections": (
             "Server connections for all users together",
@@ -380,7 +384,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "login_clients": (
             "Clients that are logging in",
             "above 0 for more than a moment",
-            "the server cannot be reached, or `auth_query` is slow",
+            "the server cannot be reached, `auth_query` is slow, or somebody"
+            " connects and says nothing",
         ),
         "free_servers": ("Memory kept for server connections to come",),
         "used_servers": ("Server connections",),

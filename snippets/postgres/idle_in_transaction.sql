@@ -1,4 +1,5 @@
--- Who began a transaction and then stopped talking? Each holds its locks.
+-- Who began a transaction and then stopped talking? Until an error, each holds
+-- its locks.
 select
     pid,
     application_name,

@@ -7,7 +7,7 @@ the first client does next happens on a second one.
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -686,6 +686,37 @@ def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, serv
         assert by_pgbouncer == (way == "client")
         bouncer.stop()
         asks.drop(own.admin)
+
+
+# ---- COPY ------------------------------------------------------------------------------------------------------
+
+
+def refused_midway(one: Client, database: Database) -> None:
+    """Send rows of which PostgreSQL refuses one, and say that these were all when it has done so."""
+    with one.cursor().copy("copy once from stdin") as copy:
+        copy.write(b"0\n" * 40_000)  # more than psycopg keeps back
+        refuses = "select count(*) = 0 from pg_stat_activity where datname = %s and state = 'active'"
+        until("a row is refused", lambda: database.admin.execute(refuses, [database.name]).fetchone()[0])
+
+
+@control(here("refused_midway(one, database)", 'one.execute("select 1 / 0")'))
+@pytest.mark.parametrize("within", ["autocommit", "transaction"])
+def test_a_copy_that_fails_keeps_its_server_connection(pooler, database, client, within) -> None:
+    """In autocommit until the client's next statement. With 1.24 until it leaves, and in a transaction as well."""
+    bouncer = pooler(database, **POOL)
+    with database.connect() as direct:
+        direct.execute("create table if not exists once (n int primary key)")
+    one = client(bouncer)
+    with pytest.raises(psycopg.Error), one.transaction() if within == "transaction" else nullcontext():
+        refused_midway(one, database)
+    stays = release() == (1, 24)
+    assert held(bouncer, database) == (stays or within == "autocommit")
+    assert [value(one, "select 1") for _ in range(3)] == [1, 1, 1]
+    until("it is given back, or not", lambda: held(bouncer, database) == stays)
+    one.close()
+    until("it is free", lambda: held(bouncer, database) == 0)
+    with database.connect() as direct:
+        direct.execute("drop table once")
 
 
 # ---- what is safe --------------------------------------------------------------------------------------------

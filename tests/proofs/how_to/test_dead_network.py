@@ -17,7 +17,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, each, edit, here, replace
-from tests.proofs.pooled import settings_of
+from tests.proofs.pooled import CERTIFICATES, certificates, settings_of
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.network import Host, Network
@@ -72,7 +72,12 @@ LINUX = {
 }
 GIVEN_UP = {"psycopg2": "Connection timed out", "psycopg": "server closed the connection unexpectedly"}
 LOST = "could not receive data from server: Connection timed out"
+LOST_OVER_TLS = "SSL SYSCALL error: Connection timed out"
+CLOSED = "server closed the connection unexpectedly"
+# What clients hear of a connection behind PgBouncer that it gave up, and of a query that it did.
+HEARD = {"psycopg": ("server conn crashed?", "query timeout"), "psycopg2": (CLOSED, CLOSED)}
 SLEEP = "select pg_sleep(300)"
+PAIR = {"key": "key", "cert": "crt"}
 CHECKED = "True"  # whether Django tries a connection before a request
 
 
@@ -263,6 +268,23 @@ def test_keepalives_end_a_query_that_is_running_and_tcp_user_timeout_does_not(fa
     assert bare.waits()
 
 
+@control(here("sslmode=require", "sslmode=disable"))
+def test_over_tls_a_second_line_follows(far, load) -> None:
+    """Of a query that was lost both drivers say the same as without TLS, and then `SSL SYSCALL error`."""
+    with certificates("ours") as (folder,):
+        evidence.ran(load(CERTIFICATES))
+        own = {f"client_tls_{kind}_file": f"{folder}/pooler.internal.{end}" for kind, end in PAIR.items()}
+        url = far.pgbouncer(client_tls_sslmode="allow", **own).url(far.database)
+        drivers = {next(iter(driver())), "psycopg2"}
+        limited = [far.connected(f"sslmode=require&{USER_TIMEOUT}", url=url, module=each) for each in drivers]
+        far.network.cut(far.app, far.pooler)
+        for client in limited:
+            client.ask()
+        for client in limited:
+            assert LOST in client.error()
+            assert LOST_OVER_TLS in client.process.said()
+
+
 @control(here("tcp_syn_retries=1", "tcp_syn_retries=6"), fails_with="of an error: not within")
 @control(here("tcp_retries2=2", "tcp_retries2=15"), fails_with="of an error: not within")
 @control(here("tcp_keepalive_time=1", "tcp_keepalive_time=7200"), fails_with="of an error: not within")
@@ -331,7 +353,7 @@ def test_keepalives_keep_a_router_from_forgetting(far) -> None:
 def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
     """tcp_user_timeout ends a query that was lost, keepalives one that is running, query_timeout both.
 
-    The log says `server conn crashed?` or `query timeout`, and with none of them both wait.
+    The log says `server conn crashed?` or `query timeout`, as psycopg 3 does; with none of them both wait.
     """
     settings = {"nothing": {}, "user timeout": {"tcp_user_timeout": 500}, "keepalives": POOLER_KEEPALIVES, "limit": {}}
     bouncers = {name: far.pgbouncer(**each) for name, each in settings.items()}
@@ -344,11 +366,13 @@ def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
     bouncers["limit"].set(query_timeout=1)
     ended = [lost["user timeout"], running["keepalives"], lost["limit"], running["limit"]]
     until("they have ended", lambda: not any(client.waits() for client in ended))
+    crashed, late = HEARD[next(iter(driver()))]
+    assert [client.error() for client in ended] == [crashed, crashed, late, late]
     waiting = [running["user timeout"], lost["keepalives"], lost["nothing"], running["nothing"]]
     assert all(client.waits() for client in waiting)
     said = {name: each.leash.said() for name, each in bouncers.items()}
-    crashed = {name for name, log in said.items() if "closing because: server conn crashed?" in log}
-    assert crashed == {"user timeout", "keepalives"}
+    logged = {name for name, log in said.items() if "closing because: server conn crashed?" in log}
+    assert logged == {"user timeout", "keepalives"}
     assert said["limit"].count("pooler error: query timeout") == 2
 
 

@@ -104,6 +104,28 @@ def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, tra
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
 
 
+@control(edit("postgres/idle_in_transaction.sql", "like 'idle in transaction%'", "= 'idle in transaction'"))
+@control(here("; release savepoint before", ""))
+@control(here("select 1 / 0", "select 1"))
+def test_an_aborted_transaction_is_listed_and_holds_no_lock(database, load, sessions) -> None:
+    """Until an error it holds those of what it wrote; after it none, but within a savepoint those from before that."""
+    snippet = load("postgres/idle_in_transaction.sql")
+    failed = sessions(database, application_name="failed", autocommit=False)
+    failed.execute("create table account (id int)")
+
+    def locks_after_an_error() -> int:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            failed.execute("select 1 / 0")
+        assert "failed" in database.psql(snippet)
+        query = "select count(*) from pg_locks where pid = %s"
+        return database.admin.execute(query, [failed.info.backend_pid]).fetchone()[0]
+
+    failed.execute("savepoint before")
+    assert locks_after_an_error() > 0
+    failed.execute("rollback to savepoint before; release savepoint before")
+    assert locks_after_an_error() == 0
+
+
 @control(
     edit(
         "postgres/waiting.sql",
@@ -182,6 +204,24 @@ def test_without_pg_monitor_the_queries_show_nothing_of_others(busy, load, query
     assert shown() == (waiting if query == "waiting" else set())
     busy.psql(load("postgres/monitoring_role.sql"), role=watcher.name)
     assert shown() == {"idle_in_transaction": {"update", "worker"}, "waiting": {"update", *waiting}}.get(query, others)
+    watcher.drop(busy.admin)
+
+
+@control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
+def test_without_pg_monitor_a_full_server_looks_empty(busy, load) -> None:
+    """An ordinary role counts its own session alone; with pg_monitor the five of another role are counted too."""
+    snippet, watcher = load("postgres/usage.sql"), Role(busy.server)
+    address = conninfo.make_conninfo(busy.url, user=watcher.name, password=watcher.password)
+
+    def clients() -> int:
+        evidence.ran(snippet)
+        result = run_psql(address, snippet.text)
+        assert result.returncode == 0, result.stderr
+        return int(result.stdout.splitlines()[2].split("|")[0])
+
+    assert clients() == 1
+    busy.psql(load("postgres/monitoring_role.sql"), role=watcher.name)
+    assert clients() > 5
     watcher.drop(busy.admin)
 
 

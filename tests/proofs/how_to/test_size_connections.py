@@ -1,6 +1,8 @@
 """Proves docs/how-to/size-connections.md."""
 
 import json
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import psycopg
@@ -9,9 +11,11 @@ import pytest
 from proven import ROOT
 from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
+from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import own_major
 from tests.stack.runners import CLIMBS, POOL_SIZE, RUNNERS, STRATEGIES
+from tests.stack.wait import DEADLINE
 
 SIZING = "sizing/connections.py"
 
@@ -119,6 +123,22 @@ def test_the_formula_gives_what_was_counted_of_each_runner(run_script, load) -> 
             most = min(most, names["pooled_connections"](POOL_SIZE))
         computed[way, name] = CLIMBS if way == "age-60" and name in CLIMB else most
     assert found == computed
+
+
+@control(here("database, DB_CONN", 'database, "manage.py", "runserver", "--noreload", DB_CONN'))
+def test_under_asgi_each_request_opens_one_also_over_one_tcp_connection(project, database) -> None:
+    """With CONN_MAX_AGE five requests that follow each other on one TCP connection are five connections."""
+    uvicorn = Uvicorn(project, database, DB_CONN_MAX_AGE="60")
+    try:
+        with closing(HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)) as browser:
+            backends = set()
+            for _ in range(5):
+                browser.request("GET", "/connection/")
+                backends.add(json.loads(browser.getresponse().read())["backend"])
+        assert len(backends) == 5
+        uvicorn.note()
+    finally:
+        uvicorn.stop()
 
 
 ALIASES = """

@@ -108,9 +108,9 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load) -> None:
 @control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""), fails_with="it is resumed: not within")
 @control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
 def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load) -> None:
-    """A terminal goes away while the primary is being stopped. With the wrong file the script says so and does nothing.
+    """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on.
 
-    Clients would wait, or be sent to a server that is gone.
+    With the wrong file the script says so and does nothing. Clients would wait, or be sent to a server that is gone.
     """
     bouncer = pooler(pair.database, pool_mode="transaction")
 
@@ -123,6 +123,10 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         os.killpg(script.pid, signal.SIGHUP)
         until("it is resumed", lambda: not paused())
         assert script.wait(DEADLINE) == 1
+        assert ended(begin(pair, bouncer, load, "echo it stays >&2; false")) == (1, "it stays\n")
+        assert not paused()
+        with bouncer.connect(pair.database) as client:
+            assert client.execute("select pg_is_in_recovery()").fetchone() == (False,)
         other = begin(pair, bouncer, load, "false", ini="settings.ini")
         said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
         assert ended(other) == (1, said)

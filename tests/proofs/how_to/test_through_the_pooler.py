@@ -11,7 +11,7 @@ from tests.proofs.heard import heard
 from tests.stack.console import at_least
 from tests.stack.database import Database, fresh
 from tests.stack.pgbouncer import PgBouncer
-from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.postgres import Cluster, bin_dir, own_major
 from tests.stack.wait import DEADLINE
 
 HBA = "local all,replication postgres trust\nhost all,replication all 127.0.0.1/32 scram-sha-256\n"
@@ -55,6 +55,10 @@ def test_pg_dump_breaks_in_a_pool_or_breaks_others(database, pooler) -> None:
         assert not lost
     else:
         assert lost
+    alone = pooler(database, pool_mode="transaction", default_pool_size=1)
+    assert run("pg_dump", "--schema-only", alone.url(database)).returncode == 0
+    assert clients(alone, database, 1) == [""]
+    assert "client disconnect while server was not ready" in alone.leash.said()
 
 
 @control(here("application_name_add_host=1", "application_name_add_host=0"))
@@ -83,21 +87,30 @@ def source() -> Iterator[Cluster]:
     made.stop()
 
 
-@control(here('"replication"', '"noreplication"'))
+@control(here('named.rpartition("/")[0]', "named"))
+@control(here('" replication"', '" noreplication"'))
 def test_pg_basebackup_works_through_pgbouncer_from_1_23(source, pooler, tmp_path) -> None:
-    """It names a database that PgBouncer has, and gets server connections that nobody else is given."""
+    """It names a database that PgBouncer has, and gets server connections that nobody else is given.
+
+    Without a name it asks for one called replication, and before PostgreSQL 17 with one, too.
+    """
+
+    def copied(url: str) -> subprocess.CompletedProcess[str]:
+        options = ("--pgdata", str(tmp_path / "copy"), "--no-sync", "--checkpoint=fast", "--dbname", url)
+        return run("pg_basebackup", *options)
+
     with fresh(source.server) as database:
-        database.admin.execute(f"alter role {database.role.name} " + "replication")
+        database.admin.execute(f"alter role {database.role.name}" + " replication")
         bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
-        done = run(
-            "pg_basebackup",
-            "--pgdata",
-            str(tmp_path / "copy"),
-            "--no-sync",
-            "--checkpoint=fast",
-            "--dbname",
-            bouncer.url(database),
-        )
+        named = bouncer.url(database)
+        nameless = named.rpartition("/")[0]
+        refused = [nameless] if own_major() >= 17 else [nameless, named]
+        if at_least(1, 23):
+            for url in refused:
+                assert "no such database: replication" in copied(url).stderr
+        if named in refused:
+            bouncer = pooler(named={"replication": database}, pool_mode="transaction", default_pool_size=2)
+        done = copied(bouncer.url(database))
         if at_least(1, 23):
             assert done.returncode == 0, done.stderr
             assert (tmp_path / "copy" / "backup_label").exists()

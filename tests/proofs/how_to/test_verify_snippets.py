@@ -390,6 +390,7 @@ def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None
     assert acted(guides, both, ours["with"]) == [0, 0]
     (both / "code.py").write_text(LISTENS)
     assert acted(guides, both, {"manifest": ours["with"]["manifest"], "copies": "ops/*.sql"}) == [0]
+    assert [acted(guides, both, {"audit": given}) for given in ("ops", "ops code.py")] == [[0], [1]]
     assert acted(guides, both, ours["with"] | {"sarif": "found.sarif"}) == [0, 1]
     assert json.loads((both / "found.sarif").read_text())["runs"][0]["results"][0]["ruleId"] == "listen"
     (both / "known.json").write_text(json.dumps([["code.py", "listen", 'cursor.execute("LISTEN orders")']]))

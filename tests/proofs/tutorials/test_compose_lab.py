@@ -279,15 +279,20 @@ def test_the_files_of_the_project_agree_with_each_other(load) -> None:
 
 @control(here('"", "[pgbouncer]\\n"', '"", ""'))
 def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -> None:
-    """Where [pgbouncer] begins, PgBouncer sets every default: what an earlier section of this name said is lost."""
+    """Where [pgbouncer] begins, PgBouncer sets every default: what an earlier section of this name said is lost.
+
+    What has no default stays as it was said: auth_user.
+    """
     bouncer = pooler(database)
-    sizes = []
+    found = []
     for again in ("", "[pgbouncer]\n"):
-        text = f"[pgbouncer]\ndefault_pool_size = 3\n{again}%include {bouncer.leash.folder}/settings.ini\n"
+        text = "[pgbouncer]\ndefault_pool_size = 3\nauth_user = somebody\n"
+        text += f"{again}%include {bouncer.leash.folder}/settings.ini\n"
         bouncer.leash.write("pgbouncer.ini", text)
         bouncer.reload()
-        sizes.append({row["key"]: row["value"] for row in bouncer.show("config")}["default_pool_size"])
-    assert sizes == ["3", "20"]
+        config = {row["key"]: row["value"] for row in bouncer.show("config")}
+        found.append((config["default_pool_size"], config["auth_user"]))
+    assert found == [("3", "somebody"), ("20", "somebody")]
 
 
 @control(here('f"{name}_FILE"', 'f"{name}_FILES"'))
