@@ -97,7 +97,7 @@ def environment(release: str) -> Path:
     venv = Path("build", "environments", release)
     python = venv / "bin" / "python"
     if not python.exists():
-        _uv("venv", "--clear", "--python", _python(*PYTHONS[release]), str(venv))
+        _uv("venv", "--clear", "--python", interpreter(*PYTHONS[release]), str(venv))
     target = ("--python", str(python), "--require-hashes", "--only-binary=:all:")
     _uv("pip", "sync", *target, "requirements.lock")
     _uv("pip", "install", "--no-deps", *target, "--requirement", str(LOCKS / f"{release}.lock"))
@@ -135,7 +135,7 @@ def copied(release: str, version: str) -> tuple[str, Path]:
 
     Raises RuntimeError where this Python is not here, or something cannot be installed.
     """
-    python = _python(version)
+    python = interpreter(version)
     django = (LOCKS / f"{release}.lock").read_text(encoding="utf-8") if release else _pinned("django")
     wanted = (LOCKS / "copied.lock").read_text(encoding="utf-8") + django
 
@@ -157,7 +157,7 @@ def _pinned(name: str) -> str:
     return found[0]
 
 
-def _python(*versions: str) -> str:
+def interpreter(*versions: str) -> str:
     """Return a Python of one of these versions, the first that there is: one on PATH, or one that pyenv has."""
     names = [f"python{version}" for version in versions]
     found = [path for name in names if (path := shutil.which(name))]

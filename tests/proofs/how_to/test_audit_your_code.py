@@ -58,12 +58,13 @@ def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) ->
     assert met == set(names["RULES"])
 
 
-@control(edit("audit/audit.py", '"migrations" in file.parts', "False"))
+@control(edit("audit/audit.py", '"migrations" in file.with_suffix("").parts', "False"))
 def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) -> None:
-    """A migration's iterator() loses no cursor, and one with atomic = False does."""
-    loop = "def fill(apps, editor):\n    apps.get_model('a', 'B').objects.iterator()\n"
+    """A migration's iterator() loses no cursor, and one with atomic = False does; no server loads what it asks."""
+    loop = "def fill(apps, editor):\n    apps.get_model('a', 'B').objects.iterator()\nB.objects.count()\n"
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations/a.py").write_text(loop)
+    (tmp_path / "migrations.py").write_text(loop)
     (tmp_path / "migrations/b.py").write_text(f"{loop}class Migration:\n    atomic = False\n")
     found = [(Path(each.file).name, each.rule) for each in names["audit"]([tmp_path])]
     assert found == [("b.py", "cursor")]
@@ -149,10 +150,14 @@ def hostile(tmp_path):
         "deep.py": b"x = " + b"-" * 3000 + b"1\n",
         "chain.py": b"x = a" + b".b" * 20_000,
         "huge.py": b"x = 1\n" * 400_000,
+        "huge.sql": b"-- $$\n" * 400_000,
+        "bytes.sql": b"select '\xe9'\n",
     }
     for name, content in unread.items():
         (tree / name).write_bytes(content)
     (tree / "latin.py").write_bytes(f"# coding: latin-1\n# \xe9\n{LISTENS}\n".encode("latin-1"))
+    # What begins and never ends: whoever looked for each end in all that follows would take minutes.
+    (tree / "endless.sql").write_text("".join(f"$t{number}$ /* " for number in range(50_000)) + ";\nlisten a;\n")
     (tree / "link.py").symlink_to(outside)
     (tree / "folder").symlink_to(tmp_path)
     (tree / "nowhere.py").symlink_to("gone.py")
@@ -178,6 +183,8 @@ def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) ->
     found = [line.split(":") for line in output.splitlines() if line.endswith(": not-read")]
     assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
     assert "tree/latin.py:3: listen\n" in output
+    assert "tree/endless.sql:2: listen\n" in output
+    assert f"to Python {sys.version_info[0]}.{sys.version_info[1]}\n" in output
     assert status == 1
     assert not (tmp_path / "ran").exists()
 
@@ -211,5 +218,6 @@ def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(audit, loa
         "orders/locks.py",
         "orders/management/commands/follow_orders.py",
         "orders/management/commands/pool_doctor.py",
+        "orders/management/commands/pool_doctor.sql",
     }
     transcript(load(AUDIT), output)
