@@ -209,6 +209,7 @@ def test_async_code_that_gives_back_leaves_none(left) -> None:
 
 
 @control(here("async_to_sync(count)()", "asyncio.run(count())"), fails_with="are left: not within")
+@control(here("; close_old_connections()", ""), fails_with="are left: not within")
 def test_async_to_sync_asks_in_the_thread_that_calls(left) -> None:
     """Its connection is the caller's, which close_old_connections() there closes."""
     left("async_to_sync(count)(); close_old_connections()", 0)

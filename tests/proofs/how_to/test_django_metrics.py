@@ -315,6 +315,24 @@ def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path
         gunicorn.note()
 
 
+@control(here('counting.pop("PROMETHEUS_MULTIPROC_DIR")', 'counting["PROMETHEUS_MULTIPROC_DIR"]'))
+def test_a_folder_that_only_env_names_is_not_emptied(project, server, migrated, tmp_path) -> None:
+    """The workers read .env, and count there; Gunicorn's own process does not, so the run before is added."""
+    counting, used = counting_in(tmp_path), project.folder / ".env"
+    folder = counting.pop("PROMETHEUS_MULTIPROC_DIR")
+    Path(folder).mkdir()
+    used.write_text(f"PROMETHEUS_MULTIPROC_DIR={folder}\n")
+    try:
+        with fresh(server, template=migrated) as database:
+            for opened in (1, 2):
+                with serving(project, database, GUNICORN_WORKERS="1", **counting) as gunicorn:
+                    gunicorn.backend()
+                    assert scrape(gunicorn)["django_connections_opened_total"] == opened
+            gunicorn.note()
+    finally:
+        used.unlink()
+
+
 @pytest.fixture(scope="module")
 def pooled(project, server, tmp_path_factory) -> str:
     """What a process with Django's own pool has printed: an error, and its metrics."""

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from psycopg import sql
@@ -42,7 +42,7 @@ WITH_A_POOL = "import settings.pool\nfrom passfile import *\n"
 
 
 @pytest.fixture
-def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
+def rotated(project, database, load, tmp_path) -> Callable[..., str]:
     """Ask, change the password, and return what was said then: rotated("settings.pool", ends=True)."""
     script = load("passwords/passfile.sh")
     (tmp_path / "passfile.sh").write_text(script.text)
@@ -73,12 +73,12 @@ def rotated(project, database, load, tmp_path) -> Iterator[Callable[..., str]]:
         fifo.write_text("")
         until("it has asked again", process.ended)
         process.stop()
+        project.note()
         for snippet in snippets:
             evidence.ran(snippet)
         return process.said().partition("served\n")[2]
 
-    yield run
-    project.note()
+    return run
 
 
 @control(here('"settings.pool"', '"passfile_and_pool"'))
@@ -141,9 +141,13 @@ except OperationalError as error:
 """
 
 
+WRONG = {"PGPASSWORD": "wrong"}
+
+
+@control(here("({}, WRONG)", "({}, {})"))
 @control(here("0o644", "0o600"))
 def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp_path) -> None:
-    """libpq says so, and goes on without a password."""
+    """libpq says so, and goes on without a password. One that is as it should be is not asked beside PGPASSWORD."""
     needs_psycopg_3()
     snippet = load("passwords/passfile.py")
     (tmp_path / "passfile.py").write_text(snippet.text)
@@ -151,7 +155,12 @@ def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp
     passfile.write_text(f"*:*:*:*:{database.role.password}\n")
     passfile.chmod(0o644)
     settings = {"DJANGO_SETTINGS_MODULE": "passfile", "DATABASE_PASSFILE": str(passfile)}
-    status, said = project.run("-c", LOOSE.format(folder=str(tmp_path)), database_url=database.url, **settings)
+    code = LOOSE.format(folder=str(tmp_path))
+    status, said = project.run("-c", code, database_url=database.url, **settings)
     assert status == 0, said
     assert "no password supplied" in said
+    passfile.chmod(0o600)
+    said = [project.run("-c", code, database_url=database.url, **settings, **more)[1] for more in ({}, WRONG)]
+    assert said[0] == "served\n"
+    assert "password authentication failed" in said[1]
     evidence.ran(snippet)

@@ -191,6 +191,29 @@ def test_nothing_closes_an_idle_connection(unchecked) -> None:
     until("an idle one is there past its age", stays)
 
 
+@control(
+    here(
+        '"DB_CONN_MAX_AGE": "1"',
+        '"DB_CONN_MAX_AGE": "60"',
+        of="tests.proofs.how_to.test_persistent_connections:unchecked",
+    )
+)
+@control(here("?seconds=1.3", "?seconds=0"), fails_with="it is closed: not within")
+def test_the_age_is_looked_at_when_a_request_begins_and_when_it_ends(unchecked) -> None:
+    """One that came of age while it was idle is not used by the next request; within one, it is closed at its end."""
+
+    def idle_past_its_age() -> int | None:
+        backend = unchecked.backend()
+        until("it is past its age, or gone", lambda: not 0 < age(unchecked.database, backend) < 1.3)
+        return backend if unchecked.database.backends() == [backend] else None
+
+    before = until("an idle one is there past its age", idle_past_its_age)
+    assert unchecked.backend() != before
+    status, _ = unchecked.request("/orders/report/?seconds=1.3")
+    assert status == 200
+    until("it is closed", lambda: unchecked.database.backends() == [])
+
+
 def age(database: Database, pid: int) -> float:
     """Return for how many seconds a backend has been there; 0 where it is not."""
     query = "select extract(epoch from clock_timestamp() - backend_start)::float from pg_stat_activity where pid = %s"
@@ -590,15 +613,17 @@ def test_options_in_the_url_are_kept(project: Project) -> None:
         ("DB_CONN_MAX_AGE", "", "give a whole number of seconds"),
         ("DB_CONN_HEALTH_CHECKS", "maybe", "give True or False"),
         ("DB_CONN_HEALTH_CHECKS", "", "give True or False"),
+        ("DB_POOL_SIZE", "four", "give a whole number of connections"),
+        ("DB_POOL_SIZE", "0", "give a whole number of connections"),
     ],
 )
 def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, what) -> None:
     """A typing error stops the start with the variable, its value and what is wanted."""
     settings = environment(load)
     monkeypatch.setenv(name, value)
-    read = settings["seconds"] if name.endswith("AGE") else settings["flag"]
+    read = {"DB_CONN_MAX_AGE": "seconds", "DB_POOL_SIZE": "connections"}.get(name, "flag")
     with pytest.raises(settings["ImproperlyConfigured"], match=what) as error:
-        read(name, 60)
+        settings[read](name, 60)
     assert f"{name}={value!r}" in str(error.value)
 
 
@@ -640,12 +665,19 @@ def environment(load) -> dict:
 
 @control(edit("upstream/settings/environment.py", "if not value.isdecimal():", "if not value:"))
 def test_a_malformed_value_stops_the_start(project: Project) -> None:
-    """The error is the last line that the settings leave behind."""
-    status, output = project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")
-    assert status == 1
-    assert output.splitlines()[-1].endswith(
-        "ImproperlyConfigured: DB_CONN_MAX_AGE='soon': give a whole number of seconds, or \"none\" for no limit"
-    )
+    """The error is the last line that the settings leave behind. In .env a comment behind a value is a part of it."""
+    said = [project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")]
+    used = project.folder / ".env"
+    used.write_text("DB_CONN_MAX_AGE=60  # one minute\n")
+    try:
+        said.append(project.run("-c", SHOW, database_url=ANY_URL))
+    finally:
+        used.unlink()
+    for value, (status, output) in zip(("soon", "60  # one minute"), said, strict=True):
+        assert status == 1
+        assert output.splitlines()[-1].endswith(
+            f'ImproperlyConfigured: DB_CONN_MAX_AGE={value!r}: give a whole number of seconds, or "none" for no limit'
+        )
 
 
 @control(here("""("60", '"60"')""", """('"60"', "60")"""))

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -317,7 +318,7 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
         writer.execute("delete from item")
         writer.execute("vacuum item")
         until("it has paused", lambda: asked(reader, load)["standby"][1] == "somebody has paused replay")
-        assert asked(reader, load)["standby"][0] == "warning"
+        assert [asked(reader, load, limit)["standby"][0] for limit in ("1 h", "1 us")] == ["warning", "critical"]
         until(
             "it is behind", lambda: writer.execute("checkpoint") and asked(writer, load, "1 ms")["replica"][0] != "ok"
         )
@@ -537,6 +538,8 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
     for text, (status, output) in said.items():
         assert (status, text in output) == (3, True), output
         assert "Traceback" not in output
+    status, output = doctor(project, busy, "--console", "nowhere", "--patience", "1 ms")
+    assert (status, "unknown " in output) == (2, True), "something else is critical"
 
 
 @control(
@@ -681,7 +684,7 @@ def test_who_waits_behind_pgbouncer_is_told_with_the_reason(stays) -> None:
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", 'value(views, "state", "paused")', '"no"'))
 @pytest.mark.parametrize("of", ["one database", "everything"])
 def test_what_is_paused_is_told_as_such(stays, of) -> None:
-    """A database, or everything, and of the clients that wait for it; when it goes on, nothing is."""
+    """A database, or everything, and of the clients that wait for it; when it goes on, nothing is. DISABLE too."""
     name = "" if of == "everything" else stays.database.name
     with stays.bouncer.admin() as console:
         console.execute(f"pause {name}".encode())
@@ -692,6 +695,11 @@ def test_what_is_paused_is_told_as_such(stays, of) -> None:
     assert found == [("warning", f"{name or 'everything'} is paused or disabled")]
     assert queue == ("warning", "1 wait, it is paused", "runbooks/pgbouncer-paused-or-down/")
     assert stays.findings("paused") == []
+    with stays.bouncer.admin() as console:
+        console.execute(f"disable {stays.database.name}".encode())
+        (disabled,) = stays.findings("paused")
+        console.execute(f"enable {stays.database.name}".encode())
+    assert disabled["finding"] == f"{stays.database.name} is paused or disabled"
 
 
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "and not connected", "and connected"))
@@ -716,7 +724,7 @@ def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 80", "share >= 101"))
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 95", "share >= 101"))
 def test_places_for_clients_are_counted_against_their_limit(stays) -> None:
-    """The doctor's own among them: 80 % are a warning, 95 % critical, and so is one that has no place itself."""
+    """The doctor's own among them: 80 % are a warning, 95 % critical. The console lets it in beyond the limit."""
     with ExitStack() as clients:
         for _ in range(3):
             clients.enter_context(stays.bouncer.connect(stays.database))
@@ -724,12 +732,12 @@ def test_places_for_clients_are_counted_against_their_limit(stays) -> None:
 
         def level(most: int) -> str:
             stays.bouncer.set(max_client_conn=most)
-            (found,) = stays.findings("clients", "console")
+            (found,) = stays.findings("clients")
             stays.bouncer.set(max_client_conn=100)
             return found["level"]
 
         assert taken == 5
-        assert [level(most) for most in (taken * 2, taken + 1, taken)] == ["ok", "warning", "critical"]
+        assert [level(most) for most in (taken * 2, taken + 1, taken, 1)] == ["ok", "warning", "critical", "critical"]
 
 
 @control(
@@ -754,6 +762,7 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
     (line,) = [line for line in said.splitlines() if "console" in line and not line.startswith(" ")]
     assert line.endswith("give postgresql://user@host:6432/pgbouncer")
     assert line.startswith("unknown ")
+    assert f"{line}\n{'':10}https://guide.example/runbooks/pgbouncer-paused-or-down/" in said
     assert status != 0
     assert "slots" in said
     assert "hun" not in said
@@ -767,8 +776,9 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
         "line",
     )
 )
-def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
+def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path) -> None:
     """Of PostgreSQL or of PgBouncer: with both processes, by what they run, and without their arguments."""
+    (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
     direct = sessions(stays.database)
     with stays.bouncer.connect(stays.database) as pooled:
         own = (f"session {direct.info.backend_pid}:", f"a client of {stays.database.name}:")
@@ -776,7 +786,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
         def shared() -> list[str]:
             return [f["finding"] for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
 
-        waiting = ["sh", "-c", "read _", "sh", "postgresql://a:hunter2@b/c"]
+        waiting = [sys.executable, "-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c"]
         files = (direct.fileno(), pooled.fileno())
         child = subprocess.Popen(waiting, pass_fds=files, stdin=subprocess.PIPE)
         try:
@@ -789,7 +799,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions) -> None:
         assert len(found) == 2
         for finding in found:
             assert f"pid {os.getpid()}, " in finding
-            assert f"pid {child.pid}, sh" in finding
+            assert f"pid {child.pid}, manage.py shell" in finding
         assert shared() == []
 
 
@@ -820,4 +830,5 @@ def test_prometheus_gets_the_worst_of_each_item(stays) -> None:
     assert status == 2
     assert levels["clients"] == (2, "https://guide.example/runbooks/pgbouncer-max-client-conn/")
     assert levels["queue"] == (0, "")
+    assert 'pool_doctor_value{item="clients",unit="%"} ' in text
     assert levels.keys() == {finding["item"] for finding in told}

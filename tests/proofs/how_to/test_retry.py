@@ -137,3 +137,31 @@ def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
 def test_who_gets_no_connection_does_not_ask_again(says) -> None:
     """Where no server answers the work is not begun."""
     assert says("connection.settings_dict['PORT'] = 1; tell(lambda: retried(reads))") == ["OperationalError, 0"]
+
+
+# Where somebody else has the only server connection, who asks over a connection that was kept.
+WAITS = """
+connection.ensure_connection()
+other = connection.copy()
+other.set_autocommit(False)
+other.cursor().execute("select 1")
+
+def waits():
+    called()
+    return Order.objects.count()
+
+tell(lambda: retried(waits))
+"""
+
+
+@control(here("default_pool_size=1", "default_pool_size=2"))
+def test_who_has_waited_for_pgbouncer_in_vain_waits_again(project, server, server_version, migrated, pooler) -> None:
+    """PgBouncer ends the connection of who has waited for query_wait_timeout: the work is begun twice."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+        bouncer.connect(database).close()  # to log in to PostgreSQL may take a busy machine longer than that
+        bouncer.set(query_wait_timeout=2)
+        settings = {"database_url": bouncer.url(database), "DJANGO_SETTINGS_MODULE": "settings.prod"}
+        said = project.run("-c", BEGINS + WAITS, **settings)
+    assert said == (0, "OperationalError, 2\n")

@@ -107,6 +107,13 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load) -> None:
 
 @control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""), fails_with="it is resumed: not within")
 @control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
+@control(
+    edit(
+        "drill/switchover.sh",
+        "echo \"switchover: no 'host",
+        'ask "$CONSOLE" "pause $DATABASE"; ask "$CONSOLE" "resume $DATABASE"; echo "switchover: no \'host',
+    )
+)
 def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load) -> None:
     """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on.
 
@@ -130,6 +137,7 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         other = begin(pair, bouncer, load, "false", ini="settings.ini")
         said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
         assert ended(other) == (1, said)
+        assert bouncer.leash.said().count("PAUSE '") == 2  # of the two before
     finally:
         if script.poll() is None:
             os.killpg(script.pid, signal.SIGKILL)

@@ -53,11 +53,14 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, it
 
 @control(here("prepare_threshold=0", "prepare_threshold=1"))
 def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item) -> None:
-    """At every try; a new connection is served."""
+    """At every try, until a ROLLBACK; a new connection is served."""
     with database.connect(prepare_threshold=0) as client:
         client.execute(ALL)
         item()
         assert [heard(client.execute, ALL) for _ in range(3)] == [TEXT] * 3
+        client.execute("begin")
+        client.rollback()
+        assert heard(client.execute, ALL) == ""
     with database.connect(prepare_threshold=0) as client:
         assert heard(client.execute, ALL) == ""
 

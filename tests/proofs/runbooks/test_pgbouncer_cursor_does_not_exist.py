@@ -85,6 +85,9 @@ other.close()
         '"declare rows cursor with hold for select generate_series(10, 4)"',
     )
 )
+@control(
+    here("server_idle_timeout=0.1", "server_idle_timeout=600"), fails_with="PgBouncer closes what is idle: not within"
+)
 def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
     """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
     bouncer = pooler(database, pool_mode="transaction", server_idle_timeout=0.1)
@@ -97,6 +100,10 @@ def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
 
 
 @control(edit("postgres/cursors_left.sql", "is_holdable,", ""))
+@control(
+    edit("provoke/cursor_lost.py", "other.set_autocommit(False)", "other.set_autocommit(True)"),
+    fails_with="not enough values to unpack",
+)
 def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load, transcript) -> None:
     """Its client is gone, and whoever is given that server connection next finds it open."""
     database, bouncer = orders

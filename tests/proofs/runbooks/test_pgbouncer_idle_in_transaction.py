@@ -135,6 +135,10 @@ def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
 @control(
     edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
 )
+@control(
+    edit("upstream/settings/atomic.py", '["ATOMIC_REQUESTS"] = True', '["ATOMIC_REQUESTS"] = False'),
+    fails_with="all others wait: not within",
+)
 def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcript) -> None:
     """As many sessions as the pool has are idle in transaction, all other requests wait, and PostgreSQL has no work."""
     gunicorn, database, bouncer, service = shop

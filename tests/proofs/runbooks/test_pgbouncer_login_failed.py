@@ -11,6 +11,7 @@ from tests.proofs.heard import heard
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
 from tests.stack.database import Role, fresh
+from tests.stack.wait import until
 
 MODE = {"pool_mode": "transaction"}
 
@@ -104,13 +105,24 @@ def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) ->
         'f"alter role {database.role.name} connection limit 0"', 'f"alter role {database.role.name} connection limit 1"'
     )
 )
+@control(here('connection limit 1"', 'connection limit 2"'))
 def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> None:
-    """Whoever made PgBouncer log in hears PostgreSQL's text; whoever comes before it tries again waits in vain."""
+    """Whoever made PgBouncer log in hears PostgreSQL's text; whoever comes before it tries again waits in vain.
+
+    Where the pool has a connection, nobody hears it: it is in PgBouncer's log.
+    """
     bouncer = pooler(database, **MODE)
     database.admin.execute(f"alter role {database.role.name} connection limit 0")
     assert refused(bouncer, database) == f'too many connections for role "{database.role.name}"'
     with bouncer.impatient():
         assert refused(bouncer, database) == "query_wait_timeout"
+    database.admin.execute(f"alter role {database.role.name} connection limit 1")
+    served = pooler(database, **MODE)
+    with served.connect(database, autocommit=False) as holder, served.connect(database) as waits:
+        holder.execute("select 1")
+        with served.impatient():
+            assert heard(waits.execute, "select 1") == "query_wait_timeout"
+        until("its log says why", lambda: "too many connections for role" in served.leash.said())
 
 
 @control(
@@ -181,7 +193,7 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
             return str(error).rpartition("failed: FATAL:  ")[2].strip()
         return ""
 
-    assert told("", {}) == failed
+    assert told("", {}) == told("", {forced.name: "a wrong one"}) == failed
     assert told("", {forced.name: own}) == "server login failed: wrong password type"
     assert told("", {forced.name: forced.password}) == ""
     assert told(f" password={forced.password}", {}) == ("" if at_least(1, 26) else failed)
@@ -199,7 +211,7 @@ def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) ->
 
 @control(here('"alter role {name} valid until {day}"', '"alter role {name} connection limit 5"'))
 def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
-    """Without PgBouncer: both drivers hear one text for three reasons, of which the server's log tells two."""
+    """Without PgBouncer: both drivers hear one text for four reasons, of which the server's log tells three."""
     own = cluster(cluster_name="refuses")
     with fresh(own.server) as database:
         name = database.role.name
@@ -213,6 +225,10 @@ def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
         for driver in (psycopg, psycopg2):
             assert heard(driver.connect, database.url) == text.format(name)
         assert f'User "{name}" has an expired password' in own.leash.said()
+        database.admin.execute(f"alter role {name} password null")
+        for driver in (psycopg, psycopg2):
+            assert heard(driver.connect, database.url) == text.format(name)
+        assert f'User "{name}" has no password assigned' in own.leash.said()
 
 
 @control(here('auth_type="any"', 'auth_type="scram-sha-256"'))

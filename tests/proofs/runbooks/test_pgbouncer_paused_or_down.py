@@ -57,6 +57,8 @@ def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) 
     with bouncer.admin() as admin:
         admin.execute("pause")
         assert {row["paused"] for row in bouncer.show("databases")} == {0}
+        by_name = f"resume {database.name}".encode()
+        assert heard(admin.execute, by_name) == f"database {database.name} is not paused"
         if not at_least(1, 24):
             with pytest.raises(ProblemError, match="invalid command 'show state"):
                 console(bouncer, state)

@@ -67,6 +67,8 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
     try:
         with bouncer.connect(database, autocommit=False) as holder:
             holder.execute("select 1")
+            (entry,) = [row for row in bouncer.show("databases") if row["name"] == database.name]
+            assert entry["current_connections"] == entry["max_connections"] == 1
             for driver in (psycopg, psycopg2):
                 refused = pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout")
                 with bouncer.impatient(), refused:

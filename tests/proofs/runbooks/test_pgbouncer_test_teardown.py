@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.stack.database import fresh
 from tests.stack.upstream import needs_a_pool
 
@@ -81,7 +81,19 @@ execute_from_command_line(["manage.py", "test", "orders", "--noinput"])
 """
 
 
-@control(here('"0"', '"1"'))
+@control(
+    replace(
+        "tests.proofs.runbooks.test_pgbouncer_test_teardown:POOL",
+        """
+from django.conf import settings
+settings.DATABASES["default"]["OPTIONS"]["pool"] = True
+from django.db.backends.postgresql.base import DatabaseWrapper
+DatabaseWrapper.close_pool = lambda self: None
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "test", "orders", "--noinput"])
+""",
+    )
+)
 def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
     """Django closes its pool before it drops the test database."""
     needs_a_pool()

@@ -1,6 +1,7 @@
 """Proves docs/runbooks/server-closed-the-connection.md."""
 
 import os
+import re
 import signal
 import socket
 
@@ -97,13 +98,19 @@ def answers(server) -> bool:
 @control(
     edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_in_transaction_session_timeout = '60s';", "")
 )
+@control(edit("postgres/who_closes.sql", "clock_timestamp() - pg_postmaster_start_time()", "interval '1 hour'"))
 def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
     """A start a moment ago means a restart; a timeout that is not 0 names itself, and who set it."""
     role = Role(database.server)
     database.psql(load("postgres/role_timeouts.sql"), role=role.name)
     snippet = load("postgres/who_closes.sql")
+    runs = "select date_trunc('second', clock_timestamp() - pg_postmaster_start_time())"
+    at_least = database.admin.execute(runs).fetchone()
     output = database.psql(snippet)
+    at_most = database.admin.execute(runs).fetchone()
     role.drop(database.admin)
+    (said,) = re.findall(r"server running for +\| (.+?) +\|", output)
+    assert at_least <= database.admin.execute("select %s::interval", [said]).fetchone() <= at_most
     others = [line for line in output.splitlines() if "role " in line and role.name not in line]
     mine = "\n".join(line for line in output.splitlines() if line not in others)
     transcript(snippet, mine.replace(role.name, "upstream"), volatile=[AGES, (r"\(\d+ rows\)", ""), (r"\d+s\b", "Ns")])

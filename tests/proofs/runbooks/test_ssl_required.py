@@ -12,11 +12,13 @@ from tests.stack.wait import until
 
 @control(here('insists = "require"', 'insists = "prefer"'))
 def test_a_driver_that_insists_is_told_that_there_is_no_tls(database, pooler) -> None:
-    """By PgBouncer without a certificate, in both drivers; sslmode=prefer goes on without."""
+    """By PgBouncer without a certificate, its console too, in both drivers; sslmode=prefer goes on without."""
     url = pooler(database, pool_mode="transaction").url(database)
     insists = "require"
+    refused = "server does not support SSL, but SSL was required"
     for driver in (psycopg, psycopg2):
-        assert heard(driver.connect, url, sslmode=insists) == "server does not support SSL, but SSL was required"
+        assert heard(driver.connect, url, sslmode=insists) == refused
+        assert heard(driver.connect, url, dbname="pgbouncer", sslmode=insists) == refused
         assert heard(driver.connect, url, sslmode="prefer") == ""
 
 
@@ -44,3 +46,5 @@ def test_pgbouncer_that_insists_gives_the_reason_in_its_log_alone(database, pool
     bouncer = pooler(database, pool_mode="transaction", server_tls_sslmode="require", client_login_timeout=1)
     assert heard(bouncer.connect, database) == "FATAL:  client_login_timeout (server down)"
     assert "closing because: server refused SSL" in bouncer.leash.said()
+    with bouncer.admin() as console:
+        assert heard(console.execute, "show version") == ""
