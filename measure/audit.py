@@ -2,8 +2,11 @@
 
 import json
 import runpy
+import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Container
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ from setup import others
 
 JUDGED = ROOT / "docs/data/audit.json"
 FILE = ROOT / FOLDER / "audit.json"
+AUDIT = ROOT / "snippets/audit/audit.py"
 LABELS = {
     "version": "Version",
     "lines": "Lines",
     "found": "Found",
     "right": "Right",
     "missed": "Missed",
+    "precision": "Of these",
     "packages": "Package",
     "rules": "Rule",
 }
@@ -36,53 +41,89 @@ def named(package: Distribution) -> str:
     return package.metadata["Name"].lower().replace("_", "-")
 
 
-def read(audit: dict[str, Any], package: Distribution, folder: Path) -> tuple[set[Place], int]:
-    """Return what is found in a package, and how many lines it has."""
+def read(audit: Path, package: Distribution, folder: Path) -> tuple[set[Place], int]:
+    """Return what an audit finds in a package, and how many lines that package has."""
     files = [file for file in package.files or [] if ".dist-info" not in file.parts[0] and ".." not in file.parts]
-    tops = sorted({folder / file.parts[0] for file in files})
-    read = {file for top in tops for file in audit["files"](top)}
-    found = audit["audit"](tops)
-    lines = sum(file.read_bytes().count(b"\n") for file in read)
+    tops = sorted({top for file in files if (top := folder / file.parts[0]).exists()})  # uv moves scripts away
+    # Some are written for a newer Python than the one of .venv.
+    python = others.interpreter("3.14", "3.13", "3.12")
+    done = subprocess.run([python, audit, "--json", *tops], capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        sys.exit(f"{named(package)}: {done.stderr}")
+    names = runpy.run_path(str(audit))
+    lines = sum(file.read_bytes().count(b"\n") for file in {file for top in tops for file in names["files"](top)})
     return {
-        (named(package), Path(each.file).relative_to(folder).as_posix(), each.line, each.rule) for each in found
+        (named(package), Path(each["file"]).relative_to(folder).as_posix(), each["line"], each["rule"])
+        for each in json.loads(done.stdout)["findings"]
     }, lines
+
+
+def read_all(audit: Path, folder: Path, names: Container[str]) -> tuple[dict[str, dict[str, Any]], set[Place]]:
+    """Return what is known of each of these packages, and all that an audit finds in them."""
+    packages, found = {}, set[Place]()
+    for package in sorted(distributions(path=[str(folder)]), key=named):
+        if named(package) in names:
+            here, lines = read(audit, package, folder)
+            packages[named(package)] = {"version": package.version, "lines": lines, "found": len(here)}
+            found |= here
+    return packages, found
+
+
+def read_first(judged: dict[str, Any], folder: Path) -> set[Place]:
+    """Return what the audit found in the packages that it was not written by: the one of then, out of git."""
+    with tempfile.TemporaryDirectory() as then:
+        audit = Path(then, "audit.py")
+        audit.write_bytes(subprocess.check_output(["git", "cat-file", "blob", judged["unseen"]["audit"]], cwd=ROOT))
+        return read_all(audit, folder, judged["unseen"]["packages"])[1]
+
+
+def counted(found: set[Place], right: dict[Place, bool]) -> dict[str, Any]:
+    """Return how many there are, how many of them are right, and what part that is."""
+    good = sum(right[each] for each in found)
+    precision = {"value": round(100 * good / len(found), 1), "unit": "%"} if found else None
+    return {"found": len(found), "right": good, "precision": precision}
 
 
 def main() -> None:
     """Read each package, and write how often each rule was right; refuse what nobody has judged."""
     judged = json.loads(JUDGED.read_text(encoding="utf-8"))
-    audit = runpy.run_path(str(ROOT / "snippets/audit/audit.py"))
-    folder = others.packages("audited")
+    folder = others.packages("audited", "--python-version", others.PYTHON)
     right = {place(row): row["right"] for row in judged["judged"]}
-    packages, found = {}, set[Place]()
-    for package in sorted(distributions(path=[str(folder)]), key=named):
-        here, lines = read(audit, package, folder)
-        packages[named(package)] = {"version": package.version, "lines": lines, "found": len(here)}
-        found |= here
-    unlike = [*(f"not judged yet: {each}" for each in sorted(found - set(right)))]
-    unlike += [f"not found any more: {each}" for each in sorted(set(right) - found)]
+    packages, found = read_all(AUDIT, folder, judged["packages"])
+    first = read_first(judged, folder)
+    unlike = [*(f"not judged yet: {each}" for each in sorted((found | first) - set(right)))]
+    unlike += [f"not found any more: {each}" for each in sorted(set(right) - found - first)]
     if unlike:
         sys.exit("\n".join([*unlike, f"{JUDGED.name}: read each, and say whether it is right"]))
-    met, good = Counter(each[-1] for each in found), Counter(each[-1] for each in found if right[each])
     missed = Counter(row["rule"] for row in judged["missed"])
-    rules = {
-        rule: {"found": met[rule], "right": good[rule], "missed": missed[rule]}
-        for rule in audit["RULES"]
-        if met[rule] or missed[rule]
-    }
+    rules = {}
+    for rule in runpy.run_path(str(AUDIT))["RULES"]:
+        each = counted({one for one in found if one[-1] == rule}, right)
+        rules[rule] = {"found": each["found"], "right": each["right"], "missed": missed[rule]}
+    unseen = set(judged["unseen"]["packages"])
     tree = {
         "labels": LABELS,
         "read": len(packages),
         "lines": sum(each["lines"] for each in packages.values()),
-        "found": len(found),
-        "right": good.total(),
+        **counted(found, right),
         "missed": missed.total(),
-        "precision": {"value": round(100 * good.total() / len(found), 1), "unit": "%"},
+        "known": len(rules),
+        "unmet": sum(not each["found"] for each in rules.values()),
+        "unseen": {
+            "read": len(unseen),
+            "lines": sum(packages[name]["lines"] for name in unseen),
+            "first": counted(first, right),
+            "now": counted({each for each in found if each[0] in unseen}, right),
+            "rules": {
+                rule: counted({each for each in first if each[-1] == rule}, right)
+                for rule in sorted({each[-1] for each in first})
+            },
+        },
         "rules": rules,
         "packages": packages,
     }
     FILE.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-    print(f"{good.total()} of {len(found)} are right, in {len(packages)} packages: {FILE.relative_to(ROOT)}")
+    print(f"{tree['right']} of {tree['found']} are right, in {len(packages)} packages: {FILE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

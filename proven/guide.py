@@ -41,7 +41,9 @@ class Guide:
         return names.index(page.name) if page.name in names else len(names)
 
     def proofs_in(self, tests: str) -> list[Proof]:
-        """Return the proofs of a module or folder, in the order of files and lines."""
+        """Return the proofs of a module or folder, in the order of files and lines, or the one of this name."""
+        if tests in self.proofs:
+            return [self.proofs[tests]]
         chosen = (proof for proof in self.proofs.values() if Path(proof.path).is_relative_to(tests))
         return sorted(chosen, key=lambda proof: (proof.path, proof.line))
 

@@ -58,6 +58,10 @@ PYTHON = "3.12"
 # On which Python each Django runs, of those that all else here runs on.
 PYTHONS = {"django-4.2": ("3.12", "3.11"), "django-6.1": ("3.14", "3.13", "3.12")}
 OLDEST_PYTHON = "3.11"  # of all else
+# What readers copy runs on more: each Django on Pythons that it names in its own classifiers, the ends of what is still
+# in use among them. "" is the Django that requirements.lock pins.
+COPIED = {"django-4.2": ("3.10", "3.12"), "": ("3.11", "3.13"), "django-6.1": ("3.12", "3.13", "3.14")}
+BESIDE_DJANGO = "asgiref psycopg[binary] sqlparse"
 LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
 
 
@@ -95,14 +99,14 @@ def environment(release: str) -> Path:
     venv = Path("build", "environments", release)
     python = venv / "bin" / "python"
     if not python.exists():
-        _uv("venv", "--clear", "--python", _python(*PYTHONS[release]), str(venv))
+        _uv("venv", "--clear", "--python", interpreter(*PYTHONS[release]), str(venv))
     target = ("--python", str(python), "--require-hashes", "--only-binary=:all:")
     _uv("pip", "sync", *target, "requirements.lock")
     _uv("pip", "install", "--no-deps", *target, "--requirement", str(LOCKS / f"{release}.lock"))
     return python.absolute()
 
 
-def packages(name: str) -> Path:
+def packages(name: str, *options: str) -> Path:
     """Return the folder of one of PACKAGES, fetched into the cache: a process that has it on PYTHONPATH finds them.
 
     Raises RuntimeError where they cannot be installed.
@@ -111,13 +115,51 @@ def packages(name: str) -> Path:
 
     def make(part: Path) -> None:
         print(f"{name}: fetching packages, installing nothing", file=sys.stderr, flush=True)
-        _uv("pip", "install", *LOCKED, "--python", sys.executable, "--target", str(part), "--requirement", str(lock))
+        _uv(
+            "pip",
+            "install",
+            *LOCKED,
+            "--python",
+            sys.executable,
+            *options,
+            "--target",
+            str(part),
+            "--requirement",
+            str(lock),
+        )
 
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     return cache.kept(f"{name}-{digest}-{platform.python_version()}-{platform.machine()}", make)
 
 
-def _python(*versions: str) -> str:
+def copied(release: str, version: str) -> tuple[str, Path]:
+    """Return a Python of a version, and a folder with a Django and psycopg for it, fetched into the cache.
+
+    Raises RuntimeError where this Python is not here, or something cannot be installed.
+    """
+    python = interpreter(version)
+    django = (LOCKS / f"{release}.lock").read_text(encoding="utf-8") if release else _pinned("django")
+    wanted = (LOCKS / "copied.lock").read_text(encoding="utf-8") + django
+
+    def make(part: Path) -> None:
+        print(f"Python {version}: fetching Django, installing nothing", file=sys.stderr, flush=True)
+        target = ("--python", python, "--target", str(part))
+        _uv("pip", "install", *LOCKED, *target, "--requirement", "-", stdin=wanted)
+
+    digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
+    return python, cache.kept(f"copied-{digest}-{version}-{platform.machine()}", make)
+
+
+def _pinned(name: str) -> str:
+    """Return what requirements.lock says of a package: its version, with hashes."""
+    found = re.search(
+        rf"^{name}==.*(?:\n +--hash.*)+\n", Path("requirements.lock").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert found, f"requirements.lock pins no {name}: make lock"
+    return found[0]
+
+
+def interpreter(*versions: str) -> str:
     """Return a Python of one of these versions, the first that there is: one on PATH, or one that pyenv has."""
     names = [f"python{version}" for version in versions]
     found = [path for name in names if (path := shutil.which(name))]
@@ -150,6 +192,7 @@ def lock(*upgrade: str) -> None:
 
     for name, requirement in RELEASES.items():
         compiled(name, requirement, "--no-deps", "--python-version", PYTHON)
+    compiled("copied", BESIDE_DJANGO.replace(" ", "\n"), "--python-version", COPIED["django-4.2"][0])
     audited = json.loads(AUDITED.read_text(encoding="utf-8"))["packages"]
     pins = "\n".join(f"{name}=={version}" for name, version in audited.items())
     compiled("audited", pins, "--no-deps", "--python-version", PYTHON)

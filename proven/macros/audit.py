@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from proven.evidence.measurements import UnknownError, find, shown
@@ -44,11 +45,12 @@ def rule(at: Place, name: str, *names: str, belief: str) -> Block:
     """Show a rule: what is believed, what happens, the proofs that it does, what to do instead, and how sure it is."""
     found = _rules(at.guide)[name]
     marks = claims.proven(at, *names) if names else ""
-    try:
+    seen = "met in no [real package](#how-often-it-is-right) yet"
+    with suppress(UnknownError):
         right = find(at.guide.root, f"audit.rules.{name}")
-        seen = f"{shown(right['right'])} of {shown(right['found'])} right in [real packages](#how-often-it-is-right)"
-    except UnknownError:
-        seen = "met in no real package yet"
+        if right["found"]:
+            counted = f"{shown(right['right'])} of {shown(right['found'])}"
+            seen = f"{counted} right in [real packages](#how-often-it-is-right)"
     title = next(page.title for page in at.guide.pages if page.name == _page(found))
     return [
         f"### {name}",

@@ -1,6 +1,6 @@
 """On which versions proofs have passed.
 
-{{ matrix("tests/proofs/a.py", "One", "Other") }}  the proofs of a module or folder, by the versions of these parts
+{{ matrix("tests/proofs/a.py", "One", "Other") }}  the proofs of a module, of a folder, or of a name, by these parts
 """
 
 import re
@@ -24,7 +24,7 @@ def _no_proofs(guide: Guide, tests: str, **_: Any) -> Iterator[str]:
 
 @macro(wrong=_no_proofs)
 def matrix(at: Place, tests: str, *components: str) -> Block:
-    """Show which proofs of a module or folder passed on which versions of these parts of a stack.
+    """Show which proofs of a module, of a folder, or of a name passed on which versions of these parts of a stack.
 
     Of parts that stand in for each other the first counts: "psycopg2|psycopg". A proof that met none is left out.
     """

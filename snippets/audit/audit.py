@@ -3,8 +3,9 @@
 
     python audit.py [--json | --sarif] [--baseline FILE] PATH…
 
-It reads .py files, and .ini files of PgBouncer, and runs nothing of them. The
-exit status is 0 where nothing was found, 1 where something was, and 2 for a
+It reads .py and .sql files, and .ini files of PgBouncer, and runs nothing of
+them. Start it with your project's own Python: an older one reads no newer
+code. The exit status is 0 where nothing was found, 1 where something was, and 2 for a
 path or a baseline that cannot be used. --baseline leaves out what that file
 lists; --write-baseline writes it. A comment on the line, or on a line of its
 own above it, silences a finding, with a reason: # pooling: ok goes direct
@@ -18,6 +19,7 @@ import os
 import re
 import sys
 import warnings
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from importlib.util import decode_source
@@ -143,6 +145,12 @@ RULES = {
         "ask when the value is first needed",
         "how-to/forks/",
     ),
+    "query-after-request": Rule(
+        "likely",
+        "Django has closed by then, and this opens a connection that stays",
+        "connection.close() at the end, or ask before the response is sent",
+        "how-to/find-the-leak/",
+    ),
     "fork": Rule(
         "look",
         "an open connection is then in two processes, which share answers",
@@ -217,15 +225,44 @@ HOLDS = {  # anywhere in a statement
     "session-lock": r"\bpg_(?:try_)?advisory_lock(?:_shared)?\b",
 }
 HOW = re.IGNORECASE | re.DOTALL
-# Comments, and the bodies of functions, which set what they set elsewhere.
-UNREAD = re.compile(r"--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+# Where a comment or a body in dollars begins, and what may end one.
+OPENS = re.compile(r"--[^\n]*|/\*|\$(?:[^\W\d]\w*)?\$")
+ENDS = re.compile(r"(?=(\*/|\$(?:[^\W\d]\w*)?\$))")
 
 
-def judged(sql: str) -> Iterator[str]:
-    """Return the rules that SQL breaks."""
-    for statement in map(str.strip, UNREAD.sub(" ", sql).split(";")):
-        yield from (r for r, p in BEGINS.items() if re.match(p, statement, HOW))
-        yield from (r for r, p in HOLDS.items() if re.search(p, statement, HOW))
+def bare(sql: str) -> str:
+    """Return SQL with blanks for comments, and for functions: they set later.
+
+    What begins and never ends stays: to look for its end each time would take
+    long in a file that begins many.
+    """
+    last = {end[1]: end.start() for end in ENDS.finditer(sql)}
+    parts, at = [], 0
+    while begins := OPENS.search(sql, at):
+        parts.append(sql[at : begins.start()])
+        at = begins.end()
+        ends = "*/" if begins[0] == "/*" else begins[0]
+        if last.get(ends, -1) >= at:
+            at = sql.index(ends, at) + len(ends)
+        unread = sql[begins.start() : at]
+        stays = at == begins.end() and not unread.startswith("--")
+        parts.append(unread if stays else re.sub(r"[^\n]", " ", unread))
+    return "".join([*parts, sql[at:]])
+
+
+def judged(sql: str) -> Iterator[tuple[str, int]]:
+    """Return the rules that SQL breaks, and where in it."""
+    at = 0
+    for statement in bare(sql).split(";"):
+        said = statement.lstrip()
+        first = at + len(statement) - len(said)
+        for rule, pattern in BEGINS.items():
+            if re.match(pattern, said.rstrip(), HOW):
+                yield rule, first
+        for rule, pattern in HOLDS.items():
+            if held := re.search(pattern, statement, HOW):
+                yield rule, at + held.start()
+        at += len(statement) + 1
 
 
 MANAGERS = {"objects", "_default_manager", "_base_manager"}
@@ -338,7 +375,8 @@ class Module:
             self.index(node)
         off = any(constant(value) is False for value in self.values["atomic"])
         self.atomic = migration and not off  # around each of its functions
-        self.walk(tree, Context())
+        # What serves requests, and may fork, loads no migrations.
+        self.walk(tree, Context(loading=not migration))
 
     def index(self, node: Any) -> None:
         """Note what a node gives a name to."""
@@ -492,9 +530,28 @@ def a_class(module: Module, node: ast.ClassDef, at: Context) -> Found:
             yield "query-while-loading", ready
 
 
+@on(*DEFINES[:2])
+def a_receiver(module: Module, node: Any, at: Context) -> Found:
+    said = [n for each in node.decorator_list for n in ast.walk(each)]
+    listens = {"receiver", "request_finished"} <= set(map(called, said))
+    if listens and module.keep([node]):
+        yield "query-after-request", node
+
+
+@on("connect")
+def a_signal(module: Module, call: ast.Call, at: Context) -> Found:
+    whose = called(getattr(call.func, "value", None))
+    bodies = module.bodies(argument(call, 0, "receiver"))
+    if whose == "request_finished" and module.keep(bodies):
+        yield "query-after-request", call
+
+
 @on("execute", "executemany", "raw", "RunSQL", "RawSQL")
 def sql(module: Module, call: ast.Call, at: Context) -> Found:
-    found = dict.fromkeys(judged(module.text(argument(call, 0, "sql"))))
+    text = module.text(argument(call, 0, "sql"))
+    if called(call) == "RunSQL":
+        text += f";{module.text(argument(call, 1, 'reverse_sql'))}"
+    found = dict.fromkeys(rule for rule, _ in judged(text))
     if at.atomic and "temporary-table" in found:
         others = (
             str(constant(n)).lower() for n in ast.walk(at.function or call)
@@ -648,6 +705,22 @@ def in_ini(text: str) -> Places:
                 yield rule, number, number
 
 
+def in_sql(text: str) -> Places:
+    """Return what is found in SQL, but for dumps: who loads one knows."""
+    if "-- PostgreSQL database" in text[:200]:
+        return
+    lines = [end.start() for end in re.finditer("\n", text)]
+    drops = re.search(r"^[ \t]*drop\s+(?:table|view)\b", text, re.I | re.M)
+    for rule, at in judged(text):
+        if rule != "temporary-table" or not drops:
+            line = bisect_right(lines, at) + 1
+            yield rule, line, line
+
+
+READERS = {".ini": in_ini, ".sql": in_sql}
+CODE = (".py", *READERS)
+
+
 def files(path: Path) -> Iterator[Path]:
     """Return the files below a path, without what is no code of the project."""
     if not path.is_dir():
@@ -657,7 +730,7 @@ def files(path: Path) -> Iterator[Path]:
         ours = {name for name in below if not name.startswith(".")} - SKIPPED
         links = [name for name in ours if Path(folder, name).is_symlink()]
         below[:] = sorted(ours - set(links))
-        code = (name for name in names if name.endswith((".py", ".ini")))
+        code = (name for name in names if name.endswith(CODE))
         ours = {name for name in code if not TEST.fullmatch(name)}
         yield from (Path(folder, name) for name in sorted([*links, *ours]))
     yield from (Path(error.filename) for error in refused)
@@ -677,7 +750,7 @@ def read(file: Path, path: Path) -> str:
     return decode_source(file.read_bytes())
 
 
-SILENT = re.compile(r"(.*?)[#;]\s*pooling:\s*ok\b[\s:,.-]*(.*)")
+SILENT = re.compile(r"(.*?)(?:[#;]|--)\s*pooling:\s*ok\b[\s:,.-]*(.*)")
 
 
 def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
@@ -685,12 +758,15 @@ def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
     name = file.as_posix()
     try:
         text = read(file, path)
-        migration = "migrations" in file.parts
-        ini = file.suffix == ".ini"
-        places = [*(in_ini(text) if ini else in_python(text, migration, facts))]
+        migration = "migrations" in file.with_suffix("").parts
+        other = READERS.get(file.suffix)
+        found = other(text) if other else in_python(text, migration, facts)
+        places = [*found]
     except (OSError, ValueError, SyntaxError, MemoryError) as error:
         said = [getattr(error, of, None) for of in ("strerror", "msg")]
         why = next(filter(None, said), str(error))
+        if isinstance(error, SyntaxError):
+            why += f", to Python {sys.version_info[0]}.{sys.version_info[1]}"
         line = getattr(error, "lineno", None) or 1
         yield Finding(name, line, "not-read", why)
         return

@@ -12,11 +12,10 @@ import pytest
 
 from proven.sources import snippets
 from proven.sources.controls import control, edit
+from tests.proofs.planted import planted
 from tests.stack.scripts import execute
 
 AUDIT = "audit/audit.py"
-PLANTED = Path(__file__).with_name("planted")
-EXPECTED = re.compile(r"expect(-below)?: (.+)")
 LISTENS = 'cursor.execute("LISTEN orders")'
 OLDEST_PYTHON = (3, 10)
 
@@ -44,13 +43,6 @@ def audit(names, monkeypatch, capsys):
     return run
 
 
-def expected(text: str) -> set[tuple[int, str]]:
-    """Return the line and the rule of each finding that a planted case expects."""
-    lines = enumerate(text.splitlines(), start=1)
-    found = ((number, match) for number, line in lines if (match := EXPECTED.search(line)))
-    return {(number + bool(match[1]), rule) for number, match in found for rule in match[2].split(", ")}
-
-
 @control(edit("audit/audit.py", r"listen\s+", r"unlisten\s+"))
 @control(edit("audit/audit.py", "kind is ast.AsyncFunctionDef", "False"))
 @control(edit("audit/audit.py", "atomic=opens", "atomic=False"))
@@ -61,22 +53,19 @@ def expected(text: str) -> set[tuple[int, str]]:
 def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) -> None:
     """Each rule is triggered by cases of its own, among which what is like them and harmless is left alone."""
     met = set()
-    for file in sorted(PLANTED.iterdir()):
-        text = file.read_text(encoding="utf-8")
-        code = tmp_path / file.stem / (file.stem if file.stem.endswith(".ini") else "code.py")
-        code.parent.mkdir()
-        code.write_text(text, encoding="utf-8")
-        assert {(each.line, each.rule) for each in names["audit"]([code.parent])} == expected(text), file.name
-        met |= {rule for _, rule in expected(text)}
+    for folder, expected in planted(tmp_path).items():
+        assert {(each.line, each.rule) for each in names["audit"]([folder])} == expected, folder.name
+        met |= {rule for _, rule in expected}
     assert met == set(names["RULES"])
 
 
-@control(edit("audit/audit.py", '"migrations" in file.parts', "False"))
+@control(edit("audit/audit.py", '"migrations" in file.with_suffix("").parts', "False"))
 def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) -> None:
-    """A migration's iterator() loses no cursor, and one with atomic = False does."""
-    loop = "def fill(apps, editor):\n    apps.get_model('a', 'B').objects.iterator()\n"
+    """A migration's iterator() loses no cursor, and one with atomic = False does; no server loads what it asks."""
+    loop = "def fill(apps, editor):\n    apps.get_model('a', 'B').objects.iterator()\nB.objects.count()\n"
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations/a.py").write_text(loop)
+    (tmp_path / "migrations.py").write_text(loop)
     (tmp_path / "migrations/b.py").write_text(f"{loop}class Migration:\n    atomic = False\n")
     found = [(Path(each.file).name, each.rule) for each in names["audit"]([tmp_path])]
     assert found == [("b.py", "cursor")]
@@ -162,10 +151,14 @@ def hostile(tmp_path):
         "deep.py": b"x = " + b"-" * 3000 + b"1\n",
         "chain.py": b"x = a" + b".b" * 20_000,
         "huge.py": b"x = 1\n" * 400_000,
+        "huge.sql": b"-- $$\n" * 400_000,
+        "bytes.sql": b"select '\xe9'\n",
     }
     for name, content in unread.items():
         (tree / name).write_bytes(content)
     (tree / "latin.py").write_bytes(f"# coding: latin-1\n# \xe9\n{LISTENS}\n".encode("latin-1"))
+    # What begins and never ends: whoever looked for each end in all that follows would take minutes.
+    (tree / "endless.sql").write_text("".join(f"$t{number}$ /* " for number in range(50_000)) + ";\nlisten a;\n")
     (tree / "link.py").symlink_to(outside)
     (tree / "folder").symlink_to(tmp_path)
     (tree / "nowhere.py").symlink_to("gone.py")
@@ -191,6 +184,8 @@ def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) ->
     found = [line.split(":") for line in output.splitlines() if line.endswith(": not-read")]
     assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
     assert "tree/latin.py:3: listen\n" in output
+    assert "tree/endless.sql:2: listen\n" in output
+    assert f"to Python {sys.version_info[0]}.{sys.version_info[1]}\n" in output
     assert status == 1
     assert not (tmp_path / "ran").exists()
 
@@ -224,5 +219,6 @@ def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(audit, loa
         "orders/locks.py",
         "orders/management/commands/follow_orders.py",
         "orders/management/commands/pool_doctor.py",
+        "orders/management/commands/pool_doctor.sql",
     }
     transcript(load(AUDIT), output)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import pytest
 from proven import ROOT, evidence
 from proven.sources import snippets
 from proven.sources.controls import control, edit, here
+from setup import others
+from tests.proofs.planted import planted
 from tests.stack.console import at_least
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
@@ -399,7 +402,6 @@ def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load) 
 # ---- what the warnings are about -------------------------------------------------------------------------------
 
 FIRST = """
-import sys
 sys.path.insert(0, {folder!r})
 import django; django.setup()
 from threading import Barrier, Thread
@@ -528,12 +530,14 @@ def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> 
 
 # ---- copied out ------------------------------------------------------------------------------------------------
 
+COMMANDS = "upstream/orders/management/commands"
+OLDEST_PYTHON = (3, 10)
 ELSEWHERE = """
 import os
 from urllib.parse import urlsplit
 url = urlsplit(os.environ["DATABASE_URL"])
 SECRET_KEY = "for a second"
-INSTALLED_APPS = ["vendored.checks"]
+INSTALLED_APPS = ["vendored", "vendored.checks"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -546,29 +550,82 @@ DATABASES = {
     }
 }
 """
-OLDEST_PYTHON = (3, 10)
+# One process has all three: a new Python takes longer to begin than they do.
+ALL = """
+import io, json, platform, runpy, sys
+from contextlib import suppress
+from pathlib import Path
+import django
+from django.core.management import call_command
+django.setup()
+checks, doctor = io.StringIO(), io.StringIO()
+call_command("check", "--deploy", "--database=default", stderr=checks)
+with suppress(SystemExit):
+    call_command("pool_doctor", "--json", stdout=doctor)
+audit = runpy.run_path("audit.py")["audit"]
+found = {str(case): [(each.line, each.rule) for each in audit([case])] for case in Path("planted").iterdir()}
+import psycopg
+versions = {"Python": platform.python_version(), "Django": django.__version__, "psycopg": psycopg.__version__}
+print(json.dumps([versions, checks.getvalue(), doctor.getvalue(), found]))
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path) -> Path:
+    """Another project: the checks under another name, the doctor's files in an app, and the audit."""
+    snippets.export(tmp_path / "vendored/checks", below=APP)
+    snippets.export(tmp_path / "vendored/management/commands", below=COMMANDS)
+    for other in (tmp_path / "vendored/management/commands").glob("[!_p]*"):
+        other.unlink()
+    snippets.export(tmp_path, below="audit")
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    return tmp_path
 
 
 @control(edit("upstream/pooling_checks/server.py", "databases or ()", "()"))
-@pytest.mark.parametrize("packages", [(), ("django-4.2",)], ids=["this Django", "Django 4.2"])
-def test_copied_out_it_runs_in_another_project(project, database, packages, tmp_path) -> None:
-    """Under another name, in a project of its own, with Django alone: both groups and the server's find their part."""
-    copied = snippets.export(tmp_path / "vendored" / "checks", below=APP)
-    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "'slots'", "'places'"))
+@control(edit("audit/audit.py", r"listen\s+", r"unlisten\s+"))
+@pytest.mark.parametrize(
+    ("release", "python"), [(release, python) for release, pythons in others.COPIED.items() for python in pythons]
+)
+def test_copied_out_it_runs_in_another_project(release, python, elsewhere, database) -> None:
+    """Under another name, in a project of its own: checks of both kinds and the server's, the doctor, and the audit.
+
+    On each Python with a Django that names it, and with psycopg alone; Python 3.10 can read each of the files.
+    """
+    try:
+        program, packages = others.copied(release, python)
+    except RuntimeError as error:
+        pytest.skip(f"needs Python {python}: {error}")
+    (django,) = distributions(name="django", path=[str(packages)])
+    assert f"Programming Language :: Python :: {python}" in django.metadata.get_all("Classifier")
+    expected = {str(case.relative_to(elsewhere)): each for case, each in planted(elsewhere / "planted").items()}
     done = subprocess.run(
-        [sys.executable, "-m", "django", "check", "--deploy", "--database=default"],
-        cwd=tmp_path,
-        env={**project.environment(database.url, packages), "DJANGO_SETTINGS_MODULE": "elsewhere"},
+        [program, "-c", ALL],
+        cwd=elsewhere,
+        env={
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database.url,
+            "DJANGO_SETTINGS_MODULE": "elsewhere",
+            "PYTHONPATH": str(packages),
+        },
         capture_output=True,
         text=True,
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"pooling\.\w+", done.stderr) == ["pooling.W020", "pooling.W033", "pooling.W034"]
-    for snippet in copied:
-        ast.parse(snippet.text, feature_version=OLDEST_PYTHON)
-        evidence.ran(snippet)
-    evidence.on(Python=sys.version.split()[0], **driver())
+    versions, checks, doctor, found = json.loads(done.stdout)
+    assert versions["Python"].startswith(f"{python}.")
+    assert re.findall(r"pooling\.\w+", checks) == ["pooling.W020", "pooling.W033", "pooling.W034"]
+    assert {"slots", "sessions"} <= {each["item"] for each in json.loads(doctor)["findings"]}
+    assert {case: {(line, rule) for line, rule in each} for case, each in found.items()} == expected
+    for file in elsewhere.glob("**/*.py"):
+        if not file.is_relative_to(elsewhere / "planted"):
+            ast.parse(file.read_text(encoding="utf-8"), feature_version=OLDEST_PYTHON)
+    for path in snippets.paths():
+        if re.match(rf"{APP}/|{COMMANDS}/_?pool_doctor|audit/", path):
+            evidence.ran(snippets.read(path))
+    evidence.on(**versions)
 
 
 # ---- the page --------------------------------------------------------------------------------------------------

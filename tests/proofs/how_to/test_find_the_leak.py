@@ -106,6 +106,22 @@ async def collects(scope, receive, send):
 gc.disable()
 uvicorn.run(collects, port=int(sys.argv[1]))
 """
+# One request, as a server hands it to WSGI, and a handler that asks when it has finished.
+FINISHED = """
+import sys, time
+from wsgiref.util import setup_testing_defaults
+from django.core.signals import request_finished
+from wsgi import application
+from orders import background
+
+request_finished.connect(lambda **_: getattr(background, sys.argv[1])(), weak=False)
+environ = {"PATH_INFO": "/connection/"}
+setup_testing_defaults(environ)
+response = application(environ, lambda status, headers: print(status))
+response.close()
+print("done", flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -238,6 +254,20 @@ def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(
     assert len(database.backends()) == 3
     ended.go()
     until("Python has closed them", lambda: database.backends() == [])
+
+
+@control(here('"count_and_keep", 1', '"count_and_close", 1'), fails_with="so many are left: not within")
+@control(here('"count_and_close", 0', '"count_and_keep", 0'), fails_with="so many are left: not within")
+def test_a_handler_of_request_finished_opens_one_that_stays(project, database) -> None:
+    """With CONN_MAX_AGE = 0 Django closes before a handler asks: one is left, or none where the handler closes."""
+    for work, left in [("count_and_keep", 1), ("count_and_close", 0)]:
+        code = f"import sys; sys.argv[1:] = [{work!r}]\n{FINISHED}"
+        process = project.start("-c", code, database_url=database.url, DB_CONN_MAX_AGE="0")
+        until("the request has finished", lambda process=process: process.said() == "200 OK\ndone\n")
+        until("so many are left", lambda left=left: len(database.backends()) == left)
+        process.stop()
+        until("its connection has ended", lambda: not database.backends())
+    project.note()
 
 
 # ---- ASGI ------------------------------------------------------------------------------------------------------

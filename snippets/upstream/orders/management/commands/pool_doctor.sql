@@ -318,9 +318,9 @@ pages (item, page) as (
     ('cursor', 'runbooks/pgbouncer-cursor-does-not-exist/'),
     ('wait', 'how-to/see-connections/#who-waits-for-whom'),
     ('churn', 'runbooks/connection-churn/'),
-    ('replica', 'how-to/pool-doctor/#a-replica-that-is-behind'),
-    ('standby', 'how-to/pool-doctor/#a-replica-that-is-behind'),
-    ('conflicts', 'reference/every-error/')
+    ('replica', 'how-to/replicas/#a-replica-that-is-behind'),
+    ('standby', 'how-to/replicas/#a-replica-that-is-behind'),
+    ('conflicts', 'how-to/replicas/#queries-that-a-replica-cancels')
 ),
 
 -- region: verdict
