@@ -9,9 +9,10 @@ const NOISE = [
 ];
 const QUOTES = /&quot;|&#x27;|&#3[49];|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
-const NAME = '"?(?:[^"]{1,120}(?=")|[\\w.$@-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
-const GAP = "(.{0,200}?)"; // what stands for …: a number, a reason
+const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
+const GAP = "((?:(?!BEGINNING).){0,200}?)"; // what stands for …: a number, a reason, but not the same text once more
 const ENOUGH = 12; // characters of a text that somebody begins to type
+const MOST_BEGUN = 400; // characters around a text that is no more than begun
 const SHORT = 24; // characters of a text that may stand in any sentence: it has to be all that is said
 // What stands before such a text: a mark, a severity, or a level in brackets, but no number of the system's: [Errno 111].
 const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\])$/;
@@ -23,6 +24,15 @@ const OTHERS = new RegExp(
     "HTTPS?Connection|(?:to|from) upstream|upstream timed out|[Cc]annot connect to \\w+://|\\(200[23], ",
   ].join("|"),
 );
+
+// What only follows of an error: beside another text it is not the reason.
+const AFTERMATH =
+  /^closing because:|^client disconnect|already closed$|^(?:the )?connection is (?:closed|lost)$|^current transaction is aborted|^An error occurred in the current/;
+// libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
+const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
+// What stands before the words of a text that is cut off, and what shows that it is.
+const RAISED = /^(?:[\w.]*(?:error|exception|timeout|closed|failure|fatal|panic|warning)|connectiontoserverat.{1,160}?failed):/;
+const CUT = /(?:\.{3}|\u2026)$/;
 
 const clip = (text) =>
   text.length > MOST[0] + MOST[1] ? `${text.slice(0, MOST[0])}\n${text.slice(-MOST[1])}` : text;
@@ -50,7 +60,8 @@ function prepare(text) {
   if (!prepared.has(text)) {
     const whole = plain(text).seen.replace(SEVERITY, "").replace(/\u2026$/, "");
     const parts = whole.split(/"?\u2026"?/);
-    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", GAP);
+    const gap = GAP.replace("BEGINNING", () => escaped(parts[0]) || "\\n");
+    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", () => gap);
     const longest = parts.reduce((a, b) => (b.length > a.length ? b : a));
     prepared.set(text, { longest, short: whole.length < SHORT && !/[\u2026:]$/.test(text), pattern: new RegExp(source, "gd") });
   }
@@ -91,8 +102,8 @@ const within = (inner, [from, to]) => inner.from >= from && inner.to <= to;
 const pages = ({ symptom }) => new Set(symptom.causes.map(({ page }) => page)).size;
 
 // Each symptom is {text, causes}, its causes with the likeliest in front, and each with its page. Returns which of them
-// were meant, as {symptom, line}. In front stands what another text quotes as its reason, then what has the fewest pages
-// to explain it, for that says most, then what was said last.
+// were meant, as {symptom, line}. In front stands what another text quotes as its reason, and behind what only follows of
+// another; then what has the fewest pages to explain it, for that says most, then what was said last.
 export function find(whole, symptoms) {
   const pasted = clip(whole);
   const given = plain(pasted);
@@ -105,11 +116,41 @@ export function find(whole, symptoms) {
   const taken = (hit, other) => within(hit, other.takes) || (less(hit, other) && told(hit, other));
   hits = hits.filter((hit) => !hits.some((other) => other !== hit && taken(hit, other)));
   const reason = (hit) => hits.some((other) => other !== hit && other.gaps.some((gap) => within(hit, gap)));
-  const better = (a, b) => reason(b) - reason(a) || pages(a) - pages(b) || b.to - a.to;
+  const tried = tries(pasted);
+  const own = new Map(hits.map((hit) => [hit, tryOf(pasted, given.places[hit.from], tried)]));
+  const follows = (hit) => AFTERMATH.test(hit.symptom.text) || hits.some((other) => outdone(pasted, own.get(hit), own.get(other)));
+  const better = (a, b) => reason(b) - reason(a) || follows(a) - follows(b) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
-  if (meant.length || !pasted.trim().includes(" ") || given.seen.length < ENOUGH) return meant;
-  const begun = given.seen.replace(SEVERITY, "");
-  return symptoms.filter(({ text }) => plain(text).seen.includes(begun)).map((symptom) => ({ symptom, line: "" }));
+  if (meant.length || !pasted.trim().includes(" ") || given.seen.length > MOST_BEGUN) return meant;
+  return begun(given.seen, symptoms);
+}
+
+// The texts of which somebody typed, or a list of errors shows, no more than a part.
+function begun(seen, symptoms) {
+  let part = seen.replace(CUT, "");
+  let found = [];
+  for (let before = ""; part !== before && !found.length && part.length >= ENOUGH; ) {
+    const words = part.replace(SEVERITY, "");
+    found = symptoms.filter(({ text }) => plain(text).seen.includes(words)).map((symptom) => ({ symptom, line: "" }));
+    [before, part] = [part, part.replace(RAISED, "")];
+  }
+  return found;
+}
+
+const tries = (pasted) => [...pasted.matchAll(TRIED)].map(({ 1: address, index }) => ({ address, index }));
+
+// The try whose line a text stands on.
+function tryOf(pasted, place, tried) {
+  const last = tried.findLast(({ index }) => index <= place);
+  return last && !pasted.slice(last.index, place).includes("\n") ? last : undefined;
+}
+
+// Whether of two tries in one message another has the reason: the first at the same address, or the last of several.
+function outdone(pasted, mine, other) {
+  if (!mine || !other || mine === other) return false;
+  const later = mine.index > other.index;
+  const between = pasted.slice(...(later ? [other.index, mine.index] : [mine.index, other.index]));
+  return between.length < 1000 && !/\n\s*\n/.test(between) && later === (mine.address === other.address);
 }
 
 // The whole line of a text; with what follows where it is an error of Python's sockets, whose user is named below it.
@@ -130,7 +171,8 @@ function line(pasted, places, { from, to }) {
 // Values of a line of JSON, or of name="value", that hold an error's own words.
 const VALUE = /"?\b(?:err(?:or)?|exc(?:eption)?(?:_info)?|message|msg|event|detail|reason)"?\s*[:=]\s*"((?:\\.|[^"\\])*)"/gi;
 const AROUND = /^\s*(?:File "|Traceback|The above exception|During handling|LINE \d|HINT:|DETAIL:|at \w|raise |[\^~\s]*$)/;
-const NAMED = /(?:FATAL|ERROR|PANIC|\w(?:Error|Exception|Timeout|Violation|Closed|Failure)): /;
+const NAMED = /\b(?:FATAL|ERROR|PANIC|CRITICAL)\b|(?:Error|Exception|Timeout|Violation|Closed|Failure): /;
+const LEVEL = /^.*(?:(?:fatal|Fatal|error|Error|exception|Exception):|\b(?:FATAL|ERROR|PANIC|CRITICAL|WARNING|LOG)\b\S*) */;
 const spoken = (line) => line.replace(/\\+./g, " ").replace(/"[^"]*"|[^a-z_ ]/gi, " ").split(/ +/).filter((word) => word.length > 2);
 
 // What to give a search of the site's words: those of the last line that names an error, less what is only this reader's.
@@ -141,6 +183,6 @@ export function words(pasted) {
   });
   const said = lines.filter((line) => !AROUND.test(line) && spoken(line).length);
   const chosen = said.findLast((line) => NAMED.test(line)) ?? said.findLast((line) => spoken(line).length > 1) ?? "";
-  const found = spoken(chosen.replace(/^.*(?:fatal|error|exception): */i, ""));
+  const found = spoken(chosen.replace(LEVEL, ""));
   return (found.length ? found : said.flatMap(spoken)).slice(0, 8).join(" ");
 }

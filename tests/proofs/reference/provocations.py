@@ -637,7 +637,7 @@ POOLER = (
         clients=WITH_TLS,
     ),
     Case(
-        'server certificate for "…" does not match host name "…"',
+        'server certificate for "…" … does not match host name "…"',
         options={"sslmode": "verify-full", "sslrootcert": key("own", "sslcert")},
         clients=WITH_TLS,
     ),
@@ -817,6 +817,14 @@ SERVERS = (
         'prepared statement "…" already exists', first="prepare a as select 1", then="prepare a as select 1", **DIRECT
     ),
     Case('prepared statement "…" does not exist', then="execute nope", **DIRECT),
+    Case("unnamed prepared statement does not exist", then=lambda c: c.pgconn.exec_prepared(b"", []), **SERVER),
+    Case(
+        'bind message supplies … parameters, but prepared statement "…" requires …',
+        then=lambda c: (c.pgconn.prepare(b"", b"select 1"), c.pgconn.exec_prepared(b"", [b"1"])),
+        **SERVER,
+    ),
+    Case("you don't own a lock of type …", then="select pg_advisory_unlock(1)", **SERVER),
+    Case('cursor "…" does not exist', first="begin", then="fetch nope", **DIRECT),
     Case('cursor "_django_curs_…" does not exist', first="begin", then="fetch _django_curs_1", **DIRECT),
     Case(
         "cached plan must not change result type",

@@ -26,6 +26,7 @@ def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> Non
     assert "WORKER TIMEOUT" in log.partition(last)[0]
     assert other not in log
     assert (f"execute({query!r})" in log) == (driver == "psycopg")
+    assert (", in handle_abort" in log) == (driver == "psycopg")
     if driver == "psycopg":
         until("its statement has ended", lambda: database.backends() == [])
         return
