@@ -402,6 +402,7 @@ def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load) 
 # ---- what the warnings are about -------------------------------------------------------------------------------
 
 FIRST = """
+import sys
 sys.path.insert(0, {folder!r})
 import django; django.setup()
 from threading import Barrier, Thread
