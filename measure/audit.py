@@ -84,6 +84,14 @@ def counted(found: set[Place], right: dict[Place, bool]) -> dict[str, Any]:
     return {"found": len(found), "right": good, "precision": precision}
 
 
+def refuse_unlike(found: set[Place], judged: set[Place]) -> None:
+    """End where something was found that nobody has judged, or judged that is not found any more."""
+    unlike = [f"not judged yet: {each}" for each in sorted(found - judged)]
+    unlike += [f"not found any more: {each}" for each in sorted(judged - found)]
+    if unlike:
+        sys.exit("\n".join([*unlike, f"{JUDGED.name}: read each, and say whether it is right"]))
+
+
 def main() -> None:
     """Read each package, and write how often each rule was right; refuse what nobody has judged."""
     judged = json.loads(JUDGED.read_text(encoding="utf-8"))
@@ -91,10 +99,7 @@ def main() -> None:
     right = {place(row): row["right"] for row in judged["judged"]}
     packages, found = read_all(AUDIT, folder, judged["packages"])
     first = read_first(judged, folder)
-    unlike = [*(f"not judged yet: {each}" for each in sorted((found | first) - set(right)))]
-    unlike += [f"not found any more: {each}" for each in sorted(set(right) - found - first)]
-    if unlike:
-        sys.exit("\n".join([*unlike, f"{JUDGED.name}: read each, and say whether it is right"]))
+    refuse_unlike(found | first, set(right))
     missed = Counter(row["rule"] for row in judged["missed"])
     rules = {}
     for rule in runpy.run_path(str(AUDIT))["RULES"]:
