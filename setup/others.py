@@ -60,7 +60,7 @@ PYTHONS = {"django-4.2": ("3.12", "3.11"), "django-6.1": ("3.14", "3.13", "3.12"
 OLDEST_PYTHON = "3.11"  # of all else
 # What readers copy runs on more: each Django on Pythons that it names in its own classifiers, the ends of what is still
 # in use among them. "" is the Django that requirements.lock pins.
-COPIED = {"django-4.2": ("3.10", "3.12"), "": ("3.11", "3.13"), "django-6.1": ("3.12", "3.13", "3.14")}
+COPIED = {"django-4.2": ("3.10", "3.12"), "": ("3.11", "3.13"), "django-6.1": ("3.12", "3.13")}
 BESIDE_DJANGO = "asgiref psycopg[binary] sqlparse"
 LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
 
