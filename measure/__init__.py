@@ -16,6 +16,7 @@ And, apart from these, how long transactions wait:
 
     queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py says of them
     poolers.py      what each pooler costs: throughput, latency, processor time, memory
+    distance.py     what a wire that holds packets back adds to a request
 
 And what a failover costs, in an hour of its own: `python -m measure.failover`.
 

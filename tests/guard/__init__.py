@@ -55,6 +55,7 @@ And of what else guards the project:
     setup/shells.py                such a shell
     measure/test_results.py        measurements that noise makes unsafe
     measure/test_queue.py          waits in queues that are known
+    measure/test_distance.py       waits that are the round trips which were counted
     ci/test_run.py                 `.ci/run`, which lends itself an engine
     ci/test_workflows.py           every step of every workflow
     ci/test_artifact.py            the site as it is uploaded

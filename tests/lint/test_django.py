@@ -18,8 +18,8 @@ from tests.lint.findings import refuse
 
 PROJECT = "upstream"
 SETTINGS = f"{PROJECT}/settings/"
-# What Django has a default for, and what it or Celery reads besides: of itself, then of a database.
-KNOWN = {*filter(str.isupper, dir(global_settings)), "ROOT_URLCONF", "CELERY_BROKER_URL"}
+# What Django has a default for, and what it, django-tasks or Celery read besides: of itself, then of a database.
+KNOWN = {*filter(str.isupper, dir(global_settings)), "ROOT_URLCONF", "TASKS", "CELERY_BROKER_URL"}
 KNOWN_OF_A_DATABASE = {*ConnectionHandler({"default": {}}).settings["default"], "DISABLE_SERVER_SIDE_CURSORS"}
 # Loads one module of settings as Django does, and prints the names in it and the keys of its databases.
 LOAD = """
