@@ -5,10 +5,10 @@
 
 It reads .py and .sql files, and .ini files of PgBouncer, and runs nothing of
 them. Start it with your project's own Python: an older one reads no newer
-code. The exit status is 0 where nothing was found, 1 where something was, and 2 for a
-path or a baseline that cannot be used. --baseline leaves out what that file
-lists; --write-baseline writes it. A comment on the line, or on a line of its
-own above it, silences a finding, with a reason: # pooling: ok goes direct
+code. The exit status is 0 where nothing was found, 1 where something was, and
+2 for a path or a baseline that cannot be used. --baseline leaves out what that
+file lists; --write-baseline writes it. A comment on the line, or on a line of
+its own above it, silences a finding, with a reason: # pooling: ok goes direct
 """
 # endregion: how
 

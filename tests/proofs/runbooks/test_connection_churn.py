@@ -19,19 +19,28 @@ def test_churn_tells_kept_connections_from_others(
     """Without kept connections a session is over after one request; with them it serves them all."""
     snippet = load("postgres/churn.sql")
     evidence.on(PostgreSQL=server_version)
-    settings = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_MAX_AGE": age}
-    with fresh(server, template=migrated) as database:
-        with serving(project, database, DB_CONN_HEALTH_CHECKS="False", **settings) as gunicorn:
-            for _ in range(50):
-                gunicorn.backend()
-            gunicorn.note()
-        # A session's counters arrive when it ends; in PostgreSQL 14 a moment later.
-        until("every session has ended", lambda: database.backends() == [])
-        sessions = 50 if age == "0" else 1
-        # Of each request one, and of each session two: PostgreSQL begins it, and Django sets it up.
-        until("its transactions are counted", lambda: transactions(database) >= 50 + 2 * sessions)
-        assert (database.sessions(), transactions(database)) == (sessions, 50 + 2 * sessions)
-        transcript(snippet, database.psql(snippet), volatile=NUMBERS, case=case)
+    sessions = 50 if age == "0" else 1
+    # Of each request one, and of each session two: PostgreSQL begins it, and Django sets it up.
+    expected = (sessions, 50 + 2 * sessions)
+
+    def asked() -> tuple[tuple[int, int], str]:
+        """Send fifty requests; return the sessions and transactions that were counted, and what the snippet prints."""
+        settings = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_MAX_AGE": age}
+        with fresh(server, template=migrated) as database:
+            with serving(project, database, DB_CONN_HEALTH_CHECKS="False", **settings) as gunicorn:
+                for _ in range(50):
+                    gunicorn.backend()
+                gunicorn.note()
+            # A session's counters arrive when it ends; in PostgreSQL 14 a moment later.
+            until("every session has ended", lambda: database.backends() == [])
+            until("its transactions are counted", lambda: transactions(database) >= expected[1])
+            return (database.sessions(), transactions(database)), database.psql(snippet)
+
+    counted, printed = asked()
+    if counted[1] > expected[1]:  # autovacuum came by, whose transactions are counted as well
+        counted, printed = asked()
+    assert counted == expected
+    transcript(snippet, printed, volatile=NUMBERS, case=case)
 
 
 def transactions(database) -> int:
