@@ -139,7 +139,7 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
         'ask "$CONSOLE" "pause $DATABASE"; ask "$CONSOLE" "resume $DATABASE"; echo "switchover: no \'host',
     )
 )
-def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load) -> None:
+def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load, tmp_path) -> None:
     """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on.
 
     With the wrong file the script says so and does nothing. Clients would wait, or be sent to a server that is gone.
@@ -149,9 +149,11 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
     def paused() -> bool:
         return any(row["paused"] for row in bouncer.show("databases"))
 
-    script = begin(pair, bouncer, load, "sleep 600")
+    stopping = tmp_path / "stopping"
+    script = begin(pair, bouncer, load, f"touch {stopping}; sleep 600")
     try:
-        until("it is paused", paused)
+        until("the primary is being stopped", stopping.exists)
+        assert paused()
         os.killpg(script.pid, signal.SIGHUP)
         until("it is resumed", lambda: not paused())
         assert script.wait(DEADLINE) == 1
