@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 
-# What C and Python put in the place of what differs: %s, %.*s, %zu, %(name)s, {name!r}, {}.
-DIFFERS = re.compile(r"%(?:\(\w+\))?[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[a-zA-Z]|\{[^{}]*\}")
+# What C and Python put in the place of what differs: %s, %.*s, %zu, %(name)s, {name!r}, {}. And addresses, which move.
+DIFFERS = re.compile(
+    r"%(?:\(\w+\))?[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[a-zA-Z]|\{[^{}]*\}|https?://\S+"
+)
 
 
 @dataclass(frozen=True, order=True)
