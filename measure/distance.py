@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from measure import environment, statistics
+from measure.publish import publish
 from proven import ROOT
 from proven.evidence import measurements
 from proven.evidence.measurements import FOLDER
@@ -79,11 +80,12 @@ print(json.dumps([[took(each) for _ in range({REQUESTS})] for each in (greet, re
 """
 
 
-class Far:
+class Far(NamedTuple):
     """Django and PostgreSQL on two hosts."""
 
-    def __init__(self, network: Network, database: Database, project: Project) -> None:
-        self.network, self.database, self.project = network, database, project
+    network: Network
+    database: Database
+    project: Project
 
     def waits(self, distance: float, way: str) -> tuple[float, float]:
         """Return the medians of a round trip and of a request, in milliseconds, at a distance given in them."""
@@ -97,19 +99,13 @@ class Far:
         return trip, request
 
 
-def quantity(values: list[float]) -> dict[str, Any]:
-    """Return what rounds say of a time, with its interval."""
-    value, low, high = (float(f"{each:.4g}") for each in statistics.typical(values))
-    return {"value": value, "low": low, "high": high, "unit": "ms"}
-
-
 def summarize(rounds: list[dict[str, dict[str, tuple[float, float]]]]) -> dict[str, Any]:
     """Return the waits by distance and way, and the chart: what was measured, and the round trips that were counted."""
     waits: dict[str, Any] = {}
     for key in DISTANCES:
         cells = [each[key] for each in rounds]
-        waits[key] = {"trip": quantity([trip for cell in cells for trip, _ in cell.values()])}
-        waits[key] |= {way: quantity([cell[way][1] for cell in cells]) for way in WAYS}
+        waits[key] = {"trip": statistics.quantity([trip for cell in cells for trip, _ in cell.values()], "ms")}
+        waits[key] |= {way: statistics.quantity([cell[way][1] for cell in cells], "ms") for way in WAYS}
     farthest = max(each["trip"]["value"] for each in waits.values())
     chart: dict[str, Any] = {}
     for way, trips in ROUND_TRIPS.items():
@@ -185,12 +181,7 @@ def main() -> int:
     if quick:
         print(json.dumps(tree["waits"], indent=1))
         return 0
-    if reasons := list(unsafe(tree["waits"])):
-        print("measure: nothing was written:\n" + "\n".join(f"  {reason}" for reason in reasons), file=sys.stderr)
-        return 1
-    FILE.write_text(json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    print(f"written: {FILE.relative_to(ROOT)}")
-    return 0
+    return publish(FILE, tree, unsafe(tree["waits"]))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from signal import SIGKILL
 from statistics import median
@@ -48,8 +47,13 @@ import json, runpy, sys
 from concurrent.futures import ThreadPoolExecutor
 names = runpy.run_path(sys.argv[1])
 rate, seconds, *addresses = sys.argv[2:]
+
+def asked(address):
+    heard = names["drill"](address, float(rate), float(seconds))
+    return heard, names["gap"](heard)[0]
+
 with ThreadPoolExecutor(len(addresses)) as threads:
-    print(json.dumps(list(threads.map(lambda each: names["drill"](each, float(rate), float(seconds)), addresses))))
+    print(json.dumps(list(threads.map(asked, addresses))))
 """
 WARMED = """
 import sys, urllib.request
@@ -182,7 +186,7 @@ def warm(app: Host, addresses: list[str]) -> bool:
     return subprocess.run(app.command(command), capture_output=True).returncode == 0
 
 
-def left(service: Service, old: Host) -> dict[str, int]:
+def left(service: Service, old: Host) -> int:
     """Return how many connections a service, or its HAProxy, still has to a machine that is no primary any more."""
     roots = [service.proxy.leash.pid if service.proxy else service.process.pid]
     processes = {pid for root in roots for pid in (root, *clocks.children(root))}
@@ -192,7 +196,7 @@ def left(service: Service, old: Host) -> dict[str, int]:
         own = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
         rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
         found += sum(row[2] == end and row[3] == ESTABLISHED and f"socket:[{row[9]}]" in own for row in rows)
-    return {"left": found}
+    return found
 
 
 def said(log: str) -> Counter[str]:
@@ -219,21 +223,20 @@ def once(project: Project, seed: tuple[Cluster, Database], fault: Fault) -> dict
         fault.strike(cluster, app)
         heard = json.loads(drill.communicate()[0])
         return {
-            name: {**judged(answers, struck), **left(each, old), "said": said(each.process.said()[before[name] :])}
-            for (name, each), answers in zip(started.items(), heard, strict=True)
+            name: {
+                "requests": len(answers),
+                "failed": failed(answers, struck),
+                "gap": gap,
+                "left": left(each, old),
+                "said": said(each.process.said()[before[name] :]),
+            }
+            for (name, each), (answers, gap) in zip(started.items(), heard, strict=True)
         }
 
 
-def judged(heard: list[tuple[float, float, str]], struck: float) -> dict[str, Any]:
-    """Return how many requests failed, and for how long none was answered."""
-    failed = sum(outcome != "answered" and began > struck - PATIENCE for began, _, outcome in heard)
-    answers = sorted([ended for _, ended, outcome in heard if outcome == "answered"])
-    times = [*answers, max(ended for _, ended, _ in heard)]
-    return {
-        "requests": len(heard),
-        "failed": failed,
-        "gap": max(b - a for a, b in pairwise(times)),
-    }
+def failed(heard: list[tuple[float, float, str]], struck: float) -> int:
+    """Return how many requests failed of those that were under way when the primary was struck, and later ones."""
+    return sum(outcome != "answered" and began > struck - PATIENCE for began, _, outcome in heard)
 
 
 def summarize(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -242,10 +245,9 @@ def summarize(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     for name in WAYS:
         tree[name] = {}
         for key, unit in UNITS.items():
-            values = [run[name][key] for run in runs if key in run[name]]
-            if values:
-                low, middle, high = (float(f"{each:.3g}") for each in (min(values), median(values), max(values)))
-                tree[name][key] = {"value": middle, "low": low, "high": high, "unit": unit}
+            values = [run[name][key] for run in runs]
+            low, middle, high = (float(f"{each:.3g}") for each in (min(values), median(values), max(values)))
+            tree[name][key] = {"value": middle, "low": low, "high": high, "unit": unit}
         texts = sum((Counter(run[name]["said"]) for run in runs), Counter())
         tree[name]["said"] = "; ".join(f"`{text}`" for text, _ in texts.most_common(2)) or "nothing: requests wait"
     return tree
@@ -275,6 +277,7 @@ def concluded(head: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, An
         "runs": min(map(len, found.values())),
         "rate": RATE,
         "patience": PATIENCE,
+        "threads": THREADS,
         "looked": {name: FAULTS[name].seconds for name in found},
         **{name: summarize(each) for name, each in found.items()},
         "rounds": found,

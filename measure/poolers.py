@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ import psycopg
 
 from measure import clocks, environment, statistics
 from measure.lane import BUSIEST
+from measure.publish import publish
 from proven import ROOT
 from proven.evidence.measurements import FOLDER
 from tests.stack.database import Database, fresh
@@ -122,12 +123,6 @@ def all_of_them(database: Database) -> Iterator[dict[str, Bouncer | Pooler | Non
         yield lanes
 
 
-def quantity(values: list[float], unit: str, mean: Callable[[list[float]], statistics.Interval]) -> dict[str, Any]:
-    """Return what rounds say of a number, with its interval."""
-    value, low, high = (float(f"{each:.4g}") for each in mean(values))
-    return {"value": value, "low": low, "high": high, "unit": unit}
-
-
 def summarize(rounds: list[dict[str, dict[str, Cell]]], sizes: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
     """Return what the rounds say: by load, by pooler, each number with its interval; and the memory."""
     tree: dict[str, Any] = {}
@@ -136,14 +131,15 @@ def summarize(rounds: list[dict[str, dict[str, Cell]]], sizes: list[dict[str, di
         for pooler in (DIRECT, *COMPARED):
             cells = [each[load][pooler] for each in rounds]
             tree[load][pooler] = {
-                name: quantity(
+                name: statistics.quantity(
                     [each[name] for each in cells], unit, statistics.mean if name == "cpu" else statistics.typical
                 )
                 for name, unit in UNITS.items()
             }
     tree["memory"] = {
         pooler: {
-            size: quantity([each[pooler][size] for each in sizes], "MiB", statistics.mean) for size in sizes[0][pooler]
+            size: statistics.quantity([each[pooler][size] for each in sizes], "MiB", statistics.mean)
+            for size in sizes[0][pooler]
         }
         for pooler in MEASURED
     }
@@ -222,12 +218,7 @@ def main() -> int:
     if quick:
         print(json.dumps({name: tree[name] for name in (*LOADS, "memory")}, indent=1))
         return 0
-    if reasons := list(unsafe(tree)):
-        print("measure: nothing was written:\n" + "\n".join(f"  {reason}" for reason in reasons), file=sys.stderr)
-        return 1
-    FILE.write_text(json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    print(f"written: {FILE.relative_to(ROOT)}")
-    return 0
+    return publish(FILE, tree, unsafe(tree))
 
 
 if __name__ == "__main__":

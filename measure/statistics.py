@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from operator import itemgetter, mul
 from statistics import fmean
+from typing import Any
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -56,6 +57,14 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Interval:
 def typical(values: Sequence[float]) -> Interval:
     """Return the geometric mean over rounds, and its interval: of what is never zero and now and then far too large."""
     return _through(math.log, math.exp, values)
+
+
+def quantity(
+    values: Sequence[float], unit: str, mean: Callable[[Sequence[float]], Interval] = typical
+) -> dict[str, Any]:
+    """Return what rounds say of a number, with its interval, as pages read it."""
+    value, low, high = (float(f"{each:.4g}") for each in mean(values))
+    return {"value": value, "low": low, "high": high, "unit": unit}
 
 
 @cache

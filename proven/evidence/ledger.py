@@ -67,7 +67,6 @@ class Ledger:
             self._by_proof.setdefault(run.proof, []).append(run)
             for path in run.snippets:
                 self._proofs_of.setdefault(path, set()).add(run.proof)
-        self._passed = {name: _passed(runs) for name, runs in self._by_proof.items()}
 
     def current(self, proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> "Ledger":
         """Return only what is bound to present digests: a proof or snippet that was edited has no runs."""
@@ -84,7 +83,8 @@ class Ledger:
 
     def of_proof(self, name: str) -> list[Run]:
         """Return the runs of one proof, all its cases and stacks; nothing where any of them failed."""
-        return self._passed.get(name, [])
+        runs = [run for run in self._by_proof.get(name, []) if run.outcome != NOT_RUN]
+        return runs if all(run.outcome == "passed" for run in runs) else []
 
     def never_ran(self, name: str) -> list[Run]:
         """Return a run of each case of a proof that was left out on every stack, where others ran, with why."""
@@ -105,11 +105,6 @@ class Ledger:
         """Return the passed runs of every proof that ran one snippet."""
         names = sorted(self._proofs_of.get(path, ()))
         return [run for name in names for run in self.of_proof(name) if path in run.snippets]
-
-
-def _passed(runs: list[Run]) -> list[Run]:
-    ran = [run for run in runs if run.outcome != NOT_RUN]
-    return ran if all(run.outcome == "passed" for run in ran) else []
 
 
 def load(file: Path) -> list[Run]:

@@ -19,8 +19,7 @@ SAYS = {"ran": "ran", "started": "started with these settings", "checked": "chec
 def versions(runs: Iterable[Run]) -> dict[str, list[str]]:
     """Return every version that runs met, oldest first, by the component's name."""
     met: dict[str, list[str]] = {}
-    stacks = {run.stack_key: run.stack for run in runs}.values()  # thousands of runs, and few stacks
-    for name, version in set().union(*(stack.items() for stack in stacks)):
+    for name, version in set().union(*(run.stack.items() for run in runs)):
         met.setdefault(name, []).append(version)
     known = [name for name in COMPONENTS if name in met] + sorted(set(met) - set(COMPONENTS))
     return {name: sorted(met[name], key=order) for name in known}

@@ -120,19 +120,9 @@ def showing(guide: Guide) -> list[tuple[Page, Bound]]:
     return [(page, call) for page, call in every(guide) if call.shows]
 
 
-@lru_cache(maxsize=1)
-def _by_snippet(guide: Guide) -> dict[str, list[tuple[Page, Bound]]]:
-    found: dict[str, list[tuple[Page, Bound]]] = {}
-    for page, call in showing(guide):
-        for path in guide.snippets if call.shows.endswith("/") else [call.shows]:
-            if call.covers(path):
-                found.setdefault(path, []).append((page, call))
-    return found
-
-
 def where_shown(guide: Guide, path: str) -> list[tuple[Page, Bound]]:
     """Return the calls that show a snippet."""
-    return _by_snippet(guide).get(path, [])
+    return [(page, call) for page, call in showing(guide) if call.covers(path)]
 
 
 def claiming(guide: Guide) -> list[tuple[Page, Bound, str]]:

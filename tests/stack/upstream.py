@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
@@ -175,6 +175,15 @@ class Gunicorn(Server):
         if status != 200:
             raise RuntimeError(f"/connection/ answered {status}:\n{self.why()}")
         return int(found["backend"])
+
+    def kept_alive(self, requests: int) -> set[int]:
+        """Send requests over one TCP connection, and return the PostgreSQL processes that served them."""
+        found = set()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)) as client:
+            for _ in range(requests):
+                client.request("GET", "/connection/")
+                found.add(int(json.loads(client.getresponse().read())["backend"]))
+        return found
 
     def note(self) -> None:
         """Tell the running proof what it ran on."""

@@ -1,7 +1,5 @@
 """Proves docs/how-to/gevent.md: greenlets of Gunicorn's gevent worker, and whose connection each one has."""
 
-import http.client
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from proven.sources.controls import control, edit, here
 from setup import others
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Gunicorn, Project, needs_a_pool, needs_psycopg_3, serving
-from tests.stack.wait import DEADLINE, until
+from tests.stack.wait import until
 
 CLIENTS = 12
 
@@ -56,22 +54,11 @@ def waiting(gunicorn: Gunicorn, clients: int, in_query: int) -> Iterator[None]:
         assert {request.result()[0] for request in requests} == {200}
 
 
-def kept_alive(gunicorn: Gunicorn, requests: int) -> set[int]:
-    """Send requests over one TCP connection, and return their backends."""
-    client = http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=DEADLINE)
-    found = set()
-    for _ in range(requests):
-        client.request("GET", "/connection/")
-        found.add(json.loads(client.getresponse().read())["backend"])
-    client.close()
-    return found
-
-
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
     """With CONN_MAX_AGE requests on one TCP connection share one; twelve on new ones open twelve, which pile up."""
     with greenlets(project, tables, DB_CONN_MAX_AGE="60") as gunicorn:
-        assert len(kept_alive(gunicorn, 3)) == 1
+        assert len(gunicorn.kept_alive(3)) == 1
         backends, most = set(), 0
         for _ in range(CLIENTS):
             backends.add(gunicorn.backend())

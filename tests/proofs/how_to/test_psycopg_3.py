@@ -4,6 +4,7 @@ import json
 
 from proven import evidence
 from proven.sources.controls import control, edit, here, replace
+from tests.stack.upstream import needs_psycopg_3
 
 NUMBER = "3"
 # What one driver has to say; {named} is the reader's snippet.
@@ -46,6 +47,7 @@ def test_what_psycopg_3_does_otherwise(project, database, load) -> None:
     3 is serializable in psycopg2, and repeatable read in psycopg 3; the name is serializable in both. Django raises
     the same error, and behind it is psycopg2's with a pgcode, or psycopg 3's with a sqlstate.
     """
+    needs_psycopg_3()
     named = load("psycopg/isolation.py")
     evidence.ran(named)
     said = []

@@ -1,9 +1,7 @@
 """Proves docs/how-to/tests-and-ci.md: which connections tests open, and what is left of them. And of runserver."""
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from contextlib import contextmanager
 from importlib.metadata import distributions, version
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Project
-from tests.stack.wait import DEADLINE, until
+from tests.stack.wait import until
 
 # What a reader has who runs `manage.py test`, with tests in a folder of their own.
 RUNS = """
@@ -230,12 +228,7 @@ def test_runserver_reuses_a_connection_within_a_tcp_connection(project, database
     """With CONN_MAX_AGE, requests that follow each other on one TCP connection are served by one thread, over one."""
     server = Uvicorn(project, database, "manage.py", "runserver", "--noreload", DB_CONN_MAX_AGE="60")
     try:
-        with closing(HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)) as browser:
-            backends = set()
-            for _ in range(5):
-                browser.request("GET", "/connection/")
-                backends.add(json.loads(browser.getresponse().read())["backend"])
-        assert len(backends) == 1
+        assert len(server.kept_alive(5)) == 1
         project.note()
     finally:
         server.stop()
