@@ -8,7 +8,7 @@ Read it in this order; each module imports only the ones above it:
     load.py         one load, sent by k6 (load.js)
     lane.py         one setup, standing ready: PostgreSQL, PgBouncer, Gunicorn, and what it costs them to serve
     environment.py  what it was measured on
-    publish.py      the file that pages draw from, unless noise makes it unsafe
+    publish.py      a measurement as a command, which writes the file unless noise makes it unsafe
     rounds.py       the rounds, each written down as it ends, so that a later call goes on
     results.py      from rounds to the published file; what noise makes unsafe is not published
     __main__.py     the command

@@ -6,7 +6,6 @@ trip takes then is measured as well, as the time until a connection of TCP is th
 and every way of Django's, in an order of chance.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measure import environment, statistics
-from measure.publish import publish
+from measure.publish import command
 from proven import ROOT
 from proven.evidence import measurements
 from proven.evidence.measurements import FOLDER
 from tests.stack.database import Database, fresh
-from tests.stack.leash import end_keepers
 from tests.stack.network import Network
 from tests.stack.postgres import Cluster
 from tests.stack.upstream import Project
@@ -117,8 +115,9 @@ def summarize(rounds: list[dict[str, dict[str, tuple[float, float]]]]) -> dict[s
     return {"waits": waits, "chart": chart}
 
 
-def measure(rounds: int) -> dict[str, Any]:
+def measure(quick: bool) -> dict[str, Any]:
     """Measure everything, and return what is written."""
+    rounds = 4 if quick else 8
     with ExitStack() as stack:
         network = Network(2)
         stack.callback(network.stop)
@@ -149,11 +148,12 @@ def measure(rounds: int) -> dict[str, Any]:
         }
 
 
-def unsafe(waits: dict[str, Any]) -> Iterator[str]:
+def unsafe(tree: dict[str, Any]) -> Iterator[str]:
     """Return why nothing may be concluded: something else than the wire was waited for.
 
     What the longest wire adds to each way has to be the round trips that were counted, and the intervals narrow.
     """
+    waits = tree["waits"]
     near, far = waits["ms0"], waits["ms40"]
     for way, trips in ROUND_TRIPS.items():
         added = (far[way]["value"] - near[way]["value"]) / (far["trip"]["value"] - near["trip"]["value"])
@@ -165,24 +165,5 @@ def unsafe(waits: dict[str, Any]) -> Iterator[str]:
                 yield f"{key}.{way}: {found[way]['low']} to {found[way]['high']} ms: let less else run"
 
 
-def main() -> int:
-    """Measure, and write the file."""
-    parser = argparse.ArgumentParser(prog="measure.distance", description="Measure what distance adds to a request.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds; prints, and writes nothing")
-    quick = parser.parse_args().quick
-    try:
-        environment.take_precedence()
-        tree = measure(4 if quick else 8)
-    except RuntimeError as error:
-        print(f"measure: {error}", file=sys.stderr)
-        return 1
-    finally:
-        end_keepers()
-    if quick:
-        print(json.dumps(tree["waits"], indent=1))
-        return 0
-    return publish(FILE, tree, unsafe(tree["waits"]))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(FILE, "what distance adds to a request", measure, ("waits",), unsafe))

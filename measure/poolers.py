@@ -5,8 +5,6 @@ Each round measures every pooler in an order of chance, beside PostgreSQL withou
 the example project's report. Every pooler has more server connections than there are clients: nobody waits for one.
 """
 
-import argparse
-import json
 import math
 import random
 import re
@@ -23,11 +21,10 @@ import psycopg
 
 from measure import clocks, environment, statistics
 from measure.lane import BUSIEST
-from measure.publish import publish
+from measure.publish import command
 from proven import ROOT
 from proven.evidence.measurements import FOLDER
 from tests.stack.database import Database, fresh
-from tests.stack.leash import end_keepers
 from tests.stack.poolers import POOLERS, Bouncer, Pooler, short
 from tests.stack.postgres import Cluster, bin_dir
 
@@ -146,8 +143,11 @@ def summarize(rounds: list[dict[str, dict[str, Cell]]], sizes: list[dict[str, di
     return tree
 
 
-def measure(rounds: int, seconds: int, clients: tuple[int, ...]) -> dict[str, Any]:
-    """Measure everything, and return what is written."""
+def measure(quick: bool) -> dict[str, Any]:
+    """Measure everything, and return what is written. Raises RuntimeError where nobody tells processor times."""
+    if not clocks.here():
+        raise RuntimeError("needs Linux, which tells what processor time each process has used")
+    rounds, seconds, clients = (4, 1, IDLE[:2]) if quick else (7, 3, IDLE)
     cluster = short(Cluster(scram_iterations=4096, max_connections=max(clients) + 100, shared_buffers="128MB"))
     try:
         with fresh(cluster.server) as database:
@@ -200,26 +200,5 @@ def unsafe(tree: dict[str, Any]) -> Iterator[str]:
             yield f"{load}: without a pooler {found['low']} to {found['high']} {found['unit']}: let nothing else run"
 
 
-def main() -> int:
-    """Measure, and write the file."""
-    parser = argparse.ArgumentParser(prog="measure.poolers", description="Measure what each pooler costs.")
-    parser.add_argument("--quick", action="store_true", help="about two minutes; prints, and writes nothing")
-    quick = parser.parse_args().quick
-    try:
-        if not clocks.here():
-            raise RuntimeError("needs Linux, which tells what processor time each process has used")
-        environment.take_precedence()
-        tree = measure(4, 1, IDLE[:2]) if quick else measure(7, 3, IDLE)
-    except RuntimeError as error:
-        print(f"measure: {error}", file=sys.stderr)
-        return 1
-    finally:
-        end_keepers()
-    if quick:
-        print(json.dumps({name: tree[name] for name in (*LOADS, "memory")}, indent=1))
-        return 0
-    return publish(FILE, tree, unsafe(tree))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(FILE, "what each pooler costs", measure, (*LOADS, "memory"), unsafe))

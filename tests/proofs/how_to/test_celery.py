@@ -77,14 +77,29 @@ def test_behind_pgbouncer_a_task_opens_no_connection_in_postgresql(run_in) -> No
 # ---- time limits -----------------------------------------------------------------------------------------------
 
 
+def wait_with(at_work: Running, queries: int, what: str) -> None:
+    """Give it tasks, one after another, until so many queries wait: its limit may end a task that has not begun its."""
+
+    def waiting() -> bool:
+        if ended(at_work) == at_work.given:
+            at_work.give(1)
+        return at_work.waiting() >= queries
+
+    until(what, waiting)
+
+
+def ended(at_work: Running) -> int:
+    """Return how many tasks it has said to have ended by their limit."""
+    return at_work.said().count(" time limit (1s) exceeded for ")
+
+
 def limited(at_work: Running, limit: str) -> None:
     """Give it a task that waits for the table, until Celery has ended it."""
     if "SOFT" in limit:
         needs_psycopg_3()  # psycopg2 hears of no signal before its query has ended
     at_work.holder.execute("begin; lock table orders_order in access exclusive mode")
-    at_work.give(1)
-    until("its query waits", at_work.waiting)
-    until("Celery ends it", lambda: "TimeLimitExceeded" in at_work.said())
+    wait_with(at_work, 1, "its query waits")
+    until("Celery ends it", lambda: ended(at_work) == at_work.given)
 
 
 @pytest.fixture(params=["CELERY_TASK_TIME_LIMIT", "CELERY_TASK_SOFT_TIME_LIMIT"])
@@ -99,8 +114,7 @@ def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None
     at_work = run_in(ONE, more=limit)
     at_work.holder.execute(f"alter role {at_work.database.role.name} set client_connection_check_interval = 0")
     limited(at_work, limit)
-    at_work.give(1)
-    assert until("the next one's query waits beside it", lambda: at_work.waiting() == 2)
+    wait_with(at_work, 2, "the next one's query waits beside it")
     at_work.note()
 
 
