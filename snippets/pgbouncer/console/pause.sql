@@ -1,3 +1,4 @@
 -- Let transactions end, close the server connections, and let clients wait.
--- psql --dbname=pgbouncer --set=database=upstream --file=pause.sql
+-- psql 'host=127.0.0.1 port=6432 dbname=pgbouncer user=pgbouncer_admin' \
+--   --set=database=upstream --file=pause.sql
 pause :database;

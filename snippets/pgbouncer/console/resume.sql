@@ -1,3 +1,4 @@
 -- Serve the clients that wait.
--- psql --dbname=pgbouncer --set=database=upstream --file=resume.sql
+-- psql 'host=127.0.0.1 port=6432 dbname=pgbouncer user=pgbouncer_admin' \
+--   --set=database=upstream --file=resume.sql
 resume :database;

@@ -1,5 +1,6 @@
--- What PgBouncer is doing. On its console, as pgbouncer_stats:
--- psql --port=6432 --dbname=pgbouncer --file=show.sql
+-- What PgBouncer is doing, on its console:
+-- psql 'host=127.0.0.1 port=6432 dbname=pgbouncer user=pgbouncer_stats' \
+--   --file=show.sql
 -- region: pools
 -- Does anyone wait for a server connection, and for how long?
 show pools;

@@ -317,7 +317,7 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
         reader.execute("select pg_wal_replay_pause()")
         writer.execute("delete from item")
         writer.execute("vacuum item")
-        until("it has paused", lambda: asked(reader, load)["standby"][1] == "somebody has paused replay")
+        until("it has paused", lambda: asked(reader, load)["standby"][1] == "its replay is paused")
         assert [asked(reader, load, limit)["standby"][0] for limit in ("1 h", "1 us")] == ["warning", "critical"]
         until(
             "it is behind", lambda: writer.execute("checkpoint") and asked(writer, load, "1 ms")["replica"][0] != "ok"

@@ -257,7 +257,7 @@ findings as (
         end as warns_at,
         10 * seconds as alarms_at,
         case
-            when pg_is_wal_replay_paused() then 'somebody has paused replay'
+            when pg_is_wal_replay_paused() then 'its replay is paused'
             when exists (select from pg_stat_wal_receiver)
                 then 'follows its primary'
             else 'receives nothing from a primary'
