@@ -29,9 +29,9 @@ fi
 
 # region: switch
 # However this ends, nobody is left waiting: also where somebody breaks it off,
-# or a terminal goes away.
+# or a terminal goes away, which several may tell it.
 trap 'exit 1' HUP INT TERM
-trap 'ask "$CONSOLE" "resume $DATABASE"' EXIT
+trap 'trap "" HUP INT TERM; ask "$CONSOLE" "resume $DATABASE"' EXIT
 ask "$CONSOLE" "pause $DATABASE"
 
 # A primary that is stopped, and not killed, first sends all it has. Whoever

@@ -13,7 +13,7 @@ ask() {
 
 # However this ends, nobody is left waiting.
 trap 'exit 1' HUP INT TERM
-trap 'ask "$CONSOLE" resume' EXIT
+trap 'trap "" HUP INT TERM; ask "$CONSOLE" resume' EXIT
 ask "$CONSOLE" pause
 patronictl --config-file "$PATRONI" switchover --force
 # HAProxy learns of it a moment later.
