@@ -57,11 +57,10 @@ def test_who_still_logs_in_takes_the_reserved_slots_too(cluster) -> None:
     """Ten clients that have not said their password yet: the application, and a superuser, hear of too many clients."""
     server = cluster(max_connections=10).server
     with fresh(server) as database, ExitStack() as clients:
-        address = conninfo.conninfo_to_dict(database.url)
         heard_of: list[bytes] = []
 
         def ten_are_asked() -> bool:
-            client = clients.enter_context(socket.create_connection((address["host"], int(address["port"]))))
+            client = clients.enter_context(socket.create_connection((server.host, server.port)))
             client.sendall(startup(user=database.role.name, database=database.name))
             heard_of.append(client.recv(1))
             return heard_of.count(b"R") == 10
