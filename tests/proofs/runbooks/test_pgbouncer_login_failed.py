@@ -178,7 +178,10 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
 
 @control(here("user={forced.name}", "user={role.name}"))
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
-    """In the userlist, on every version; from 1.26 on in the entry as well. A secret is not enough."""
+    """In the userlist, on every version. A secret is not enough.
+
+    In the entry as well; before 1.26 only where the client's own line in the userlist is no secret.
+    """
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
     forced = database.role
@@ -197,6 +200,7 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     assert told("", {forced.name: own}) == "server login failed: wrong password type"
     assert told("", {forced.name: forced.password}) == ""
     assert told(f" password={forced.password}", {}) == ("" if at_least(1, 26) else failed)
+    assert told(f" password={forced.password}", {role.name: role.password}) == ""
 
 
 @control(here("valid until 'yesterday'", "valid until 'infinity'"))

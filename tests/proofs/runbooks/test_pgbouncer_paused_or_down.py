@@ -59,6 +59,11 @@ def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) 
         assert {row["paused"] for row in bouncer.show("databases")} == {0}
         by_name = f"resume {database.name}".encode()
         assert heard(admin.execute, by_name) == f"database {database.name} is not paused"
+        admin.execute("resume")
+        admin.execute(f"pause {database.name}".encode())
+        assert "pooler is not paused" in heard(admin.execute, "resume")
+        admin.execute(by_name)
+        admin.execute("pause")
         if not at_least(1, 24):
             with pytest.raises(ProblemError, match="invalid command 'show state"):
                 console(bouncer, state)

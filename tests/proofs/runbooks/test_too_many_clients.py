@@ -1,5 +1,8 @@
 """Proves docs/runbooks/too-many-clients.md: the failure, what finds it, what ends it."""
 
+import socket
+from contextlib import ExitStack
+
 import psycopg
 import psycopg2
 import pytest
@@ -8,6 +11,8 @@ from psycopg import conninfo
 from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
+from tests.proofs.reference.bench import startup
 from tests.stack.database import fresh, run_psql
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
@@ -45,6 +50,25 @@ def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, lo
         output = printed(snippet, DATABASE_URL=conninfo.make_conninfo(server.superuser, dbname=database.name))
     assert "FATAL:  sorry, too many clients already" in output
     transcript(snippet, output, case="as-superuser")
+
+
+@control(here('count(b"R") == 10', 'count(b"R") == 1'))
+def test_who_still_logs_in_takes_the_reserved_slots_too(cluster) -> None:
+    """Ten clients that have not said their password yet: the application, and a superuser, hear of too many clients."""
+    server = cluster(max_connections=10).server
+    with fresh(server) as database, ExitStack() as clients:
+        heard_of: list[bytes] = []
+
+        def ten_are_asked() -> bool:
+            client = clients.enter_context(socket.create_connection((server.host, server.port)))
+            client.sendall(startup(user=database.role.name, database=database.name))
+            heard_of.append(client.recv(1))
+            return heard_of.count(b"R") == 10
+
+        until("each slot has a client that is asked for its password", ten_are_asked)
+        for driver in (psycopg, psycopg2):
+            assert heard(driver.connect, database.url) == "FATAL:  sorry, too many clients already"
+        assert heard(server.connect) == "FATAL:  sorry, too many clients already"
 
 
 @control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
