@@ -541,12 +541,26 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 
 @control(edit("pgbouncer/console/kill.sql", "kill :database;", "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
-    """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
+    """A transaction is lost, and a new client waits until the database is resumed by its name.
+
+    A statement outside of a transaction fails as well, and PostgreSQL finishes it all the same.
+    """
     bouncer = start(server_login_retry=0)
     client = begin(bouncer, setup.database)
-    console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
-    with pytest.raises(psycopg.OperationalError):
-        client.execute("select 1")
+    with setup.as_owner.connect() as owner, bouncer.connect(setup.database) as alone:
+        owner.execute("create table written (n int)")
+        owner.execute("select pg_advisory_lock(5)")
+        alone.pgconn.send_query(b"insert into written select 1 from pg_advisory_xact_lock_shared(5)")
+        waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        until("its statement runs", lambda: owner.execute(waits).fetchone() == (1,))
+        console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
+        heard = {result.status for result in iter(alone.pgconn.get_result, None)}
+        assert heard == {psycopg.pq.ExecStatus.FATAL_ERROR}
+        owner.execute("select pg_advisory_unlock(5)")
+        until("its row is there", lambda: owner.execute("select n from written").fetchone() == (1,))
+        owner.execute("drop table written")
     client.close()
     (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
     assert row["paused"] == 1
