@@ -1,3 +1,3 @@
--- Read pgbouncer.ini and userlist.txt again. No connection is lost.
+-- Read pgbouncer.ini and userlist.txt again, without a restart.
 -- psql --dbname=pgbouncer --file=reload.sql
 reload;

@@ -504,8 +504,12 @@ def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) 
 
 
 @control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
+@control(
+    here('"upstream = {upstream}\\n"', '"upstream = {upstream}\\nother = {upstream}\\n"'),
+    fails_with="it has left: not within",
+)
 def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) -> None:
-    """A client that is connected goes on, under the new settings."""
+    """A client that is connected goes on, under the new settings; one whose entry is gone is dropped."""
     bouncer = start()
     with bouncer.connect(setup.database) as client:
         bouncer.settings["default_pool_size"] = 7
@@ -514,6 +518,16 @@ def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) 
         assert client.execute("select 1").fetchone() == (1,)
     (shown,) = [row for row in bouncer.show("config") if row["key"] == "default_pool_size"]
     assert (shown["value"], shown["changeable"]) == ("7", "yes")
+    bouncer.entries["other"] = bouncer.entries["upstream"]
+    bouncer.reload()
+    with bouncer.connect(setup.database, dbname="other") as client:
+        client.execute("select 1")
+        del bouncer.entries["other"]
+        bouncer.leash.write("databases.ini", "upstream = {upstream}\n".format(**bouncer.entries))
+        console(setup, bouncer, load("pgbouncer/console/reload.sql"))
+        until("it has left", lambda: not [row for row in bouncer.show("clients") if row["database"] == "other"])
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
 
 
 def answer(client) -> bytes:
