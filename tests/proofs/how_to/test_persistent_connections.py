@@ -109,18 +109,22 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
 FIRST_QUERY = """
 import django
 django.setup()
-from django.db import connection
+from django.db import connection, transaction
 print(connection.connection is None)
 connection.cursor().execute("select 1")
 print(connection.connection is None)
+connection.close()
+with transaction.atomic():
+    print(connection.connection is None)
 """
 
 
 @control(here('"-c", FIRST_QUERY', '"-c", FIRST_QUERY.replace("print", "connection.connect()\\nprint", 1)'))
+@control(here('"-c", FIRST_QUERY', '"-c", FIRST_QUERY.replace("with transaction.atomic()", "if True")'))
 def test_the_first_query_opens_a_connection(project, database) -> None:
-    """Setting Django up opens none."""
+    """Setting Django up opens none. A transaction opens one before it asks anything."""
     said = project.run("-c", FIRST_QUERY, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
-    assert said == (0, "True\nFalse\n")
+    assert said == (0, "True\nFalse\nFalse\n")
 
 
 @control(edit("upstream/settings/prod.py", "default=60", "default=0"))

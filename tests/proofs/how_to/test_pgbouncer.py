@@ -504,8 +504,12 @@ def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) 
 
 
 @control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
+@control(
+    here('"upstream = {upstream}\\n"', '"upstream = {upstream}\\nother = {upstream}\\n"'),
+    fails_with="it has left: not within",
+)
 def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) -> None:
-    """A client that is connected goes on, under the new settings."""
+    """A client that is connected goes on, under the new settings; one whose entry is gone is dropped."""
     bouncer = start()
     with bouncer.connect(setup.database) as client:
         bouncer.settings["default_pool_size"] = 7
@@ -514,6 +518,16 @@ def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) 
         assert client.execute("select 1").fetchone() == (1,)
     (shown,) = [row for row in bouncer.show("config") if row["key"] == "default_pool_size"]
     assert (shown["value"], shown["changeable"]) == ("7", "yes")
+    bouncer.entries["other"] = bouncer.entries["upstream"]
+    bouncer.reload()
+    with bouncer.connect(setup.database, dbname="other") as client:
+        client.execute("select 1")
+        del bouncer.entries["other"]
+        bouncer.leash.write("databases.ini", "upstream = {upstream}\n".format(**bouncer.entries))
+        console(setup, bouncer, load("pgbouncer/console/reload.sql"))
+        until("it has left", lambda: not [row for row in bouncer.show("clients") if row["database"] == "other"])
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
 
 
 def answer(client) -> bytes:
@@ -541,12 +555,26 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 
 @control(edit("pgbouncer/console/kill.sql", "kill :database;", "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
-    """A statement that runs is lost, and a new client waits until the database is resumed by its name."""
+    """A transaction is lost, and a new client waits until the database is resumed by its name.
+
+    A statement outside of a transaction fails as well, and PostgreSQL finishes it all the same.
+    """
     bouncer = start(server_login_retry=0)
     client = begin(bouncer, setup.database)
-    console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
-    with pytest.raises(psycopg.OperationalError):
-        client.execute("select 1")
+    with setup.as_owner.connect() as owner, bouncer.connect(setup.database) as alone:
+        owner.execute("create table written (n int)")
+        owner.execute("select pg_advisory_lock(5)")
+        alone.pgconn.send_query(b"insert into written select 1 from pg_advisory_xact_lock_shared(5)")
+        waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+        until("its statement runs", lambda: owner.execute(waits).fetchone() == (1,))
+        console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("select 1")
+        heard = {result.status for result in iter(alone.pgconn.get_result, None)}
+        assert heard == {psycopg.pq.ExecStatus.FATAL_ERROR}
+        owner.execute("select pg_advisory_unlock(5)")
+        until("its row is there", lambda: owner.execute("select n from written").fetchone() == (1,))
+        owner.execute("drop table written")
     client.close()
     (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
     assert row["paused"] == 1

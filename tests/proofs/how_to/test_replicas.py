@@ -350,7 +350,7 @@ def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, loa
         clear(rows)
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ""
-        until("they are counted", lambda: dead(rows) == ROWS)
+        until("they are counted", lambda: dead(rows) >= ROWS)  # before PostgreSQL 15 a count may come twice
         rows.execute("alter table item add remark text")
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ENDED
