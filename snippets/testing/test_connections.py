@@ -26,11 +26,14 @@ class InAThread(TransactionTestCase):
 class InAsyncCode(TestCase):
     """Both ask over the test's own connection, within its transaction."""
 
+    def setUp(self) -> None:
+        Order.objects.create(customer="Edith")
+
     async def test_an_order_is_placed(self) -> None:
-        assert await place() == 1
+        assert await place() == 2
 
     def test_an_order_is_placed_from_sync_code(self) -> None:
-        assert async_to_sync(place)() == 1
+        assert async_to_sync(place)() == 2
 
 
 # endregion: async

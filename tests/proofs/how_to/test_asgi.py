@@ -100,12 +100,6 @@ def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
 
 
 @control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
-def states(database: Database) -> list[str]:
-    """Return the state of each session."""
-    query = "select state from pg_stat_activity where datname = %s and backend_type = 'client backend'"
-    return [str(state) for (state,) in database.admin.execute(query, [database.name])]
-
-
 @control(
     here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_asgi:unpooled"),
     fails_with="each is closed: not within",
@@ -157,16 +151,19 @@ def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
     until("both are lent again", both)
 
 
-# ---- outside of requests ---------------------------------------------------------------------------------------
-
-# A process that lives on when its async code has ended. CONN_MAX_AGE is 0.
-# The same without a pool, and with Python's garbage collector off, which would close what is left behind in time.
+# uvicorn without a pool, and with Python's garbage collector off, which would close what is left behind in time.
 KEPT = """
 import gc, sys
 gc.disable()
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
+
+
+def states(database: Database) -> list[str]:
+    """Return the state of each session."""
+    query = "select state from pg_stat_activity where datname = %s and backend_type = 'client backend'"
+    return [str(state) for (state,) in database.admin.execute(query, [database.name])]
 
 
 @control(here('("django-5.0.1",)', "()"))
@@ -183,6 +180,9 @@ def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
     assert left == ["idle"] * 10
 
 
+# ---- outside of requests ---------------------------------------------------------------------------------------
+
+# A process that lives on when its async code has ended. CONN_MAX_AGE is 0.
 OUTSIDE = """
 import asyncio, threading, time
 import django; django.setup()

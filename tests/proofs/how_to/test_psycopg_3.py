@@ -34,6 +34,11 @@ except Error as error:
     found["django"] = type(error).__name__
     found["codes"] = [name for name in ("pgcode", "sqlstate") if getattr(error.__cause__, name, "") == "22012"]
     found["caught"] = [isinstance(each, psycopg2.Error) for each in (error, error.__cause__)]
+connection.connection.close()
+try:
+    connection.cursor()
+except Error as error:
+    found["closed"] = type(error).__name__
 print(json.dumps(found))
 """
 
@@ -45,7 +50,8 @@ def test_what_psycopg_3_does_otherwise(project, database, load) -> None:
     """It is taken wherever it is to be had, also beside psycopg2, its isolation level 3 is another, and so are errors.
 
     3 is serializable in psycopg2, and repeatable read in psycopg 3; the name is serializable in both. Django raises
-    the same error, and behind it is psycopg2's with a pgcode, or psycopg 3's with a sqlstate.
+    the same error, and behind it is psycopg2's with a pgcode, or psycopg 3's with a sqlstate. Of a connection that is
+    closed it is another: InterfaceError, or OperationalError.
     """
     needs_psycopg_3()
     named = load("psycopg/isolation.py")
@@ -67,5 +73,6 @@ def test_what_psycopg_3_does_otherwise(project, database, load) -> None:
     assert (old["number"], new["number"]) == ("serializable", "repeatable read")
     assert old["named"] == new["named"] == "serializable"
     assert old["django"] == new["django"] == "DataError"
+    assert (old["closed"], new["closed"]) == ("InterfaceError", "OperationalError")
     assert (old["codes"], new["codes"]) == (["pgcode"], ["sqlstate"])
     assert (old["caught"], new["caught"]) == ([False, True], [False, False])

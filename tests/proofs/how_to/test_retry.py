@@ -7,6 +7,7 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh
+from tests.stack.upstream import needs_a_pool
 
 # What follows it runs work whose connection is ended at its first call: before it asks, or after it has written.
 BEGINS = """
@@ -130,13 +131,27 @@ def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
     assert numbered == ["7, 2", "1"]
 
 
+UNREACHABLE = "connection.settings_dict['PORT'] = 1; "
+# Django's pool of one, which somebody else has.
+USED_UP = """
+connection.settings_dict["CONN_MAX_AGE"] = 0
+connection.settings_dict["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1}
+other = connection.copy()
+other.ensure_connection()
+connection.pool.timeout = 0.3
+"""
+
+
 @control(
     edit("upstream/orders/retrying.py", "with connection.cursor():", "if True:"),
     edit("upstream/orders/retrying.py", " and not began_with.closed", ""),
 )
-def test_who_gets_no_connection_does_not_ask_again(says) -> None:
-    """Where no server answers the work is not begun."""
-    assert says("connection.settings_dict['PORT'] = 1; tell(lambda: retried(reads))") == ["OperationalError, 0"]
+@pytest.mark.parametrize("code", [UNREACHABLE, USED_UP], ids=["no server answers", "the pool is used up"])
+def test_who_gets_no_connection_does_not_ask_again(says, code) -> None:
+    """Where no server answers, or the pool's one connection is lent, the work is not begun."""
+    if code == USED_UP:
+        needs_a_pool()
+    assert says(code + "tell(lambda: retried(reads))") == ["OperationalError, 0"]
 
 
 # Where somebody else has the only server connection, who asks over a connection that was kept.
