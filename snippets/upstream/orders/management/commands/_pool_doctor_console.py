@@ -71,7 +71,14 @@ def ask(**target: Any) -> Views:
         connection.autocommit = True
         cursor = connection.cursor()
         for view in VIEWS:
-            cursor.execute(f"show {view}")
+            try:
+                cursor.execute(f"show {view}")
+            except Database.Error:
+                # Before 1.19 there is none that tells of a pause of everything.
+                if view != "state":
+                    raise
+                views[view] = []
+                continue
             names = [column[0] for column in cursor.description]
             rows = (dict(zip(names, r, strict=True)) for r in cursor.fetchall())
             views[view] = [r for r in rows if r.get("database") != "pgbouncer"]
@@ -153,7 +160,8 @@ def stopped(database: Row) -> bool:
 
 def all_paused(views: Views) -> bool:
     """Return whether it is after a PAUSE that names no database."""
-    return value(views, "state", "paused") == "yes"
+    told = bool(views["state"])
+    return told and value(views, "state", "paused") == "yes"
 
 
 def alone(pool: Row) -> bool:
