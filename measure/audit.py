@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ LABELS = {
     "right": "Right",
     "missed": "Missed",
     "precision": "Of these",
+    "now": "Found now",
+    "rightly": "Right now",
+    "rounds": "Packages",
+    "first": "The first",
+    "second": "The second",
     "packages": "Package",
     "rules": "Rule",
 }
@@ -69,12 +74,12 @@ def read_all(audit: Path, folder: Path, names: Container[str]) -> tuple[dict[str
     return packages, found
 
 
-def read_first(judged: dict[str, Any], folder: Path) -> set[Place]:
-    """Return what the audit found in the packages that it was not written by: the one of then, out of git."""
+def read_first(unseen: dict[str, Any], folder: Path) -> set[Place]:
+    """Return what the audit found in packages that nobody had seen: the one of then, out of git."""
     with tempfile.TemporaryDirectory() as then:
         audit = Path(then, "audit.py")
-        audit.write_bytes(subprocess.check_output(["git", "cat-file", "blob", judged["unseen"]["audit"]], cwd=ROOT))
-        return read_all(audit, folder, judged["unseen"]["packages"])[1]
+        audit.write_bytes(subprocess.check_output(["git", "cat-file", "blob", unseen["audit"]], cwd=ROOT))
+        return read_all(audit, folder, unseen["packages"])[1]
 
 
 def counted(found: set[Place], right: dict[Place, bool]) -> dict[str, Any]:
@@ -92,20 +97,37 @@ def refuse_unlike(found: set[Place], judged: set[Place]) -> None:
         sys.exit("\n".join([*unlike, f"{JUDGED.name}: read each, and say whether it is right"]))
 
 
+def by_rule(found: set[Place], right: dict[Place, bool], rules: Iterable[str]) -> dict[str, Any]:
+    """Return of each rule how often it was right."""
+    return {rule: counted({one for one in found if one[-1] == rule}, right) for rule in rules}
+
+
+def of_round(
+    names: Container[str], packages: dict[str, Any], first: set[Place], found: set[Place], right: dict[Place, bool]
+) -> dict[str, Any]:
+    """Return how often it was right in some packages when it first read them, and how often it is now."""
+    read = [each for name, each in packages.items() if name in names]
+    now = counted({each for each in found if each[0] in names}, right)
+    return {
+        "read": len(read),
+        "lines": sum(each["lines"] for each in read),
+        **counted(first, right),
+        "now": now["found"],
+        "rightly": now["right"],
+    }
+
+
 def main() -> None:
     """Read each package, and write how often each rule was right; refuse what nobody has judged."""
     judged = json.loads(JUDGED.read_text(encoding="utf-8"))
     folder = others.packages("audited", "--python-version", others.PYTHON)
     right = {place(row): row["right"] for row in judged["judged"]}
     packages, found = read_all(AUDIT, folder, judged["packages"])
-    first = read_first(judged, folder)
-    refuse_unlike(found | first, set(right))
+    first = {name: read_first(each, folder) for name, each in judged["unseen"].items()}
+    firsts = set[Place]().union(*first.values())
+    refuse_unlike(found | firsts, set(right))
     missed = Counter(row["rule"] for row in judged["missed"])
-    rules = {}
-    for rule in runpy.run_path(str(AUDIT))["RULES"]:
-        each = counted({one for one in found if one[-1] == rule}, right)
-        rules[rule] = {"found": each["found"], "right": each["right"], "missed": missed[rule]}
-    unseen = set(judged["unseen"]["packages"])
+    rules = by_rule(found, right, runpy.run_path(str(AUDIT))["RULES"])
     tree = {
         "labels": LABELS,
         "read": len(packages),
@@ -115,16 +137,13 @@ def main() -> None:
         "known": len(rules),
         "unmet": sum(not each["found"] for each in rules.values()),
         "unseen": {
-            "read": len(unseen),
-            "lines": sum(packages[name]["lines"] for name in unseen),
-            "first": counted(first, right),
-            "now": counted({each for each in found if each[0] in unseen}, right),
-            "rules": {
-                rule: counted({each for each in first if each[-1] == rule}, right)
-                for rule in sorted({each[-1] for each in first})
+            "rounds": {
+                name: of_round(each["packages"], packages, first[name], found, right)
+                for name, each in judged["unseen"].items()
             },
+            "rules": by_rule(firsts, right, sorted({each[-1] for each in firsts})),
         },
-        "rules": rules,
+        "rules": {rule: each | {"missed": missed[rule]} for rule, each in rules.items()},
         "packages": packages,
     }
     FILE.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")

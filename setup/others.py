@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from setup import cache, programs, uv
+from setup import cache, debian, programs, uv
 
 LOCKS = Path(__file__).with_name("locks")
 RELEASES = {
@@ -60,7 +60,9 @@ PYTHONS = {"django-4.2": ("3.12", "3.11"), "django-6.1": ("3.14", "3.13", "3.12"
 OLDEST_PYTHON = "3.11"  # of all else
 # What readers copy runs on more: each Django on Pythons that it names in its own classifiers, the ends of what is still
 # in use among them. "" is the Django that requirements.lock pins.
-COPIED = {"django-4.2": ("3.10", "3.12"), "": ("3.11", "3.13"), "django-6.1": ("3.12", "3.13")}
+COPIED = {"django-4.2": ("3.10", "3.12"), "": ("3.11", "3.13"), "django-6.1": ("3.12", "3.14")}
+# Pythons that few machines have yet, and the suite of Debian that does.
+DEBIANS = {"3.14": debian.UNSTABLE}
 BESIDE_DJANGO = "asgiref psycopg[binary] sqlparse"
 LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
 
@@ -132,22 +134,35 @@ def packages(name: str, *options: str) -> Path:
     return cache.kept(f"{name}-{digest}-{platform.python_version()}-{platform.machine()}", make)
 
 
-def copied(release: str, version: str) -> tuple[str, Path]:
-    """Return a Python of a version, and a folder with a Django and psycopg for it, fetched into the cache.
+def copied(release: str, version: str) -> tuple[list[str], Path]:
+    """Return what runs a Python of a version, and a folder with a Django and psycopg for it, fetched into the cache.
 
-    Raises RuntimeError where this Python is not here, or something cannot be installed.
+    Raises RuntimeError where this Python is not to be had here, or something cannot be installed.
     """
-    python = interpreter(version)
+    python = _python(version)
     django = (LOCKS / f"{release}.lock").read_text(encoding="utf-8") if release else _pinned("django")
     wanted = (LOCKS / "copied.lock").read_text(encoding="utf-8") + django
 
     def make(part: Path) -> None:
         print(f"Python {version}: fetching Django, installing nothing", file=sys.stderr, flush=True)
-        target = ("--python", python, "--target", str(part))
+        target = ("--python", sys.executable, "--python-version", version, "--target", str(part))
         _uv("pip", "install", *LOCKED, *target, "--requirement", "-", stdin=wanted)
 
     digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
     return python, cache.kept(f"copied-{digest}-{version}-{platform.machine()}", make)
+
+
+def _python(version: str) -> list[str]:
+    """Return what runs a Python of a version: one of this machine, else Debian's, unpacked into the cache."""
+    try:
+        return [interpreter(version)]
+    except RuntimeError:
+        if version not in DEBIANS:
+            raise
+    name, library = f"python{version}", f"libpython{version}"
+    beside = (f"{name}-minimal", f"{library}-minimal", f"{library}-stdlib")
+    folder = debian.fetch(name, DEBIANS[version], beside=beside)
+    return programs.started(programs.unpacked(folder, f"usr/bin/{name}"), "--version")[0].command
 
 
 def _pinned(name: str) -> str:

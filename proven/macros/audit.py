@@ -35,6 +35,8 @@ def _wrong(guide: Guide, name: str, names: tuple[str, ...], **_: Any) -> Iterato
         yield f"the audit has no rule {name!r}{nearest(name, rules)}"
     elif f"{pages.FOLDER}/{_page(rules[name])}" not in {page.path for page in guide.pages}:
         yield f"snippets/{FILE} leads from {name!r} to {_page(rules[name])}, which is no page"
+    if not names:
+        yield 'no proof says that the rule is right: name one, as in rule("listen", "test_function_name", belief=…)'
     for proof in names:
         if proof not in guide.proofs:
             yield f"no proof is called {proof!r}{nearest(proof, guide.proofs)}"
@@ -44,7 +46,7 @@ def _wrong(guide: Guide, name: str, names: tuple[str, ...], **_: Any) -> Iterato
 def rule(at: Place, name: str, *names: str, belief: str) -> Block:
     """Show a rule: what is believed, what happens, the proofs that it does, what to do instead, and how sure it is."""
     found = _rules(at.guide)[name]
-    marks = claims.proven(at, *names) if names else ""
+    marks = claims.proven(at, *names)
     seen = "met in no [real package](#how-often-it-is-right) yet"
     with suppress(UnknownError):
         right = find(at.guide.root, f"audit.rules.{name}")

@@ -18,17 +18,21 @@ import json
 import os
 import re
 import sys
+import threading
 import warnings
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import decode_source
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 GUIDE = "https://guide.example/"  # where the pages are that findings lead to
 LARGEST = 2_000_000  # bytes: what is larger was written by a program
+LONGEST = 200  # characters of a line that are shown
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv"}
 SKIPPED |= {"test", "tests", "testing"}  # they run without a pooler
 TEST = re.compile(r"(test_.*|.*_tests?|tests|conftest)\.py")
@@ -280,6 +284,8 @@ LIBRARIES = {
     "tenant_schemas",
 }
 DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+LINKS = (ast.Attribute, ast.Call, ast.Subscript, ast.Await)
+MANY = 100  # links of a chain, functions that one leads to: then it is enough
 
 
 class Context(NamedTuple):
@@ -291,6 +297,8 @@ class Context(NamedTuple):
     function: ast.AST | None = None
 
 
+Within = Callable[[ast.AST], Iterator[ast.AST]]
+Does = tuple[set[str], list[ast.AST]]  # what it does, and what it calls
 Found = Iterator[tuple[str, Any]]
 Look = Callable[["Module", Any, Context], Found]
 
@@ -298,7 +306,9 @@ Look = Callable[["Module", Any, Context], Found]
 def dotted(node: ast.AST | None) -> str:
     """Return a name as it is written, without what is called with."""
     parts = []
-    while isinstance(node, (ast.Attribute, ast.Call, ast.Subscript, ast.Await)):
+    for _ in range(MANY):
+        if not isinstance(node, LINKS):
+            break
         if isinstance(node, ast.Attribute):
             parts.append(node.attr)
         node = node.func if isinstance(node, ast.Call) else node.value
@@ -353,6 +363,15 @@ def closes(node: ast.AST) -> bool:
     return name in CLOSES or (name == "close" and "conn" in dotted(node))
 
 
+def runs(function: ast.AST) -> Iterator[ast.AST]:
+    """Return what runs when a function does, without functions within it."""
+    nodes = [function]
+    for node in nodes:  # which grows
+        yield node
+        if node is function or type(node) not in DEFINES:
+            nodes += ast.iter_child_nodes(node)
+
+
 def evaluates(node: ast.AST) -> bool:
     """Return whether a call is a query there and then."""
     if not isinstance(node, ast.Call):
@@ -360,6 +379,14 @@ def evaluates(node: ast.AST) -> bool:
     if called(node) in {"list", "tuple", "set", "len"} and node.args:
         return of_rows(node.args[0])
     return is_cursor(node) or (called(node) in EVALUATES and of_rows(node))
+
+
+def wraps(node: ast.AST) -> bool:
+    """Return whether a node has async code run what is not."""
+    return called(node).endswith("sync_to_async")
+
+
+DOES = {each.__name__: each for each in (asks, closes, evaluates, wraps)}
 
 
 class Module:
@@ -371,6 +398,7 @@ class Module:
         self.functions: dict[str, list[ast.AST]] = defaultdict(list)
         self.values: dict[str, list[ast.expr]] = defaultdict(list)
         self.imports: dict[str, str] = {}
+        self.read: dict[tuple[ast.AST, Within], Does] = {}
         for node in ast.walk(tree):
             self.index(node)
         off = any(constant(value) is False for value in self.values["atomic"])
@@ -458,22 +486,34 @@ class Module:
             node = next(iter(node.args), None)
         return self.functions.get(called(node), [])
 
-    def reached(self, node: ast.AST) -> list[ast.AST]:
-        """Return the nodes of a function, and of those of its file it calls."""
-        nodes: list[ast.AST] = []
+    def itself(self, body: ast.AST, within: Within) -> Does:
+        """Return what a function does, and those of its file that it calls.
+
+        It is read once, however many others call it.
+        """
+        if (body, within) not in self.read:
+            nodes = [*within(body)]
+            does = {name for name in DOES if any(map(DOES[name], nodes))}
+            calls = (called(n) for n in nodes if isinstance(n, ast.Call))
+            more = (self.functions.get(n, []) for n in dict.fromkeys(calls))
+            self.read[body, within] = does, [*chain(*more)][:MANY]
+        return self.read[body, within]
+
+    def does(self, node: ast.AST, within: Within = ast.walk) -> set[str]:
+        """Return what a function does, with those of its file it calls."""
+        done: set[str] = set()
         bodies = [node]
         for body in bodies:  # which grows
-            for each in ast.walk(body):
-                nodes.append(each)
-                if isinstance(each, ast.Call):
-                    more = self.functions.get(called(each), [])
-                    bodies += [body for body in more if body not in bodies]
-        return nodes
+            does, calls = self.itself(body, within)
+            more = [each for each in calls if each not in bodies]
+            bodies += more[: MANY - len(bodies)]
+            done |= does
+        return done
 
     def keep(self, bodies: list[ast.AST]) -> bool:
         """Return whether one of these functions asks, and never closes."""
-        every = map(self.reached, bodies)
-        return any(any(map(asks, n)) and not any(map(closes, n)) for n in every)
+        each = map(self.does, bodies)
+        return any("asks" in does and "closes" not in does for does in each)
 
 
 LOOKS: dict[type, Look] = {}
@@ -520,14 +560,9 @@ def a_class(module: Module, node: ast.ClassDef, at: Context) -> Found:
     methods = {getattr(each, "name", ""): each for each in node.body}
     if "Thread" in bases and module.keep([methods.get("run", node)]):
         yield "thread-keeps-connection", node
-    if "Config" in bases and (ready := methods.get("ready")):
-        later = (e for e in ast.walk(ready) if type(e) in DEFINES)
-        left = {
-            n for each in later if each is not ready for n in ast.walk(each)
-        }
-        now = (each for each in module.reached(ready) if each not in left)
-        if any(map(evaluates, now)):
-            yield "query-while-loading", ready
+    ready = methods.get("ready") if "Config" in bases else None
+    if ready and "evaluates" in module.does(ready, runs):
+        yield "query-while-loading", ready
 
 
 @on(*DEFINES[:2])
@@ -564,11 +599,19 @@ def sql(module: Module, call: ast.Call, at: Context) -> Found:
 @on("iterator")
 def iterator(module: Module, call: ast.Call, at: Context) -> Found:
     rows = {each.arg for each in call.keywords} <= {"chunk_size", None}
-    own = dotted(call.func) == "self.iterator"
+    whose = dotted(call.func)
+    own = whose == "self.iterator" and call.args
+    # A method that hands on to super() is no use yet.
+    other = own or whose == "super.iterator"
     # Django wants a transaction around select_for_update() itself.
-    within = at.atomic or "select_for_update" in dotted(call.func)
-    if rows and not within and not (own and call.args):
+    if rows and not (at.atomic or other or "select_for_update" in whose):
         yield "cursor", call
+
+
+@on("cursor", "ServerCursor", "AsyncServerCursor")
+def held(module: Module, call: ast.Call, at: Context) -> Found:
+    if constant(argument(call, 9, "withhold")) is True:
+        yield "held-cursor", call
 
 
 @on("advisory", "advisory_lock")
@@ -611,12 +654,13 @@ def wrapped(module: Module, call: ast.Call, at: Context) -> Found:
 
 @on("run")
 def run(module: Module, call: ast.Call, at: Context) -> Found:
-    if module.full(call.func) != "asyncio.run":
+    # What a command runs so, it ends with.
+    command = getattr(at.function, "name", "") == "handle"
+    if command or module.full(call.func) != "asyncio.run":
         return
     for body in module.bodies(argument(call, 0)):
-        nodes = module.reached(body)
-        wraps = any(called(each).endswith("sync_to_async") for each in nodes)
-        if (wraps or any(map(asks, nodes))) and not any(map(closes, nodes)):
+        does = module.does(body)
+        if does & {"asks", "wraps"} and "closes" not in does:
             yield "asyncio-run", call
 
 
@@ -638,7 +682,7 @@ def setting(module: Module, name: str, value: ast.expr) -> Found:
         yield "startup-options", value
     elif name == "assume_role" and said:
         yield "assume-role", value
-    elif name == "prepare_threshold" and said is not None:
+    elif name == "prepare_threshold" and isinstance(said, int):
         yield "driver-prepare", value
     elif name in {"CONN_MAX_AGE", "conn_max_age"}:
         if said is None or (isinstance(said, int) and said):
@@ -687,11 +731,26 @@ INI = {
 Places = Iterator[tuple[str, int, int]]  # a rule, the first line and the last
 
 
+def parsed(text: str) -> ast.Module:
+    """Return Python's syntax tree.
+
+    Python 3.10 goes as deep as the text does, and dies where its stack ends:
+    this one is deep enough for the largest. Newer ones raise RecursionError.
+    """
+    if sys.version_info.minor > 10:
+        return ast.parse(text)
+    before = threading.stack_size(1 << 29)
+    with ThreadPoolExecutor(1) as pool:
+        tree = pool.submit(ast.parse, text)
+    threading.stack_size(before)
+    return tree.result()
+
+
 def in_python(text: str, migration: bool, facts: set[str]) -> Places:
     """Return what is found in Python, and add what it says of all files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of escapes in strings
-        module = Module(ast.parse(text), migration)
+        module = Module(parsed(text), migration)
     facts |= module.facts
     for rule, node in module.found:
         yield rule, node.lineno, node.end_lineno or node.lineno
@@ -762,7 +821,7 @@ def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
         other = READERS.get(file.suffix)
         found = other(text) if other else in_python(text, migration, facts)
         places = [*found]
-    except (OSError, ValueError, SyntaxError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         said = [getattr(error, of, None) for of in ("strerror", "msg")]
         why = next(filter(None, said), str(error))
         if isinstance(error, SyntaxError):
@@ -770,7 +829,7 @@ def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
         line = getattr(error, "lineno", None) or 1
         yield Finding(name, line, "not-read", why)
         return
-    except RecursionError:
+    except (RecursionError, MemoryError):  # which Python's parser raises
         yield Finding(name, 1, "not-read", "nested too deeply")
         return
     lines = text.split("\n")
@@ -780,10 +839,11 @@ def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
         if comment and comment[2]:
             silent.add(number if comment[1].strip() else number + 1)
         elif comment:
-            yield Finding(name, number, "no-reason", line.strip())
+            yield Finding(name, number, "no-reason", line.strip()[:LONGEST])
     for rule, first, last in places:
         if not {first, last} & silent:
-            yield Finding(name, first, rule, lines[first - 1].strip())
+            text = lines[first - 1].strip()[:LONGEST]
+            yield Finding(name, first, rule, text)
 
 
 def audit(paths: list[Path]) -> list[Finding]:
@@ -899,11 +959,18 @@ def main() -> int:
     except (OSError, ValueError, TypeError) as error:
         parser.error(f"{given.baseline} is no baseline: {error}")
     forms = {given.json: for_programs, given.sarif: as_sarif}
-    said = forms.get(True, for_people)(found)
-    # Also where the output has fewer letters than the code.
-    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(said.encode(letters, "backslashreplace").decode(letters))
+    say(forms.get(True, for_people)(found))
     return 1 if found else 0
+
+
+def say(text: str) -> None:
+    """Print, also where the output has fewer letters than the code."""
+    letters = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(letters, "backslashreplace").decode(letters))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

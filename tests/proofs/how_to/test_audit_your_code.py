@@ -4,16 +4,19 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proven import evidence
 from proven.sources import snippets
 from proven.sources.controls import control, edit
 from tests.proofs.planted import planted
 from tests.stack.scripts import execute
+from tests.stack.wait import DEADLINE
 
 AUDIT = "audit/audit.py"
 LISTENS = 'cursor.execute("LISTEN orders")'
@@ -167,7 +170,7 @@ def hostile(tmp_path):
     return {*unread, "link.py", "folder", "nowhere.py", "circle.py", "pipe.py"}
 
 
-@control(edit("audit/audit.py", "except RecursionError:", "except ZeroDivisionError:"), fails_with="RecursionError")
+@control(edit("audit/audit.py", "except (RecursionError, ", "except ("), fails_with="RecursionError")
 @control(edit("audit/audit.py", 'raise ValueError(f"a link that leads out', 'print(f"a link that leads out'))
 @control(edit("audit/audit.py", "> LARGEST", "> LARGEST * LARGEST"))
 @control(edit("audit/audit.py", "import argparse\n", "import argparse\nimport django\n"))
@@ -197,6 +200,18 @@ def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> Non
     output, _, _ = audit(".")
     assert "\x1b" not in output
     assert r"\x1b[31m.py:1: listen" in output
+
+
+@control(edit("audit/audit.py", "except BrokenPipeError:", "except ZeroDivisionError:"))
+def test_whoever_reads_may_stop_where_it_is_enough(load, tmp_path) -> None:
+    """More findings than a pipe holds, and a reader that takes one line: nothing is complained of."""
+    snippet = load(AUDIT)
+    evidence.ran(snippet)
+    (tmp_path / "audit.py").write_text(snippet.text)
+    (tmp_path / "code.py").write_text(f"{LISTENS}\n" * 3000)
+    command = f"{sys.executable} -I audit.py --json code.py | head -n 1"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.stdout, done.stderr) == ("{\n", "")
 
 
 @control(edit("audit/audit.py", "if not TEST.fullmatch(name)", "if name"))
