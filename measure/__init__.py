@@ -19,7 +19,7 @@ And, apart from these, how long transactions wait:
     poolers.py      what each pooler costs: throughput, latency, processor time, memory
     distance.py     what a wire that holds packets back adds to a request
 
-And what a failover costs, in an hour of its own: `python -m measure.failover`.
+And what a failover costs, in an hour and a half of its own: `python -m measure.failover`.
 
     failover.py     failed requests, and for how long none is answered, while a primary is lost
 

@@ -31,7 +31,7 @@ from tests.stack.haproxy import HAProxy
 from tests.stack.leash import end_keepers
 from tests.stack.network import Host, Network
 from tests.stack.patroni import Patroni
-from tests.stack.pgbouncer import PgBouncer
+from tests.stack.pgbouncer import ADMIN, PgBouncer
 from tests.stack.postgres import Cluster
 from tests.stack.upstream import Process, Project
 from tests.stack.wait import until
@@ -87,23 +87,49 @@ WAYS = {
 }
 
 
+class Service(NamedTuple):
+    """The example project, served by Gunicorn, with what stands between it and the database."""
+
+    process: Process
+    proxy: HAProxy | None
+    bouncer: PgBouncer | None
+    address: str
+
+
+Services = dict[str, Service]
+
+
+def paused(cluster: Patroni, app: Host, started: Services) -> None:
+    """Switch over by the reader's script, which has PgBouncer's clients wait. Raises RuntimeError where it fails."""
+    (bouncer,) = (each.bouncer for each in started.values() if each.bouncer)
+    (database,) = bouncer.databases.values()
+    console = f"host={bouncer.console} port={bouncer.port} dbname=pgbouncer user={ADMIN}"
+    text = snippets.read("failover/paused.sh").text
+    done = cluster.script(app, text, CONSOLE=console, PGPASSWORD=bouncer.password, PROXY=database.url)
+    if done.returncode:
+        raise RuntimeError(f"paused.sh has ended with {done.returncode}:\n{done.stderr.strip()}")
+
+
 class Fault(NamedTuple):
     """What happens to the primary."""
 
     label: str
-    strike: Callable[[Patroni, Host], object]
+    strike: Callable[[Patroni, Host, Services], object]
     timing: dict[str, int] = patroni.DEFAULTS
     seconds: int = 50  # from then on
+    ways: tuple[str, ...] = tuple(WAYS)
+    times: int = 1  # in each round
 
 
 FAULTS = {
-    "killed": Fault("killed", lambda cluster, _: cluster.primary.kill()),
-    "sooner": Fault("killed, with a `ttl` of 20 seconds", lambda cluster, _: cluster.primary.kill(), TTL, 40),
-    "frozen": Fault("frozen", lambda cluster, _: cluster.primary.freeze()),
-    "cut": Fault("cut off", lambda cluster, _: cluster.cut(cluster.primary)),
+    "killed": Fault("killed", lambda cluster, *_: cluster.primary.kill()),
+    "sooner": Fault("killed, with a `ttl` of 20 seconds", lambda cluster, *_: cluster.primary.kill(), TTL, 40),
+    "frozen": Fault("frozen", lambda cluster, *_: cluster.primary.freeze()),
+    "cut": Fault("cut off", lambda cluster, *_: cluster.cut(cluster.primary)),
     "switched": Fault(
-        "switched over", lambda cluster, app: cluster.ctl(app, "switchover", "--force"), patroni.DEFAULTS, 25
+        "switched over", lambda cluster, app, _: cluster.ctl(app, "switchover", "--force"), patroni.DEFAULTS, 25
     ),
+    "paused": Fault("switched over behind `PAUSE`", paused, patroni.DEFAULTS, 45, ("advised",), 2),
 }
 UNITS = {"failed": "", "gap": "s", "left": ""}
 LABELS = {
@@ -113,15 +139,6 @@ LABELS = {
     "left": "connections left to the old primary",
     **{name: each.label for name, each in {**WAYS, **FAULTS}.items()},
 }
-
-
-class Service(NamedTuple):
-    """The example project, served by Gunicorn, with what stands between it and the database."""
-
-    process: Process
-    proxy: HAProxy | None
-    bouncer: PgBouncer | None
-    address: str
 
 
 @contextmanager
@@ -139,13 +156,16 @@ def seeded(project: Project) -> Iterator[tuple[Cluster, Database]]:
         cluster.stop()
 
 
-def services(stack: ExitStack, project: Project, cluster: Patroni, database: Database, app: Host) -> dict[str, Service]:
-    """Start each service on its host."""
+def services(
+    stack: ExitStack, project: Project, cluster: Patroni, database: Database, app: Host, ways: tuple[str, ...]
+) -> Services:
+    """Start a service for each of these ways on the application's host."""
     text = snippets.read("failover/haproxy.cfg").text
     primary = cluster.primary.host
     hosts = [primary, *(host for host in cluster.hosts if host != primary)]
-    started: dict[str, Service] = {}
-    for number, (name, way) in enumerate(WAYS.items()):
+    started: Services = {}
+    for number, name in enumerate(ways):
+        way = WAYS[name]
         proxy = bouncer = None
         place = f"{','.join(host.address for host in hosts)}:{patroni.POSTGRESQL}"
         if not way.direct:
@@ -212,15 +232,18 @@ def once(project: Project, seed: tuple[Cluster, Database], fault: Fault) -> dict
         app, *hosts = network.hosts
         cluster = Patroni(network, seed[0], *hosts, timing=fault.timing)
         stack.callback(cluster.stop)
-        started = services(stack, project, cluster, seed[1], app)
+        started = services(stack, project, cluster, seed[1], app, fault.ways)
         addresses = [each.address for each in started.values()]
         until("each service answers", lambda: warm(app, addresses), patroni.LONG)
+        until("Patroni has seen both standbys", lambda: cluster.ctl(app, "list").count("streaming") == 2, patroni.LONG)
         old = cluster.primary.host
         before = {name: len(each.process.said()) for name, each in started.items()}
         drill = asking(app, addresses, WARM + fault.seconds)
         time.sleep(WARM)
         struck = time.time()
-        fault.strike(cluster, app)
+        fault.strike(cluster, app, started)
+        if drill.poll() is not None:
+            raise RuntimeError(f"{fault.label}: it took longer than the services were asked")
         heard = json.loads(drill.communicate()[0])
         return {
             name: {
@@ -242,7 +265,7 @@ def failed(heard: list[tuple[float, float, str]], struck: float) -> int:
 def summarize(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Return what the runs of one fault say of each way: the median, and the least and the most that was seen."""
     tree: dict[str, Any] = {}
-    for name in WAYS:
+    for name in runs[0]:
         tree[name] = {}
         for key, unit in UNITS.items():
             values = [run[name][key] for run in runs]
@@ -254,7 +277,7 @@ def summarize(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def measure(faults: dict[str, Fault], runs: int, found: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Make each fault so many times more, and yield after each round of them what all so far say."""
+    """Make so many rounds of faults more, and yield after each what all so far say."""
     with tempfile.TemporaryDirectory(prefix="proven-failover-") as folder, ExitStack() as stack:
         project = Project(Path(folder))
         stack.callback(project.stop)
@@ -264,7 +287,7 @@ def measure(faults: dict[str, Fault], runs: int, found: dict[str, list[Any]]) ->
         for number in range(1, runs + 1):
             for name, fault in faults.items():
                 print(f"round {number} of {runs}: {fault.label}", file=sys.stderr, flush=True)
-                found.setdefault(name, []).append(once(project, seed, fault))
+                found.setdefault(name, []).extend(once(project, seed, fault) for _ in range(fault.times))
             yield concluded({"measured": datetime.now(UTC).date().isoformat(), "environment": described}, found)
 
 
@@ -274,7 +297,7 @@ def concluded(head: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, An
         "measured": head["measured"],
         "environment": head["environment"],
         "labels": LABELS,
-        "runs": min(map(len, found.values())),
+        "runs": {name: len(each) for name, each in found.items()},
         "rate": RATE,
         "patience": PATIENCE,
         "threads": THREADS,
@@ -287,14 +310,15 @@ def concluded(head: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, An
 def publish(tree: dict[str, Any]) -> None:
     """Write the file."""
     FILE.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"written: {FILE.relative_to(ROOT)}, of {tree['runs']} runs", flush=True)
+    print(f"written: {FILE.relative_to(ROOT)}, of runs: {tree['runs']}", flush=True)
 
 
 def main() -> int:
     """Measure, and write the file."""
     parser = argparse.ArgumentParser(prog="measure.failover", description="Measure what a failover costs.")
     parser.add_argument("--quick", action="store_true", help="one switchover; prints, and writes nothing")
-    parser.add_argument("--runs", type=int, default=10, help="how often each fault is made")
+    parser.add_argument("--runs", type=int, default=10, help="how many rounds of the faults")
+    parser.add_argument("--only", choices=FAULTS, help="make this fault alone; with --more, beside what is published")
     parser.add_argument("--more", action="store_true", help="add to the published runs; with --runs=0, tell them anew")
     given = parser.parse_args()
     before = json.loads(FILE.read_text(encoding="utf-8")) if given.more else {"rounds": {}}
@@ -306,7 +330,8 @@ def main() -> int:
         if given.more and not given.runs:
             publish(concluded(before, before["rounds"]))
         else:
-            for tree in measure(FAULTS, given.runs, before["rounds"]):
+            faults = {given.only: FAULTS[given.only]} if given.only else FAULTS
+            for tree in measure(faults, given.runs, before["rounds"]):
                 publish(tree)  # each round is kept, however the next one ends
     except RuntimeError as error:
         print(f"measure: {error}", file=sys.stderr)

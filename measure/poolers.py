@@ -120,8 +120,8 @@ def all_of_them(database: Database) -> Iterator[dict[str, Bouncer | Pooler | Non
         yield lanes
 
 
-def summarize(rounds: list[dict[str, dict[str, Cell]]], sizes: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Return what the rounds say: by load, by pooler, each number with its interval; and the memory."""
+def loads(rounds: list[dict[str, dict[str, Cell]]]) -> dict[str, Any]:
+    """Return what the rounds say: by load, by pooler, each number with its interval."""
     tree: dict[str, Any] = {}
     for load in LOADS:
         tree[load] = {}
@@ -133,14 +133,18 @@ def summarize(rounds: list[dict[str, dict[str, Cell]]], sizes: list[dict[str, di
                 )
                 for name, unit in UNITS.items()
             }
-    tree["memory"] = {
+    return tree
+
+
+def memory_of(sizes: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Return what the rounds say of the memory, by pooler and by how many clients were idle, with its interval."""
+    return {
         pooler: {
             size: statistics.quantity([each[pooler][size] for each in sizes], "MiB", statistics.mean)
             for size in sizes[0][pooler]
         }
         for pooler in MEASURED
     }
-    return tree
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -181,7 +185,9 @@ def measure(quick: bool) -> dict[str, Any]:
             "labels": {**LABELS, **{name: f"{POOLERS[name].name} {POOLERS[name].version()}" for name in COMPARED}},
             "confidence": statistics.CONFIDENCE,
             "clients": CLIENTS,
-            **summarize(found, sizes),
+            "count": rounds,
+            **loads(found),
+            "memory": memory_of(sizes),
             "rounds": found,
         }
     finally:

@@ -10,16 +10,42 @@ set -eu
 ask() {
     psql "$1" --no-psqlrc --quiet --tuples-only --no-align --command "$2"
 }
+patroni() {
+    patronictl --config-file "$PATRONI" "$@"
+}
+
+# Without a standby that follows, clients would wait for nothing.
+standby=$(patroni list --format tsv |
+    awk -F '\t' '$5 == "streaming" { print $2; exit }')
+if [ -z "$standby" ]; then
+    echo "switchover: no standby streams. Nothing was done." >&2
+    exit 1
+fi
+
+# patronictl takes a while to start, and asks before it acts. Until then clients
+# need not wait.
+folder=$(mktemp -d)
+mkfifo "$folder/answers"
+patroni switchover --candidate "$standby" --scheduled now \
+    <"$folder/answers" >"$folder/says" &
+exec 3>"$folder/answers"
+echo >&3 # the primary that it proposes
+until grep -q "Are you sure" "$folder/says"; do
+    kill -0 "$!" # it has not given up
+    sleep 0.1
+done
 
 # However this ends, nobody is left waiting.
 trap 'exit 1' HUP INT TERM
-trap 'trap "" HUP INT TERM; ask "$CONSOLE" resume' EXIT
+trap 'trap "" HUP INT TERM; ask "$CONSOLE" resume; rm -r "$folder"' EXIT
 ask "$CONSOLE" pause
-patronictl --config-file "$PATRONI" switchover --force
+echo y >&3
+wait "$!"
+cat "$folder/says"
 # HAProxy learns of it a moment later.
 for _ in $(seq 60); do
-    standby=$(ask "$PROXY" "select pg_is_in_recovery()" || true)
-    [ "$standby" = f ] && exit
+    reads=$(ask "$PROXY" "select pg_is_in_recovery()" || true)
+    [ "$reads" = f ] && exit
     sleep 0.5
 done
 echo "switchover: HAProxy leads to no primary after half a minute" >&2

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -212,6 +213,23 @@ class Patroni:
         if done.returncode:
             raise RuntimeError(f"patronictl {arguments[0]}: {(done.stderr or done.stdout).strip()}")
         return done.stdout
+
+    def script(self, host: Host, text: str, **wants: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell script on a host of the network, which has patronictl and psql, and return how it ended.
+
+        It finds in its environment where Patroni's settings are, PATRONI, and what else it wants.
+        """
+        with tempfile.TemporaryDirectory(prefix="proven-script-") as folder:
+            program = Path(folder) / "patronictl"
+            program.write_text(f'#!/bin/sh\nexec {shlex.join(ctl())} "$@"\n')
+            program.chmod(0o755)
+            environment = surroundings() | {
+                "PATRONI": str(self.machines[0].leash.folder / "patroni.json"),
+                "PATH": f"{folder}:{bin_dir()}:{os.defpath}",
+                **wants,
+            }
+            command = host.command(["sh", "-c", text])
+            return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     def stop(self) -> None:
         """End it; the folders go with it."""

@@ -7,10 +7,13 @@ Debian's, unpacked into the cache. PgBouncer is there in each version of the mat
 import functools
 import os
 import secrets
+import select
+import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGTERM, SIGTRAP, SIGUSR2, Signals
 from typing import ClassVar
 
 import psycopg
@@ -23,7 +26,7 @@ from tests.stack.database import Database, Role
 from tests.stack.leash import Leash, closed, give, server_user
 from tests.stack.pgbouncer import PgBouncer, Reached, of_suite
 from tests.stack.postgres import Cluster
-from tests.stack.wait import free_port
+from tests.stack.wait import free_port, until
 
 SUITES = ("sid", "trixie")
 # What Odyssey looks a client's secret up with. It logs in to PostgreSQL with a password that it has been told.
@@ -44,6 +47,7 @@ OTHER = """database "{database}" {{
         pool_routing "internal"
     }}
 """
+LISTENS = "0A"  # in /proc/net/tcp
 PARTS: dict[str, Leash] = {}  # copies of programs that only root could reach in the cache
 
 
@@ -56,6 +60,25 @@ def short(cluster: Cluster) -> Cluster:
         cluster.leash.halt(SIGINT)
         cluster.start(free_port(5500, 9999))
     return cluster
+
+
+def refuses(pooler: Reached, database: Database) -> bool:
+    """Return whether a new client is not served, be it that it hears so or that it waits."""
+    try:
+        client = pooler.connect(database, connect_timeout=2)
+    except psycopg.OperationalError:
+        return True
+    client.pgconn.send_query(b"select 1")
+    client.pgconn.flush()
+    answers = select.select([client.fileno()], [], [], 2)[0]
+    client.close()
+    return not answers
+
+
+def listening(port: int) -> int:
+    """Return how many sockets listen on a port of this machine."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == LISTENS for row in rows)
 
 
 class Pooler(Reached):
@@ -71,13 +94,19 @@ class Pooler(Reached):
     ends: ClassVar[Signals] = SIGTERM
 
     def __init__(
-        self, database: Database, pool: int = 2, certificates: Path | None = None, lookup: Role | None = None
+        self,
+        database: Database,
+        pool: int = 2,
+        certificates: Path | None = None,
+        lookup: Role | None = None,
+        replaceable: bool = False,
     ) -> None:
         """Start it with so many server connections at most; with a folder of certificates, clients need TLS.
 
-        With a superuser for `lookup` it is told no client's secret, and asks PostgreSQL as that one.
+        With a superuser for `lookup` it is told no client's secret, and asks PostgreSQL as that one. What is to be
+        `replaceable` may need settings more.
         """
-        self.lookup = lookup
+        self.lookup, self.replaceable = lookup, replaceable
         self.databases = {database.name: database}
         self.database, self.pool, self.certificates = database, pool, certificates
         self.password = secrets.token_hex(16)  # the console's
@@ -99,6 +128,21 @@ class Pooler(Reached):
         self.pool = pool
         self._write(self.port)
         self.leash.signal(SIGHUP)
+
+    def drain(self) -> None:
+        """Tell it to stop, as its documentation says to where clients are at work; it may take a while."""
+        self.leash.signal(SIGTERM)
+
+    def replace(self, leave: Callable[[], None]) -> None:
+        """Have another one run in its place, as its documentation says. `leave` has its clients connect anew.
+
+        Of one that knows no way for two to serve at the same time, the next begins when the first has ended.
+        """
+        self.drain()
+        until("it lets nobody in", lambda: refuses(self, self.database))
+        leave()
+        until("it has ended", self.leash.ended)
+        self.port = self.leash.serve(self.name, self._start, self._answers, self.port)
 
     def stop(self) -> None:
         """Stop it at once; its folder goes with it."""
@@ -149,18 +193,29 @@ class Bouncer(PgBouncer):
     called: ClassVar[str] = "PgBouncer of Debian"
     keeps: ClassVar[bool] = False
     suite: ClassVar[str]
+    makes_way: ClassVar[Signals] = SIGTERM  # serves its clients, and lets no more in
 
     def __init__(
-        self, database: Database, pool: int = 2, certificates: Path | None = None, lookup: Role | None = None
+        self,
+        database: Database,
+        pool: int = 2,
+        certificates: Path | None = None,
+        lookup: Role | None = None,
+        replaceable: bool = False,
+        port: int | None = None,
     ) -> None:
-        """Start it, as Pooler says."""
+        """Start it, as Pooler says: on the port of another one that it is to replace, where that is given."""
+        self.pool = pool
+        self.next: Bouncer | None = None
         own: dict[str, object] = {"pool_mode": "transaction", "default_pool_size": pool, "max_client_conn": 2000}
+        if replaceable:
+            own["so_reuseport"] = 1
         if certificates:
             own["client_tls_sslmode"] = "require"
             own |= {f"client_tls_{kind}_file": _pair(certificates)[kind] for kind in ("key", "cert")}
         if lookup:
             own |= {"users": {lookup.name: lookup.password}, "auth_user": lookup.name}
-        super().__init__(database, suite=self.suite, **own)  # type: ignore[arg-type]
+        super().__init__(database, suite=self.suite, port=port, **own)  # type: ignore[arg-type]
         evidence.on(PgBouncer=self.version())
 
     @classmethod
@@ -172,11 +227,34 @@ class Bouncer(PgBouncer):
         """Change how many server connections there are, as an administrator does."""
         self.reload(default_pool_size=pool)
 
+    def drain(self) -> None:
+        """Tell it to stop, as Pooler says. Source: https://www.pgbouncer.org/usage.html#signals"""
+        self.leash.signal(SIGINT)
+
+    def replace(self, leave: Callable[[], None]) -> None:
+        """Have another one run on the same port, as Pooler says, until its clients have gone there.
+
+        Source: https://www.pgbouncer.org/usage.html#shutdown-wait_for_clients
+        """
+        (database,) = self.databases.values()
+        self.next = type(self)(database, self.pool, replaceable=True, port=self.port)
+        self.leash.signal(self.makes_way)
+        until("one lets clients in", lambda: listening(self.port) == 1)
+        leave()
+        until("it has ended", self.leash.ended)
+
+    def stop(self) -> None:
+        """Stop it at once, and what has replaced it."""
+        super().stop()
+        if self.next:
+            self.next.stop()
+
 
 class Bookworm(Bouncer):
     """The one of Debian 12."""
 
     suite = "bookworm"
+    makes_way = SIGINT  # SIGTERM ends it at once
 
 
 class Trixie(Bouncer):
@@ -198,6 +276,20 @@ class Odyssey(Pooler):
     package, program = "odyssey", "usr/bin/odyssey"
     files = ("odyssey/odyssey.conf",)
 
+    def _start(self, port: int) -> None:
+        if self.replaceable:
+            self.command = [str(self._itself())]
+        super()._start(port)
+
+    def _itself(self) -> Path:
+        """Write a script that is Odyssey with its libraries: it starts another one by the name it was started by."""
+        loader, *rest = _run(self.package, self.program)
+        name = '--argv0 "$0" ' if rest else ""
+        script = f'#!/bin/sh\nexec {loader} {name}{shlex.join(rest)} "$@"\n'
+        file = self.leash.write("odyssey", script)
+        file.chmod(0o700)
+        return file
+
     def _write(self, port: int) -> None:
         ours = {
             "/run/odyssey": str(self.leash.folder),
@@ -209,6 +301,8 @@ class Odyssey(Pooler):
             "the administrator's password": self.password,
             "pool_size 20": f"pool_size {self.pool}",
         }
+        if self.replaceable:
+            ours["daemonize no\n"] = "daemonize no\nonline_restart_drop_options {\n    drop_enabled no\n}\n"
         if self.lookup:
             ours |= {
                 f'        password "{self.database.role.password}"': ASKS.format(
@@ -220,6 +314,17 @@ class Odyssey(Pooler):
 
     def _arguments(self) -> list[str]:
         return [str(self.leash.folder / "odyssey.conf")]
+
+    def replace(self, leave: Callable[[], None]) -> None:
+        """Have it start another one, as Pooler says, which ends the first as soon as it is there itself.
+
+        Source: https://github.com/yandex/odyssey/blob/master/docs/features/online-restart.md
+        """
+        self.leash.signal(SIGUSR2)
+        until("the other is there", lambda: "send SIGTERM to parent" in self.leash.said())
+        until("one lets clients in", lambda: listening(self.port) == 1)
+        leave()
+        until("it has ended", self.leash.ended)
 
     def console(self) -> psycopg.Connection[tuple]:
         """Connect to the console."""
@@ -267,16 +372,11 @@ class Pgagroal(Pooler):
         script = snippets.read("poolers/pgagroal_users.sh").text.replace("-U upstream", f"-U {self.database.role.name}")
         admin = _run(self.package, "usr/bin/pgagroal-admin")
         script = script.replace("pgagroal-admin", " ".join(admin))
-        user = server_user()
-        subprocess.run(
-            ["sh", "-c", script],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            user=user,
-            group=user,
-            env={"HOME": str(folder), "PATH": os.defpath, "UPSTREAM_PASSWORD": self.database.role.password},
-        )
+        _done(["sh", "-c", script], folder, UPSTREAM_PASSWORD=self.database.role.password)
+
+    def drain(self) -> None:
+        """Tell it to stop, as Pooler says. Source: https://github.com/pgagroal/pgagroal/blob/master/doc/CLI.md"""
+        self.leash.signal(SIGTRAP)
 
     def _arguments(self) -> list[str]:
         names = {"c": "pgagroal", "a": "pgagroal_hba", "l": "pgagroal_databases", "u": "pgagroal_users"}
@@ -291,6 +391,7 @@ class Pgpool(Pooler):
     package, program = "pgpool2", "usr/sbin/pgpool"
     files = ("poolers/pgpool.conf", "poolers/pool_hba.conf")
     ends = SIGINT  # fast: it waits for no client
+    stopping: subprocess.Popen[bytes] | None = None
 
     def _write(self, port: int) -> None:
         folder = str(self.leash.folder)
@@ -306,9 +407,27 @@ class Pgpool(Pooler):
         self.leash.write("pool_passwd", f"{self.database.role.name}:TEXT{self.database.role.password}\n")
         self.leash.write("pcp.conf", "")
 
+    def drain(self) -> None:
+        """Tell it to stop, as Pooler says; the command returns when it has.
+
+        Source: https://www.pgpool.net/docs/latest/en/html/pgpool.html
+        """
+        user = server_user()
+        command = [*self.command, *self._files(), "-m", "smart", "stop"]
+        self.stopping = subprocess.Popen(command, stdout=subprocess.DEVNULL, user=user, group=user)
+
+    def stop(self) -> None:
+        """Stop it at once, as Pooler says."""
+        super().stop()
+        if self.stopping:
+            self.stopping.wait()
+
     def _arguments(self) -> list[str]:
+        return ["-n", *self._files()]
+
+    def _files(self) -> list[str]:
         named = {"-f": "pgpool.conf", "-a": "pool_hba.conf", "-F": "pcp.conf"}
-        return ["-n", *(part for flag, name in named.items() for part in (flag, f"{self.leash.folder}/{name}"))]
+        return [part for flag, name in named.items() for part in (flag, f"{self.leash.folder}/{name}")]
 
 
 POOLERS: dict[str, type[Bouncer] | type[Pooler]] = {
@@ -323,6 +442,13 @@ POOLERS: dict[str, type[Bouncer] | type[Pooler]] = {
 
 def _pair(certificates: Path) -> dict[str, Path]:
     return {kind: certificates / f"pooler.internal.{end}" for kind, end in (("key", "key"), ("cert", "crt"))}
+
+
+def _done(command: list[str], folder: Path, **environment: str) -> None:
+    """Run a command as the servers' user, in its folder. Raises CalledProcessError where it fails."""
+    user = server_user()
+    home = {"HOME": str(folder), "PATH": os.defpath, **environment}
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, user=user, group=user, env=home)
 
 
 @functools.cache

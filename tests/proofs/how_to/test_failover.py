@@ -6,9 +6,7 @@ What a failover costs is measured: `python -m measure.failover`. Here is what ea
 import json
 import os
 import re
-import shlex
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,7 +26,7 @@ from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.haproxy import HAProxy
 from tests.stack.patroni import LONG, Patroni
 from tests.stack.pgbouncer import ADMIN, PgBouncer
-from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.postgres import Cluster
 from tests.stack.scripts import execute
 from tests.stack.upstream import Process, serving
 from tests.stack.wait import until
@@ -205,13 +203,13 @@ def failing(started) -> Iterator[Failing]:
 @control(edit("upstream/settings/failover.py", '"read-write"', '"any"'))
 @control(here("bare = failing.writer(url)", 'bare = failing.writer(url + "?target_session_attrs=read-write")'))
 @control(edit("failover/switchover.sh", "switchover --force", "list"))
-def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(failing, load, tmp_path) -> None:
+def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(failing, load) -> None:
     """With a list of hosts and nothing else it takes the first that answers, which is read-only now."""
     cluster, url = failing.cluster, failing.url(failing.hosts())
     asks = failing.writer(url, "settings.failover")
     bare = failing.writer(url)
     before = cluster.primary
-    switch(failing, load("failover/switchover.sh"), tmp_path)
+    switch(failing, load("failover/switchover.sh"))
     until("the cluster is whole", cluster.whole, LONG)
     after = cluster.primary
     asks.ask()
@@ -222,7 +220,7 @@ def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(fa
 
 
 @control(edit("failover/paused.sh", 'ask "$CONSOLE" pause', ":"))
-@control(edit("failover/paused.sh", "switchover --force", "list"))
+@control(edit("failover/paused.sh", "echo y >&3", "echo n >&3"))
 def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing, load, tmp_path) -> None:
     """Clients wait meanwhile, none gets an error, and each row that was answered is on the new primary."""
     cluster, database = failing.cluster, failing.database
@@ -240,7 +238,8 @@ def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing
         "PGPASSWORD": bouncer.password,
         "PROXY": failing.url(place),
     }
-    switch(failing, load("failover/paused.sh"), tmp_path, **wants)
+    until("Patroni has seen a standby", lambda: "streaming" in cluster.ctl(failing.app, "list"))
+    switch(failing, load("failover/paused.sh"), **wants)
     served = failing.rows()
     until("clients go on", lambda: failing.rows() > served + 20)
     os.kill(writing.pid, signal.SIGUSR1)
@@ -251,20 +250,10 @@ def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing
     assert cluster.primary != before
 
 
-def switch(failing: Failing, script: Snippet, folder: Path, **wants: str) -> None:
-    """Run a script on the application's host, which has a program patronictl."""
-    program = folder / "patronictl"
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(patroni.ctl())} "$@"\n')
-    program.chmod(0o755)
-    settings = failing.cluster.machines[0].leash.folder / "patroni.json"
-    environment = patroni.surroundings() | {
-        "PATRONI": str(settings),
-        "PATH": f"{folder}:{bin_dir()}:{os.defpath}",
-        **wants,
-    }
+def switch(failing: Failing, script: Snippet, **wants: str) -> None:
+    """Run a script on the application's host."""
     evidence.ran(script)
-    command = failing.app.command(["sh", "-c", script.text])
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = failing.cluster.script(failing.app, script.text, **wants)
     assert done.returncode == 0, done.stderr
 
 

@@ -7,19 +7,23 @@ import os
 import re
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.stack.database import Database, Role
-from tests.stack.poolers import Bouncer, Odyssey, Pgagroal, Pgpool, Pooler
+from tests.stack.poolers import Bouncer, Odyssey, Pgagroal, Pgpool, Pooler, refuses
 from tests.stack.wait import DEADLINE, until
 
 POOL = 2
+CLIENTS = 3  # at work while a pooler is replaced
+STAYS = 10.0  # seconds after which a client that nobody has dropped is taken to stay
 IDLE = 10  # clients
 Client = psycopg.Connection[tuple]
 YOURS, THEIRS, LOST, BOTH = "stays yours", "**another client has it**", "lost", "**both have it**"
@@ -304,6 +308,102 @@ def pause(kind: Kind, database: Database, _folder: Path) -> str:
     return "each idle client's first statement still goes through" if through else WORKS
 
 
+def dropped(client: Client) -> bool:
+    """Return whether an idle client is dropped within a while."""
+    try:
+        until("it is dropped", lambda: select.select([client.fileno()], [], [], 0)[0], STAYS)
+    except TimeoutError:
+        return False
+    return True
+
+
+def drain(kind: Kind, database: Database, _folder: Path) -> str:
+    """It is told to stop while one client is in a transaction and another is idle; it ends when both have gone."""
+    with running(kind, database) as pooler:
+        one, other = (pooler.connect(database, prepare_threshold=None) for _ in range(2))
+        other.execute("select 1")
+        one.execute("begin")
+        one.execute("select 1")
+        pooler.drain()
+        until("nobody is let in", lambda: refuses(pooler, database))
+        try:
+            one.execute("select 1")
+            one.execute("commit")
+            goes = "ends well"
+        except psycopg.OperationalError:
+            goes = "**is cut off**"
+        goes += "; is dropped" if dropped(other) else "; stays until it leaves"
+        for client in (one, other):
+            client.close()
+        until("it has ended", pooler.leash.ended)
+    return goes
+
+
+class Asking:
+    """A client that runs one transaction after the other, connects anew when told to, and counts what it hears."""
+
+    def __init__(self, pooler: Bouncer | Pooler, database: Database) -> None:
+        """Begin."""
+        self.heard = Counter[str]()
+        self.renew, self.stopped = Event(), Event()
+        self.thread = Thread(target=self._ask, args=(pooler, database))
+        self.thread.start()
+
+    def _ask(self, pooler: Bouncer | Pooler, database: Database) -> None:
+        connection: Client | None = None
+        while not self.stopped.is_set():
+            began = False
+            if self.renew.is_set() and connection:
+                connection.close()
+                connection = None
+                self.renew.clear()
+            try:
+                connection = connection or pooler.connect(database, prepare_threshold=None)
+                with connection.transaction():
+                    began = True
+                    connection.execute("select pg_sleep(0.01)")
+                self.heard["answered"] += 1
+            except psycopg.OperationalError:
+                self.heard["cut off" if began else "dropped" if connection else "refused"] += 1
+                connection = None
+                self.stopped.wait(0.05)
+        if connection:
+            connection.close()
+
+
+def restart(kind: Kind, database: Database, _folder: Path) -> str:
+    """Another one takes its place while clients are at work. They connect anew when the next one is to be there."""
+    clients: list[Asking] = []
+    alone = issubclass(kind, Pgagroal)  # it lets one of several wait for ever, and now and then the first of the next
+
+    def answered(times: int) -> bool:
+        return all(client.heard["answered"] >= times for client in clients)
+
+    def leave() -> None:
+        for client in clients:
+            client.renew.set()
+
+    try:
+        with running(kind, database, CLIENTS + kind.keeps, replaceable=True) as pooler:
+            clients += [Asking(pooler, database) for _ in range(1 if alone else CLIENTS)]
+            until("each client is at work", lambda: answered(3))
+            pooler.replace(leave)
+            before = max(client.heard["answered"] for client in clients)
+            if not alone:
+                until("each client is at work again", lambda: answered(before + 3))
+            heard = sum((client.heard for client in clients), Counter[str]())
+    finally:
+        for client in clients:
+            client.stopped.set()
+        for client in clients:
+            client.thread.join()
+    if heard["cut off"]:
+        return "**ends transactions**"
+    if heard["dropped"]:
+        return "drops each client once"
+    return "refuses new clients until it is back" if heard["refused"] else "loses nothing"
+
+
 @contextmanager
 def running(kind: Kind, database: Database, pool: int | None = None, **settings: Any) -> Iterator[Bouncer | Pooler]:
     """Run a pooler for as long as the block lasts, with one server connection more where clients keep theirs."""
@@ -331,10 +431,12 @@ ASKS: dict[str, tuple[str, Callable[[Bouncer | Pooler, Database], str]]] = {
 }
 # What the pooler itself does: it is started anew for each.
 RUNS: dict[str, tuple[str, Callable[[Kind, Database, Path], str]]] = {
-    "idle": ("server connections of ten idle clients", idle),
     "scram": ("SCRAM on both sides", scram),
     "lookup": ("`auth_query`", lookup),
     "tls": ("TLS to clients, required", tls),
-    "resize": ("a larger pool by a reload", resize),
+    "idle": ("server connections of ten idle clients", idle),
     "pause": ("`PAUSE` and `RESUME`", pause),
+    "resize": ("a larger pool by a reload", resize),
+    "drain": ("a gentle stop: who is in a transaction; who is idle", drain),
+    "restart": ("is replaced while clients are at work", restart),
 }
