@@ -73,7 +73,8 @@ def saying(among: Iterable[str], texts: Iterable[str]) -> set[str]:
 
 
 def _pattern(row: str) -> str:
-    return ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", row)))
+    """Return what a row looks like in a text: what ends in a colon is followed by whatever reason there is."""
+    return ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", re.sub(":$", ":…", row))))
 
 
 def _even(text: str) -> str:

@@ -301,7 +301,7 @@ class Bench:
         """Let one client connect, query, wait for what happens meanwhile, and query again."""
         client = None
         try:
-            client = CLIENTS[name](self.url(case, **TLS.get(name, {})))
+            client = {**CLIENTS, "pg_isready": PgIsReady}[name](self.url(case, **TLS.get(name, {})))
             self.client = client.connection if hasattr(client, "connection") else client
             client.run(case.first)
             if case.meanwhile:
@@ -472,6 +472,15 @@ class Psql:
         """Close the connection."""
         self.process.kill()
         self.process.communicate()
+
+
+class PgIsReady(Psql):
+    """pg_isready, which asks whether a server takes connections, and sends no query."""
+
+    def __init__(self, url: str) -> None:
+        told = subprocess.run([bin_dir() / "pg_isready", f"--dbname={url}"], capture_output=True, text=True)
+        if told.returncode:
+            raise self.Error(told.stdout)
 
 
 CLIENTS: dict[str, Callable[[str], Any]] = {
