@@ -11,7 +11,7 @@ const NOISE = [
 const QUOTES = /&quot;|&#x27;|&#3[49];|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
 const LEAD = /^closingbecause:/; // PgBouncer's log says it before a reason, which is known without it where it stands alone
-const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@\\u2026-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
+const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@\\u2026\\ufffd-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
 const GAP = "((?:(?!BEGINNING).){0,200}?)"; // what stands for …: a number, a reason, but not the same text once more
 const ENOUGH = 12; // characters of a text that somebody begins to type
 const MOST_BEGUN = 400; // characters around a text that is no more than begun
@@ -59,6 +59,7 @@ function plain(text) {
 }
 
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+const ACCENTED = /[\u00a0-\u024f]/g; // which drivers lose where the server has another encoding than they believe
 
 // A text as it is looked for, once for all pastes: its longest part, which is found faster than the whole.
 const prepared = new Map();
@@ -67,8 +68,8 @@ function prepare(text) {
     const whole = plain(text).seen.replace(SEVERITY, "").replace(/\u2026$/, "");
     const parts = whole.split(/"?\u2026"?/);
     const gap = GAP.replace("BEGINNING", () => escaped(parts[0]) || "\\n");
-    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", () => gap);
-    const longest = parts.reduce((a, b) => (b.length > a.length ? b : a));
+    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", () => gap).replace(ACCENTED, "[$&\ufffd]");
+    const longest = parts.flatMap((part) => part.split(ACCENTED)).reduce((a, b) => (b.length > a.length ? b : a));
     const open = /[\u2026:]$/.test(text);
     prepared.set(text, {
       longest,
@@ -143,13 +144,16 @@ export function find(whole, symptoms) {
   return pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
 }
 
+// Who types leaves marks out.
+const loose = (seen) => seen.replace(/[,'"]/g, "");
+
 // The texts of which somebody typed, or a list of errors shows, no more than a part.
 function begun(seen, symptoms) {
-  let part = seen.replace(CUT, "");
+  let part = loose(seen.replace(CUT, ""));
   let found = [];
   for (let before = ""; part !== before && !found.length && part.length >= ENOUGH; ) {
     const words = part.replace(SEVERITY, "");
-    found = symptoms.filter(({ text }) => plain(text).seen.includes(words)).map((symptom) => ({ symptom, line: "" }));
+    found = symptoms.filter(({ text }) => loose(plain(text).seen).includes(words)).map((symptom) => ({ symptom, line: "" }));
     [before, part] = [part, part.replace(RAISED, "")];
   }
   return found;
