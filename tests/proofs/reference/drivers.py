@@ -25,6 +25,7 @@ import psycopg_pool
 
 from setup.others import packages
 from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
+from tests.proofs.reference.provocations import listening
 from tests.stack.wait import free_port, until
 
 HERE = Case("", to="direct")
@@ -218,6 +219,15 @@ def cut_within(bench: Bench) -> None:
         client.run("select pg_sleep(5)")
     finally:
         client.close()
+
+
+def dropped(_: Bench) -> str:
+    """Let asyncpg meet a server that resets the connection: what its traceback has above asyncpg's own words."""
+    try:
+        asyncio.run(asyncpg.connect(host="127.0.0.1", port=listening(reset=True), user="x", ssl=False, timeout=5))
+    except asyncpg.PostgresError as error:
+        return "".join(traceback.format_exception(error))
+    return ""
 
 
 def hung_up(_: Bench) -> None:
@@ -475,6 +485,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "unexpected connection_lost() call": ("asyncpg", hung_up),
     "connection is closed": ("asyncpg", closed_asyncpg),
     "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
+    "[Errno 104] Connection reset by peer": ("asyncpg", dropped),
     "the underlying connection is closed": ("asyncpg", of_asyncpg_pool(lost_within)),
     "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"], bench)[0]),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),

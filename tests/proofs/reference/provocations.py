@@ -728,6 +728,7 @@ SERVERS = (
     ),
     Case("FATAL: pg_hba.conf rejects connection for host …", **let_in("host all all 127.0.0.1/32 reject"), **DIRECT),
     Case("no pg_hba.conf entry for host …, user …, database …, no encryption", **let_in("", alone=True), **DIRECT),
+    Case("no pg_hba.conf entry for host …", **let_in("", alone=True), to="direct", **ONE),
     Case('FATAL: Ident authentication failed for user "…"', **let_in("host all all 127.0.0.1/32 ident"), **DIRECT),
     Case(
         'FATAL: Peer authentication failed for user "…"',
@@ -988,6 +989,7 @@ LIBRARY = (
         )
         for reason, newest in (("certificate required", "TLSv1.3"), ("handshake failure", "TLSv1.2"))
     ),
+    Case("SSL error: …", settings={"client_tls_sslmode": "verify-full"}, options={"sslmode": "require"}, **ONE),
     Case(
         "alert protocol version",
         settings={"client_tls_protocols": "tlsv1.3"},
