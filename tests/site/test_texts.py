@@ -86,7 +86,8 @@ def wanted(texts: list[dict[str, Any]]) -> dict[str, str]:
     for each in texts:
         for text in filled(each["text"]):
             ways = set(chain.from_iterable(printed(each["by"], how, each["row"]) for how in each["how"]))
-            found |= {way.replace("{}", text): listed.row_of(text, rows) or "" for way in ways}
+            row = listed.row_of(text, rows) or ""
+            found |= {way.replace("{}", text): row for way in ways}
     return found
 
 
