@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 
-from atlas import listed, machine, python
+from atlas import listed, machine, python, translated
 from atlas.text import Text
 from setup import debian, others
 
@@ -81,6 +81,7 @@ def main() -> None:
     listed.LIST.write_text(f'{{"read": "{day}", "texts": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
     out = sum("out" in json.loads(line) for line in lines)
     print(f"{len(lines)} texts, {out} of them left out: {listed.LIST.name}")
+    translated.write()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -72,8 +73,10 @@ def saying(among: Iterable[str], texts: Iterable[str]) -> set[str]:
     return {text for text in texts if pattern.search(_even(GAP.sub("…", text)))}
 
 
+@cache
 def _pattern(row: str) -> str:
-    return ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", row)))
+    """Return what a row looks like in a text: what ends in a colon is followed by whatever reason there is."""
+    return ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", re.sub(":$", ":…", row))))
 
 
 def _even(text: str) -> str:

@@ -4,18 +4,24 @@ const MOST = [20_000, 120_000]; // characters from the beginning and from the en
 const NOISE = [
   /(?:\u001b|\u241b|\^\[|\\x1b|\\u001b|\\033|\\e)?\[[\d;]*m/gi, // colours, as bytes or as a log shows them
   /[\u2500-\u257f]/g, // the frame that some tracebacks have
+  /^(?:[ \t]{0,9}>)+/gm, // what somebody else's words are quoted with
   /[\u00ad\u200b-\u200f\u2060\ufeff]/g, // characters without a width
   /\\{1,31}(?=["'])|\\{1,31}[nrt](?![a-z])/g, // quotes and line ends within JSON within JSON; without an end it would hang
 ];
 const QUOTES = /&quot;|&#x27;|&#3[49];|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
-const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
+const LEAD = /^closingbecause:/; // PgBouncer's log says it before a reason, which is known without it where it stands alone
+const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@\\u2026\\ufffd-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
 const GAP = "((?:(?!BEGINNING).){0,200}?)"; // what stands for …: a number, a reason, but not the same text once more
 const ENOUGH = 12; // characters of a text that somebody begins to type
 const MOST_BEGUN = 400; // characters around a text that is no more than begun
 const SHORT = 24; // characters of a text that may stand in any sentence: it has to be all that is said
-// What stands before such a text: a mark, a severity, or a level in brackets, but no number of the system's: [Errno 111].
-const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\])$/;
+// An exception's name says something where nothing follows it, and the traceback is one of a database.
+const BARE = /^\w+Error$/;
+const DATABASE = /asyncpg|psycopg|postgres|django[./]db/;
+// What stands before such a text: a mark, a severity, a level in brackets, but no number of the system's: [Errno 111]; or
+// whom PgBouncer's log speaks of: shop/web@10.0.0.7:5123; or the version that OpenSSL says before an alert.
+const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|tlsv1\d?|sslv3|ssl\/tls)$/;
 const AFTER = /["(),:;.}]/;
 // What says that another program's connection is meant, as to a broker or to a web server: the system's words are the same.
 const OTHERS = new RegExp(
@@ -27,7 +33,7 @@ const OTHERS = new RegExp(
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|already closed$|^(?:the )?connection is (?:closed|lost)$|^current transaction is aborted|^An error occurred in the current/;
+  /^closing because:|^client disconnect|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^An error occurred in the current|^Is the server running/;
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
 // What stands before the words of a text that is cut off, and what shows that it is.
@@ -53,6 +59,7 @@ function plain(text) {
 }
 
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+const ACCENTED = /[\u00a0-\u024f]/g; // which drivers lose where the server has another encoding than they believe
 
 // A text as it is looked for, once for all pastes: its longest part, which is found faster than the whole.
 const prepared = new Map();
@@ -61,17 +68,26 @@ function prepare(text) {
     const whole = plain(text).seen.replace(SEVERITY, "").replace(/\u2026$/, "");
     const parts = whole.split(/"?\u2026"?/);
     const gap = GAP.replace("BEGINNING", () => escaped(parts[0]) || "\\n");
-    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", () => gap);
-    const longest = parts.reduce((a, b) => (b.length > a.length ? b : a));
-    prepared.set(text, { longest, short: whole.length < SHORT && !/[\u2026:]$/.test(text), pattern: new RegExp(source, "gd") });
+    const source = escaped(whole).replaceAll('"\u2026"', NAME).replaceAll("\u2026", () => gap).replace(ACCENTED, "[$&\ufffd]");
+    const longest = parts.flatMap((part) => part.split(ACCENTED)).reduce((a, b) => (b.length > a.length ? b : a));
+    const open = /[\u2026:]$/.test(text);
+    prepared.set(text, {
+      longest,
+      short: whole.length < SHORT && !open,
+      literal: parts.join("").length,
+      pattern: new RegExp(source, "gd"),
+      whole: new RegExp(`^${source.replace(LEAD, "")}${open ? "" : "$"}`),
+    });
   }
   return prepared.get(text);
 }
 
 // A short text is no part of a sentence: on its line it stands behind a colon or a quote, or alone.
-function alone(pasted, { seen, places }, from, to) {
-  const before = from === 0 || /\n/.test(pasted.slice(places[from - 1], places[from])) || BEFORE.test(seen.slice(0, from));
+function alone(text, pasted, { seen, places }, from, to) {
+  const begins = from === 0 || /\n/.test(pasted.slice(places[from - 1], places[from]));
+  const before = begins || BEFORE.test(seen.slice(0, from)) || text.startsWith("-");
   const between = to < seen.length ? pasted.slice(places[to - 1] + 1, places[to]) : "\n";
+  if (BARE.test(text)) return (begins || seen[from - 1] === ".") && /\n/.test(between) && (!pasted.includes("\n", 1) || DATABASE.test(seen));
   return before && (/\n|\\[nr]/.test(between) || AFTER.test(seen[to]) || /^atcharacter\d/.test(seen.slice(to, to + 12)));
 }
 
@@ -93,7 +109,7 @@ function look(symptom, pasted, given) {
     const gaps = found.indices.slice(1).filter((gap) => gap && gap[1] > gap[0]);
     const behind = [to, lineEnd(pasted, given.places, to)];
     if (symptom.text.endsWith("\u2026")) gaps.push(behind);
-    if (!short || alone(pasted, given, from, to)) last = [{ symptom, from, to, gaps, takes: symptom.text.endsWith(":") ? behind : [0, 0] }];
+    if (!short || alone(symptom.text, pasted, given, from, to)) last = [{ symptom, from, to, gaps, takes: symptom.text.endsWith(":") ? behind : [0, 0] }];
   }
   return last;
 }
@@ -111,7 +127,8 @@ export function find(whole, symptoms) {
   hits = hits.filter((hit) => !OTHERS.test(around(pasted, given.places, hit)));
   // A text that is part of a longer one says less; not so what fills a gap of it.
   const told = (inner, outer) => within(inner, [outer.from, outer.to]) && !outer.gaps.some((gap) => within(inner, gap));
-  const less = (a, b) => a.to - a.from < b.to - b.from || (a.to - a.from === b.to - b.from && a.from > b.from);
+  const literal = ({ symptom }) => prepare(symptom.text).literal;
+  const less = (a, b) => a.to - a.from < b.to - b.from || (a.to - a.from === b.to - b.from && literal(a) < literal(b));
   // What ends in a colon means any reason that the system has.
   const taken = (hit, other) => within(hit, other.takes) || (less(hit, other) && told(hit, other));
   hits = hits.filter((hit) => !hits.some((other) => other !== hit && taken(hit, other)));
@@ -121,17 +138,22 @@ export function find(whole, symptoms) {
   const follows = (hit) => AFTERMATH.test(hit.symptom.text) || hits.some((other) => outdone(pasted, own.get(hit), own.get(other)));
   const better = (a, b) => reason(b) - reason(a) || follows(a) - follows(b) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
-  if (meant.length || !pasted.trim().includes(" ") || given.seen.length > MOST_BEGUN) return meant;
-  return begun(given.seen, symptoms);
+  if (meant.length || given.seen.length > MOST_BEGUN) return meant;
+  const bare = symptoms.filter(({ text }) => prepare(text).whole.test(given.seen.replace(SEVERITY, "")));
+  if (bare.length) return bare.map((symptom) => ({ symptom, line: "" })).sort((a, b) => literal(b) - literal(a));
+  return pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
 }
+
+// Who types leaves marks out.
+const loose = (seen) => seen.replace(/[,'"]/g, "");
 
 // The texts of which somebody typed, or a list of errors shows, no more than a part.
 function begun(seen, symptoms) {
-  let part = seen.replace(CUT, "");
+  let part = loose(seen.replace(CUT, ""));
   let found = [];
   for (let before = ""; part !== before && !found.length && part.length >= ENOUGH; ) {
     const words = part.replace(SEVERITY, "");
-    found = symptoms.filter(({ text }) => plain(text).seen.includes(words)).map((symptom) => ({ symptom, line: "" }));
+    found = symptoms.filter(({ text }) => loose(plain(text).seen).includes(words)).map((symptom) => ({ symptom, line: "" }));
     [before, part] = [part, part.replace(RAISED, "")];
   }
   return found;

@@ -1,10 +1,11 @@
 // Answers below the box as soon as something is pasted. The page *Every error*, which every reader sees, has all that it
-// knows, and is fetched when somebody comes to the box.
+// knows, and is fetched when somebody comes to the box; that of other languages when nothing was found.
 
 import { find, words } from "./match.js";
 
 const HOME = new URL("../", import.meta.url);
 const EVERY = new URL("reference/every-error/", HOME);
+const OTHERS = new URL("reference/other-languages/", HOME);
 
 // A row's last cell has its causes: links to pages, each with that page's answer, and behind it the sign of the cause.
 function causes(cell, heading) {
@@ -28,10 +29,19 @@ function rows(page) {
   return symptoms;
 }
 
-async function known() {
-  const answered = await fetch(EVERY);
-  if (!answered.ok) throw new Error(`${EVERY} answers ${answered.status}`);
-  return rows(new DOMParser().parseFromString(await answered.text(), "text/html"));
+async function fetched(address) {
+  const answered = await fetch(address);
+  if (!answered.ok) throw new Error(`${address} answers ${answered.status}`);
+  return new DOMParser().parseFromString(await answered.text(), "text/html");
+}
+
+const known = async () => rows(await fetched(EVERY));
+
+// What PostgreSQL says in other languages: each text with the causes of the English one, which stands beside it.
+async function translated(symptoms) {
+  const english = new Map(symptoms.map((symptom) => [symptom.text, symptom.causes]));
+  const said = [...(await fetched(OTHERS)).querySelectorAll(".texts tr:has(td)")].map((row) => [...row.querySelectorAll("code")]);
+  return said.map(([text, own]) => ({ text: text.textContent, causes: english.get(own.textContent) ?? [] }));
 }
 
 function element(name, properties, ...children) {
@@ -83,15 +93,17 @@ const unread = (error) => [
 const box = document.getElementById("error");
 const answer = document.querySelector(".answer");
 let symptoms;
+let foreign;
 
 async function answers(pasted) {
   if (!pasted.trim()) return [];
   try {
     symptoms ??= known();
-    const hits = find(pasted, await symptoms);
+    let hits = find(pasted, await symptoms);
+    if (!hits.length) hits = find(pasted, await (foreign ??= translated(await symptoms)));
     return hits.length ? found(hits) : unknown(pasted);
   } catch (error) {
-    symptoms = undefined; // the next paste asks again
+    symptoms = foreign = undefined; // the next paste asks again
     return unread(error);
   }
 }

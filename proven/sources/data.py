@@ -8,8 +8,8 @@ from typing import Any
 from proven.problems import Problem
 
 FOLDER = "docs/data"
-DIGESTS, CONTROLS, ERRORS, SAID, TEXTS = (
-    f"{FOLDER}/{name}.json" for name in ("digests", "controls", "errors", "said", "texts")
+DIGESTS, CONTROLS, ERRORS, SAID, TEXTS, TRANSLATED = (
+    f"{FOLDER}/{name}.json" for name in ("digests", "controls", "errors", "said", "texts", "translated")
 )
 CELL = {"says", "gist", "source", "date", "again"}
 
@@ -45,6 +45,7 @@ FORMS: dict[str, tuple[str, Callable[[Any], bool], Any, str]] = {
     ERRORS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or mend it"),
     SAID: ('{"texts": {text: {…}}}', _said, {"texts": {}}, "restore it from git, or make record"),
     TEXTS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or make texts"),
+    TRANSLATED: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or make texts"),
 }
 FACTS = (
     '{"about": …, "columns": …, "rows": …}',

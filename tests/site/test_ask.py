@@ -55,6 +55,16 @@ def test_a_text_with_several_causes_asks_which(opened: Visit) -> None:
     assert page.locator(".answer img").count() == 0
 
 
+def test_a_text_in_another_language_leads_to_the_same_page(opened: Visit) -> None:
+    """The list of them is fetched only for what is not found without it."""
+    page = opened.page
+    page.goto(opened.server.address)
+    page.fill("#error", "FATAL:  tut mir leid, schon zu viele Verbindungen")
+    page.wait_for_selector(".answer .best a")
+    page.click(".answer .best a")
+    page.wait_for_url("**/runbooks/too-many-clients/")
+
+
 def test_without_scripts_there_is_no_box_and_every_text(reader: Reader) -> None:
     """Nobody is asked for what nobody answers."""
     with reader("", java_script_enabled=False) as visit:

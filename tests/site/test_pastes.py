@@ -1,18 +1,21 @@
 """What people paste, as a whole: each leads to the runbook with its answer, or to the question which of several."""
 
+import json
 from typing import Any
 
 import pytest
 import yaml
 
+from atlas import translated
 from proven import ROOT, guide
 from proven.macros import errors
 from tests.site.visit import Reader
 
 PASTES = yaml.safe_load((ROOT / "tests/site/pastes.yaml").read_text(encoding="utf-8"))
-ASKED = """async ({ pastes, symptoms }) => {
+ASKED = """async ({ pastes, symptoms, foreign }) => {
     const { find, words } = await import(new URL("javascripts/match.js", location))
-    return pastes.map((paste) => ({ found: find(paste, symptoms)[0]?.symptom.causes ?? [], sought: words(paste) }))
+    const first = (paste) => find(paste, symptoms)[0] ?? find(paste, foreign)[0]
+    return pastes.map((paste) => ({ found: first(paste)?.symptom.causes ?? [], sought: words(paste) }))
 }"""
 LARGE = 1_000_000  # characters: a log that somebody pastes as a whole
 
@@ -29,10 +32,13 @@ def answers(reader: Reader) -> dict[str, Any]:
         for each in errors.listing(guide.read())
         if each.said
     ]
+    causes = {each["text"]: each["causes"] for each in symptoms}
+    spoken = json.loads(translated.LIST.read_text(encoding="utf-8"))["texts"]
+    foreign = [{"text": each["text"], "causes": causes[each["row"]]} for each in spoken]
     pastes = [*(each["paste"] for each in [*PASTES["known"], *PASTES["told"]]), *PASTES["unknown"]]
     with reader("robots.txt") as visit:
         large = "a line of a log that nobody asked for, with connection and error in it 123\n" * (LARGE // 75)
-        given = {"pastes": [*pastes, large + "FATAL:  query_wait_timeout\n"], "symptoms": symptoms}
+        given = {"pastes": [*pastes, large + "FATAL:  query_wait_timeout\n"], "symptoms": symptoms, "foreign": foreign}
         found = visit.page.evaluate(ASKED, given)
     assert found.pop()["found"], "a paste of 1 MB is answered as well"
     return dict(zip(pastes, found, strict=True))

@@ -51,6 +51,7 @@ SURROUNDINGS: dict[str, Callable[[str], str]] = {
     "in a frame": lambda text: f"╭─ Traceback ─╮\n│ FATAL:  {text[:9]} │\n│ {text[9:]} │\n╰─────────────╯",
     "with Windows' line ends": lambda text: f"Traceback:\r\nFATAL:  {text}\r\n",
 }
+NAMED = re.compile(r"\w+Error")  # an exception that has no message, and so stands in none
 # What proofs of runbooks expect to hear, beside the transcripts.
 HEARD = {
     "too-many-clients": (
@@ -144,7 +145,7 @@ def test_every_error_that_a_proof_expects_finds_its_runbook(ask: Ask) -> None:
 @pytest.mark.parametrize("where", SURROUNDINGS)
 def test_every_text_is_found_in_whatever_stands_around_it(where: str, ask: Ask) -> None:
     """Each text leads first to the page that is to be read first."""
-    listed = [symptom for symptom in errors.listing(of()) if symptom.said]
+    listed = [symptom for symptom in errors.listing(of()) if symptom.said and not NAMED.fullmatch(symptom.text)]
     assert len(listed) > 150
     pasted = [SURROUNDINGS[where](filled(symptom.text)) for symptom in listed]
     for symptom, text, answer in zip(listed, pasted, ask(*pasted), strict=True):

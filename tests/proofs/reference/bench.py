@@ -11,6 +11,7 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,7 @@ class Case:
     before: Callable[["Bench"], object] | None = None
     after: Callable[["Bench"], object] | None = None
     clients: tuple[str, ...] = ()
+    together: bool = False  # they wait at the same time, for each would wait as long
 
     def __str__(self) -> str:
         return self.text
@@ -285,9 +287,10 @@ class Bench:
             if case.packets:
                 heard["a client of its own"] = Heard("", self.sent(case))
             else:
-                for name in case.clients or CLIENTS:
-                    if found := self.one(name, case):
-                        heard[name] = found
+                names = case.clients or tuple(CLIENTS)
+                with ThreadPoolExecutor(len(names)) as threads:
+                    each = (threads.map if case.together else map)(lambda name: self.one(name, case), names)
+                    heard |= {name: found for name, found in zip(names, each, strict=True) if found}
             if case.said_by != "client":
                 until(f"the log has {case.text}", lambda: says(case.text, self.logged(case.said_by)))
                 heard[case.said_by] = Heard("", self.logged(case.said_by))
@@ -301,8 +304,7 @@ class Bench:
         """Let one client connect, query, wait for what happens meanwhile, and query again."""
         client = None
         try:
-            client = CLIENTS[name](self.url(case, **TLS.get(name, {})))
-            self.client = client.connection if hasattr(client, "connection") else client
+            client = {**CLIENTS, "pg_isready": PgIsReady}[name](self.url(case, **TLS.get(name, {})))
             client.run(case.first)
             if case.meanwhile:
                 case.meanwhile(self)
@@ -472,6 +474,15 @@ class Psql:
         """Close the connection."""
         self.process.kill()
         self.process.communicate()
+
+
+class PgIsReady(Psql):
+    """pg_isready, which asks whether a server takes connections, and sends no query."""
+
+    def __init__(self, url: str) -> None:
+        told = subprocess.run([bin_dir() / "pg_isready", f"--dbname={url}"], capture_output=True, text=True)
+        if told.returncode:
+            raise self.Error(told.stdout)
 
 
 CLIENTS: dict[str, Callable[[str], Any]] = {

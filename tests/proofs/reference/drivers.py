@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ import psycopg_pool
 
 from setup.others import packages
 from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
+from tests.proofs.reference.provocations import listening
 from tests.stack.wait import free_port, until
 
 HERE = Case("", to="direct")
@@ -219,6 +221,15 @@ def cut_within(bench: Bench) -> None:
         client.close()
 
 
+def dropped(_: Bench) -> str:
+    """Let asyncpg meet a server that resets the connection: what its traceback has above asyncpg's own words."""
+    try:
+        asyncio.run(asyncpg.connect(host="127.0.0.1", port=listening(reset=True), user="x", ssl=False, timeout=5))
+    except asyncpg.PostgresError as error:
+        return "".join(traceback.format_exception(error))
+    return ""
+
+
 def hung_up(_: Bench) -> None:
     """Let asyncpg ask for TLS where nobody answers."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -291,6 +302,54 @@ async def after_close(made: Any) -> None:
 async def before_open(made: Any) -> None:
     """Ask it before it was awaited."""
     await made.acquire()
+
+
+async def lost_within(made: Any) -> None:
+    """Go on with a transaction after the pool's connection was closed."""
+    await made
+    connection = await made.acquire()
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.close()
+    await transaction.rollback()
+
+
+async def lent(made: Any) -> None:
+    """Ask asyncpg's pool for one connection too many, and not wait for long."""
+    await made
+    async with made.acquire(), made.acquire(timeout=0.1):
+        pass
+
+
+def silent(_: Bench) -> None:
+    """Let asyncpg connect to what never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(asyncpg.connect(host="127.0.0.1", port=listener.getsockname()[1], ssl=False, timeout=0.1))
+
+
+def slow(bench: Bench) -> None:
+    """Wait less for a query than it takes, on a connection that answers the next one."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        client.loop.run_until_complete(client.connection.fetch("select pg_sleep(9)", timeout=0.1))
+    finally:
+        client.run("select 1")
+        client.close()
+
+
+# Who waits in vain with asyncpg, by the function that its traceback has.
+IMPATIENT: dict[str, Callable[[Bench], None]] = {"acquire": of_asyncpg_pool(lent), "connect": silent, "fetch": slow}
+
+
+def waited(does: Callable[[Bench], None], bench: Bench) -> tuple[str, set[str]]:
+    """Return what a timeout of asyncpg says, and which functions of asyncpg its traceback has."""
+    try:
+        does(bench)
+    except TimeoutError as error:
+        stack = traceback.extract_tb(error.__traceback__)
+        names = {frame.name.strip("_") for frame in stack if "asyncpg" in frame.filename}
+        return "".join(traceback.format_exception_only(error)), names
+    return "", set()
 
 
 def another_thread(bench: Bench) -> Any:
@@ -426,6 +485,9 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "unexpected connection_lost() call": ("asyncpg", hung_up),
     "connection is closed": ("asyncpg", closed_asyncpg),
     "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
+    "[Errno 104] Connection reset by peer": ("asyncpg", dropped),
+    "the underlying connection is closed": ("asyncpg", of_asyncpg_pool(lost_within)),
+    "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"], bench)[0]),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
     "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
     "DatabaseWrapper objects created in a thread can only be used in that same thread": ("Django", another_thread),

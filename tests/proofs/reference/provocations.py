@@ -32,6 +32,8 @@ NO_LINGER = struct.pack("ii", 1, 0)
 NOWHERE = "host=127.0.0.1 port=1 dbname=x"
 # A server lets a client in, is ready, and says something that nobody understands.
 OUT_OF_STEP = message(b"R", struct.pack("!I", 0)) + message(b"Z", b"I") + b"?" + struct.pack("!I", 1_000_000)
+# It lets a client in, is ready, and tells nothing of itself.
+SILENT = message(b"R", struct.pack("!I", 0)) + message(b"Z", b"I")
 
 
 def hba(text: str) -> dict[str, object]:
@@ -244,12 +246,16 @@ def changed(bench: Bench) -> None:
     psycopg.connect(bench.url(bench.case)).close()
 
 
-def notified(bench: Bench) -> None:
-    """Send a notification while nobody holds the server connection that listens."""
-    idle(bench)
-    bench.sql("notify x")
-    with suppress(TimeoutError):
-        until("it has come", lambda: "when not linked" in bench.logged("pooler"), 5)
+def unasked(does: Callable[[Bench], object]) -> Callable[[Bench], None]:
+    """Have PostgreSQL say something while nobody holds the server connection."""
+
+    def do(bench: Bench) -> None:
+        idle(bench)
+        does(bench)
+        with suppress(TimeoutError):
+            until("it has come", lambda: "when not linked" in bench.logged("pooler"), 5)
+
+    return do
 
 
 def crossing(bench: Bench) -> None:
@@ -441,20 +447,22 @@ POOLER = (
         before=lambda b: b.command(f"disable {OTHER}"),
         after=lambda b: b.command(f"enable {OTHER}"),
     ),
-    Case("query_wait_timeout", settings={"query_wait_timeout": SOON}, entry="pool_size=1", held=True),
+    Case("query_wait_timeout", settings={"query_wait_timeout": SOON}, entry="pool_size=1", held=True, together=True),
     Case(
         "FATAL: query_timeout",
         settings={"query_timeout": SOON, "query_wait_timeout": 9},
         entry="pool_size=1",
         held=True,
+        together=True,
     ),
-    Case("FATAL: query timeout", settings={"query_timeout": SOON}, then="select pg_sleep(9)"),
+    Case("FATAL: query timeout", settings={"query_timeout": SOON}, then="select pg_sleep(9)", together=True),
     Case("FATAL: idle transaction timeout", settings={"idle_transaction_timeout": SOON}, first="begin", meanwhile=left),
     Case(
         "FATAL: transaction timeout",
         settings={"transaction_timeout": SOON},
         first="begin",
         then="select pg_sleep(9)",
+        together=True,
     ),
     Case("FATAL: client_idle_timeout", settings={"client_idle_timeout": SOON}, meanwhile=left),
     Case("transaction blocks not allowed in statement pooling mode", entry="pool_mode=statement", then="begin"),
@@ -473,7 +481,12 @@ POOLER = (
     ),
     Case("SSL SYSCALL error: EOF detected", meanwhile=lambda b: b.bouncer.restart(), clients=("psycopg2 over TLS",)),
     Case("SSL connection has been closed unexpectedly", meanwhile=kill, clients=("psycopg2 over TLS",)),
-    Case("FATAL: client_login_timeout (server down)", settings={"client_login_timeout": 0.3}, entry=NOWHERE),
+    Case(
+        "FATAL: client_login_timeout (server down)",
+        settings={"client_login_timeout": 0.3},
+        entry=NOWHERE,
+        together=True,
+    ),
     Case(
         "server login has been failing, cached error: … (server_login_retry)",
         entry=" ",
@@ -529,7 +542,7 @@ POOLER = (
     Case(
         "server login failed: wrong password type", entry="user=nobody", settings={**SHORT, **users(nobody=MD5)}, **ONE
     ),
-    Case("error while executing exec_on_query: …", entry="connect_query='select 1/0'", **LOG),
+    Case("error while executing exec_on_query …", entry="connect_query='select 1/0'", **LOG),
     Case(
         'cannot use the reserved "…" database as an auth_dbname',
         **asks("select $1::text, null", "auth_dbname=pgbouncer"),
@@ -558,7 +571,13 @@ POOLER = (
     Case("closing because: client unexpected eof", then=cut, **LOG),
     Case("client disconnect while server was not ready", then=within, **LOG),
     Case("close_needed", first="begin", meanwhile=lambda b: b.command("reconnect"), then="commit", **LOG),
-    Case("closing because: evicted", entry="max_db_connections=1", settings=with_stranger(), meanwhile=another, **LOG),
+    Case(
+        "closing because: evicted for …",
+        entry="max_db_connections=1",
+        settings=with_stranger(),
+        meanwhile=another,
+        **LOG,
+    ),
     Case(
         "too many servers in the pool",
         entry="pool_size=2",
@@ -580,7 +599,21 @@ POOLER = (
         meanwhile=lambda b: b.each("pg_terminate_backend"),
         **LOG,
     ),
-    Case("got packet 'A' from server when not linked", entry=" ", first="listen x", meanwhile=notified, **LOG),
+    Case(
+        "got packet 'A' from server when not linked",
+        entry=" ",
+        first="listen x",
+        meanwhile=unasked(lambda b: b.sql("notify x")),
+        **LOG,
+    ),
+    Case(
+        "got packet 'E' from server when not linked",
+        entry=" ",
+        meanwhile=unasked(lambda b: b.each("pg_terminate_backend")),
+        **LOG,
+    ),
+    Case("server login failed: …", entry="user=nobody password=x", settings=SHORT, **LOG),
+    Case("sbuf_connect failed …", entry="host=/nowhere port=1 dbname=x", settings=SHORT, **LOG),
     Case(
         "pause mode",
         meanwhile=lambda b: b.command(f"pause {OTHER}"),
@@ -695,6 +728,7 @@ SERVERS = (
     ),
     Case("FATAL: pg_hba.conf rejects connection for host …", **let_in("host all all 127.0.0.1/32 reject"), **DIRECT),
     Case("no pg_hba.conf entry for host …, user …, database …, no encryption", **let_in("", alone=True), **DIRECT),
+    Case("no pg_hba.conf entry for host …", **let_in("", alone=True), to="direct", **ONE),
     Case('FATAL: Ident authentication failed for user "…"', **let_in("host all all 127.0.0.1/32 ident"), **DIRECT),
     Case(
         'FATAL: Peer authentication failed for user "…"',
@@ -825,6 +859,8 @@ SERVERS = (
     ),
     Case("you don't own a lock of type …", then="select pg_advisory_unlock(1)", **SERVER),
     Case('cursor "…" does not exist', first="begin", then="fetch nope", **DIRECT),
+    Case('portal "…" does not exist', then=lambda c: c.pgconn.describe_portal(b"nope"), to="direct", **ONE),
+    Case("DISCARD ALL cannot run inside a transaction block", then="rollback; discard all", **DIRECT),
     Case('cursor "_django_curs_…" does not exist', first="begin", then="fetch _django_curs_1", **DIRECT),
     Case(
         "cached plan must not change result type",
@@ -899,6 +935,27 @@ LIBRARY = (
     Case("server is not in hot standby mode", options={"target_session_attrs": "standby"}, **LIBPQ),
     Case("Connection refused", options={"port": 1}, **DIRECT),
     Case("[Errno 111] Connect call failed", options={"port": 1}, to="direct", clients=("asyncpg",)),
+    Case(
+        "Is the server running on that host and accepting TCP/IP connections?",
+        options={"port": 1},
+        to="direct",
+        clients=("psql", "psycopg2"),
+    ),
+    Case(
+        "Is the server running locally and accepting connections on that socket?",
+        options={"host": "/nowhere"},
+        to="direct",
+        clients=("psql", "psycopg2"),
+    ),
+    Case("- no response", options={"port": 1}, to="direct", clients=("pg_isready",)),
+    Case("- no attempt", options={"sslmode": "nope"}, to="direct", clients=("pg_isready",)),
+    Case("connection is bad: …", options={"host": "/nowhere"}, to="direct", **ONE),
+    Case(
+        "server didn't return client encoding",
+        options={"port": lambda _: listening(SILENT)},
+        to="direct",
+        clients=("psycopg2",),
+    ),
     Case("Network is unreachable", options={"host": "255.255.255.255"}, **DIRECT),
     Case(
         "received invalid response to SSL negotiation: …",
@@ -923,6 +980,16 @@ LIBRARY = (
         options={"sslmode": "require", "sslkey": key("another", "sslkey"), "sslcert": key("another", "sslcert")},
         clients=WITH_TLS,
     ),
+    *(
+        Case(
+            f"alert {reason}",
+            settings={"client_tls_sslmode": "verify-full"},
+            options={"sslmode": "require", "ssl_max_protocol_version": newest},
+            clients=WITH_TLS,
+        )
+        for reason, newest in (("certificate required", "TLSv1.3"), ("handshake failure", "TLSv1.2"))
+    ),
+    Case("SSL error: …", settings={"client_tls_sslmode": "verify-full"}, options={"sslmode": "require"}, **ONE),
     Case(
         "alert protocol version",
         settings={"client_tls_protocols": "tlsv1.3"},

@@ -9,7 +9,7 @@ from atlas.listed import says
 from proven import evidence
 from proven.sources.controls import control, here
 from tests.proofs.reference.bench import Bench
-from tests.proofs.reference.drivers import DRIVERS, provoked
+from tests.proofs.reference.drivers import DRIVERS, IMPATIENT, provoked, waited
 from tests.proofs.reference.provocations import CASES
 from tests.proofs.reference.said import Said
 from tests.stack.console import at_least
@@ -68,3 +68,12 @@ def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
     by, heard = provoked(text, bench)
     assert says(text, heard.text), f"it says: {heard.text}"
     assert said.agrees(text, {by: heard})
+
+
+@control(here("waited(does, bench)", 'waited(IMPATIENT["fetch"], bench)'))
+def test_a_timeout_of_asyncpg_has_no_text_and_its_traceback_tells_who_waited(bench) -> None:
+    """acquire without connect, connect, or neither: then it was a query, and its connection answers the next one."""
+    for asked, does in IMPATIENT.items():
+        said, names = waited(does, bench)
+        assert said.strip().rpartition(".")[2] == "TimeoutError"
+        assert names & IMPATIENT.keys() == {asked}

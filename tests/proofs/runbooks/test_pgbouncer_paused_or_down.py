@@ -2,9 +2,11 @@
 
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 
 import psycopg
@@ -18,10 +20,11 @@ from proven.sources.snippets import Snippet
 from tests.lint import manifests
 from tests.proofs.deployed import against_kubectl
 from tests.proofs.heard import heard
+from tests.stack import pgbouncer
 from tests.stack.console import at_least, console
-from tests.stack.leash import Leash, give
+from tests.stack.leash import Leash, give, server_user
 from tests.stack.pgbouncer import PgBouncer
-from tests.stack.wait import free_port
+from tests.stack.wait import DEADLINE, free_port
 
 
 @control(here("bouncer.leash.halt()", "pass"))
@@ -90,6 +93,55 @@ def files():
     give(kept.folder)
     yield kept
     kept.stop()
+
+
+def starts(files: Leash, settings: str = "", database: str = "", *, root: bool = False) -> str:
+    """Return what PgBouncer says at its start. It finds no place to listen, unless the settings name one."""
+    where = f"listen_port = {free_port()}\nunix_socket_dir =\n"
+    ini = files.write("pgbouncer.ini", f"[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
+    who = server_user()
+    drop = [] if who is None or root else ["-u", pwd.getpwuid(who).pw_name]
+    return subprocess.run([*pgbouncer.find(), *drop, ini], capture_output=True, text=True, timeout=DEADLINE).stderr
+
+
+@control(here("starts(files, *wrong)", "starts(files)"))
+@control(here("starts(files, root=True)", "starts(files)"))
+def test_pgbouncer_says_why_it_does_not_start(files) -> None:
+    """What it says last, of each mistake; a userlist that cannot be read does not keep it from going on."""
+    port = free_port()
+    place = f"unix_socket_dir = {files.folder}\nlisten_port = {port}"
+    nothing = "no such file or directory"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = f"listen_addr = 127.0.0.1\nlisten_port = {taken.getsockname()[1]}"
+        mistakes: dict[tuple[str, ...], tuple[str, ...]] = {
+            ('invalid section "nowhere" in configuration', "cannot load config file"): ("[nowhere]\nx = 1",),
+            ("syntax error in configuration", "cannot load config file"): ("auth_type",),
+            ("syntax error in connection string", "cannot load config file"): ("", "shop = password='open"),
+            (f'could not load file "/nowhere": {nothing}', "cannot load config file"): ("%include /nowhere",),
+            (f"could not open auth_file /nowhere: {nothing}", "nowhere to listen on"): ("auth_file = /nowhere",),
+            ("broken auth file", "nowhere to listen on"): (f"auth_file = {files.write('users.txt', 'web secret')}",),
+            ("could not open pidfile '/nowhere/x'", nothing): (f"{place}\npidfile = /nowhere/x",),
+            ("TLS setup failed",): ("client_tls_sslmode = require\nclient_tls_key_file = /nowhere",),
+        }
+        new = at_least(1, 24)  # an older one goes on without
+        list_of = "failed to listen on any address in listen_addr list" if new else "nowhere to listen on"
+        mistakes["cannot listen on 127.0.0.1", "address already in use", list_of] = (busy,)
+        socket_of = "failed to create unix socket" if new else "nowhere to listen on"
+        mistakes["cannot listen on unix:/nowhere", nothing, socket_of] = ("unix_socket_dir = /nowhere",)
+        for said, wrong in mistakes.items():
+            heard = starts(files, *wrong).lower()
+            assert [words for words in said if words.lower() not in heard] == [], heard
+    lock = files.write(f".s.PGSQL.{port}.lock", "")
+    assert f"unix port {port} is in use" in starts(files, place)
+    lock.unlink()
+    with socket.socket(socket.AF_UNIX) as another:
+        another.bind(str(files.folder / f".s.PGSQL.{port}"))
+        give(files.folder / f".s.PGSQL.{port}")
+        another.listen()
+        assert "unix socket is in use, cannot continue" in starts(files, place)
+    if os.getuid() == 0:
+        as_root = starts(files, root=True)
+        assert "PgBouncer should not run as root" in as_root
 
 
 def refusals(script: Snippet, *more: str) -> list[str]:

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 
 import psycopg
 import psycopg2
@@ -11,6 +12,7 @@ import pytest
 
 from proven.sources.controls import control, edit, here
 from tests.stack.database import Role, fresh
+from tests.stack.postgres import bin_dir
 from tests.stack.wait import until
 
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
@@ -157,12 +159,14 @@ def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> Non
 
 @control(here("signal.SIGTERM", "signal.SIGHUP"), fails_with="it refuses: not within")
 def test_a_server_that_shuts_down_says_so_to_new_clients(cluster) -> None:
-    """A smart shutdown waits for who is connected, and refuses everybody else with its reason."""
+    """A smart shutdown waits for who is connected, and refuses everybody else: a reason, and pg_isready's words."""
     own = cluster(cluster_name="shuts down")
     with own.server.connect() as last:
         os.kill(int((own.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
         until("it refuses", lambda: refusal(own.server) == "FATAL:  the database system is shutting down")
         assert last.execute("select 1").fetchone() == (1,)
+        ready = [bin_dir() / "pg_isready", f"--host={own.server.host}", f"--port={own.server.port}"]
+        assert "- rejecting connections" in subprocess.run(ready, capture_output=True, text=True).stdout
     until("it has stopped", lambda: not (own.data / "postmaster.pid").exists())
     own.start()
 
