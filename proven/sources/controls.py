@@ -47,17 +47,6 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Replace:
-    """A name of a module has another value: "tests.proofs.pooled:LIMIT"."""
-
-    name: str
-    value: Any
-
-    def __str__(self) -> str:
-        return f"{_code(self.name)} is {_code(repr(self.value))}"
-
-
-@dataclass(frozen=True)
 class Each:
     """Each value of a settings file is another one, one at a time; of some it is said which, of others why not."""
 
@@ -76,6 +65,17 @@ class Each:
     def __str__(self) -> str:
         free = f", but for {', '.join(map(_code, self.but))}" if self.but else ""
         return f"any value in {_code(self.snippet)} is another{free}"
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A name of a module has another value: "tests.proofs.pooled:LIMIT"."""
+
+    name: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{_code(self.name)} is {_code(repr(self.value))}"
 
 
 def meets(key: str, patterns: Iterable[str]) -> bool:
