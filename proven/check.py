@@ -102,11 +102,10 @@ def _without_level(place: str, run: Run, words: list[str]) -> str | None:
 
 
 def _state(guide: Guide, proof: str) -> str:
-    runs = [run for run in guide.ledger.runs if run.proof == proof]
+    runs = guide.ledger.runs_of(proof)
     if any(run.outcome == "failed" for run in runs):
         return "failed"
-    before = [run for run in guide.history.runs if run.proof == proof]
-    edited = sorted(ledger.outdated(before, guide.proofs, guide.snippets))
+    edited = sorted(ledger.outdated(guide.history.runs_of(proof), guide.proofs, guide.snippets))
     if edited and not runs:
         return f"has passed before, and since then {', '.join(edited[:3])} was edited"
     return "has not run"

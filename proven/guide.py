@@ -44,7 +44,8 @@ class Guide:
         """Return the proofs of a module or folder, in the order of files and lines, or the one of this name."""
         if tests in self.proofs:
             return [self.proofs[tests]]
-        chosen = (proof for proof in self.proofs.values() if Path(proof.path).is_relative_to(tests))
+        folder = f"{tests.rstrip('/')}/"
+        chosen = (proof for proof in self.proofs.values() if f"{proof.path}/".startswith(folder))
         return sorted(chosen, key=lambda proof: (proof.path, proof.line))
 
     def proofs_of_snippet(self, path: str) -> set[str]:

@@ -26,8 +26,8 @@ def proofs_of(guide: Guide, only: str) -> set[str]:
         ]
         raise LookupError(f"no snippet, page or proof is called {only!r}{nearest(only, known)}")
     paths = {path for path, snippet in guide.snippets.items() if Path(snippet.place).is_relative_to(only)}
-    shown = [call for page, call in calls.showing(guide) if Path(page.path).is_relative_to(only)]
-    paths |= {path for path in guide.snippets if any(call.covers(path) for call in shown)}
+    shown = {path: calls.where_shown(guide, path) for path in guide.snippets}
+    paths |= {path for path in shown if any(Path(page.path).is_relative_to(only) for page, _ in shown[path])}
     names = {name for page, _, name in calls.claiming(guide) if Path(page.path).is_relative_to(only)}
     names = names.union(*(guide.proofs_of_snippet(path) for path in paths))
     if names or Path(only).is_relative_to("tests"):

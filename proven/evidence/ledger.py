@@ -62,11 +62,8 @@ class Ledger:
     def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
         self._by_proof: dict[str, list[Run]] = {}
-        self._proofs_of: dict[str, set[str]] = {}  # of each snippet
         for run in runs:
             self._by_proof.setdefault(run.proof, []).append(run)
-            for path in run.snippets:
-                self._proofs_of.setdefault(path, set()).add(run.proof)
 
     def current(self, proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> "Ledger":
         """Return only what is bound to present digests: a proof or snippet that was edited has no runs."""
@@ -81,14 +78,18 @@ class Ledger:
             ]
         )
 
+    def runs_of(self, name: str) -> list[Run]:
+        """Return the runs of one proof, however they ended."""
+        return self._by_proof.get(name, [])
+
     def of_proof(self, name: str) -> list[Run]:
         """Return the runs of one proof, all its cases and stacks; nothing where any of them failed."""
-        runs = [run for run in self._by_proof.get(name, []) if run.outcome != NOT_RUN]
+        runs = [run for run in self.runs_of(name) if run.outcome != NOT_RUN]
         return runs if all(run.outcome == "passed" for run in runs) else []
 
     def never_ran(self, name: str) -> list[Run]:
         """Return a run of each case of a proof that was left out on every stack, where others ran, with why."""
-        runs = self._by_proof.get(name, [])
+        runs = self.runs_of(name)
         ran = {run.case for run in runs if run.outcome != NOT_RUN}
         left_out = {run.case: run for run in runs if run.case not in ran}
         return [left_out[case] for case in sorted(left_out)] if ran else []
@@ -103,8 +104,15 @@ class Ledger:
 
     def of_snippet(self, path: str) -> list[Run]:
         """Return the passed runs of every proof that ran one snippet."""
-        names = sorted(self._proofs_of.get(path, ()))
-        return [run for name in names for run in self.of_proof(name) if path in run.snippets]
+        return self._by_snippet.get(path, [])
+
+    @cached_property
+    def _by_snippet(self) -> dict[str, list[Run]]:
+        found: dict[str, list[Run]] = {}
+        for run in self.passed():
+            for path in run.snippets:
+                found.setdefault(path, []).append(run)
+        return found
 
 
 def load(file: Path) -> list[Run]:

@@ -25,8 +25,8 @@ def find(root: Path, path: str) -> Any:
     """Return what a name leads to. Raises UnknownError with the nearest names."""
     name, *keys = path.split(".")
     file = root / FOLDER / f"{name}.json"
-    known = [known.stem for known in (root / FOLDER).glob("*.json")]
-    if name not in known:  # as listed there, so that no name leads out of the folder
+    if "/" in name or not file.is_file():
+        known = [known.stem for known in (root / FOLDER).glob("*.json")]
         raise UnknownError(f"no file in {FOLDER}/ is called {name + '.json'!r}{nearest(name, known)}")
     node = _read(file, file.stat().st_mtime_ns)
     for depth, key in enumerate(keys, start=1):

@@ -16,10 +16,15 @@ RUNS = levels.LEVELS[:2]
 SAYS = {"ran": "ran", "started": "started with these settings", "checked": "checked against", "read": "read in"}
 
 
+def stacks(runs: Iterable[Run]) -> list[dict[str, str]]:
+    """Return each stack that runs met, once: thousands of runs share a few dozen."""
+    return list({run.stack_key: run.stack for run in runs}.values())
+
+
 def versions(runs: Iterable[Run]) -> dict[str, list[str]]:
     """Return every version that runs met, oldest first, by the component's name."""
     met: dict[str, list[str]] = {}
-    for name, version in set().union(*(run.stack.items() for run in runs)):
+    for name, version in set().union(*(stack.items() for stack in stacks(runs))):
         met.setdefault(name, []).append(version)
     known = [name for name in COMPONENTS if name in met] + sorted(set(met) - set(COMPONENTS))
     return {name: sorted(met[name], key=order) for name in known}
@@ -51,7 +56,7 @@ def how_far(runs: Iterable[Run], path: str) -> list[str]:
 
 def level(runs: list[Run], path: str) -> str:
     """Return how far these runs prove a snippet: the strongest word counts."""
-    met = {levels.level_of(word) for run in runs for word in run.words(path)}
+    met = {levels.level_of(word) for word in {word for run in runs for word in run.words(path)}}
     return next((level for level in levels.LEVELS if level in met), "unproven")
 
 

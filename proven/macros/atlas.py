@@ -10,6 +10,7 @@ What was heard when a text was provoked is in said.json, and which programs have
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from proven.guide import Guide
@@ -116,6 +117,7 @@ def _why(at: Place, found: Symptom) -> str:
     return "<br>".join(lines) or str(found.told.get("says", ""))
 
 
+@lru_cache(maxsize=1)  # each list of one program's texts asks for it
 def _programs(guide: Guide) -> dict[str, list[str]]:
     """Return the versions of its program that have each text; another program may have the same one."""
     found: dict[str, set[str]] = {}

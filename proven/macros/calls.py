@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from proven.guide import Guide
@@ -61,10 +62,6 @@ class Bound:
         """The proofs on which the sentence before the call rests."""
         named = (self.given[argument] for argument in self.macro.claims)
         return [str(name) for each in named for name in (each if isinstance(each, tuple) else (each,))]
-
-    def covers(self, path: str) -> bool:
-        """Return whether the call shows a snippet, by itself or as part of a folder."""
-        return path == self.shows or (self.shows.endswith("/") and path.startswith(self.shows))
 
 
 MACROS: dict[str, Macro] = {}
@@ -114,15 +111,20 @@ def named(guide: Guide, *names: str) -> list[tuple[Page, Bound]]:
     return [(page, call) for page, call in every(guide) if call.name in names]
 
 
-@lru_cache(maxsize=1)
-def showing(guide: Guide) -> list[tuple[Page, Bound]]:
-    """Return the calls that show snippets."""
-    return [(page, call) for page, call in every(guide) if call.shows]
-
-
 def where_shown(guide: Guide, path: str) -> list[tuple[Page, Bound]]:
-    """Return the calls that show a snippet."""
-    return [(page, call) for page, call in showing(guide) if call.covers(path)]
+    """Return the calls that show a snippet, by itself or as part of a folder."""
+    folders = [f"{above}/" for above in PurePosixPath(path).parents]
+    return [found for name in (path, *folders) for found in _shown(guide).get(name, ())]
+
+
+@lru_cache(maxsize=1)
+def _shown(guide: Guide) -> dict[str, list[tuple[Page, Bound]]]:
+    """Return the calls that show each snippet or folder, which they name."""
+    found: dict[str, list[tuple[Page, Bound]]] = {}
+    for page, call in every(guide):
+        if call.shows:
+            found.setdefault(call.shows, []).append((page, call))
+    return found
 
 
 def claiming(guide: Guide) -> list[tuple[Page, Bound, str]]:

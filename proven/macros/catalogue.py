@@ -13,7 +13,7 @@ import io
 import json
 import re
 import tarfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pygments.lexers import get_lexer_by_name
@@ -21,7 +21,7 @@ from pygments.lexers import get_lexer_by_name
 from proven.evidence import digests, levels, summary
 from proven.evidence.ledger import Run
 from proven.guide import Guide
-from proven.macros import calls
+from proven.macros import calls, code
 from proven.macros.calls import macro
 from proven.macros.markup import bare, html, proofs_page, sentence
 from proven.macros.place import Block, Place
@@ -49,10 +49,10 @@ def catalogue(at: Place) -> Block:
     listed = manifest(at.guide)
     cards = [{**card} for card in listed["snippets"] if card["bytes"]]
     for card in cards:
-        runs = at.guide.ledger.of_snippet(card["path"])
-        card["how_far"] = sentence(" · ".join(summary.how_far(runs, card["path"])))
+        said = code.evidence(at.guide).get(card["path"], {"how_far": [], "versions": {}})
+        card["how_far"] = sentence(" · ".join(said["how_far"]))
         card["listed"] = [pages.url(proofs_page(at.guide.proofs[name].path)) for name in card["proofs"]]
-        card["versions"] = {f"{name} {version}" for run in runs for name, version in run.stack.items()}
+        card["versions"] = {f"{name} {one}" for name, met in said["versions"].items() for one in met}
     return html(
         "catalogue.html",
         up=at.up,
@@ -118,7 +118,7 @@ def entry(guide: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
         "level": summary.level(runs, snippet.path),
         "against": against(runs, snippet.path),
         "date": max((run.date[:10] for run in runs), default=None),
-        "stacks": sorted(_distinct(run.stack for run in runs), key=json.dumps),
+        "stacks": sorted(summary.stacks(runs), key=json.dumps),
         "proofs": sorted({run.proof for run in runs}),
         "pages": _pages(guide, snippet.path),
     }
@@ -133,7 +133,12 @@ def against(runs: list[Run], path: str) -> list[dict[str, str]]:
 def kind(snippet: Snippet) -> str:
     """Return what a reader calls this kind of file."""
     named = (name for ending, name in KINDS.items() if snippet.path.endswith(ending))
-    return next(named, None) or get_lexer_by_name(snippet.language).name
+    return next(named, None) or _called(snippet.language)
+
+
+@cache  # Pygments searches all of its lexers
+def _called(language: str) -> str:
+    return get_lexer_by_name(language).name
 
 
 def title(text: str) -> str:

@@ -46,7 +46,7 @@ def _wrong_snippet(guide: Guide, path: str, region: Any, title: Any, highlight: 
     for text in _highlighted(highlight):
         if not isinstance(text, str) or not text or not snippet.lines_of(text, region):
             yield f"{snippet.place} has nothing to highlight that reads {text!r}"
-    recorded = transcripts.of_snippet(snippet, guide.root)
+    recorded = transcripts.of_snippet(snippet, guide.root) if transcript is not False else {}
     if transcript is not False and not recorded:
         yield f"{transcripts.file_of(snippet)} is not there: make record ONLY={snippet.place}"
     elif not isinstance(transcript, bool) and transcript not in recorded:
@@ -141,26 +141,41 @@ def _fence(code: str, language: str, title: str, marked: list[int]) -> Block:
 def _proof_line(at: Place, shown: Snippet) -> Block:
     """Return the line under a snippet: how far it was proven, on what, when. It unfolds to all versions and proofs."""
     file = f"{at.up}{snippets.FOLDER}/{shown.path}"
-    runs = at.guide.ledger.of_snippet(shown.path)
-    how_far = [linked(text) for text in summary.how_far(runs, shown.path)]
-    if not how_far:
+    said = evidence(at.guide).get(shown.path)
+    if said is None:
         return [inline("unproven.md.jinja", file=file), f"{{ .proof .unproven {UNSEARCHED} }}"]
-    names = sorted({run.proof for run in runs})
+    first, *others = (linked(text) for text in said["how_far"])
+    names = said["proofs"]
     line = inline(
         "proof_line.md.jinja",
-        level=summary.level(runs, shown.path),
-        first=sentence(how_far[0]),
-        others=how_far[1:],
-        versions=summary.versions(runs),
-        ran=_ran(runs),
-        proofs={in_words(name): proof_link(at, name) for name in names[:FEW]},
+        **said,
+        first=sentence(first),
+        others=others,
+        links={in_words(name): proof_link(at, name) for name in names[:FEW]},
         more=len(names) - FEW,
         count=counted(len(names), "proof"),
         link=proof_link(at, names[0]),
-        day=summary.newest(runs),
         file=file,
     )
     return [line, f"{{ .proof {UNSEARCHED} }}"]
+
+
+@lru_cache(maxsize=1)  # several pages show the same snippet, and one shows them all
+def evidence(guide: Guide) -> dict[str, dict[str, Any]]:
+    """Return of each snippet that is proven how far it is, on what and when, and by which proofs."""
+    found = {}
+    for path in guide.snippets:
+        runs = guide.ledger.of_snippet(path)
+        if how_far := summary.how_far(runs, path):
+            found[path] = {
+                "how_far": how_far,
+                "level": summary.level(runs, path),
+                "versions": summary.versions(runs),
+                "ran": _ran(runs),
+                "day": summary.newest(runs),
+                "proofs": sorted({run.proof for run in runs}),
+            }
+    return found
 
 
 def _ran(runs: list[Run]) -> str:

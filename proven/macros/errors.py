@@ -11,6 +11,7 @@ stands for what differs each time.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from proven.guide import Guide
@@ -77,6 +78,7 @@ def ask(at: Place) -> Block:
     return [*characters.lines(box), f'<script type="module" src="{at.up}{SCRIPT}"></script>']
 
 
+@lru_cache(maxsize=1)  # several checks and lists ask for it
 def listing(guide: Guide) -> list[Symptom]:
     """Return each text once: those of pages in the order of the navigation, then those of errors.json alone."""
     told = {each["text"]: each for each in data_of(guide)}
@@ -97,11 +99,13 @@ def _cause(page: Page, call: Bound) -> Cause:
     return Cause(page, call.given["at"], call.given["when"])
 
 
+@lru_cache(maxsize=1)
 def data_of(guide: Guide) -> list[dict[str, Any]]:
     """Return what errors.json says of each text."""
     return data.read(guide.root, FILE)["texts"]
 
 
+@lru_cache(maxsize=1)
 def heard_of(guide: Guide) -> dict[str, dict[str, Any]]:
     """Return what was heard of each text when it was provoked."""
     return data.read(guide.root, data.SAID)["texts"]

@@ -30,11 +30,10 @@ def matrix(at: Place, tests: str, *components: str) -> Block:
     """
     chosen = at.guide.proofs_in(tests)
     names = {proof.name for proof in chosen}
-    met = {run.proof for run in at.guide.history.runs if run.proof in names and _column(run.stack, components)}
+    met = {run.proof for name in names for run in at.guide.history.runs_of(name) if _column(run.stack, components)}
     outcomes: dict[Column, dict[str, set[str]]] = {}
-    for run in at.guide.ledger.runs:
-        column = _column(run.stack, components)
-        if run.proof in names and column:
+    for run in (run for name in names for run in at.guide.ledger.runs_of(name)):
+        if column := _column(run.stack, components):
             outcomes.setdefault(column, {}).setdefault(run.proof, set()).add(run.outcome)
     columns = sorted(outcomes, key=lambda parts: [(name, summary.order(version)) for name, version in parts])
     rows: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ from proven.sources import characters, pages
 
 LINK = re.compile(r"(?<=\]\()(?P<target>(?!\w+:|/|#)[^)\s#]+)")
 # A drawing that stands in the page itself: its <title> and <desc> say what it shows.
-DRAWING = re.compile(r"(?:<figure[^>]*>)?<svg\b.*?</svg>(?:<figcaption>.*?</figcaption>)?(?:</figure>)?")
+DRAWING = re.compile(r"<(?:figure[^>]*><)?svg\b.*?</svg>(?:<figcaption>.*?</figcaption>)?(?:</figure>)?")
 SAID = re.compile(r"<(title|desc)\b[^>]*>(?P<text>.*?)</\1>")
 FENCE = re.compile(r"\s*(?P<ticks>`{3,})")
 

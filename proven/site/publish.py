@@ -16,7 +16,7 @@ from typing import Any
 from proven.guide import Guide, read
 from proven.macros import catalogue
 from proven.macros.markup import bare
-from proven.site import cards, plain
+from proven.site import plain
 from proven.site.rendering import Rendering
 from proven.sources import configuration, pages, snippets
 
@@ -39,6 +39,8 @@ def finish(site: Path, rendering: Rendering) -> None:
         file = site / pages.url(path) / "index.md"
         _write(file, plain.markdown(text, path).encode())
         if settings.get("site_url"):  # a shared link shows no picture whose address is relative
+            from proven.site import cards
+
             name, promise = settings["site_name"], settings["site_description"]
             cards.draw(file.with_name("card.png"), _title(path, text), name, promise)
     _write(site / "llms.txt", ("\n".join(_llms(settings, rendered, guide)) + "\n").encode())

@@ -8,7 +8,7 @@ import yaml_env_tag
 FILE = "mkdocs.yml"
 
 
-class _Loader(yaml.UnsafeLoader):  # not the safe one: a site's configuration may name functions
+class _Loader(yaml.CUnsafeLoader):  # not the safe one: a site's configuration may name functions
     pass
 
 

@@ -47,17 +47,6 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Replace:
-    """A name of a module has another value: "tests.proofs.pooled:LIMIT"."""
-
-    name: str
-    value: Any
-
-    def __str__(self) -> str:
-        return f"{_code(self.name)} is {_code(repr(self.value))}"
-
-
-@dataclass(frozen=True)
 class Each:
     """Each value of a settings file is another one, one at a time; of some it is said which, of others why not."""
 
@@ -76,6 +65,17 @@ class Each:
     def __str__(self) -> str:
         free = f", but for {', '.join(map(_code, self.but))}" if self.but else ""
         return f"any value in {_code(self.snippet)} is another{free}"
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A name of a module has another value: "tests.proofs.pooled:LIMIT"."""
+
+    name: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{_code(self.name)} is {_code(repr(self.value))}"
 
 
 def meets(key: str, patterns: Iterable[str]) -> bool:
@@ -135,7 +135,7 @@ def statements(node: ast.AST) -> list[ast.Call]:
     return [each for each in found if called(each) in ("control", "no_control")]
 
 
-def read(node: ast.FunctionDef, path: str, source: str) -> Iterator[Control | Without | Problem]:
+def read(node: ast.FunctionDef, path: str, lines: list[str]) -> Iterator[Control | Without | Problem]:
     """Return what is stated above a proof, and a problem for what says something else or changes nothing."""
     for each in statements(node):
         try:
@@ -145,7 +145,7 @@ def read(node: ast.FunctionDef, path: str, source: str) -> Iterator[Control | Wi
             continue
         if isinstance(found, Control):
             found = changed(found, line=each.lineno)
-            segment = "\n".join(source.split("\n")[node.lineno - 1 : node.end_lineno])  # a proof begins its lines
+            segment = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # a proof begins its lines
             for change in found.changes:
                 if isinstance(change, Here) and not change.of and not spots(segment, change.old):
                     yield Problem(path, each.lineno, absent(change.old, f"{node.name}, outside of its assertions"))

@@ -66,4 +66,6 @@ def _converter(settings: str) -> Markdown:
     listed = configuration.parse(settings).get("markdown_extensions", [])
     options = [extension if isinstance(extension, dict) else {extension: {}} for extension in listed]
     names = {name: values or {} for extension in options for name, values in extension.items()}
-    return Markdown(extensions=list(names), extension_configs=names)
+    converter = Markdown(extensions=list(names), extension_configs=names)
+    converter.treeprocessors.deregister("inline")  # what stands within a line is no block, and takes the longest
+    return converter

@@ -96,11 +96,12 @@ def parse(path: str, text: str) -> Page:
             line = _wrong(lines, error)
             problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
             lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
-    problems += [
-        Problem(path, line, NO_LANGUAGE)  # what a comment hides, and what is raw, is in no tree
-        for line, kind, _ in TEMPLATES.lex("\n".join(lines))
-        if kind in ("comment_begin", "raw_begin")
-    ]
+    if "{#" in body or "{%" in body:  # what a comment hides, and what is raw, is in no tree
+        problems += [
+            Problem(path, line, NO_LANGUAGE)
+            for line, kind, _ in TEMPLATES.lex("\n".join(lines))
+            if kind in ("comment_begin", "raw_begin")
+        ]
     calls = tuple(part for part in found if isinstance(part, Call))
     problems += [part for part in found if isinstance(part, Problem)]
     return Page(path, body, calls, tuple(problems), str(said.get("description", "")))

@@ -80,10 +80,11 @@ def _in_file(path: str, source: str) -> list[Proof | Problem]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    lines = characters.lines(source)
     found: list[Proof | Problem] = [Problem(path, line, why) for line, why in no_proof.found(tree)]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            stated = list(controls.read(node, path, source))
+            stated = list(controls.read(node, path, lines))
             found += [each for each in stated if isinstance(each, Problem)]
             found.append(
                 Proof(

@@ -16,11 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-
-from pygments.lexers import get_lexer_for_filename
-from pygments.util import ClassNotFound
 
 from proven import ROOT
 from proven.problems import ProblemError, nearest
@@ -36,15 +32,22 @@ MARKER = re.compile(
 LIKE_A_MARKER = re.compile(
     r"(?:\#\s*|--\s+|;\s*|//\s*|<!--\s*|\{\#\s*|/\*\s*)(?:end)?region\b(?:\s*:|\s*[\w-]*\W*$)", re.IGNORECASE
 )
-# What Pygments does not know by name.
+# By which name Pygments knows a snippet's language, by how its path ends; all others are text.
 LANGUAGES = {
+    ".cfg": "ini",
     ".env": "bash",
     ".env.example": "bash",
+    ".ini": "ini",
+    ".json": "json",
+    ".py": "python",
+    ".sh": "bash",
+    ".sql": "postgresql",
+    ".tf": "terraform",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+    "Dockerfile": "docker",
     "odyssey.conf": "nginx",
     "postgresql.conf": "ini",
-    ".out": "text",
-    ".sql": "postgresql",
-    "requirements.txt": "text",
 }
 
 
@@ -73,7 +76,7 @@ class Snippet:
     @property
     def language(self) -> str:
         """The name by which Pygments knows the language."""
-        return language(self.path)
+        return next((name for ending, name in LANGUAGES.items() if self.path.endswith(ending)), "text")
 
     @property
     def place(self) -> str:
@@ -105,19 +108,6 @@ class Snippet:
         if not self.source_lines:
             return 1
         return self.source_lines[max(0, min(line, len(self.source_lines)) - 1)]
-
-
-@cache  # Pygments searches all of its lexers
-def language(path: str) -> str:
-    """Return the name by which Pygments knows the language of a file, "text" where it knows none."""
-    name = Path(path).name
-    for ending, alias in LANGUAGES.items():
-        if name.endswith(ending):
-            return alias
-    try:
-        return get_lexer_for_filename(name).aliases[0]
-    except ClassNotFound:
-        return "text"
 
 
 def parse(path: str, source: str) -> Snippet:

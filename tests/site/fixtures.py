@@ -15,6 +15,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT, whole
+from proven.guide import Guide, read
 from proven.pytest_plugin import SESSION
 from tests.lint import files
 from tests.site import chromium, fonts, known
@@ -38,6 +39,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site's folder, of the clone: so its pages are the same in each run until somebody edits them."""
     return once("site", tmp_path_factory, partial(build, clone))
+
+
+@pytest.fixture(scope="session")
+def the_guide() -> Guide:
+    """The guide as it is: to read it takes longer than most tests."""
+    return read()
 
 
 def once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proven import guide
+from proven.guide import Guide
 from tests.site.visit import Reader, Visit
 
 PASTED = (
@@ -14,13 +14,13 @@ UNKNOWN = 'ERROR:  column "total" of orders does not exist\nLINE 1: select total
 
 
 @pytest.mark.parametrize("path", ["", "runbooks/", "404.html"])
-def test_a_pasted_error_leads_to_its_runbook(path: str, opened: Visit) -> None:
+def test_a_pasted_error_leads_to_its_runbook(path: str, opened: Visit, the_guide: Guide) -> None:
     """With its answer, in one click; also from the pages that have no table of texts themselves."""
     page = opened.page
     page.goto(opened.server.address + path)
     page.fill("#error", PASTED)
     page.wait_for_selector(".answer .best")
-    (answer,) = (each.description for each in guide.read().pages if each.name == f"{RUNBOOK}.md")
+    (answer,) = (each.description for each in the_guide.pages if each.name == f"{RUNBOOK}.md")
     assert answer in page.inner_text(".answer").splitlines()
     page.click(".answer .best a")
     page.wait_for_url(f"**/{RUNBOOK}/")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proven import ROOT, guide
+from proven import ROOT
 from proven.evidence import ledger
 from proven.guide import Guide
 from proven.macros import calls
@@ -50,12 +50,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def of() -> Guide:
-    """The guide as it is."""
-    return guide.read()
-
-
-@pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, Page]:
     """Every page of the built site."""
     found = {file.relative_to(site).as_posix(): Page(file.read_text()) for file in site.rglob("*.html")}
@@ -63,11 +57,11 @@ def pages(site: Path) -> dict[str, Page]:
     return found
 
 
-def test_every_code_block_is_a_snippet_or_its_transcript(pages: dict[str, Page], of: Guide) -> None:
+def test_every_code_block_is_a_snippet_or_its_transcript(pages: dict[str, Page], the_guide: Guide) -> None:
     """What stands in a block on a page is what a file under snippets/ holds, to the byte, and no marker shows."""
     files = [file.read_text() for file in (ROOT / snippets.FOLDER).rglob("*.out")]
-    whole = [snippet.text for snippet in of.snippets.values()]
-    parts = [snippet.show(region) for snippet in of.snippets.values() for region in snippet.regions]
+    whole = [snippet.text for snippet in the_guide.snippets.values()]
+    parts = [snippet.show(region) for snippet in the_guide.snippets.values() for region in snippet.regions]
     known = {text.rstrip("\n") for text in (*files, *whole, *parts)}
     blocks = [(name, block) for name, page in pages.items() for block in page.code]
     assert blocks
@@ -82,18 +76,18 @@ def test_no_page_asks_another_host_for_anything(pages: dict[str, Page]) -> None:
             assert not re.match(r"(?:https?:)?//", address), f"{name} fetches {address}"
 
 
-def test_every_claim_leads_to_its_proof(site: Path, of: Guide) -> None:
+def test_every_claim_leads_to_its_proof(site: Path, the_guide: Guide) -> None:
     """Each mark's link ends at an anchor of a page of proofs, which exists."""
-    for page, call, name in calls.claiming(of):
-        listed = site / url(proofs_page(of.proofs[name].path)) / "index.html"
+    for page, call, name in calls.claiming(the_guide):
+        listed = site / url(proofs_page(the_guide.proofs[name].path)) / "index.html"
         assert f'id="{name}"' in listed.read_text(encoding="utf-8"), f"{page.path}:{call.line}: {name}"
 
 
-def test_the_committed_ledger_speaks_of_the_snippets_as_they_are(of: Guide) -> None:
+def test_the_committed_ledger_speaks_of_the_snippets_as_they_are(the_guide: Guide) -> None:
     """A fresh clone shows proofs: each snippet and claim has committed evidence at its present digest."""
-    committed = ledger.Ledger(ledger.load(ROOT / ledger.COMMITTED)).current(of.proofs, of.snippets)
-    for path, snippet in of.snippets.items():
+    committed = ledger.Ledger(ledger.load(ROOT / ledger.COMMITTED)).current(the_guide.proofs, the_guide.snippets)
+    for path, snippet in the_guide.snippets.items():
         if snippet.text.strip():
             assert committed.of_snippet(path), f"{snippet.place} has no committed evidence: make record"
-    for page, call, name in calls.claiming(of):
+    for page, call, name in calls.claiming(the_guide):
         assert committed.of_proof(name), f"{page.path}:{call.line}: {name} has no committed evidence: make record"

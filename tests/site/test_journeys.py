@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proven import guide
+from proven.guide import Guide
 from proven.sources import snippets
 from tests.site.visit import DESKTOP, Reader, Visit
 
@@ -20,9 +20,9 @@ def opened(reader: Reader) -> Iterator[Visit]:
 
 
 @pytest.fixture(scope="module")
-def answers() -> dict[str, str]:
+def answers(the_guide: Guide) -> dict[str, str]:
     """What each page answers, in the sentence of its front matter: "how-to/encrypt.md" → "…"."""
-    found = {page.name: page.description for page in guide.read().pages}
+    found = {page.name: page.description for page in the_guide.pages}
     assert all(found.values())
     return found
 

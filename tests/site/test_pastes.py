@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from atlas import translated
-from proven import ROOT, guide
+from proven import ROOT
+from proven.guide import Guide
 from proven.macros import errors
 from tests.site.visit import Reader
 
@@ -21,7 +22,7 @@ LARGE = 1_000_000  # characters: a log that somebody pastes as a whole
 
 
 @pytest.fixture(scope="module")
-def answers(reader: Reader) -> dict[str, Any]:
+def answers(reader: Reader, the_guide: Guide) -> dict[str, Any]:
     """What the pages' own script says of each paste: the causes of the first text, and the words of a search."""
     symptoms = [
         {
@@ -29,7 +30,7 @@ def answers(reader: Reader) -> dict[str, Any]:
             "causes": [{"page": cause.page.name, "sign": cause.when} for cause in each.causes]
             or [{"page": "", "sign": "", "answer": each.told["says"]}],
         }
-        for each in errors.listing(guide.read())
+        for each in errors.listing(the_guide)
         if each.said
     ]
     causes = {each["text"]: each["causes"] for each in symptoms}

@@ -8,7 +8,6 @@ from urllib.parse import urldefrag, urljoin
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from proven import guide
 from proven.guide import Guide
 from proven.macros import calls
 from proven.macros.markup import bare
@@ -20,16 +19,10 @@ LINK = re.compile(r"\]\((?P<markdown>[^)\s]+)|href=\"(?P<html>[^\"]+)\"")
 
 
 @pytest.fixture(scope="module")
-def of() -> Guide:
-    """The guide as it is."""
-    return guide.read()
-
-
-@pytest.fixture(scope="module")
-def texts(site: Path, of: Guide) -> dict[str, str]:
+def texts(site: Path, the_guide: Guide) -> dict[str, str]:
     """Each page's Markdown, by its address."""
     found = {URL + file.relative_to(site).as_posix(): file.read_text() for file in site.rglob("index.md")}
-    assert len(found) == len(of.pages)
+    assert len(found) == len(the_guide.pages)
     return found
 
 
@@ -45,25 +38,25 @@ def test_every_link_in_the_markdown_leads_somewhere(site: Path, texts: dict[str,
     assert checked > len(texts)
 
 
-def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[str, str], of: Guide) -> None:
+def test_the_markdown_shows_every_snippet_and_nothing_of_the_theme(texts: dict[str, str], the_guide: Guide) -> None:
     """The code is there to the byte; calls of macros, attributes and drawings are not."""
-    shown = [(page, call.shows, call) for page, call in calls.named(of, "snippet")]
+    shown = [(page, call.shows, call) for page, call in calls.named(the_guide, "snippet")]
     assert shown
     for page, path, call in shown:
         text = texts[URL + pages.url(page.path) + "index.md"]
-        code = of.snippets[path].show(call.given["region"]).rstrip("\n")
+        code = the_guide.snippets[path].show(call.given["region"]).rstrip("\n")
         # In a tab it stands further in.
         assert code in text or indent(code, "    ") in text, f"{page.path}:{call.line}"
     for address, text in texts.items():
         assert not re.search(r"\{\{|\{ ?[.#]|<svg", prose(text)), address
 
 
-def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str], of: Guide) -> None:
+def test_llms_txt_lists_every_page(site: Path, texts: dict[str, str], the_guide: Guide) -> None:
     """Each by its Markdown's address, with its heading and its description."""
     entries = re.findall(r"^- \[(.+)\]\((\S+)\)(?:: (.+))?$", (site / "llms.txt").read_text(), re.MULTILINE)
     assert sorted(address for _, address, _ in entries) == sorted(texts)
     says = {address: (title, description) for title, address, description in entries}
-    for page in of.pages:
+    for page in the_guide.pages:
         address = URL + pages.url(page.path) + "index.md"
         assert page.description, f"{page.path} says nowhere what it answers"
         assert says[address] == (bare(texts[address].partition("\n")[0].removeprefix("# ")), page.description)

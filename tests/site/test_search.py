@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from proven import guide
+from proven.guide import Guide
 from proven.macros import errors
 from tests.site.visit import DESKTOP, Reader
 
@@ -33,9 +33,9 @@ SEARCHED = """async (texts) => {
 
 
 @pytest.fixture(scope="module")
-def found(reader: Reader) -> dict[str, list[str]]:
+def found(reader: Reader, the_guide: Guide) -> dict[str, list[str]]:
     """The first three pages that the search gives for each text."""
-    texts = [each.text for each in errors.listing(guide.read()) if each.said]
+    texts = [each.text for each in errors.listing(the_guide) if each.said]
     with reader("", viewport=DESKTOP) as visit:
         answers = visit.page.evaluate(SEARCHED, [sought(text) for text in texts])
     return dict(zip(texts, answers, strict=True))
@@ -46,10 +46,10 @@ def sought(text: str) -> str:
     return re.sub(r"[^\w]+", " ", text.replace("…", " ")).strip()
 
 
-def test_the_search_finds_a_page_that_has_the_text(found: dict[str, list[str]]) -> None:
+def test_the_search_finds_a_page_that_has_the_text(found: dict[str, list[str]], the_guide: Guide) -> None:
     """The page that explains it, or the list of all, which has it with a link to that page."""
     missed = {}
-    for each in errors.listing(guide.read()):
+    for each in errors.listing(the_guide):
         if each.said:
             wanted = [page.name.removesuffix(".md") for page in each.pages] + ["reference/every-error"]
             if not [

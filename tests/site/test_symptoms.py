@@ -6,11 +6,10 @@ The script that the pages load is the one that is asked here.
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 
 import pytest
 
-from proven import ROOT, guide
+from proven import ROOT
 from proven.guide import Guide
 from proven.macros import calls, errors
 from proven.sources import snippets
@@ -89,18 +88,12 @@ UNKNOWN = (
 )
 
 
-@cache
-def of() -> Guide:
-    """The guide as it is."""
-    return guide.read()
-
-
 @pytest.fixture(scope="module")
-def ask(reader: Reader) -> Iterator[Ask]:
+def ask(reader: Reader, the_guide: Guide) -> Iterator[Ask]:
     """Ask the pages' own script, in a browser, for the runbooks of each text, the best one in front."""
     listed = [
         {"text": symptom.text, "causes": [{"page": page} for page in pages(symptom)]}
-        for symptom in errors.listing(of())
+        for symptom in errors.listing(the_guide)
         if symptom.said
     ]
     with reader("robots.txt") as visit:  # as good as a page, and shown at once
@@ -117,14 +110,14 @@ def filled(text: str) -> str:
     return re.sub(r"^[A-Z]+: (?=.)|…", lambda part: "" if part[0] != "…" else "x_140617131203456", text)
 
 
-def test_every_captured_error_finds_its_runbook(ask: Ask) -> None:
+def test_every_captured_error_finds_its_runbook(ask: Ask, the_guide: Guide) -> None:
     """Each transcript of an error that a runbook shows, as a whole, leads to that runbook first, or to the page."""
     captured = {}
     for file in sorted((ROOT / snippets.FOLDER / "provoke").glob("*.out")):
         if file.name in SILENT:
             continue
         snippet = f"provoke/{file.name.split('.')[0]}.py"
-        (page,) = {page.path for page, _ in calls.where_shown(of(), snippet) if page.path.startswith(RUNBOOKS)}
+        (page,) = {page.path for page, _ in calls.where_shown(the_guide, snippet) if page.path.startswith(RUNBOOKS)}
         captured[file.name] = (file.read_text(encoding="utf-8"), page)
     assert len(captured) >= 11
     for file in sorted((ROOT / snippets.FOLDER / "pool").glob("connect.*.out")):
@@ -143,9 +136,9 @@ def test_every_error_that_a_proof_expects_finds_its_runbook(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("where", SURROUNDINGS)
-def test_every_text_is_found_in_whatever_stands_around_it(where: str, ask: Ask) -> None:
+def test_every_text_is_found_in_whatever_stands_around_it(where: str, ask: Ask, the_guide: Guide) -> None:
     """Each text leads first to the page that is to be read first."""
-    listed = [symptom for symptom in errors.listing(of()) if symptom.said and not NAMED.fullmatch(symptom.text)]
+    listed = [symptom for symptom in errors.listing(the_guide) if symptom.said and not NAMED.fullmatch(symptom.text)]
     assert len(listed) > 150
     pasted = [SURROUNDINGS[where](filled(symptom.text)) for symptom in listed]
     for symptom, text, answer in zip(listed, pasted, ask(*pasted), strict=True):

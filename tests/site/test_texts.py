@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from atlas import listed, translated
-from proven import guide
+from proven.guide import Guide
 from proven.macros import errors
 from tests.site.visit import Reader
 
@@ -91,7 +91,7 @@ def wanted(texts: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def test_every_text_finds_its_own_row(reader: Reader) -> None:
+def test_every_text_finds_its_own_row(reader: Reader, the_guide: Guide) -> None:
     """Bare, with its places as they are, and filled and printed in each way that is known; in other languages too."""
     texts = [each for each in json.loads(listed.LIST.read_text(encoding="utf-8"))["texts"] if "row" in each]
     own = wanted(texts)
@@ -105,7 +105,7 @@ def test_every_text_finds_its_own_row(reader: Reader) -> None:
     # Each leads to its row, and some languages have one text for two rows of one cause.
     first = {
         each.text: each.causes[0].page.name if each.causes else each.told["says"]
-        for each in errors.listing(guide.read())
+        for each in errors.listing(the_guide)
         if each.said
     }
     english = [{"text": text, "causes": [{"page": text}]} for text in first]

@@ -1,11 +1,12 @@
 """What the version matrix shows of a ledger."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from proven import guide
-from proven.evidence.ledger import Run
+from proven.evidence.ledger import Ledger, Run
 from proven.sources import proofs
 from tests.guard.project import FILES, Macros, make
 
@@ -27,8 +28,8 @@ def matrix(root: Path, *runs: tuple[str, str, dict[str, str]], parts: str = "Ora
     proof, _ = proofs.read(root)[0].values()
     made = [Run(proof.name, case, proof.parts, outcome, "2026-01-01", 0.0, on, {}) for case, outcome, on in runs]
     page: Any = SimpleNamespace(page=SimpleNamespace(path="index.md"))
-    of.ledger.runs[:] = of.history.runs[:] = made
-    lines = Macros(page, of).matrix(proof.path, *parts.split()).splitlines()
+    seen = replace(of, ledger=Ledger(made), history=Ledger(made))
+    lines = Macros(page, seen).matrix(proof.path, *parts.split()).splitlines()
     return [line for line in lines if line.startswith("|")]
 
 

@@ -105,6 +105,14 @@ def answered(client: Leash, times: int) -> None:
     until(f"it is answered {times} times", lambda: client.said().count("answered") == times)
 
 
+def unheard(programs: Programs, client: Leash) -> None:
+    """Have a client send a byte that nobody hears, and wait until it has been sent again."""
+    programs.network.packets()  # those up to now
+    ask(client)
+    for _ in range(2):
+        until("it sends", programs.sent)
+
+
 def heard(host: Host, address: str, port: int) -> str:
     """Return what a host hears when it connects to an address: "" where somebody is there."""
     command = host.command([sys.executable, "-I", "-S", "-c", CONNECT, address, str(port)])
@@ -117,10 +125,7 @@ def test_a_cut_wire_says_nothing_and_goes_on_when_it_is_mended(programs: Program
     ask(client)
     answered(client, 1)
     programs.network.cut(programs.one, programs.other)
-    programs.network.packets()
-    ask(client)
-    for _ in range(2):
-        until("it sends", programs.sent)
+    unheard(programs, client)
     assert client.said().count("answered") == 1
     assert not client.ended()
     programs.network.mend(programs.one, programs.other)
@@ -134,10 +139,7 @@ def test_a_router_forgets_who_says_nothing(programs: Programs) -> None:
     ask(talks)
     answered(talks, 1)
     programs.network.forget(programs.one, programs.other)
-    programs.network.packets()
-    ask(rests)
-    for _ in range(2):
-        until("it sends", programs.sent)
+    unheard(programs, rests)
     ask(talks)
     answered(talks, 2)
     late = programs.client()
