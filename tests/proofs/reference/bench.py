@@ -257,9 +257,8 @@ class Bench:
         """Have what a case sets in force, and take it back, also from a case that fails: the next one begins anew."""
         settings = {name: value(self) if callable(value) else value for name, value in case.settings.items()}
         entry = case.entry(self) if callable(case.entry) else case.entry
-        # Who holds the pool has to be served first: limits of time begin then.
-        limits = [name for name in settings if case.held and name.endswith("_timeout")]
-        self.change(entry, case.at, **{name: value for name, value in settings.items() if name not in limits})
+        # Who holds the pool has to be served first: limits begin then.
+        self.change(entry, case.at, **({} if case.held else settings))
         self.case = case
         with ExitStack() as ends:
             ends.callback(self.change)
@@ -273,7 +272,6 @@ class Bench:
                 holder = ends.enter_context(psycopg.connect(self.url(Case(case.text, entry=case.entry))))
                 holder.execute("select 1")
                 ends.callback(holder.close)
-            if limits:
                 self.change(entry, case.at, **settings)
             yield
 
