@@ -135,17 +135,27 @@ def watching(cluster: Callable[..., Cluster], name: str, serve: Serve | None = N
 
 
 @contextmanager
-def fill(database: Database, **options: Any) -> Iterator[None]:
-    """Take every slot that the application can have, for as long as the block lasts."""
+def fill(database: Database, **options: Any) -> Iterator[Callable[..., str]]:
+    """Take every slot that the application can have, for as long as the block lasts.
+
+    Each scrape has a slot for a moment, which is free again after it. Yields what takes such a one as well, until it is
+    refused, and returns with what words.
+    """
     held: list[psycopg.Connection[tuple]] = []
-    refused = 0
-    try:
-        while refused < 20:  # each scrape has a slot for a moment, which is free again after it
+
+    def take(refusals: int = 1) -> str:
+        words = ""
+        while refusals:
             try:
                 held.append(database.connect(**options))
-            except psycopg.OperationalError:
-                refused += 1
-        yield
+            except psycopg.OperationalError as error:
+                words = str(error)
+                refusals -= 1
+        return words
+
+    try:
+        take(20)
+        yield take
     finally:
         for connection in held:
             connection.close()

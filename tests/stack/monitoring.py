@@ -80,7 +80,12 @@ class Exporter:
         def here(text: str) -> str:
             return text.replace("{port}", str(port)).replace("{folder}", str(self.leash.folder))
 
-        env = {**os.environ, **THRIFTY, **{name: here(value) for name, value in self.env.items()}}
+        env = {
+            **os.environ,
+            **THRIFTY,
+            "TMPDIR": str(self.leash.folder),
+            **{name: here(value) for name, value in self.env.items()},
+        }
         self.leash.run([*find(self.name), *map(here, self.options)], env=env)
 
     def _answers(self, port: int) -> bool:

@@ -436,6 +436,7 @@ class Running(Server):
             HUEY_FILE=str(self.folder / "huey.db"),
             REDIS_URL=self.redis,
             UNITS=str(self.folder / "units"),
+            TMPDIR=str(self.project.leash.folder),  # what it leaves there when it is killed goes with the folder
         )
         self.processes.append(process)
         return process

@@ -93,8 +93,8 @@ def asleep(url: str, database: Database) -> Iterator[psycopg.Connection]:
 
 def active(database: Database) -> int:
     """Return how many statements run in a database."""
-    query = "select count(*) from pg_stat_activity where datname = %s and state = 'active'"
-    return database.admin.execute(query, [database.name]).fetchone()[0]
+    query = "select count(*) from pg_stat_activity where datname = %s and usename = %s and state = 'active'"
+    return database.admin.execute(query, [database.name, database.role.name]).fetchone()[0]
 
 
 def workers(pid: int) -> int:

@@ -93,8 +93,8 @@ def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(se
 
 def at_work(database: Database) -> list[int]:
     """Return the backends that run a statement: a closed connection's is there for a while, and runs none."""
-    query = "select pid from pg_stat_activity where datname = %s and state = 'active'"
-    return [pid for (pid,) in database.admin.execute(query, [database.name])]
+    query = "select pid from pg_stat_activity where datname = %s and usename = %s and state = 'active'"
+    return [pid for (pid,) in database.admin.execute(query, [database.name, database.role.name])]
 
 
 def full(database: Database) -> list[int] | None:

@@ -16,7 +16,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, settled, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 LOOKED_UP = "pgbouncer/auth_query.ini"
 # Before PgBouncer 1.24.1 the default read pg_shadow like this, whatever it says of expiry.
@@ -294,7 +294,9 @@ def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(s
     The lock lets all lookups be under way together, as they are on a busy server. With a limit of 5 nobody gets in.
     """
     query = setup.lookup["auth_query"] + ", pg_advisory_xact_lock_shared(32)"
-    bouncer = start(users=setup.only_pooler, **{**setup.lookup, "auth_query": query})
+    # However long all these logins take.
+    patience = {"query_wait_timeout": DEADLINE, "client_login_timeout": DEADLINE}
+    bouncer = start(users=setup.only_pooler, **{**setup.lookup, "auth_query": query}, **patience)
     size = int(section(setup.ran[INI], "pgbouncer")["default_pool_size"])
 
     def client(_number: int) -> str:

@@ -183,10 +183,11 @@ def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) ->
     """
     starts = ("-c", PSYCOPG2, *GREENLETS.starts[2:])
     at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS)
-    at_work.bouncer.set(query_wait_timeout=2)
     at_work.give(3)
     until("two are idle in their transactions", lambda: idle(at_work) == 2 or at_work.done() == 3, STARTS)
-    until("all have ended", lambda: at_work.done() + at_work.lost() >= 3)
+    with at_work.bouncer.impatient():
+        until("one is lost, or all have ended", lambda: at_work.lost() or at_work.done() == 3)
+    until("all have ended", lambda: at_work.done() + bool(at_work.lost()) >= 3)
     at_work.note()
     assert at_work.done() == 2
 

@@ -152,8 +152,9 @@ def counting(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def metered(project, server, migrated, counting) -> Iterator[Gunicorn]:
-    """Two workers with four threads each, which count."""
-    with fresh(server, template=migrated) as database, serving(project, database, **counting) as gunicorn:
+    """Two workers with four threads each, which count. No connection comes of age within a proof."""
+    kept = {"DB_CONN_MAX_AGE": "none"}
+    with fresh(server, template=migrated) as database, serving(project, database, **counting, **kept) as gunicorn:
         yield gunicorn
 
 

@@ -29,7 +29,7 @@ from tests.stack.pgbouncer import ADMIN, PgBouncer
 from tests.stack.postgres import Cluster
 from tests.stack.scripts import execute
 from tests.stack.upstream import Process, serving
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 # Keeps a connection of Django's, and writes each time that it gets a signal. It says what it heard, and where it was.
 WRITER = """
@@ -331,7 +331,7 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
     A request that waits for its answer does not keep the next one from being sent.
     """
     monkeypatch.setenv("BODY", "customer=drill")
-    monkeypatch.setenv("PATIENCE", "0.7")
+    monkeypatch.setenv("PATIENCE", str(DEADLINE))
     drill = execute(load("failover/drill.py"))
     with fresh(server, template=migrated) as database, serving(project, database, GUNICORN_WORKERS="1") as gunicorn:
         address = f"http://127.0.0.1:{gunicorn.port}/orders/"
@@ -345,7 +345,9 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
             assert owner.execute(count).fetchone() == (6,)
         with database.connect(autocommit=False) as owner:
             owner.execute("lock table orders_order in access exclusive mode")
+            monkeypatch.setitem(drill, "PATIENCE", 0.7)  # for as long as no answer can come
             assert heard() == {"no answer within 0.7 s": 6}
+            monkeypatch.setitem(drill, "PATIENCE", DEADLINE)
         with psycopg.connect(database.superuser) as owner:
             owner.execute("alter table orders_order rename to hidden")
         assert heard() == {"500": 6}

@@ -28,7 +28,7 @@ from orders import background
 together = threading.Barrier(4)  # so that each of four threads has a piece of the work
 list(background.pool.map(lambda _: (background.count_and_keep(), together.wait()), range(4)))
 print("done", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 # A connection that a child has as well, which ends with its parent.
 SHARED = """
@@ -40,7 +40,7 @@ if os.fork() == 0:
     os.read(ends, 1)
     os._exit(0)
 print(socket.socket(fileno=os.dup(connection.fileno())).getsockname()[1], flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 # One thread after another does a piece of work, and ends. When it is told to, Python collects, and there is a fourth.
 THREADS = """
@@ -120,7 +120,7 @@ setup_testing_defaults(environ)
 response = application(environ, lambda status, headers: print(status))
 response.close()
 print("done", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -101,7 +101,7 @@ def silent_for(database) -> float:
 
 @control(edit("postgres/transaction_timeout.sql", "alter role :\"role\" set transaction_timeout = '5min';", ""))
 @control(
-    here("set transaction_timeout = '200ms'", "set statement_timeout = '200ms'"),
+    here("set transaction_timeout = '1s'", "set statement_timeout = '1s'"),
     fails_with="its session is gone: not within",
 )
 def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
@@ -114,13 +114,13 @@ def test_transaction_timeout_ends_one_that_is_never_silent(database, load, serve
     database.psql(snippet, role=database.role.name)
     with database.connect() as connection:
         assert connection.execute("show transaction_timeout").fetchone() == ("5min",)
-    never_silent = "-c transaction_timeout=200ms -c idle_in_transaction_session_timeout=60s -c statement_timeout=60s"
+    never_silent = "-c transaction_timeout=1s -c idle_in_transaction_session_timeout=60s -c statement_timeout=60s"
     ended = pytest.raises(psycopg.errors.TransactionTimeout, match="due to transaction timeout")
     with database.connect(options=never_silent, autocommit=False) as connection, ended:
         until("the server ends it", lambda: connection.execute("select 1").fetchone() is None)
     until("its session has ended", lambda: database.backends() == [])
     with database.connect(options="-c transaction_timeout=0", autocommit=False) as silent:
-        silent.execute("set transaction_timeout = '200ms'")
+        silent.execute("set transaction_timeout = '1s'")
         until("its session is gone", lambda: database.backends() == [])
         with pytest.raises(psycopg.errors.TransactionTimeout):
             silent.execute("select 1")

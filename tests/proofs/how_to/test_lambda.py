@@ -33,12 +33,12 @@ def test_requests_of_one_environment_share_a_connection(run_in) -> None:
     at_work.note()
 
 
-@control(here("'300ms'", "0"), fails_with="PostgreSQL has ended it: not within")
+@control(here("'2s'", "0"), fails_with="PostgreSQL has ended it: not within")
 @control(here('"age-60")', "\"age-60\", \"DATABASES['default']['CONN_HEALTH_CHECKS'] = False\")"))
 def test_a_frozen_environment_finds_a_new_connection(run_in) -> None:
     """PostgreSQL ends a frozen process's session by idle_session_timeout; its next request is answered on another."""
     at_work = run_in(FUNCTION, "age-60")
-    at_work.holder.execute(f"alter role {at_work.database.role.name} set idle_session_timeout = '300ms'")
+    at_work.holder.execute(f"alter role {at_work.database.role.name} set idle_session_timeout = '2s'")
     first = at_work.wave()
     process = at_work.processes[0].pid
     kill(process, SIGSTOP)

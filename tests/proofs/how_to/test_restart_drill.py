@@ -45,6 +45,12 @@ def asking(url: str, snippet) -> Iterator[Counter]:
             thread.join()
 
 
+def logged_in(bouncer, database) -> list[dict]:
+    """Return the server connections that clients can have."""
+    servers = [row for row in bouncer.show("servers") if row["database"] == database.name]
+    return [row for row in servers if row["state"] in ("active", "idle")]
+
+
 def errors(heard: Counter) -> int:
     """Return how many queries failed."""
     return heard.total() - heard["answered"]
@@ -132,6 +138,8 @@ def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_erro
     """Each goes when its transaction has ended, and the next one begins on a new connection."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
+        # A login that is under way is given up for it, and counts as one that has failed.
+        until("both server connections are logged in", lambda: len(logged_in(bouncer, database)) == 2)
         old = set(database.backends())
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
         until("none of the old ones is left", lambda: old.isdisjoint(database.backends()))

@@ -148,7 +148,8 @@ def meet(name):
         cursor.execute("select 1")
         (HERE / f"{name}.came").touch()
         both(".came")
-        cursor.execute("select datname from pg_stat_activity where datname like %s order by 1", [THESE])
+        found = "select datname from pg_stat_activity where datname like %s and usename is not null order by 1"
+        cursor.execute(found, [THESE])
         (HERE / f"{name}.found").write_text(" ".join(database for (database,) in cursor.fetchall()))
     both(".found")
 

@@ -259,7 +259,8 @@ class Bench:
         """Have what a case sets in force, and take it back, also from a case that fails: the next one begins anew."""
         settings = {name: value(self) if callable(value) else value for name, value in case.settings.items()}
         entry = case.entry(self) if callable(case.entry) else case.entry
-        self.change(entry, case.at, **settings)
+        # Who holds the pool has to be served first: limits begin then.
+        self.change(entry, case.at, **({} if case.held else settings))
         self.case = case
         with ExitStack() as ends:
             ends.callback(self.change)
@@ -273,6 +274,7 @@ class Bench:
                 holder = ends.enter_context(psycopg.connect(self.url(Case(case.text, entry=case.entry))))
                 holder.execute("select 1")
                 ends.callback(holder.close)
+                self.change(entry, case.at, **settings)
             yield
 
     def alone(self) -> None:

@@ -418,12 +418,15 @@ def too_early(bench: Bench) -> list[str]:
         client.close()
 
 
-def worker(body: str, said: str, *options: str) -> Callable[[Bench | None], str]:
-    """Let Gunicorn serve a request whose code is `body`, until it says something of its worker."""
+def worker(body: str, said: str, *options: str, imports: str = "os, time") -> Callable[[Bench | None], str]:
+    """Let Gunicorn serve a request whose code is `body`, until it says something of its worker.
+
+    What it imports is there before the request, whose time is limited.
+    """
 
     def serve(_: Bench | None) -> str:
         with TemporaryDirectory() as folder:
-            Path(folder, "served.py").write_text(f"import os, time\ndef app(environ, start):\n    {body}\n")
+            Path(folder, "served.py").write_text(f"import {imports}\ndef app(environ, start):\n    {body}\n")
             log, port = Path(folder, "log"), free_port()
             command = [
                 sys.executable,

@@ -47,7 +47,7 @@ def asks(query: str, options: str = "") -> dict[str, Any]:
     Who asks stands in the entry: what auth_user was once set to stays with each database, also after a RELOAD.
     """
     entry = lambda bench: f"auth_user={user(bench)} {options}"  # noqa: E731
-    return {"entry": entry, "settings": {"auth_query": query, **SHORT}, "options": {"user": stranger}}
+    return {"entry": entry, "settings": {"auth_query": query}, "options": {"user": stranger}}
 
 
 def userlist(bench: Bench, secrets: dict[str, str]) -> str:
@@ -539,9 +539,7 @@ POOLER = (
     Case("server refused SSL", entry="min_pool_size=0", settings={"server_tls_sslmode": "require", **SHORT}, **LOG),
     Case("closing because: login failed", entry="user=nobody password=x", settings=SHORT, **LOG),
     Case("failed to answer authreq", entry="user=nobody", settings={**SHORT, **users(nobody=MD5)}, **LOG),
-    Case(
-        "server login failed: wrong password type", entry="user=nobody", settings={**SHORT, **users(nobody=MD5)}, **ONE
-    ),
+    Case("server login failed: wrong password type", entry="user=nobody", settings=users(nobody=MD5), **ONE),
     Case("error while executing exec_on_query …", entry="connect_query='select 1/0'", **LOG),
     Case(
         'cannot use the reserved "…" database as an auth_dbname',
@@ -761,15 +759,16 @@ SERVERS = (
         "canceling statement due to lock timeout", first="set lock_timeout = 20", then="select * from locked", **DIRECT
     ),
     Case('could not obtain lock on row in relation "…"', then="select * from taken for update nowait", **DIRECT),
+    # Long enough for a client to read its answer: with it, it would take the error for a notice.
     Case(
         "terminating connection due to idle-session timeout",
-        first="set idle_session_timeout = 20",
+        first="set idle_session_timeout = 500",
         meanwhile=over,
         **DIRECT,
     ),
     Case(
         "terminating connection due to idle-in-transaction timeout",
-        first="set idle_in_transaction_session_timeout = 20; begin",
+        first="set idle_in_transaction_session_timeout = 500; begin",
         meanwhile=over,
         **DIRECT,
     ),

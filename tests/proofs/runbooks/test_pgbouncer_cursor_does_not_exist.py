@@ -90,10 +90,11 @@ other.close()
 )
 def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
     """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
-    bouncer = pooler(database, pool_mode="transaction", server_idle_timeout=0.1)
+    bouncer = pooler(database, pool_mode="transaction")
     with bouncer.connect(database) as client:
         client.execute("declare rows cursor with hold for select generate_series(1, 4)")
         assert client.execute("fetch rows").fetchall() == [(1,)]
+        bouncer.set(server_idle_timeout=0.1)
         until("PgBouncer closes what is idle", lambda: database.backends() == [])
         with pytest.raises(psycopg.errors.InvalidCursorName, match='cursor "rows" does not exist'):
             client.execute("fetch rows")

@@ -69,6 +69,6 @@ def test_pgbouncer_that_insists_gives_the_reason_in_its_log_alone(database, pool
             pytest.skip("needs a PostgreSQL without TLS")
     bouncer = pooler(database, pool_mode="transaction", server_tls_sslmode="require", client_login_timeout=1)
     assert heard(bouncer.connect, database) == "FATAL:  client_login_timeout (server down)"
-    assert "closing because: server refused SSL" in bouncer.leash.said()
+    until("its log says so", lambda: "closing because: server refused SSL" in bouncer.leash.said())
     with bouncer.admin() as console:
         assert heard(console.execute, "show version") == ""

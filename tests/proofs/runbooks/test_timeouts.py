@@ -55,9 +55,8 @@ def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> No
     """From PostgreSQL 17 on; the next statement finds the connection closed."""
     if own_major() < 17:
         pytest.skip("needs PostgreSQL 17")
-    with database.connect(autocommit=False) as client:
+    with database.connect() as client:  # where each statement is a transaction
         client.execute(f"set transaction_timeout = '{SOON}'")
-        client.commit()
         assert heard(client.execute, "select pg_sleep(5)") == "terminating connection due to transaction timeout"
         assert heard(client.execute, "select 1") == "the connection is closed"
 
@@ -69,10 +68,11 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
     if setting == "transaction_timeout" and not at_least(1, 25):
         pytest.skip("needs PgBouncer 1.25")
     text, query = LIMITS[setting]
-    bouncer = pooler(database, pool_mode="transaction", **{setting: 0.1})
+    bouncer = pooler(database, pool_mode="transaction")
     idle = setting == "client_idle_timeout"
     with bouncer.connect(database, autocommit=idle) as client:
         client.execute("select 1")
+        bouncer.set(**{setting: 0.1})  # from now on: PgBouncer's own login would have to be over as soon
         if not query:
             until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
         with pytest.raises(psycopg.errors.ProtocolViolation) as error:
@@ -86,10 +86,18 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
 def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     """The client has heard the reason and PgBouncer has no server connection; PostgreSQL works on, unless it looks."""
-    bouncer = pooler(database, pool_mode="transaction", query_timeout=0.1)
-    client = bouncer.connect(database)
-    assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
-    client.close()
+    bouncer = pooler(database, pool_mode="transaction")
+
+    def leave() -> None:
+        """Have a client hear of the limit, which is in force once PgBouncer has logged in, and leave."""
+        bouncer.set(query_timeout=0)
+        client = bouncer.connect(database)
+        client.execute("select 1")
+        bouncer.set(query_timeout=0.1)
+        assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
+        client.close()
+
+    leave()
     until(
         "PgBouncer has none", lambda: not [row for row in bouncer.show("servers") if row["database"] == database.name]
     )
@@ -98,9 +106,7 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     assert database.admin.execute(state, [pid]).fetchone() == ("active",)
     database.terminate(pid)
     database.admin.execute(f"alter database {database.name} set client_connection_check_interval = '50ms'")
-    client = bouncer.connect(database)
-    assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
-    client.close()
+    leave()
     until("PostgreSQL has noticed", lambda: database.backends() == [])
 
 
@@ -112,10 +118,11 @@ def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> Non
         pytest.skip("needs PgBouncer 1.25")
     assert psycopg2.extensions.libpq_version() >= 150000
     text, query = LIMITS[setting]
-    bouncer = pooler(database, pool_mode="transaction", **{setting: 0.1})
+    bouncer = pooler(database, pool_mode="transaction")
     client = psycopg2.connect(bouncer.url(database))
     client.autocommit = setting == "client_idle_timeout"
     client.cursor().execute("select 1")
+    bouncer.set(**{setting: 0.1})
     if not query:
         until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
     told = heard(client.cursor().execute, query or "select 1")

@@ -20,9 +20,9 @@ def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> Non
     psycopg 3 cancels its statement before it goes. That of psycopg2 goes on, and has its lock.
     """
     query = "select pg_advisory_xact_lock(7), pg_sleep(300)"
-    asks = f"import {driver}; {driver}.connect({database.url!r}).cursor().execute({query!r})"
+    asks = f"{driver}.connect({database.url!r}).cursor().execute({query!r})"
     last, other = ENDS[driver]
-    log = worker(asks, last)(None)
+    log = worker(asks, last, "--timeout=2", imports=driver)(None)
     assert "WORKER TIMEOUT" in log.partition(last)[0]
     assert other not in log
     assert (f"execute({query!r})" in log) == (driver == "psycopg")
@@ -40,8 +40,12 @@ def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> Non
 
 @control(here('"--threads=2"', '"--threads=1"'), fails_with="it says so: not within")
 def test_a_worker_with_threads_lets_them_wait() -> None:
-    """A request takes longer than timeout allows, and nobody is killed."""
-    log = worker("time.sleep(2.5); os.write(2, b'it has waited')", "it has waited", "--threads=2")(None)
+    """A request takes longer than timeout allows, and nobody is killed.
+
+    Such a worker says each second that it is there: a timeout of one second would sometimes find it late.
+    """
+    asks = "time.sleep(4.5); os.write(2, b'it has waited')"
+    log = worker(asks, "it has waited", "--timeout=2", "--threads=2")(None)
     assert "WORKER TIMEOUT" not in log
 
 
