@@ -12,12 +12,17 @@ its own above it, silences a finding, with a reason: # pooling: ok goes direct
 """
 # endregion: how
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.isolated:
+    # Python looks beside a script first, where a project's queue.py may lie.
+    del sys.path[0]
+
 import argparse
 import ast
 import json
 import os
 import re
-import sys
 import threading
 import warnings
 from bisect import bisect_right

@@ -193,6 +193,20 @@ def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) ->
     assert not (tmp_path / "ran").exists()
 
 
+@control(edit("audit/audit.py", "    del sys.path[0]\n", "    pass\n"))
+def test_nothing_that_lies_beside_it_is_imported(load, tmp_path) -> None:
+    """Copied into a project whose modules have the names of Python's own, it runs none of them, and reads each."""
+    snippet = load(AUDIT)
+    evidence.ran(snippet)
+    (tmp_path / "audit.py").write_text(snippet.text)
+    for name in ("argparse", "ast", "json", "queue", "re"):
+        (tmp_path / f"{name}.py").write_text(f"open('ran', 'w')\n{LISTENS}\n")
+    command = [sys.executable, "audit.py", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.stdout.count(": listen\n"), done.stderr, done.returncode) == (5, "", 1)
+    assert not (tmp_path / "ran").exists()
+
+
 @control(edit("audit/audit.py", "line.isprintable()", "True"))
 def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> None:
     """What would move the cursor or colour the text is written out."""
@@ -209,7 +223,7 @@ def test_whoever_reads_may_stop_where_it_is_enough(load, tmp_path) -> None:
     evidence.ran(snippet)
     (tmp_path / "audit.py").write_text(snippet.text)
     (tmp_path / "code.py").write_text(f"{LISTENS}\n" * 3000)
-    command = f"{sys.executable} -I audit.py --json code.py | head -n 1"
+    command = f"{sys.executable} audit.py --json code.py | head -n 1"
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
     assert (done.stdout, done.stderr) == ("{\n", "")
 

@@ -53,7 +53,12 @@ def begin(pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases
     }
     command = ["sh", "-c", snippet.text, "switchover.sh"]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    # Under nohup hangups are ignored, and a shell cannot trap what was ignored before it began.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def ended(script: subprocess.Popen[str]) -> tuple[int, str]:
