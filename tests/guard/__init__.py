@@ -56,6 +56,8 @@ And of what else guards the project:
     measure/test_results.py        measurements that noise makes unsafe
     measure/test_queue.py          waits in queues that are known
     measure/test_distance.py       waits that are the round trips which were counted
+    measure/test_failover.py       failovers that are what their runs say
+    measure/test_poolers.py        costs of poolers that are what their rounds say
     ci/test_run.py                 `.ci/run`, which lends itself an engine
     ci/test_workflows.py           every step of every workflow
     ci/test_artifact.py            the site as it is uploaded

@@ -17,6 +17,7 @@ test_journeys.py   what a newcomer comes for, in three clicks
 test_ask.py        the box for errors
 test_symptoms.py   what it finds: every error that was ever captured, in whatever stands around it
 test_pastes.py     what people paste, as a whole: pastes.yaml
+test_texts.py      every text that programs print, each to its own row
 test_search.py     that the site's search finds each text of an error
 test_catalogue.py  the list of snippets, and its manifest
 test_calculator.py the form, and that it reckons as its Python functions do
