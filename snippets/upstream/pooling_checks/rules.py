@@ -73,8 +73,8 @@ RULES = {
         "runbooks/pgbouncer-unsupported-startup-parameter/",
     ),
     "pooling.W013": Rule(
-        "Transaction mode, and a search_path in options: before 1.26 PgBouncer, "
-        "by its defaults, refuses the connection.",
+        "Transaction mode, and a search_path in options: by its defaults a "
+        "PgBouncer before 1.26 refuses the connection.",
         "Use SET LOCAL in a transaction, or ALTER ROLE … SET.",
         "explanation/transaction-mode/#the-map",
     ),
