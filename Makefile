@@ -8,8 +8,8 @@ ALL =
 QUICK =
 UPGRADE =
 GROUPS = setup site upstream proofs measure browser lint
-# Three times as many as there are processors: servers and the browser let each of them wait.
-PARALLEL = --numprocesses=$$((3 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
+# Twice as many as there are processors: servers and the browser let each of them wait.
+PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
 
 # Whatever somebody's shell has, every command sees what setup/shell.txt lists, and this.
