@@ -104,7 +104,8 @@ def test_an_open_session_outlives_its_password(rotated) -> None:
     """PostgreSQL asks for it at the login alone: a pool with open connections goes on after the change."""
     needs_a_pool()
     said = rotated("settings.pool", ends=False)
-    assert said == "served\n"
+    # The rest of the pool may have come too late, and its log says so.
+    assert "served" in said.splitlines()
 
 
 @control(
