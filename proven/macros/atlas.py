@@ -5,7 +5,7 @@ What was heard when a text was provoked is in said.json, and which programs have
     {{ every_error("PgBouncer") }}  every text of one program, with what explains it
     {{ signs() }}                   every sign, with its page
     {{ left_out() }}                what the list leaves out, and why
-    {{ in_language("German") }}     every text that PostgreSQL says in another language
+    {{ in_language("German", "de") }}  every text that PostgreSQL says in another language
     {{ provoked() }}                how many of the texts were provoked
 """
 
@@ -78,17 +78,23 @@ def left_out(at: Place) -> Block:
     return unsearched("rules", table(sorted(rows, key=lambda row: -int(row["Texts"]))))
 
 
-def _unspoken(guide: Guide, language: str) -> Iterator[str]:
+def _unspoken(guide: Guide, language: str, code: str) -> Iterator[str]:
     known = {each["in"] for each in data.read(guide.root, data.TRANSLATED)["texts"]}
+    if not code.isalpha():
+        yield f'{code!r} is no code of a language, as in lang="de"'
     if language not in known:
         yield f"{data.TRANSLATED} has nothing in {language!r}{nearest(language, known)}"
 
 
 @macro(wrong=_unspoken)
-def in_language(at: Place, language: str) -> Block:
-    """Show every text of the atlas in another language, with the English one."""
+def in_language(at: Place, language: str, code: str) -> Block:
+    """Show every text of the atlas in another language, with the English one.
+
+    Whoever reads the page aloud, or chooses its letters, goes by the language's code.
+    """
     texts = [each for each in data.read(at.guide.root, data.TRANSLATED)["texts"] if each["in"] == language]
-    rows = [{f"In {language}": f"`{each['text']}`", "In English": f"`{each['row']}`"} for each in texts]
+    said = f"In {language}"
+    rows = [{said: f"`{each['text']}`{{ lang={code} }}", "In English": f"`{each['row']}`"} for each in texts]
     return unsearched("texts", table(rows))
 
 

@@ -13,8 +13,8 @@ PROOFS_PAGE = "reference/proofs.md"
 PROOFS_OF_HOW_TOS = "reference/proofs-of-how-tos.md"
 # Every visitor who searches fetches the whole index, so that it holds the prose alone, without what stands in blocks.
 UNSEARCHED = 'data-search-exclude=""'
-# {.class}, {#anchor}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
-ATTRIBUTES = re.compile(r" ?\{:? ?[.#][^{}\n]*\}")
+# {.class}, {#anchor}, {lang=de}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
+ATTRIBUTES = re.compile(r" ?\{:? ?(?:[.#]|lang=)[^{}\n]*\}")
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=jinja2.select_autoescape(["html", "svg"]),  # not in Markdown, which is escaped otherwise

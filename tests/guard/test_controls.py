@@ -154,6 +154,15 @@ def test_what_was_seen_is_not_run_again(ran: tuple[Path, str]) -> None:
     assert f"{sum(not why for _, why in RUNS.values()) + 1} deselected" in controlled(folder).stdout
 
 
+def test_a_run_where_nothing_was_edited_is_green(tmp_path: Path) -> None:
+    """It has nothing to see."""
+    folder = project(tmp_path, f"{CONTROL}def test_answer():\n    assert answer() == 42\n")
+    remembered(folder)
+    result = controlled(folder)
+    assert "1 deselected" in result.stdout
+    assert result.returncode == pytest.ExitCode.OK
+
+
 @pytest.mark.parametrize(
     ("control", "message"),
     [
