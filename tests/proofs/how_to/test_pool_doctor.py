@@ -298,6 +298,7 @@ def asked(connection: psycopg.Connection[tuple], load, limit: str = "1 h") -> di
     edit("upstream/orders/management/commands/pool_doctor.sql", "where replay_lsn is not null", "where false"),
     fails_with="replica",
 )
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "else coalesce(", "else nullif("))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "pg_is_wal_replay_paused()\n", "false\n"))
 @control(
     edit("upstream/orders/management/commands/pool_doctor.sql", "- last[4]", "- conflicts"),
@@ -331,6 +332,9 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
         primary.leash.halt(signal.SIGINT)
         left = ("warning", "receives nothing from a primary")
         until("it is alone", lambda: asked(reader, load)["standby"] == left)
+    standby.restart()
+    with standby.server.connect() as reader:
+        assert asked(reader, load)["standby"] == left
 
 
 # ---- churn -----------------------------------------------------------------------------------------------------
@@ -799,6 +803,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
             child.communicate()
         assert status == 2
         assert "hunter2" not in said
+        assert re.search("process +2 +manage.py shell, on this machine", said)
         assert len(found) == 2
         for finding in found:
             assert f"pid {os.getpid()}, " in finding
@@ -812,9 +817,12 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", "_value gauge", "_value gauges"))
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", 'GUIDE + f.page if f.page else ""', '""'))
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", "{LEVELS[f.level]}", "0"))
-def test_prometheus_gets_the_worst_of_each_item(stays) -> None:
+@control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", "worst(those) for", "those[-1] for"))
+def test_prometheus_gets_the_worst_of_each_item(stays, sessions) -> None:
     """In its own format, which promtool reads without a remark: the level, the value, and the page that explains it."""
     needs_monitoring()
+    for _ in range(5):
+        sessions(stays.database, application_name="with five")
     stays.bouncer.set(max_client_conn=1)
     status, text, levels = until("two looks find the same items", lambda: alike(stays))
     stays.bouncer.set(max_client_conn=100)
@@ -825,6 +833,8 @@ def test_prometheus_gets_the_worst_of_each_item(stays) -> None:
     assert levels["clients"] == (2, "https://guide.example/runbooks/pgbouncer-max-client-conn/")
     assert levels["queue"] == (0, "")
     assert 'pool_doctor_value{item="clients",unit="%"} ' in text
+    values = {labels["item"]: value for name, labels, value in monitoring.samples(text) if name.endswith("_value")}
+    assert values["sessions"] >= 5
 
 
 def alike(stays: Stays) -> tuple[int, str, dict[str, tuple[float, str]]] | None:

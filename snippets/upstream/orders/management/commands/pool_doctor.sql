@@ -243,8 +243,13 @@ findings as (
         'standby' as item,
         case
             when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
-            else extract(
-                epoch from clock_timestamp() - pg_last_xact_replay_timestamp()
+            -- Nothing has been replayed since it started: it is null.
+            else coalesce(
+                extract(
+                    epoch from
+                    clock_timestamp() - pg_last_xact_replay_timestamp()
+                ),
+                0
             )
         end as amount,
         's' as unit,
