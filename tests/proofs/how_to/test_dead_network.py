@@ -58,6 +58,8 @@ while signal.sigwait([signal.SIGUSR1]):
 # Moments in place of half a minute: libpq's settings, PgBouncer's, and PostgreSQL's as a client can ask for them.
 KEEPALIVES = "keepalives_idle=2&keepalives_interval=1&keepalives_count=2"
 USER_TIMEOUT = "tcp_user_timeout=500"
+LATER = "tcp_user_timeout=6000"  # after keepalives, and after connect_timeout
+CONNECT = "connect_timeout=3"
 POOLER_KEEPALIVES = {"tcp_keepidle": 2, "tcp_keepintvl": 1, "tcp_keepcnt": 2}
 SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
 SYN = 0x02
@@ -229,22 +231,21 @@ def test_connect_timeout_ends_a_connect_that_nobody_answers(far) -> None:
     assert waiting.waits()
 
 
-@control(
-    here("limited = far.connected(USER_TIMEOUT)", "limited = far.connected()"), fails_with="of an error: not within"
-)
+@control(here("limited = far.connected(LATER)", "limited = far.connected()"), fails_with="of an error: not within")
 @control(here("kept = far.connected(KEEPALIVES)", "kept = far.connected(USER_TIMEOUT)"))
+@control(here("bare = far.connected(CONNECT)", "bare = far.connected(USER_TIMEOUT)"))
 def test_tcp_user_timeout_ends_a_query_that_was_lost_and_keepalives_do_not(far) -> None:
     """A query that nobody has confirmed: it is sent again and again, and meanwhile nobody asks for a sign of life.
 
     The same keepalives have ended another client's connection by then, whose query had arrived. With connect_timeout
-    alone it waits too.
+    alone it waits too. The one that is ended asks last, and for longer than both settings say.
     """
-    limited = far.connected(USER_TIMEOUT)
+    limited = far.connected(LATER)
     arrived = far.running(KEEPALIVES)
     kept = far.connected(KEEPALIVES)
-    bare = far.connected("connect_timeout=60")
+    bare = far.connected(CONNECT)
     far.network.cut(far.app, far.db)
-    for client in (kept, limited, bare):
+    for client in (kept, bare, limited):
         client.ask()
     assert LOST in limited.error()
     assert LOST in arrived.error()
@@ -257,10 +258,10 @@ def test_tcp_user_timeout_ends_a_query_that_was_lost_and_keepalives_do_not(far) 
 def test_keepalives_end_a_query_that_is_running_and_tcp_user_timeout_does_not(far) -> None:
     """Nothing of the client's is under way: only who asks for a sign of life learns that there is none.
 
-    With connect_timeout alone it waits too.
+    With connect_timeout alone, which is over by then, it waits too.
     """
     limited = far.running(USER_TIMEOUT)
-    bare = far.running("connect_timeout=60")
+    bare = far.running(CONNECT)
     arrived = far.running(KEEPALIVES)
     far.network.cut(far.app, far.db)
     assert LOST in arrived.error()
