@@ -95,10 +95,10 @@ def files():
     kept.stop()
 
 
-def starts(files: Leash, settings: str = "", database: str = "", *, root: bool = False) -> str:
+def starts(files: Leash, settings: str = "", database: str = "", first: str = "", *, root: bool = False) -> str:
     """Return what PgBouncer says at its start. It finds no place to listen, unless the settings name one."""
     where = f"listen_port = {free_port()}\nunix_socket_dir =\n"
-    ini = files.write("pgbouncer.ini", f"[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
+    ini = files.write("pgbouncer.ini", f"{first}\n[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
     who = server_user()
     drop = [] if who is None or root else ["-u", pwd.getpwuid(who).pw_name]
     return subprocess.run([*pgbouncer.find(), *drop, ini], capture_output=True, text=True, timeout=DEADLINE).stderr
@@ -119,6 +119,7 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
         busy = f"listen_addr = 127.0.0.1\nlisten_port = {taken.getsockname()[1]}"
         mistakes: dict[tuple[str, ...], tuple[str, ...]] = {
             ('invalid section "nowhere" in configuration', "cannot load config file"): ("[nowhere]\nx = 1",),
+            ("value without section", 'invalid value "md5" for parameter auth_type'): ("", "", "auth_type = md5"),
             ("syntax error in configuration", "cannot load config file"): ("auth_type",),
             ("syntax error in connection string", "cannot load config file"): ("", "shop = password='open"),
             (f'could not load file "/nowhere": {nothing}', "cannot load config file"): ("%include /nowhere",),
