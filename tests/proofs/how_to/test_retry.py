@@ -102,6 +102,35 @@ def test_work_that_lost_its_connection_is_done_again(says) -> None:
     assert says("tell(lambda: retried(reads_in_a_transaction))") == ["0, 2"]
 
 
+# Django's pool of two, and work at whose first call both connections are lost, as in a restart.
+RESTARTED = """
+connection.settings_dict["CONN_MAX_AGE"] = 0
+connection.settings_dict["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2}
+connection.settings_dict["CONN_HEALTH_CHECKS"] = checks
+connection.pool.open()
+connection.pool.wait()
+
+def restarted():
+    if called() == 1:
+        end = "select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = current_user and pid"
+        with connection.cursor() as cursor:
+            cursor.execute(f"{end} <> pg_backend_pid()")
+            cursor.execute(f"{end} = pg_backend_pid()")
+    return Order.objects.count()
+
+tell(lambda: retried(restarted))
+"""
+
+
+@control(here("in (True, False)", "in (True, True)"))
+@control(here("in (True, False)", "in (False, False)"))
+def test_with_djangos_pool_it_takes_health_checks(says) -> None:
+    """After a restart all that the pool has is lost: it lends a good connection only where it checks them."""
+    needs_a_pool()
+    told = [says(f"checks = {checks}{RESTARTED}")[-1] for checks in (True, False)]
+    assert told == ["0, 2", "OperationalError, 2"]
+
+
 @control(
     edit(
         "upstream/orders/retrying.py",

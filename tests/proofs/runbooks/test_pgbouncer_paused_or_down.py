@@ -95,10 +95,10 @@ def files():
     kept.stop()
 
 
-def starts(files: Leash, settings: str = "", database: str = "", *, root: bool = False) -> str:
+def starts(files: Leash, settings: str = "", database: str = "", first: str = "", *, root: bool = False) -> str:
     """Return what PgBouncer says at its start. It finds no place to listen, unless the settings name one."""
     where = f"listen_port = {free_port()}\nunix_socket_dir =\n"
-    ini = files.write("pgbouncer.ini", f"[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
+    ini = files.write("pgbouncer.ini", f"{first}\n[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
     who = server_user()
     drop = [] if who is None or root else ["-u", pwd.getpwuid(who).pw_name]
     return subprocess.run([*pgbouncer.find(), *drop, ini], capture_output=True, text=True, timeout=DEADLINE).stderr
@@ -110,24 +110,34 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     """What it says last, of each mistake; a userlist that cannot be read does not keep it from going on."""
     port = free_port()
     place = f"unix_socket_dir = {files.folder}\nlisten_port = {port}"
-    nothing = "no such file or directory"
+    nothing, denied = "no such file or directory", "permission denied"
+    shut = files.folder / "shut"  # nobody may write there but root, as whom PgBouncer does not run
+    shut.mkdir(mode=0o500)
+    two_files = "client_tls_key_file and client_tls_cert_file must be set"
+    unread = "client_tls_sslmode = require\nclient_tls_key_file = /nowhere\nclient_tls_cert_file = /nowhere"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = f"listen_addr = 127.0.0.1\nlisten_port = {taken.getsockname()[1]}"
         mistakes: dict[tuple[str, ...], tuple[str, ...]] = {
             ('invalid section "nowhere" in configuration', "cannot load config file"): ("[nowhere]\nx = 1",),
+            ("value without section", 'invalid value "md5" for parameter auth_type'): ("", "", "auth_type = md5"),
             ("syntax error in configuration", "cannot load config file"): ("auth_type",),
             ("syntax error in connection string", "cannot load config file"): ("", "shop = password='open"),
             (f'could not load file "/nowhere": {nothing}', "cannot load config file"): ("%include /nowhere",),
             (f"could not open auth_file /nowhere: {nothing}", "nowhere to listen on"): ("auth_file = /nowhere",),
             ("broken auth file", "nowhere to listen on"): (f"auth_file = {files.write('users.txt', 'web secret')}",),
             ("could not open pidfile '/nowhere/x'", nothing): (f"{place}\npidfile = /nowhere/x",),
-            ("TLS setup failed",): ("client_tls_sslmode = require\nclient_tls_key_file = /nowhere",),
+            (f"could not open pidfile '{shut}/x'", denied): (f"{place}\npidfile = {shut}/x",),
+            (two_files, "TLS setup failed"): ("client_tls_sslmode = require",),
+            ('failed to load certificate file "/nowhere"', "TLS setup failed"): (unread,),
         }
         new = at_least(1, 24)  # an older one goes on without
         list_of = "failed to listen on any address in listen_addr list" if new else "nowhere to listen on"
         mistakes["cannot listen on 127.0.0.1", "address already in use", list_of] = (busy,)
+        elsewhere = "cannot assign requested address"
+        mistakes["cannot listen on 192.0.2.1", elsewhere, list_of] = ("listen_addr = 192.0.2.1",)
         socket_of = "failed to create unix socket" if new else "nowhere to listen on"
         mistakes["cannot listen on unix:/nowhere", nothing, socket_of] = ("unix_socket_dir = /nowhere",)
+        mistakes[f"cannot listen on unix:{shut}", denied, socket_of] = (f"unix_socket_dir = {shut}",)
         for said, wrong in mistakes.items():
             heard = starts(files, *wrong).lower()
             assert [words for words in said if words.lower() not in heard] == [], heard
