@@ -27,7 +27,7 @@ CLIENTS = 8
 ROWS = 200
 CANCELED = "canceling statement due to conflict with recovery"
 READ_ONLY = "in a read-only transaction"
-RUNS = "select count(*) = 1 from pg_stat_activity where query like 'select pg_sleep(60)%'"
+RUN = "select count(*) = 2 from pg_stat_activity where query like 'select pg_sleep(60)%'"
 ENDED = "terminating connection due to conflict with recovery"
 BOTH = "127.0.0.1,127.0.0.2"  # the primary first
 
@@ -316,25 +316,28 @@ def begin(pair, reader: psycopg.Connection) -> None:
 
 
 @control(here("impatient(pair)", 'impatient(pair, "-1")'))
+@control(here("begin; savepoint one", "begin"))
 @control(
     edit("replicas/conflicts.sql", "datname = current_database()", "false"), fails_with="it is counted: not within"
 )
 def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load) -> None:
-    """A query that runs is cancelled and an idle transaction loses its connection, both with 40001; it is counted."""
+    """A query that runs is cancelled; who is idle, or in a savepoint, loses the connection. With 40001, and counted."""
     impatient(pair)
     limit = f"-c statement_timeout={wait.DEADLINE:.0f}s"
-    with pair.copy.connect(options=limit) as busy, pair.copy.connect() as idle, ThreadPoolExecutor(1) as thread:
+    busy, inner = pair.copy.connect(options=limit), pair.copy.connect(options=limit)
+    with busy, inner, pair.copy.connect() as idle, ThreadPoolExecutor(2) as threads:
         begin(pair, idle)
-        running = thread.submit(heard, busy.execute, "select pg_sleep(60) from item")
-        until("it runs", lambda: pair.copy.admin.execute(f"{RUNS} and state = 'active'").fetchone() == (True,))
+        inner.execute("begin; savepoint one")
+        running = [threads.submit(heard, each.execute, "select pg_sleep(60) from item") for each in (busy, inner)]
+        until("both run", lambda: pair.copy.admin.execute(f"{RUN} and state = 'active'").fetchone() == (True,))
         clear(rows)
-        assert running.result() == CANCELED
+        assert [each.result() for each in running] == [CANCELED, ENDED]
         pair.catch_up()
         with pytest.raises(psycopg.OperationalError, match=ENDED) as error:
             idle.execute("select from item")
         assert error.value.sqlstate == "40001"
     counted = load("replicas/conflicts.sql")
-    until("it is counted", lambda: re.search(r"\| +[12] \| +0 \|", pair.copy.psql(counted)))
+    until("it is counted", lambda: re.search(r"\| +[1-3] \| +0 \|", pair.copy.psql(counted)))
 
 
 @control(edit("replicas/feedback.sql", "= on", "= off"))
