@@ -34,7 +34,8 @@ def ask(address: str) -> Heard:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     try:
         method = "POST" if BODY else "GET"
-        connection.request(method, url.path, BODY, form if BODY else {})
+        target = url._replace(scheme="", netloc="", fragment="").geturl()
+        connection.request(method, target, BODY, form if BODY else {})
         status = connection.getresponse().status
         outcome = "answered" if status < 400 else str(status)
     except TimeoutError:

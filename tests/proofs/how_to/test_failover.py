@@ -10,6 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,7 @@ def shown(bouncer: PgBouncer) -> dict[str, str]:
 @control(edit("failover/drill.py", "except TimeoutError", "except InterruptedError"))
 @control(edit("failover/drill.py", '"POST" if BODY else "GET"', '"GET"'))
 @control(edit("failover/drill.py", "max((b - a, a)", "min((b - a, a)"))
+@control(edit("failover/drill.py", "        thread.start()", "        thread.start() or thread.join()"))
 def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatch) -> None:
     """It tells errors of the service, requests without an answer, and refused connections apart, and the longest gap.
 
@@ -334,10 +336,11 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
     monkeypatch.setenv("PATIENCE", str(DEADLINE))
     drill = execute(load("failover/drill.py"))
     with fresh(server, template=migrated) as database, serving(project, database, GUNICORN_WORKERS="1") as gunicorn:
-        address = f"http://127.0.0.1:{gunicorn.port}/orders/"
+        address, asked = f"http://127.0.0.1:{gunicorn.port}/orders/", []
 
         def heard() -> Counter[str]:
-            return Counter(each.outcome for each in drill["drill"](address, 20, 0.3))
+            asked[:] = drill["drill"](address, 20, 0.3)
+            return Counter(each.outcome for each in asked)
 
         assert heard() == {"answered": 6}
         count = "select count(*) from orders_order where customer = 'drill'"
@@ -347,6 +350,7 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
             owner.execute("lock table orders_order in access exclusive mode")
             monkeypatch.setitem(drill, "PATIENCE", 0.7)  # for as long as no answer can come
             assert heard() == {"no answer within 0.7 s": 6}
+            assert any(later.began < former.ended for former, later in pairwise(asked))
             monkeypatch.setitem(drill, "PATIENCE", DEADLINE)
         with psycopg.connect(database.superuser) as owner:
             owner.execute("alter table orders_order rename to hidden")

@@ -48,11 +48,18 @@ def test_a_database_that_pgbouncer_does_not_know_is_named(database, pooler) -> N
 
 
 @control(here("md5(database.role)", "database.role.password"))
+@control(here('("plain", "trust")', '("scram-sha-256",)'))
 def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
-    """The client gets in with it; the server wants a proof that no MD5 hash can give."""
+    """The client gets in with it; the server wants a proof that no MD5 hash can give.
+
+    Nor can a SCRAM secret where the client did not log in by SCRAM.
+    """
     bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)}, auth_type="md5")
     assert refused(bouncer, database) == "server login failed: wrong password type"
     assert "cannot do SCRAM authentication: wrong password type" in bouncer.leash.said()
+    for auth_type in ("plain", "trust"):
+        bouncer = pooler(database, **MODE, auth_type=auth_type)
+        assert refused(bouncer, database) == "server login failed: wrong password type"
 
 
 @control(here("md5(database.role)", "database.role.password"))
@@ -66,13 +73,18 @@ def test_an_md5_hash_cannot_check_a_scram_client(database, pooler) -> None:
 
 @control(here("database.admin.execute(", "str("))
 def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
-    """A secret made of the same password has another salt: the client gets in, and the server refuses PgBouncer."""
+    """A secret made of the same password has another salt: the client gets in, and the server refuses PgBouncer.
+
+    So it does where the userlist has an older password, which the client has too.
+    """
     (ours,) = pgbouncer.scram(database).values()
     database.admin.execute(f"alter role {database.role.name} password '{database.role.password}'")
     (servers,) = pgbouncer.scram(database).values()
     assert ours != servers
-    bouncer = pooler(database, **MODE, users={database.role.name: ours})
-    assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
+    failed = f'password authentication failed for user "{database.role.name}"'
+    assert refused(pooler(database, **MODE, users={database.role.name: ours}), database) == failed
+    older = pooler(database, **MODE, users={database.role.name: "older"})
+    assert refused(older, database, password="older") == failed
 
 
 @control(here('bouncer.reload(auth_type="scram-sha-256")', "pass"), fails_with="wrong password type")
@@ -177,8 +189,9 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
 
 
 @control(here("user={forced.name}", "user={role.name}"))
+@control(here("secret, forced.name: own}", "secret, forced.name: forced.password}"))
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
-    """In the userlist, on every version. A secret is not enough.
+    """In the userlist, on every version. A secret is not enough, and whoever comes next waits in vain.
 
     In the entry as well; before 1.26 only where the client's own line in the userlist is no secret.
     """
@@ -201,6 +214,12 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     assert told("", {forced.name: forced.password}) == ""
     assert told(f" password={forced.password}", {}) == ("" if at_least(1, 26) else failed)
     assert told(f" password={forced.password}", {role.name: role.password}) == ""
+    users = {role.name: secret, forced.name: own}
+    bouncer = pooler(database, **MODE, options=f"user={forced.name}", users=users, server_login_retry=60)
+    who = {"user": role.name, "password": role.password}
+    assert refused(bouncer, database, **who) == "server login failed: wrong password type"
+    with bouncer.impatient():
+        assert refused(bouncer, database, **who) == "query_wait_timeout"
 
 
 @control(here("valid until 'yesterday'", "valid until 'infinity'"))
