@@ -377,6 +377,12 @@ def runs(function: ast.AST) -> Iterator[ast.AST]:
             nodes += ast.iter_child_nodes(node)
 
 
+def generates(function: ast.AST) -> bool:
+    """Return whether it runs later, when what decorates it has ended."""
+    yields = (ast.Yield, ast.YieldFrom)
+    return any(isinstance(node, yields) for node in runs(function))
+
+
 def evaluates(node: ast.AST) -> bool:
     """Return whether a call is a query there and then."""
     if not isinstance(node, ast.Call):
@@ -433,9 +439,10 @@ class Module:
         below = at
         if kind in DEFINES:
             decorators = getattr(node, "decorator_list", [])
+            opens = any(map(is_atomic, decorators)) and not generates(node)
             below = Context(
                 loading=False,
-                atomic=self.atomic or any(map(is_atomic, decorators)),
+                atomic=self.atomic or opens,
                 asynchronous=kind is ast.AsyncFunctionDef,
                 function=node,
             )

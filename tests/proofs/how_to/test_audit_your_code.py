@@ -49,6 +49,7 @@ def audit(names, monkeypatch, capsys):
 @control(edit("audit/audit.py", r"listen\s+", r"unlisten\s+"))
 @control(edit("audit/audit.py", "kind is ast.AsyncFunctionDef", "False"))
 @control(edit("audit/audit.py", "atomic=opens", "atomic=False"))
+@control(edit("audit/audit.py", "and not generates(node)", ""))
 @control(edit("audit/audit.py", 'if "asgi" in facts', 'if "asgi"'))
 @control(edit("audit/audit.py", 'CURSORS" and said is not False', 'CURSORS" and said is not None'))
 @control(edit("audit/audit.py", "silent.add(number if", "silent.add(0 if"))
@@ -156,6 +157,7 @@ def hostile(tmp_path):
         "huge.py": b"x = 1\n" * 400_000,
         "huge.sql": b"-- $$\n" * 400_000,
         "bytes.sql": b"select '\xe9'\n",
+        "bytes.ini": b"[pgbouncer]\n; \xe9\n",
     }
     for name, content in unread.items():
         (tree / name).write_bytes(content)
@@ -211,9 +213,10 @@ def test_nothing_that_lies_beside_it_is_imported(load, tmp_path) -> None:
 def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> None:
     """What would move the cursor or colour the text is written out."""
     (tmp_path / "\x1b[31m.py").write_text('cursor.execute("LISTEN a") # \x1b[2J\n')
-    output, _, _ = audit(".")
-    assert "\x1b" not in output
-    assert r"\x1b[31m.py:1: listen" in output
+    for form in ([], ["--json"], ["--sarif"]):
+        output, _, _ = audit(*form, ".")
+        assert "\x1b" not in output
+        assert "31m.py" in output
 
 
 @control(edit("audit/audit.py", "except BrokenPipeError:", "except ZeroDivisionError:"))

@@ -76,10 +76,15 @@ def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> N
 
 @control(here('"--database=direct")', '"--database=direct", owner=True)'))
 def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
-    """With its own login the direct alias may not change a table."""
+    """With its own login it may neither drop a table, as a migration that is undone does, nor alter one."""
     status, said = manage(project, setup, bouncer, "migrate", "orders", "zero", "--database=direct")
     assert status == 1
     assert "must be owner of table orders_order" in said
+    with (
+        setup.database.connect() as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be owner of table orders_order"),
+    ):
+        connection.execute("alter table orders_order add note text")
 
 
 @control(here("return db == 'direct'", "return True"))
@@ -281,7 +286,12 @@ def createdb(setup):
 @control(edit("upstream/settings/tests.py", 'DATABASES["default"] = DATABASES["direct"]', ""))
 @pytest.mark.usefixtures("createdb")
 def test_djangos_tests_make_and_drop_their_database_past_pgbouncer(project, setup, bouncer) -> None:
-    """Under settings.tests both aliases reach the same new database on PostgreSQL itself, and it can be dropped."""
+    """Under settings.tests both aliases reach the same new database on PostgreSQL itself, and it can be dropped.
+
+    So it does in a run of `manage.py test`, as it stands on the page.
+    """
+    status, said = manage(project, setup, bouncer, "test", "--settings", "settings.tests", owner=True)
+    assert (status, "\nOK\n" in said) == (0, True), said
     settings = {**environment(setup, bouncer, owner=True), "DJANGO_SETTINGS_MODULE": "settings.tests"}
     assert project.run("-c", DJANGO + TESTS, **settings) == (0, f"test_upstream {setup.server.port}\n" * 2)
     query = "select count(*) from pg_database where datname = 'test_upstream'"

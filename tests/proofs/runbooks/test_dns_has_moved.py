@@ -1,5 +1,6 @@
 """Proves docs/runbooks/dns-has-moved.md: a name server of our own has moved a name, and PgBouncer stays."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -72,6 +73,7 @@ def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) 
 
 @control(here("dns_max_ttl=3600", "dns_max_ttl=0"))
 @control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
+@control(edit("pgbouncer_console/names.sql", "show servers;", ""))
 def test_within_dns_max_ttl_reconnect_leads_to_the_old_address(by_name, names, load) -> None:
     """The console says for how long. An address in the place of the name, and RELOAD, lead to the new one at once."""
     bouncer, named = by_name(dns_max_ttl=3600)
@@ -82,6 +84,7 @@ def test_within_dns_max_ttl_reconnect_leads_to_the_old_address(by_name, names, l
         assert client.execute(WHO).fetchone() == STAYED
         said = console(bouncer, load("pgbouncer_console/names.sql"))
         assert "127.0.0.1:0" in said
+        assert re.search(r"^addr +\| 127\.0\.0\.1$", said, re.MULTILINE)
         assert not expired(bouncer)
         bouncer.entries = {name: entry.replace("db.internal", "127.0.0.2") for name, entry in bouncer.entries.items()}
         bouncer._configure(bouncer.port)
