@@ -12,9 +12,8 @@ PAGE = '<link rel="canonical" href="https://guide.example/"><link rel="styleshee
 
 
 @pytest.fixture
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Known]:
+def built(tmp_path: Path) -> Callable[[str, str], Known]:
     """Return what is known of the page of a site, which each call builds anew: built(page, style)."""
-    monkeypatch.delenv("CI", raising=False)
     sites = iter(range(100))
 
     def build(page: str = PAGE, style: str = "") -> Known:
@@ -52,11 +51,4 @@ def test_what_checks_counts(name: str, built: Callable[..., Known], monkeypatch:
     assert known.tests()[name]
     other = {**known.tests(), name: "another"}
     monkeypatch.setattr(known, "tests", lambda: other)
-    assert built().recall() is None
-
-
-def test_ci_visits_everything(built: Callable[..., Known], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever another run has left."""
-    built().remember({"/", "/style.css"}, 1234)
-    monkeypatch.setenv("CI", "true")
     assert built().recall() is None

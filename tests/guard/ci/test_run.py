@@ -28,8 +28,11 @@ esac
 """
 BARE = """\
 #!/bin/sh
-echo "bare: $*, CI $CI"
-exit "${BARE_STATUS:-0}"
+[ "$1 $2" = "run ." ] || exit 9
+shift 2
+mkdir "$STATE/bare"
+cd "$STATE/bare"
+BARE=yes exec "$@"
 """
 ID = """\
 #!/bin/sh
@@ -37,6 +40,12 @@ echo "${WHO:-0}"
 """
 MAKE = """\
 #!/bin/sh
+if [ "$BARE" ]; then
+    echo "bare: $*, CI $CI"
+    mkdir -p build/known
+    echo seen > build/known/page.json
+    exit "${BARE_STATUS:-0}"
+fi
 echo "engine ${DOCKER_HOST:-none}, stand-ins ${PROVEN_STAND_INS:-none}"
 [ ! -e "$STATE/another" ] || { rm "$STATE/another"; "$RUN"; }
 exit "${STATUS:-0}"
@@ -121,16 +130,18 @@ def test_without_an_engine_the_tests_run_all_the_same(machine: Path, missing: bo
 
 
 def test_a_bare_machine_comes_first(machine: Path) -> None:
-    """As an ordinary user, which is what that one takes where it is not told otherwise."""
+    """As an ordinary user, which is what that one takes where it is not told otherwise; what it knows comes back."""
     script(machine / "shared/lab/bare", BARE)
-    assert run(machine).stdout == "bare: run . make test, CI true\nengine lab, stand-ins 1\n"
+    result = run(machine)
+    assert (result.stderr, result.stdout) == ("bare: test, CI true\n", "engine lab, stand-ins 1\n")
+    assert (machine / "clone/build/known/page.json").read_text() == "seen\n"
 
 
 def test_what_fails_on_a_bare_machine_fails(machine: Path) -> None:
     """With its status, and nothing else is tried."""
     script(machine / "shared/lab/bare", BARE)
     result = run(machine, BARE_STATUS="3")
-    assert (result.stdout, result.returncode) == ("bare: run . make test, CI true\n", 3)
+    assert (result.stderr, result.stdout, result.returncode) == ("bare: test, CI true\n", "", 3)
     assert orders(machine) == []
 
 
