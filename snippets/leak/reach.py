@@ -15,10 +15,10 @@ try:
 except socket.gaierror as error:
     sys.exit(f"  no address: {error.strerror}")
 for family, kind, _, _, address in found:
-    with socket.socket(family, kind) as tried:
-        tried.settimeout(3)
-        try:
+    try:
+        with socket.socket(family, kind) as tried:
+            tried.settimeout(3)
             tried.connect(address)
-            print(f"  {address[0]}: answers")
-        except OSError as error:
-            print(f"  {address[0]}: {error.strerror or error}")
+        print(f"  {address[0]}: answers")
+    except OSError as error:
+        print(f"  {address[0]}: {error.strerror or error}")

@@ -229,13 +229,13 @@ ATOMIC = """
 import django; django.setup()
 from django.db import Error, connection, transaction
 from orders.models import Order
-try:
-    with transaction.atomic():
-        Order.objects.create(customer="Ada")
-        connection.close()
+with transaction.atomic():
+    Order.objects.create(customer="Ada")
+    connection.close()
+    try:
         Order.objects.count()
-except Error:
-    print("no query any more")
+    except Error:
+        print("no query any more")
 print(Order.objects.count())
 """
 

@@ -95,7 +95,10 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
     )
 )
 def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, load, printed, monkeypatch) -> None:
-    """A name without an address, and addresses that refuse or answer; of several each is tried, whatever one says."""
+    """A name without an address, and addresses that refuse or answer; of several each is tried, whatever one says.
+
+    So it is where this machine has none of that kind at all.
+    """
     snippet = load("leak/reach.py")
 
     def reach(url: str) -> str:
@@ -108,11 +111,13 @@ def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, loa
         reach(f"postgresql://{NOWHERE}/upstream")
     asked = socket.getaddrinfo
     two = ("127.0.0.1", "127.0.0.2")
+    unknown = (9999, socket.SOCK_STREAM, 0, "", ("::1", 0))  # as the kernel takes IPv6 where it is switched off
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda _, *rest, **more: [r for a in two for r in asked(a, *rest, **more)]
+        socket, "getaddrinfo", lambda _, *rest, **more: [unknown, *(r for a in two for r in asked(a, *rest, **more))]
     )
     with socket.create_server((two[0], 0)) as server:
-        first, last = reach(f"postgresql://several:{server.getsockname()[1]}/upstream").splitlines()[1:]
+        none, first, last = reach(f"postgresql://several:{server.getsockname()[1]}/upstream").splitlines()[1:]
+    assert none.startswith("  ::1: Address family not supported")
     assert first == "  127.0.0.1: answers"
     assert last.startswith("  127.0.0.2: ")
     assert "answers" not in last
