@@ -157,7 +157,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "Clients that have a server connection, or are idle and want none",
         ),
         "cl_waiting": (
-            "Clients that have sent a statement and wait for a connection",
+            "Clients that wait for a connection, with a statement or since they"
+            " connected",
             "above 0 for more than a moment",
             "look at `sv_active`: at the pool's size it is full of work or of"
             " forgotten transactions, below it PgBouncer is paused, cannot log"
@@ -191,7 +192,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "the server does not answer or refuses: read PgBouncer's log",
         ),
         "maxwait": (
-            "For how many seconds the longest waiting client has waited",
+            "For how many seconds the first of the queue has waited with its"
+            " statement; 0 where it has waited since it connected",
             "it rises: at `query_wait_timeout` that client gets an error",
             "alert on this one, and act as for `cl_waiting`",
         ),
@@ -215,8 +217,9 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "as for `cl_waiting`",
         ),
         "wait": (
-            "For how many seconds it has waited for a server connection",
-            "it rises",
+            "For how many seconds its statement has been under way, in the"
+            " queue and at work",
+            "it rises while `state` is `waiting`",
             "as for `maxwait`",
         ),
         "close_needed": ("Always 0 for clients",),
