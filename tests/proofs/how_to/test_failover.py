@@ -325,12 +325,13 @@ def shown(bouncer: PgBouncer) -> dict[str, str]:
 @control(edit("failover/drill.py", "if status < 400", "if status"))
 @control(edit("failover/drill.py", "except TimeoutError", "except InterruptedError"))
 @control(edit("failover/drill.py", '"POST" if BODY else "GET"', '"GET"'))
+@control(edit("failover/drill.py", 'url._replace(scheme="", netloc="", fragment="").geturl()', "url.path"))
 @control(edit("failover/drill.py", "max((b - a, a)", "min((b - a, a)"))
 @control(edit("failover/drill.py", "        thread.start()", "        thread.start() or thread.join()"))
 def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatch) -> None:
     """It tells errors of the service, requests without an answer, and refused connections apart, and the longest gap.
 
-    A request that waits for its answer does not keep the next one from being sent.
+    A request that waits for its answer does not keep the next one from being sent. What is behind a "?" is sent too.
     """
     monkeypatch.setenv("BODY", "customer=drill")
     monkeypatch.setenv("PATIENCE", str(DEADLINE))
@@ -346,6 +347,9 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
         count = "select count(*) from orders_order where customer = 'drill'"
         with database.connect() as owner:
             assert owner.execute(count).fetchone() == (6,)
+        with monkeypatch.context() as read:
+            read.setitem(drill, "BODY", "")
+            assert drill["ask"](f"{address}report/?seconds=often").outcome == "400"
         with database.connect(autocommit=False) as owner:
             owner.execute("lock table orders_order in access exclusive mode")
             monkeypatch.setitem(drill, "PATIENCE", 0.7)  # for as long as no answer can come
