@@ -189,6 +189,58 @@ def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
     assert left == ["idle"] * 10
 
 
+# uvicorn with a pool of two, and a view that starts a task, which asks when the request is over.
+TASKS = """
+import asyncio, sys
+from django.conf import settings
+
+settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
+settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2, "timeout": 2}
+import django; django.setup()
+import urls
+from django.http import JsonResponse
+from django.urls import path
+from orders.asynchronous import count_and_give_back
+from orders.models import Order
+over, tasks = asyncio.Event(), []
+
+async def count():
+    return await Order.objects.acount()
+
+async def late():
+    await over.wait()
+    await work()
+
+async def starts(request):
+    tasks.append(asyncio.create_task(late()))
+    return JsonResponse({})
+
+async def waits(request):
+    over.set()
+    await asyncio.gather(*tasks)
+    return JsonResponse({})
+
+urls.urlpatterns += [path("starts/", starts), path("waits/", waits)]
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@control(here('("count", 500)', '("count_and_give_back", 500)'))
+def test_a_task_that_outlives_its_request_keeps_a_connection(project, server, migrated) -> None:
+    """Two have asked and ended: another request gets none of Django's pool of two, unless they gave back."""
+    needs_a_pool()
+    with fresh(server, template=migrated) as database:
+        for work, answer in (("count", 500), ("count_and_give_back", 200)):
+            uvicorn = Uvicorn(project, database, "-c", TASKS.replace("work()", f"{work}()"))
+            paths = ("/starts/", "/starts/", "/waits/", "/connection/")
+            answers, said = [uvicorn.request(path)[0] for path in paths], uvicorn.said()
+            uvicorn.note()
+            uvicorn.stop()
+            assert answers == [200, 200, 200, answer]
+            assert ("couldn't get a connection after 2.00 sec" in said) == (answer == 500)
+
+
 # ---- outside of requests ---------------------------------------------------------------------------------------
 
 # A process that lives on when its async code has ended. CONN_MAX_AGE is 0.
