@@ -25,7 +25,7 @@ def client(url: str, stopped: threading.Event, heard: Counter[str]) -> None:
             connection = connection or connect(url)
             connection.execute(QUERY)
             heard["answered"] += 1
-        except psycopg.OperationalError as error:
+        except psycopg.Error as error:
             heard[str(error).splitlines()[-1]] += 1
             if connection:
                 connection.close()

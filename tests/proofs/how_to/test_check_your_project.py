@@ -378,17 +378,24 @@ def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project
 
 
 @control(edit("upstream/pooling_checks/server.py", "math.ceil(", "math.floor("))
-def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load) -> None:
-    """With many numbers, and two aliases of one server, the check counts what the functions of that page count."""
+@control(edit("upstream/pooling_checks/server.py", "pool_size(settings) or told", "told"))
+@pytest.mark.parametrize(("module", "aliases", "pool"), [("settings.pgbouncer", 2, None), ("settings.pool", 1, 3)])
+def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, module, aliases, pool) -> None:
+    """With many numbers, and two aliases of one server, the check counts what the functions of that page count.
+
+    Of an alias that has Django's pool, its size stands in place of the threads.
+    """
+    if pool:
+        needs_a_pool()
     sizing = execute(load("sizing/connections.py"))
     numbers = [*product((1, 3), (1, 4), (1, 20), (0, 0.25, 1.0), (0, 8), (0, 2), (0, 1), (0, 2))]
-    settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
+    settings = {"DJANGO_SETTINGS_MODULE": module, "DATABASE_DIRECT_URL": database.url, "DB_POOL_SIZE": str(pool or 4)}
     settings["NUMBERS"] = json.dumps(numbers)
     status, said = project.run("-c", WORST, database_url=database.url, **settings)
     assert status == 0, said
     assert [int(line) for line in said.splitlines()] == [
         sizing["peak_connections"](
-            sizing["web_connections"](processes, threads, instances, aliases=2),
+            sizing["web_connections"](processes, pool or threads, instances, aliases=aliases),
             surge=surge,
             celery=celery,
             cron=cron,
