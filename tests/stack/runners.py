@@ -197,6 +197,7 @@ RUNNERS = {
     "celery-solo": Runner("Celery", "solo", celery("solo", 1), BY_CELERY, at_once=1, packages=NEW),
     "celery55-prefork": Runner("Celery", "prefork", celery("prefork", 3), BY_CELERY, processes=3, packages=OLD),
     "celery55-threads": Runner("Celery", "threads", celery("threads", 3), BY_CELERY, packages=OLD),
+    "celery55-gevent": Runner("Celery", "gevent", celery("gevent", 3), BY_CELERY, packages=OLD, fresh=True),
     "celery55-solo": Runner("Celery", "solo", celery("solo", 1), BY_CELERY, at_once=1, packages=OLD),
     "rq": Runner("RQ", "a fork for each job", (*RQ, "--config", "workers.on_rq"), BY_RQ, at_once=1, packages=NEW),
     "rq-one": Runner(
