@@ -167,16 +167,22 @@ def options(pooler: Bouncer | Pooler, database: Database) -> str:
 
 def cancel(pooler: Bouncer | Pooler, database: Database) -> str:
     """A client asks for its statement to be cancelled."""
-    running = "select count(*) from pg_stat_activity where datname = %s and state = 'active'"
+    statement = "select pg_sleep(600)"
+    # Its own: what a pooler runs after a client that has left is active as well.
+    running = "select count(*) from pg_stat_activity where datname = %s and state = 'active' and query = %s"
+
+    def at_work() -> bool:
+        return database.admin.execute(running, [database.name, statement]).fetchone() == (1,)
+
     with pooler.connect(database, prepare_threshold=None) as one:
-        one.pgconn.send_query(b"select pg_sleep(600)")
+        one.pgconn.send_query(statement.encode())
         one.pgconn.flush()
-        until("it runs", lambda: database.admin.execute(running, [database.name]).fetchone() == (1,))
+        until("it runs", at_work)
         try:
             one.cancel()
         except psycopg.Error as error:
             return said(error)
-        until("it has ended", lambda: database.admin.execute(running, [database.name]).fetchone() == (0,))
+        until("it has ended", lambda: not at_work())
         result = one.pgconn.get_result()
         assert result
         assert b"due to user request" in result.error_message
