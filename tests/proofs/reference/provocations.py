@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from atlas.listed import says
 from tests.proofs.reference.bench import OTHER, Bench, Case, message, startup
 from tests.stack.pgbouncer import secret
 from tests.stack.wait import until
@@ -322,7 +323,8 @@ def standing(**settings: object) -> dict[str, Any]:
         standby.leash.halt(signal.SIGQUIT)
         bench.kept, standby.settings = standby.settings, {**standby.settings, **settings}
         standby._run(standby.server.port)
-        until("it refuses", lambda: "FATAL" in refusal(bench))
+        # In these words: while it begins it has others.
+        until("it refuses", lambda: says(bench.case.text, refusal(bench)))
 
     def end(bench: Bench) -> None:
         bench.standby.settings = bench.kept
