@@ -379,7 +379,7 @@ def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project
 
 @control(edit("upstream/pooling_checks/server.py", "math.ceil(", "math.floor("))
 @control(edit("upstream/pooling_checks/server.py", "pool_size(settings) or told", "told"))
-@pytest.mark.parametrize(("module", "aliases", "pool"), [("settings.pgbouncer", 2, None), ("settings.pool", 1, 3)])
+@pytest.mark.parametrize(("module", "aliases", "pool"), [("settings.pgbouncer", 2, None), ("settings.pool", 1, 4)])
 def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, module, aliases, pool) -> None:
     """With many numbers, and two aliases of one server, the check counts what the functions of that page count.
 
@@ -389,7 +389,7 @@ def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, 
         needs_a_pool()
     sizing = execute(load("sizing/connections.py"))
     numbers = [*product((1, 3), (1, 4), (1, 20), (0, 0.25, 1.0), (0, 8), (0, 2), (0, 1), (0, 2))]
-    settings = {"DJANGO_SETTINGS_MODULE": module, "DATABASE_DIRECT_URL": database.url, "DB_POOL_SIZE": str(pool or 4)}
+    settings = {"DJANGO_SETTINGS_MODULE": module, "DATABASE_DIRECT_URL": database.url}
     settings["NUMBERS"] = json.dumps(numbers)
     status, said = project.run("-c", WORST, database_url=database.url, **settings)
     assert status == 0, said

@@ -156,6 +156,8 @@ def another(database):
         "when rolpassword is not null then 'none: it cannot log in with one'",
     )
 )
+@control(edit("postgres/secret_kinds.sql", "else 'md5'", "else 'scram-sha-256'"))
+@control(edit("postgres/secret_kinds.sql", "rolvaliduntil as", "rolpassword as"))
 def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, load, another) -> None:
     """One row a role that may log in: with a SCRAM secret, an MD5 hash, or none."""
     role, _ = another
