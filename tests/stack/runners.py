@@ -239,6 +239,8 @@ STRATEGIES = {
     "age-60": Strategy("`CONN_MAX_AGE = 60`, with checks", "settings.prod", age=60),
     "pool": Strategy("Django's pool", "settings.pool"),
     "pgbouncer": Strategy("PgBouncer", "settings.pgbouncer", age=60, pooler=True),
+    "pgbouncer-age-0": Strategy("PgBouncer, `CONN_MAX_AGE = 0`", "settings.pgbouncer", pooler=True),
+    "pgbouncer-pool": Strategy("PgBouncer, Django's pool", "settings.pooled", pooler=True),
 }
 
 

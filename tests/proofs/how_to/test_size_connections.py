@@ -108,7 +108,7 @@ CLIMB = {"gevent", "uvicorn", "daphne", "hypercorn", "runserver", "celery55-geve
 @control(edit("sizing/connections.py", "return pool_size * pairs *", "return 2 * pool_size * pairs *"))
 @control(here('"age-60"', '"age-0"'))
 def test_the_formula_gives_what_was_counted_of_each_runner(run_script, load) -> None:
-    """Processes × work at a time, behind PgBouncer its pool at most; with an age five runners climb past any number."""
+    """Processes × work at a time, behind PgBouncer its pool at most; with an age some climb past any number."""
     names: dict[str, Any] = run_script(load(SIZING))
     counted = json.loads((ROOT / FOLDER / "runners.json").read_text())
     found = {(way, name): counted[way][name]["most"] for way in STRATEGIES for name in RUNNERS}

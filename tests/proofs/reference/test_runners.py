@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "strategy" in metafunc.fixturenames:
         metafunc.parametrize("strategy", STRATEGIES if every else [USUAL])
         metafunc.parametrize("runner", RUNNERS)
-    else:
+    elif "column" in metafunc.fixturenames:
         metafunc.parametrize("column", ["plain", "module"] if every else ["plain"])
         metafunc.parametrize("runner", FORKING if every else AT_TIMES)
 
@@ -72,6 +72,19 @@ def test_each_runner_has_the_connections_that_the_matrix_says(
         return record(strategy, runner, found)
     assert found == before
     return None
+
+
+@control(here('"pgbouncer-pool"', '"pool"'))
+@control(here('"pgbouncer-age-0"', '"age-0"'))
+def test_behind_pgbouncer_each_strategy_counts_the_same() -> None:
+    """Whatever the application keeps, all runners have the same counts in PostgreSQL."""
+    age_60, age_0, pool = (
+        {runner: known(strategy, runner) for runner in RUNNERS}
+        for strategy in ("pgbouncer", "pgbouncer-age-0", "pgbouncer-pool")
+    )
+    assert None not in age_60.values()
+    assert age_60 == age_0
+    assert age_60 == pool
 
 
 @control(here('module=column == "module"', 'module=runner == "rq"'))
