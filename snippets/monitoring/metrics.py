@@ -193,7 +193,7 @@ MEANINGS: dict[str, dict[str, str]] = {
             "Server connections that a client has"
         ),
         "pgbouncer_databases_pool_size": "The most that each pool may have",
-        "pgbouncer_databases_paused": "1 after `PAUSE`",
+        "pgbouncer_databases_paused": "1 after `PAUSE`, with its name",
         "pgbouncer_databases_disabled": "1 after `DISABLE`",
         "pgbouncer_used_clients": "Client connections, of all databases",
         "pgbouncer_config_max_client_connections": "`max_client_conn`",

@@ -18,7 +18,7 @@ do $$ begin raise 'a password is missing: export POOLER_PASSWORD first'; end $$;
 set password_encryption = 'scram-sha-256';
 -- All of it or nothing, so that nobody meets the function before its grants.
 begin;
--- PgBouncer's pool is its limit: with one here a burst of logins would fail.
+-- PgBouncer's pool is its limit: a lower one here would fail bursts of logins.
 create role pgbouncer login password :'password';
 grant connect on database upstream to pgbouncer;
 

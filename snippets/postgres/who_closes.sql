@@ -1,4 +1,5 @@
--- How long has the server run, and which settings end sessions? 0 is never.
+-- How long has the server run, and which settings end sessions?
+-- A timeout of 0 is none.
 select
     'server running for' as what,
     date_trunc(

@@ -28,5 +28,5 @@ with psycopg_pool.ConnectionPool(url, min_size=1, max_size=1) as pool:
 
 nowhere = "host=127.0.0.1 port=1 connect_timeout=2"
 with psycopg_pool.ConnectionPool(nowhere, min_size=1, max_size=1) as pool:
-    print("No server answers:")
+    print("Nothing listens:")
     ask(pool)

@@ -1,4 +1,4 @@
--- Which queries has this replica cancelled for what it had to replay? Ask it.
+-- How many queries has this replica cancelled for what it replays? Ask it.
 select
     datname,
     confl_snapshot,

@@ -783,6 +783,7 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
         "line",
     )
 )
+@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", '.endswith("c")', '.endswith("-c")'))
 def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path) -> None:
     """Of PostgreSQL or of PgBouncer: with both processes, by what they run, and without their arguments."""
     (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
@@ -795,12 +796,14 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
 
         waiting = [sys.executable, "-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c"]
         files = (direct.fileno(), pooled.fileno())
-        child = subprocess.Popen(waiting, pass_fds=files, stdin=subprocess.PIPE)
+        code = [sys.executable, "-Iuc", "import sys; sys.stdin.read(); 'hunter2'"]
+        child, other = (subprocess.Popen(it, pass_fds=files, stdin=subprocess.PIPE) for it in (waiting, code))
         try:
             status, said = stays.look()
             found = shared()
         finally:
             child.communicate()
+            other.communicate()
         assert status == 2
         assert "hunter2" not in said
         assert re.search("process +2 +manage.py shell, on this machine", said)
@@ -808,6 +811,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
         for finding in found:
             assert f"pid {os.getpid()}, " in finding
             assert f"pid {child.pid}, manage.py shell" in finding
+            assert f"pid {other.pid}, python" in finding
         assert shared() == []
 
 

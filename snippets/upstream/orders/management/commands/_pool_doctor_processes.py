@@ -95,7 +95,7 @@ def runner(pid: int) -> str:
     if name.startswith("python"):
         options = [*takewhile(lambda word: word.startswith("-"), words)]
         words = words[len(options) :]
-        if options[-1:] != ["-c"] and words:
+        if words and not "".join(options).endswith("c"):
             name = Path(words.pop(0)).name
     if name == "manage.py" and words and words[0].isidentifier():
         name += f" {words[0]}"
