@@ -1,5 +1,6 @@
 """Proves docs/runbooks/too-many-open-files.md: a PgBouncer that may open few files."""
 
+import re
 import socket
 from contextlib import ExitStack
 
@@ -8,6 +9,7 @@ import psycopg2
 
 from proven.sources.controls import control, here
 from tests.proofs.heard import heard
+from tests.stack.console import at_least
 from tests.stack.wait import until
 
 FEW = 20
@@ -26,3 +28,20 @@ def test_past_the_limit_of_open_files_a_client_is_not_answered(database, pooler)
         assert heard(psycopg.connect, bouncer.url(database), connect_timeout=2) == "connection timeout expired"
         assert heard(psycopg2.connect, bouncer.url(database), connect_timeout=2) == "timeout expired"
         assert "no more connections allowed" not in bouncer.leash.said()
+
+
+@control(here("default_pool_size=2", "default_pool_size=1"), fails_with="the log says so: not within")
+def test_past_the_limit_of_open_files_no_server_connection_is_opened(database, pooler) -> None:
+    """A client that was there before wants a second server connection: the log has the address and the reason."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, max_client_conn=500, files=FEW)
+    with bouncer.connect(database) as first, bouncer.connect(database) as second, ExitStack() as clients:
+        first.execute("begin")
+        for _ in range(FEW):
+            clients.enter_context(socket.create_connection(("127.0.0.1", bouncer.port)))
+        until("it has run out", lambda: "accept() failed: Too many open files" in bouncer.leash.said())
+        second.pgconn.send_query(b"select 1")
+        second.pgconn.flush()
+        to = rf" to connect to \S+:{database.server.port}" if at_least(1, 19) else ""
+        said = re.compile(rf"sbuf_connect failed{to}: Too many open files")
+        until("the log says so", lambda: said.search(bouncer.leash.said()))
+        second.pgconn.finish()
