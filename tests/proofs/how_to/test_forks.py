@@ -168,6 +168,13 @@ def test_uwsgi_forks_without_the_module(uwsgi) -> None:
     assert one
 
 
+@control(here(', UWSGI_PY_CALL_UWSGI_FORK_HOOKS="1"', ""))
+def test_uwsgi_that_calls_pythons_hooks_forks_with_the_module(uwsgi) -> None:
+    """With py-call-uwsgi-fork-hooks, here by its variable, the module closes: two processes have two backends."""
+    one = on_one_backend(uwsgi(CLOSES="1", UWSGI_PY_CALL_UWSGI_FORK_HOOKS="1"))
+    assert not one
+
+
 @control(here("uwsgi(lazy=True)", "uwsgi()"))
 @control(here('uwsgi(ENDS="1")', "uwsgi()"))
 def test_uwsgi_shares_nothing_where_it_loads_after_the_fork_or_closes_at_the_end(uwsgi) -> None:
