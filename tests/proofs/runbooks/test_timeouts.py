@@ -4,8 +4,10 @@ import psycopg
 import psycopg2
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
+from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.console import at_least
 from tests.stack.postgres import own_major
 from tests.stack.wait import until
@@ -18,6 +20,7 @@ LIMITS = {
     "transaction_timeout": ("transaction timeout", ""),
     "client_idle_timeout": ("client_idle_timeout", ""),
 }
+KEY_AND_CERTIFICATE = [("key", "key"), ("cert", "crt")]
 
 
 @control(here("set lock_timeout", "set statement_timeout"))
@@ -128,6 +131,28 @@ def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> Non
     told = heard(client.cursor().execute, query or "select 1")
     client.close()
     assert told == "server closed the connection unexpectedly"
+
+
+@control(here('sslmode="require"', 'sslmode="disable"'))
+@pytest.mark.parametrize("setting", LIMITS)
+def test_psycopg2_hears_no_reason_over_tls_either(setting, database, pooler, load) -> None:
+    """Whichever limit of PgBouncer's ended it, the text is the one of a TLS connection that was closed."""
+    if setting == "transaction_timeout" and not at_least(1, 25):
+        pytest.skip("needs PgBouncer 1.25")
+    text, query = LIMITS[setting]
+    with certificates("ours") as (folder,):
+        evidence.ran(load(CERTIFICATES))
+        files = {f"client_tls_{kind}_file": folder / f"pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
+        bouncer = pooler(database, pool_mode="transaction", client_tls_sslmode="allow", **files)
+        client = psycopg2.connect(bouncer.url(database), sslmode="require")
+        client.autocommit = setting == "client_idle_timeout"
+        client.cursor().execute("select 1")
+        bouncer.set(**{setting: 0.1})
+        if not query:
+            until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
+        told = heard(client.cursor().execute, query or "select 1")
+        client.close()
+    assert told == "SSL connection has been closed unexpectedly"
 
 
 @control(edit("postgres/timeouts.sql", "source as set_by", "name as set_by"))
