@@ -1,5 +1,5 @@
 -- Let PostgreSQL notice that a client is gone, and end its session.
--- Milliseconds until a session ends to which something was sent that nobody
+-- Time until a session ends to which something was sent that nobody
 -- confirms: as long as the silence and all probes below, or the first probe
 -- that is lost ends it.
 alter system set tcp_user_timeout = '45s';
