@@ -794,25 +794,24 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
         def shared() -> list[str]:
             return [f["finding"] for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
 
-        waiting = [sys.executable, "-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c"]
         files = (direct.fileno(), pooled.fileno())
-        code = [sys.executable, "-Iuc", "import sys; sys.stdin.read(); 'hunter2'"]
-        child, other = (subprocess.Popen(it, pass_fds=files, stdin=subprocess.PIPE) for it in (waiting, code))
-        try:
-            status, said = stays.look()
-            found = shared()
-        finally:
-            child.communicate()
-            other.communicate()
-        assert status == 2
-        assert "hunter2" not in said
-        assert re.search("process +2 +manage.py shell, on this machine", said)
-        assert len(found) == 2
-        for finding in found:
-            assert f"pid {os.getpid()}, " in finding
-            assert f"pid {child.pid}, manage.py shell" in finding
-            assert f"pid {other.pid}, python" in finding
-        assert shared() == []
+        shell = ("-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c")
+        code = ("-Iuc", "import sys; sys.stdin.read(); 'hunter2'")
+        for what, runs in (("manage.py shell", shell), (Path(sys.executable).name, code)):
+            child = subprocess.Popen([sys.executable, *runs], pass_fds=files, stdin=subprocess.PIPE)
+            try:
+                status, said = stays.look()
+                found = shared()
+            finally:
+                child.communicate()
+            assert status == 2
+            assert "hunter2" not in said
+            assert re.search(f"process +2 +{what}, on this machine", said)
+            assert len(found) == 2
+            for finding in found:
+                assert f"pid {os.getpid()}, " in finding
+                assert f"pid {child.pid}, {what}" in finding
+            assert shared() == []
 
 
 # ---- for programs ----------------------------------------------------------------------------------------------
