@@ -1,6 +1,6 @@
 -- Are connections reused? What the sessions of this database got done.
--- A session counts when it begins; its time and transactions a second or more
--- later, with its next statement or when it ends.
+-- A session counts when it begins; its time and transactions some time later,
+-- at the latest when it ends.
 select
     sessions,
     xact_commit + xact_rollback as transactions,

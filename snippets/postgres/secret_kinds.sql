@@ -1,5 +1,5 @@
 -- In which form does the server keep each role's password? Shows no secret.
--- For superusers: nobody else may read pg_authid.
+-- For superusers: by default nobody else may read pg_authid.
 select
     rolname,
     case
