@@ -131,7 +131,7 @@ def test_a_simulated_queue_waits_as_the_model_says(model, servers: int, used: fl
     assert sum(found) / len(found) == pytest.approx(model.mmc_mean_wait(rate, 1, servers), rel=0.06)
     for percent in (50, 95, 99):
         expected = model.mmc_wait_percentile(rate, 1, servers, percent)
-        assert percentile(found, percent) == pytest.approx(expected, rel=0.06, abs=0.01)
+        assert percentile(found, percent) == pytest.approx(expected, rel=0.06)
 
 
 @control(edit("sizing/queueing.py", "(1 - used) / used * spread)) / 2", "(1 - used) / used * spread)) / 3"))
