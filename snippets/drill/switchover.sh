@@ -1,5 +1,5 @@
 #!/bin/sh
-# Switch over to a standby behind PgBouncer: clients wait, none gets an error.
+# Switch over to a standby behind PgBouncer: clients wait instead of failing.
 #
 # Run it where PgBouncer runs, as somebody who may write its ini. It wants
 #   CONSOLE           PgBouncer's console: "host=… port=6432 dbname=pgbouncer"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Switch over while PgBouncer's clients wait: none gets an error.
+# Switch over while PgBouncer's clients wait instead of failing.
 #
 # Run it where PgBouncer and patronictl are. It wants
 #   PATRONI   Patroni's settings: /etc/patroni/config.yml
