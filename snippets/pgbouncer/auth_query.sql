@@ -6,6 +6,8 @@
 -- What holds a password goes to no log, and not into pg_stat_statements.
 set log_statement = 'none';
 set log_min_duration_statement = -1;
+set log_min_duration_sample = -1;
+set log_transaction_sample_rate = 0;
 set log_min_error_statement = 'panic';
 set pg_stat_statements.track_utility = off;
 -- The password comes from the environment, which psql reads here.

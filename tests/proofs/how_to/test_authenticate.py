@@ -118,12 +118,16 @@ def test_the_script_makes_all_of_it_in_the_applications_database_or_nothing(setu
 
 @control(edit("pgbouncer/auth_query.sql", "set log_min_error_statement = 'panic';", ""))
 @control(edit("pgbouncer/auth_query.sql", "set log_statement = 'none';", ""))
+@control(edit("pgbouncer/auth_query.sql", "set log_min_duration_sample = -1;", ""))
+@control(edit("pgbouncer/roles.sql", "set log_min_duration_statement = -1;", ""))
+@control(edit("pgbouncer/roles.sql", "set log_transaction_sample_rate = 0;", ""))
 @pytest.mark.parametrize("name", ["auth_query", "roles"])
 def test_no_password_that_a_script_sends_is_in_the_servers_log(setup, load, name) -> None:
-    """Though the server logs each statement, and those that fail: the script's own session does not."""
+    """Though the server logs each statement, samples, and those that fail: the script's own session does not."""
     script = load(f"pgbouncer/{name}.sql")
     evidence.ran(script)
     loud = "-c log_statement=all -c log_min_duration_statement=0 -c log_min_messages=warning"
+    loud += " -c log_min_duration_sample=0 -c log_transaction_sample_rate=1"
     before = len(setup.cluster.leash.said())
     with setup.passwords():
         target = conninfo.make_conninfo(setup.server.superuser, options=loud)
