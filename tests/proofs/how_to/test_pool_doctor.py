@@ -783,7 +783,9 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
         "line",
     )
 )
-@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", '.endswith("c")', '.endswith("-c")'))
+@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "[BEIOP", "[cBEIOP"))
+@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", 'm?")', 'm?(c.*)?")'))
+@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "(?=.)", ""))
 def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path) -> None:
     """Of PostgreSQL or of PgBouncer: with both processes, by what they run, and without their arguments."""
     (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
@@ -797,7 +799,9 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
         files = (direct.fileno(), pooled.fileno())
         shell = ("-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c")
         code = ("-Iuc", "import sys; sys.stdin.read(); 'hunter2'")
-        for what, runs in (("manage.py shell", shell), (Path(sys.executable).name, code)):
+        joined, read = ("-Iucimport sys; sys.stdin.read()", "hunter2"), ("-", "hunter2")
+        python = Path(sys.executable).name
+        for runs, what in {shell: "manage.py shell", code: python, joined: python, read: python}.items():
             child = subprocess.Popen([sys.executable, *runs], pass_fds=files, stdin=subprocess.PIPE)
             try:
                 status, said = stays.look()

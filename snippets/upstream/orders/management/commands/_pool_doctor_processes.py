@@ -1,9 +1,10 @@
 """Which processes of this machine have the sessions: on Linux, from /proc.
 
-What it may not see of other users' processes it says: run it as the
-application's user, or as root. Unix sockets do not tell who is behind them.
+What it may not see it calls somebody else's: run it as root, or as the user
+who started the application. Unix sockets do not tell who is behind them.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ._pool_doctor_findings import Finding, found
 
 PROC = Path("/proc")
 ESTABLISHED = "01"
+# Options of Python's behind which stands the name of a script or a module.
+PLAIN = re.compile("-(?=.)[BEIOPbdiqsuvx]*m?")
 # A client's port and its server's, and what is behind it.
 Clients = dict[tuple[int, int], str]
 
@@ -95,7 +98,7 @@ def runner(pid: int) -> str:
     if name.startswith("python"):
         options = [*takewhile(lambda word: word.startswith("-"), words)]
         words = words[len(options) :]
-        if words and not "".join(options).endswith("c"):
+        if words and all(map(PLAIN.fullmatch, options)):
             name = Path(words.pop(0)).name
     if name == "manage.py" and words and words[0].isidentifier():
         name += f" {words[0]}"
