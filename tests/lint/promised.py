@@ -13,6 +13,9 @@ from proven.sources import snippets
 PORT = "6432"  # where the settings of Django, exporters and probes look for it
 GUNICORN = 30  # seconds after which it kills a worker, by default
 SLOTS = 97  # that PostgreSQL has for ordinary roles, by default
+INI = "pgbouncer/pgbouncer.ini"
+# What every deployment has as that file has it, so that whoever moves on meets the same PgBouncer.
+SAME = ("max_prepared_statements", "query_wait_timeout", "idle_transaction_timeout", "server_login_retry")
 HOSTS = ("127.0.0.1", "0.0.0.0", "*")  # noqa: S104
 ENTRY = re.compile(r"(\w+)=(\S+)")
 Settings = Mapping[str, str]
@@ -95,6 +98,10 @@ def problems(path: str, text: str, first: int = 0) -> list[Problem]:
     for name, (keeps, why) in PROMISES.items():
         if name in settings and not keeps(values[name], values):
             found.append(Problem(path, settings[name][0], f"{name} = {values[name]}: {why}"))
+    own = dict(re.findall(r"^(\w+) = (.*)$", snippets.read(INI).text, re.MULTILINE))
+    for name in SAME:
+        if values.get(name, own[name]) != own[name]:
+            found.append(Problem(path, settings[name][0], f"{name} = {values[name]}: {INI} has {own[name]}"))
     found += [Problem(path, number, f"{name}: {why}") for name, number, why in _apart(entries)]
     return found
 

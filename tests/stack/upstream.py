@@ -5,11 +5,13 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
+from threading import Event
 from typing import Any
 
 import django
@@ -231,6 +233,26 @@ def _source(path: Path) -> Path:
     if path.parent.name != "__pycache__":
         return path
     return path.parent.parent / (path.name.partition(".")[0] + ".py")
+
+
+@contextmanager
+def asking(ask: Callable[[], object], clients: int) -> Iterator[None]:
+    """Let so many clients ask, again and again, until the block ends. Raises what one of them met."""
+    enough = Event()
+
+    def again() -> None:
+        # Until then, not a number of times: which thread of which worker takes a request is the machine's choice.
+        while not enough.is_set():
+            ask()
+
+    with ThreadPoolExecutor(clients) as threads:
+        asked = [threads.submit(again) for _ in range(clients)]
+        try:
+            yield
+        finally:
+            enough.set()
+        for each in asked:
+            each.result()
 
 
 @contextmanager

@@ -89,20 +89,7 @@ def container(load, name: str) -> dict:
         },
     )
 )
-@control(
-    each(
-        "cloud/run/pgbouncer.ini",
-        {
-            "*max_prepared_statements": "0",
-            "*default_pool_size": "40",
-            "*max_db_connections": "3",
-            "*max_client_conn": "3",
-            "*query_wait_timeout": "0",
-            "*idle_transaction_timeout": "0",
-            "*server_login_retry": "15",
-        },
-    )
-)
+@control(each("cloud/run/pgbouncer.ini", {"*max_db_connections": "3", "*max_client_conn": "3"}))
 @control(edit("cloud/run/service.yaml", "containerPort: 8080", "containerPort: 8081"))
 @control(edit("cloud/run/service.yaml", "timeoutSeconds: 30", "timeoutsSeconds: 30"))
 @control(edit("cloud/run/service.yaml", "cpu-throttling", "cpu-throttled"))

@@ -155,20 +155,7 @@ def in_source(problem: Problem) -> Problem:
         },
     )
 )
-@control(
-    each(
-        "kubernetes/config.yaml",
-        {
-            "*max_prepared_statements": "0",
-            "*default_pool_size": "40",
-            "*max_db_connections": "3",
-            "*max_client_conn": "3",
-            "*query_wait_timeout": "0",
-            "*idle_transaction_timeout": "0",
-            "*server_login_retry": "15",
-        },
-    )
-)
+@control(each("kubernetes/config.yaml", {"*max_db_connections": "3", "*max_client_conn": "3"}))
 @control(edit("kubernetes/pgbouncer.yaml", "targetPort: pgbouncer", "targetPort: bouncer"))
 @control(edit("kubernetes/pgbouncer.yaml", "replicas: 2", "replica: 2"))
 def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
@@ -192,20 +179,7 @@ def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -
     edit("kubernetes/app.yaml", "- name: upstream\n          image", "- name: another\n          image"),
     fails_with="unpack",
 )
-@control(
-    each(
-        "kubernetes/sidecar-config.yaml",
-        {
-            "*max_prepared_statements": "0",
-            "*default_pool_size": "40",
-            "*max_db_connections": "3",
-            "*max_client_conn": "3",
-            "*query_wait_timeout": "0",
-            "*idle_transaction_timeout": "0",
-            "*server_login_retry": "15",
-        },
-    )
-)
+@control(each("kubernetes/sidecar-config.yaml", {"*max_db_connections": "3", "*max_client_conn": "3"}))
 @control(edit("kubernetes/app.yaml", "  name: upstream\n  labels", "  name: another\n  labels"))
 @control(edit("kubernetes/sidecar.yaml", "restartPolicy: Always", "restartPolicy: Sometimes"))
 @control(

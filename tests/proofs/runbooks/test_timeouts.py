@@ -9,6 +9,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.console import at_least
+from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import own_major
 from tests.stack.wait import until
 
@@ -113,46 +114,41 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     until("PostgreSQL has noticed", lambda: database.backends() == [])
 
 
-@control(here("{setting: 0.1}", "{setting: 0}"))
-@pytest.mark.parametrize("setting", LIMITS)
-def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> None:
-    """Whichever limit ended it, a libpq that is no older than 15 says that the server closed the connection."""
+def told(setting: str, bouncer: PgBouncer, client: psycopg2.extensions.connection) -> str:
+    """Have one of PgBouncer's limits end a client, and return what psycopg2 says of it."""
     if setting == "transaction_timeout" and not at_least(1, 25):
         pytest.skip("needs PgBouncer 1.25")
-    assert psycopg2.extensions.libpq_version() >= 150000
     text, query = LIMITS[setting]
-    bouncer = pooler(database, pool_mode="transaction")
-    client = psycopg2.connect(bouncer.url(database))
     client.autocommit = setting == "client_idle_timeout"
     client.cursor().execute("select 1")
     bouncer.set(**{setting: 0.1})
     if not query:
         until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
-    told = heard(client.cursor().execute, query or "select 1")
+    said = heard(client.cursor().execute, query or "select 1")
     client.close()
-    assert told == "server closed the connection unexpectedly"
+    return said
+
+
+@control(here("{setting: 0.1}", "{setting: 0}", of="tests.proofs.runbooks.test_timeouts:told"))
+@pytest.mark.parametrize("setting", LIMITS)
+def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> None:
+    """Whichever limit ended it, a libpq that is no older than 15 says that the server closed the connection."""
+    assert psycopg2.extensions.libpq_version() >= 150000
+    bouncer = pooler(database, pool_mode="transaction")
+    said = told(setting, bouncer, psycopg2.connect(bouncer.url(database)))
+    assert said == "server closed the connection unexpectedly"
 
 
 @control(here('sslmode="require"', 'sslmode="disable"'))
 @pytest.mark.parametrize("setting", LIMITS)
 def test_psycopg2_hears_no_reason_over_tls_either(setting, database, pooler, load) -> None:
     """Whichever limit of PgBouncer's ended it, the text is the one of a TLS connection that was closed."""
-    if setting == "transaction_timeout" and not at_least(1, 25):
-        pytest.skip("needs PgBouncer 1.25")
-    text, query = LIMITS[setting]
     with certificates("ours") as (folder,):
         evidence.ran(load(CERTIFICATES))
         files = {f"client_tls_{kind}_file": folder / f"pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
         bouncer = pooler(database, pool_mode="transaction", client_tls_sslmode="allow", **files)
-        client = psycopg2.connect(bouncer.url(database), sslmode="require")
-        client.autocommit = setting == "client_idle_timeout"
-        client.cursor().execute("select 1")
-        bouncer.set(**{setting: 0.1})
-        if not query:
-            until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
-        told = heard(client.cursor().execute, query or "select 1")
-        client.close()
-    assert told == "SSL connection has been closed unexpectedly"
+        said = told(setting, bouncer, psycopg2.connect(bouncer.url(database), sslmode="require"))
+    assert said == "SSL connection has been closed unexpectedly"
 
 
 @control(edit("postgres/timeouts.sql", "source as set_by", "name as set_by"))
