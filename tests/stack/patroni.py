@@ -269,7 +269,9 @@ def ctl() -> list[str]:
 
 def surroundings() -> dict[str, str]:
     """Return what Patroni and etcd find in their environment."""
-    return {"PATH": os.defpath, "PYTHONPATH": str(_packages()), "GOMAXPROCS": "1", "LC_ALL": "C.UTF-8"}
+    # What lets a standby follow looks for libpq where it was built: it would take another one of this machine's.
+    own = {"LD_LIBRARY_PATH": str(reachable(bin_dir()).parent / "lib")}
+    return {"PATH": os.defpath, "PYTHONPATH": str(_packages()), "GOMAXPROCS": "1", "LC_ALL": "C.UTF-8"} | own
 
 
 def apart() -> list[str]:
