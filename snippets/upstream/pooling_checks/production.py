@@ -44,6 +44,9 @@ def verifies(settings: dict[str, Any]) -> bool:
     authority = given(settings, "sslrootcert", "PGSSLROOTCERT")
     if authority == "system":  # then it insists on verify-full by itself
         return True
+    # With TLS, the password shows that nobody is in between.
+    if given(settings, "channel_binding", "PGCHANNELBINDING") == "require":
+        return True
     # With an authority, require verifies as verify-ca does.
     return mode in ("verify-ca", "verify-full") or bool(
         mode == "require" and authority

@@ -151,6 +151,7 @@ SETTINGS: Cases = {
     "W022": [(far("tcp_user_timeout"), far()), (far("tcp_user_timeout"), {"settings": {"HOST": "127.0.0.1"}})],
     "W023": [
         (far("sslmode"), far("sslmode", sslrootcert="system")),
+        (far("sslmode"), far("sslmode", channel_binding="require")),
         (far(sslmode="prefer"), far(sslmode="verify-ca")),
         (far(sslmode="require"), far(sslmode="require", sslrootcert="ca.crt")),
         (far("sslmode") | {"env": {"PGSSLMODE": "require"}}, far("sslmode") | {"env": {"PGSSLMODE": "verify-full"}}),
@@ -258,6 +259,7 @@ def expected(cases: Cases) -> dict[str, list[str]]:
 )
 @control(edit("upstream/pooling_checks/production.py", 'mode == "require" and authority', 'mode == "require"'))
 @control(edit("upstream/pooling_checks/production.py", 'authority == "system"', 'authority == "ca.crt"'))
+@control(edit("upstream/pooling_checks/production.py", '"PGCHANNELBINDING") == "require"', '"PGCHANNELBINDING") == "allow"'))
 @control(edit("upstream/pooling_checks/production.py", "pool < threads", "pool <= threads"))
 def test_a_rule_finds_settings_that_break_it_and_not_the_nearest(by_settings, project) -> None:
     """Each rule of `check` and `check --deploy` alone finds what breaks it, and nothing in the nearest settings.

@@ -18,6 +18,7 @@ from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing
 from tests.stack import wait
 from tests.stack.console import at_least
+from tests.stack.database import Role
 from tests.stack.upstream import Gunicorn, asking, needs_a_pool, serving
 from tests.stack.wait import DEADLINE, until
 
@@ -397,6 +398,19 @@ def test_several_hosts_are_asked_whether_they_are_a_standby(driver, pair) -> Non
     assert taken("127.0.0.1,127.0.0.3", **wish) == "127.0.0.1"
     seen = set()
     until("each host is taken", lambda: seen.add(taken(BOTH, load_balance_hosts="random")) or len(seen) == 2)
+
+
+@control(here("connection limit 1", "connection limit 2"))
+def test_psycopg_3_alone_passes_over_a_host_that_refuses_a_login(pair) -> None:
+    """Where the first says that the role has too many connections, psycopg 3 takes the second; psycopg2 says so."""
+    role = Role(pair.primary.server, "connection limit 1")
+    pair.catch_up()
+    who = {"user": role.name, "password": role.password, "dbname": pair.database.name}
+    where = {"host": BOTH, "port": pair.primary.server.port}
+    with closing(psycopg.connect(**where, **who)) as first, closing(psycopg.connect(**where, **who)) as second:
+        assert (first.info.host, second.info.host) == ("127.0.0.1", "127.0.0.2")
+        with pytest.raises(psycopg2.OperationalError, match="too many connections for role"):
+            psycopg2.connect(**where, **who)
 
 
 ASK = (
