@@ -15,7 +15,6 @@ from .told import found, told
 # region: asked
 ASKED = """
 select
-    pg_backend_pid(),
     current_setting('max_connections')::int
     - current_setting('superuser_reserved_connections')::int
     -- New in PostgreSQL 16; null before.
@@ -47,8 +46,8 @@ def answers(alias: Alias) -> Iterator[CheckMessage]:
     pooled = transaction_mode.is_told(name, settings)
     with connections[name].temporary_connection() as cursor:
         cursor.execute(ASKED)
-        backend, slots, role, database, statement, silence = cursor.fetchone()
-        if not pooled and is_lent(name, backend):
+        slots, role, database, statement, silence = cursor.fetchone()
+        if not pooled and is_lent(name, cursor):
             pooled = True
             yield from transaction_mode.broken(alias)
     if not pooled and told("PROCESSES") and told("THREADS"):
@@ -59,18 +58,27 @@ def answers(alias: Alias) -> Iterator[CheckMessage]:
         yield found("pooling.W034", name)
 
 
-def is_lent(name: str, backend: int) -> bool:
+def is_lent(name: str, cursor: Any) -> bool:
     """Return whether a second client is served by the same backend.
 
-    The first is still connected then, so that somebody lends it to both.
+    The first is still connected then, so that somebody lends it to both. Each
+    asks a few times, for there may be several that are lent.
     """
     if told("TRANSACTION_MODE") is not None:
         return False  # who was told does not ask
     second = connections[name].copy()
     second.settings_dict["OPTIONS"].pop("pool", None)
-    with second.temporary_connection() as cursor:
+    with second.temporary_connection() as other:
+        return not backends(cursor).isdisjoint(backends(other))
+
+
+def backends(cursor: Any) -> set[int]:
+    """Return which backends answer a client."""
+    found = set()
+    for _ in range(5):
         cursor.execute("select pg_backend_pid()")
-        return cursor.fetchone() == (backend,)
+        found.add(cursor.fetchone()[0])
+    return found
 
 
 def too_many(

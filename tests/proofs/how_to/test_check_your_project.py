@@ -259,7 +259,9 @@ def expected(cases: Cases) -> dict[str, list[str]]:
 )
 @control(edit("upstream/pooling_checks/production.py", 'mode == "require" and authority', 'mode == "require"'))
 @control(edit("upstream/pooling_checks/production.py", 'authority == "system"', 'authority == "ca.crt"'))
-@control(edit("upstream/pooling_checks/production.py", '"PGCHANNELBINDING") == "require"', '"PGCHANNELBINDING") == "allow"'))
+@control(
+    edit("upstream/pooling_checks/production.py", '"PGCHANNELBINDING") == "require"', '"PGCHANNELBINDING") == "allow"')
+)
 @control(edit("upstream/pooling_checks/production.py", "pool < threads", "pool <= threads"))
 def test_a_rule_finds_settings_that_break_it_and_not_the_nearest(by_settings, project) -> None:
     """Each rule of `check` and `check --deploy` alone finds what breaks it, and nothing in the nearest settings.
@@ -335,10 +337,18 @@ def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[st
     note_pgbouncer()
     limited = Role(server, "connection limit 10")
     with fresh(server) as database:
-        lends, keeps = (PgBouncer(database, pool_mode=mode) for mode in ("transaction", "session"))
+        lends, keeps = (
+            PgBouncer(database, pool_mode=mode, server_round_robin=1) for mode in ("transaction", "session")
+        )
         try:
             for role, setting in product((database.role, limited), TIMEOUTS):
                 database.admin.execute(f"alter role \"{role.name}\" set {setting} = '5s'")
+            # It has two, and gives each transaction another one than the last.
+            with lends.connect(database, autocommit=False) as one, lends.connect(database, autocommit=False) as two:
+                assert (
+                    one.execute("select pg_backend_pid()").fetchone()
+                    != two.execute("select pg_backend_pid()").fetchone()
+                )
             slots = database.admin.execute(SLOTS).fetchone()[0]
             cases = by_server(database, limited, slots, lends, keeps)
             asking = {name: {**case, "server": True} for name, case in flat(cases).items()}
@@ -349,14 +359,9 @@ def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[st
             limited.drop(database.admin)
 
 
-@control(
-    edit(
-        "upstream/pooling_checks/server.py", "return cursor.fetchone() == (backend,)", "return bool(cursor.fetchone())"
-    )
-)
-@control(
-    edit("upstream/pooling_checks/server.py", "return cursor.fetchone() == (backend,)", "return not cursor.fetchone()")
-)
+@control(edit("upstream/pooling_checks/server.py", "return not backends(cursor).isdisjoint", "return not set().union"))
+@control(edit("upstream/pooling_checks/server.py", "return not backends(cursor).isdisjoint", "return set().isdisjoint"))
+@control(edit("upstream/pooling_checks/server.py", "range(5)", "range(1)"))
 @control(
     edit("upstream/pooling_checks/server.py", 'messages.append(found("pooling.W030"', 'print(found("pooling.W030"')
 )

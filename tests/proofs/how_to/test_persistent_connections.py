@@ -689,6 +689,15 @@ def test_a_malformed_value_stops_the_start(project: Project) -> None:
         )
 
 
+@control(edit("upstream/settings/environment.py", 'get(name, "")', "get(name, 'postgresql://127.0.0.1/upstream')"))
+def test_without_a_url_nothing_starts(project: Project) -> None:
+    """The error names the variable."""
+    unset = "import os; del os.environ['DATABASE_URL']\n"
+    status, output = project.run("-c", unset + SHOW, database_url=ANY_URL)
+    assert status == 1
+    assert "ImproperlyConfigured: DATABASE_URL: give postgresql://" in output.splitlines()[-1]
+
+
 @control(here("""("60", '"60"')""", """('"60"', "60")"""))
 def test_a_number_in_a_containers_environment_is_refused(load) -> None:
     """By Kubernetes' schemas and by Google's description of its API; the same in quotes is taken."""

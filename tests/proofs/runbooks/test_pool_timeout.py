@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg_pool
 import pytest
+from psycopg import sql
 
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
@@ -27,6 +28,25 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
         assert "'pool_available': 0" in said
     assert "'connections_errors': 0" in lent
     transcript(snippet, f"{lent}Nothing listens:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
+
+
+@control(here('change("the-next-one"', 'change("another"'), fails_with="it has a connection: not within")
+def test_the_pool_tries_on_until_it_has_a_connection(database, caplog) -> None:
+    """Nobody asks it meanwhile: once the server lets it in, it has one to lend."""
+
+    def change(password: str) -> None:
+        statement = sql.SQL("alter role {} password {}")
+        database.admin.execute(statement.format(sql.Identifier(database.role.name), sql.Literal(password)))
+
+    address = database.url.replace(database.role.password, "the-next-one")
+    with (
+        caplog.at_level(logging.WARNING, "psycopg.pool"),
+        psycopg_pool.ConnectionPool(address, min_size=1, max_size=1) as pool,
+    ):
+        until("the pool has tried", lambda: "password authentication failed" in caplog.text)
+        change("the-next-one")
+        until("it has a connection", lambda: pool.get_stats()["pool_available"] == 1)
+        assert pool.get_stats().get("requests_num", 0) == 0
 
 
 @control(here('"an-old-one"', "database.role.password"), fails_with="the pool has tried: not within")
