@@ -1,6 +1,7 @@
 """The table of provocations: each text with what makes its program say it."""
 
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -45,10 +46,12 @@ def hba(text: str) -> dict[str, object]:
 def asks(query: str, options: str = "") -> dict[str, Any]:
     """Have PgBouncer ask PostgreSQL for the secret of who is not in its userlist, and let such a one come.
 
-    Who asks stands in the entry: what auth_user was once set to stays with each database, also after a RELOAD.
+    Who asks stands in the entry: what auth_user was once set to stays with each database, also after a RELOAD. Who
+    comes has a name of his own, because PgBouncer asks for nobody whom an earlier userlist had.
     """
     entry = lambda bench: f"auth_user={user(bench)} {options}"  # noqa: E731
-    return {"entry": entry, "settings": {"auth_query": query}, "options": {"user": stranger}}
+    unheard = lambda bench: f"unheard_{secrets.token_hex(4)}"  # noqa: ARG005, E731
+    return {"entry": entry, "settings": {"auth_query": query}, "options": {"user": unheard}}
 
 
 def userlist(bench: Bench, secrets: dict[str, str]) -> str:
