@@ -130,13 +130,14 @@ RULES = {
         "runbooks/too-many-clients/#the-text",
     ),
     "pooling.W033": Rule(
-        "No statement_timeout: nothing ends a statement that takes too long.",
+        "No statement_timeout: PostgreSQL ends no statement that takes too "
+        "long.",
         "Give the role one: ALTER ROLE … SET.",
         "runbooks/timeouts/",
     ),
     "pooling.W034": Rule(
-        "No idle_in_transaction_session_timeout: nothing ends a transaction "
-        "that is silent, and holds locks.",
+        "No idle_in_transaction_session_timeout: PostgreSQL ends no "
+        "transaction that is silent, and holds locks.",
         "Give the role one: ALTER ROLE … SET.",
         "how-to/idle-in-transaction/#what-ends-it",
     ),
