@@ -669,6 +669,20 @@ def test_track_extra_parameters_applies_a_timeout_from_1_26(pooler, database, cl
         assert value(other, "show statement_timeout") == "0"
 
 
+@control(here("statement_timeout=7s", "statement_timeout=5s"))
+def test_clients_that_ask_for_different_timeouts_get_each_others(pooler, database, client) -> None:
+    """With track_extra_parameters in 1.26 one has soon the timeout of the other; before, neither has any."""
+    settings = {**POOL, "default_pool_size": 1, "track_extra_parameters": "statement_timeout"}
+    if release() < (1, 20):
+        with pytest.raises(RuntimeError, match="unknown parameter: pgbouncer/track_extra_parameters"):
+            pooler(database, **settings)
+        return
+    bouncer = pooler(database, **settings)
+    one, other = client(bouncer, options=OPTIONS), client(bouncer, options="-c statement_timeout=7s")
+    seen = [[value(each, "show statement_timeout") for each in (one, other)] for _ in range(2)]
+    assert seen == ([["5s", "7s"], ["7s", "7s"]] if release() >= (1, 26) else [["0", "0"], ["0", "0"]])
+
+
 INTRUDER = """
 create schema intruder;
 grant usage on schema intruder to public;

@@ -155,11 +155,13 @@ def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: 
 
 @control(edit("sizing/queueing.py", "return 0.5", "return 0.6"))
 @control(edit("sizing/queueing.py", "min(0.24, (1 - used)", "max(0.24, (1 - used)"))
+@control(edit("sizing/queueing.py", "min(0.24, (1 - used)", "min(0, (1 - used)"))
 def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
     """This the theory of one server says exactly; more wait from a half to 62 %, and a half as they are used up."""
     # Pollaczek and Khinchine: the mean wait is load / (2 (1 - load)) services.
     assert model.mdc_mean_wait(0.8, 1, 1) == pytest.approx(0.8 / (2 * 0.2))
     assert model.constant_factor(20, 20 * 0.9999) == pytest.approx(0.5, abs=0.001)
+    assert model.constant_factor(10, 10 * 0.4) > 0.55
 
     @tried
     @given(SERVERS, USED)
