@@ -6,10 +6,12 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from proven import evidence
-from proven.sources.controls import control, edit, replace
+from proven.sources.controls import control, edit, here, replace
+from tests.proofs.heard import heard
 from tests.proofs.replicated import Pair, replicated
 from tests.stack.fixtures import note_postgres
 from tests.stack.pgbouncer import ADMIN, PgBouncer
@@ -133,6 +135,28 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
         assert application.said().startswith("127.0.0.1\n")
         with pair.copy.connect() as owner:
             assert owner.execute("select count(*) from heard").fetchone() == (counted["answered"],)
+
+
+@control(here(" connect_query='select 1'", ""), fails_with="the pause ends its login: not within")
+def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, pooler) -> None:
+    """The pause ends the server connection that it opens, and a client that is there already hears so after RESUME."""
+    bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600, query_wait_timeout=20)
+
+    def closed() -> int:
+        return bouncer.leash.said().count("closing because: pause mode")
+
+    with bouncer.connect(database) as kept, ThreadPoolExecutor(1) as threads, bouncer.admin() as console:
+        assert kept.execute("select 1").fetchone() == (1,)
+        console.execute(f"pause {database.name}")
+        bouncer.entries[database.name] += " connect_query='select 1'"  # as any change of an entry
+        bouncer.reload()
+        before = closed()  # of the first client's
+        threads.submit(heard, bouncer.connect, database)
+        until("the pause ends its login", lambda: closed() > before)
+        console.execute(f"resume {database.name}")
+        told = heard(kept.execute, "select 1")
+        bouncer.set(query_wait_timeout=0.1)  # for who waits
+    assert told.startswith("server login has been failing")
 
 
 @control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""))
