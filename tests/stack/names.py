@@ -9,11 +9,12 @@ TYPE_A = 1
 
 
 class Names:
-    """Answers questions for IPv4 addresses over UDP, with nothing that may be kept; it knows of no others."""
+    """Answers questions for IPv4 addresses over UDP, which may be kept for `ttl` seconds; it knows of no others."""
 
     def __init__(self, **addresses: str) -> None:
         """Serve on a port of its own: Names(db="127.0.0.1")."""
         self.addresses = addresses
+        self.ttl = 0
         self.asked = 0  # for an IPv4 address, of whichever name
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -47,4 +48,4 @@ class Names:
         header = packet[:2] + struct.pack("!HHHHH", 0x8580, 1, bool(address), 0, 0)
         if not address:
             return header + question
-        return header + question + struct.pack("!HHHIH", 0xC00C, TYPE_A, 1, 0, 4) + socket.inet_aton(address)
+        return header + question + struct.pack("!HHHIH", 0xC00C, TYPE_A, 1, self.ttl, 4) + socket.inet_aton(address)

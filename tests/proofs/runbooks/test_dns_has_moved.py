@@ -71,6 +71,24 @@ def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) 
         until("it moves", moves)
 
 
+@control(here("names.ttl = 3600", "names.ttl = 0"))
+def test_an_answer_is_kept_for_its_ttl_where_c_ares_keeps_it(by_name, names, load) -> None:
+    """From 1.31 on: dns_max_ttl is over, and RECONNECT leads to the old address. PgBouncer's log has its version."""
+    names.ttl = 3600
+    bouncer, named = by_name(dns_max_ttl=1)
+    (release,) = set(re.findall(r"c-ares (\d+)\.(\d+)", bouncer.leash.said()))
+    keeps = tuple(map(int, release)) >= (1, 31)
+    with bouncer.connect(named) as client:
+        assert client.execute(WHO).fetchone() == STAYED
+        names.addresses["db"] = "127.0.0.2"
+        until("it may ask again", lambda: expired(bouncer))
+        for _ in range(15):  # the last of the seconds that are shown is a part of one
+            console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
+            where = client.execute(SLOWLY).fetchone()
+        assert where == (STAYED if keeps else MOVED)
+        assert (names.asked == 1) == keeps
+
+
 @control(here("dns_max_ttl=3600", "dns_max_ttl=0"))
 @control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
 @control(edit("pgbouncer_console/names.sql", "show servers;", ""))
