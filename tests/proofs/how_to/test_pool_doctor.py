@@ -459,6 +459,24 @@ def test_the_exit_status_tells_how_full_the_server_is(
     assert f"{others + 1} of 20 taken" == first["finding"] or "slots are reserved" in first["finding"]
 
 
+@control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", '"too many", ', ""))
+def test_the_exit_status_tells_of_a_server_without_any_slot(database, watcher, project, sessions) -> None:
+    """Superusers have those that are kept for them: whoever comes then, hears of too many clients."""
+    for _ in range(20):
+        sessions(database)
+    with ExitStack() as ends:
+
+        def all_of_them() -> None:
+            while True:
+                ends.enter_context(closing(database.server.connect()))
+
+        with pytest.raises(psycopg.OperationalError, match="too many clients already"):
+            all_of_them()
+        ended, output = doctor(project, watcher, "--json")
+    assert ended == 2, output
+    assert "too many clients already" in json.loads(output)["findings"][0]["finding"]
+
+
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))
 def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> None:
     """A transaction that is older than --patience is 1, and one that is ten times as old 2."""
