@@ -10,7 +10,8 @@
 set -eu
 
 ask() {
-    psql "$1" --no-psqlrc --quiet --tuples-only --no-align --command "$2"
+    psql "$1" --no-psqlrc --quiet --tuples-only --no-align --command "$2" \
+        ${3:+--command "$3"}
 }
 
 # region: before
@@ -31,7 +32,9 @@ fi
 # However this ends, nobody is left waiting: also where somebody breaks it off,
 # or a terminal goes away, which several may tell it.
 trap 'exit 1' HUP INT TERM
-trap 'trap "" HUP INT TERM; ask "$CONSOLE" "resume $DATABASE"' EXIT
+# PgBouncer reads the file and resumes at once: a login in between would count
+# as one that failed.
+trap 'trap "" HUP INT TERM; ask "$CONSOLE" reload "resume $DATABASE"' EXIT
 ask "$CONSOLE" "pause $DATABASE"
 
 # A primary that is stopped, and not killed, first sends all it has. Whoever
@@ -42,5 +45,4 @@ sh -c "$STOP"
 [ "$(ask "$STANDBY" "select pg_promote()")" = t ]
 
 sed -i "s/host=$OLD /host=$NEW /" "$INI"
-ask "$CONSOLE" "reload"
 # endregion: switch
