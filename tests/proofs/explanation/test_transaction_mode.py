@@ -654,33 +654,23 @@ def test_ignoring_options_loses_the_timeout_without_a_word(pooler, database, cli
 
 
 @control(here('"track_extra_parameters": "statement_timeout"', '"ignore_startup_parameters": "options"'))
-def test_track_extra_parameters_applies_a_timeout_from_1_26(pooler, database, client) -> None:
-    """Only its own client has the timeout. 1.24 takes the setting and applies nothing; 1.18 does not start."""
-    settings = {**POOL, "default_pool_size": 1, "track_extra_parameters": "statement_timeout"}
-    if release() < (1, 20):
-        with pytest.raises(RuntimeError, match="unknown parameter: pgbouncer/track_extra_parameters"):
-            pooler(database, **settings)
-        return
-    bouncer = pooler(database, **settings)
-    one, other = client(bouncer, options=OPTIONS), client(bouncer)
-    expected = "5s" if release() >= (1, 26) else "0"
-    for _ in range(2):
-        assert value(one, "show statement_timeout") == expected
-        assert value(other, "show statement_timeout") == "0"
-
-
 @control(here("statement_timeout=7s", "statement_timeout=5s"))
-def test_clients_that_ask_for_different_timeouts_get_each_others(pooler, database, client) -> None:
-    """With track_extra_parameters in 1.26 one has soon the timeout of the other; before, neither has any."""
+def test_track_extra_parameters_applies_a_timeout_from_1_26(pooler, database, client) -> None:
+    """Who asks for none has none; of two that ask one has soon the other's. 1.24 applies none; 1.18 does not start."""
     settings = {**POOL, "default_pool_size": 1, "track_extra_parameters": "statement_timeout"}
     if release() < (1, 20):
         with pytest.raises(RuntimeError, match="unknown parameter: pgbouncer/track_extra_parameters"):
             pooler(database, **settings)
         return
     bouncer = pooler(database, **settings)
-    one, other = client(bouncer, options=OPTIONS), client(bouncer, options="-c statement_timeout=7s")
-    seen = [[value(each, "show statement_timeout") for each in (one, other)] for _ in range(2)]
-    assert seen == ([["5s", "7s"], ["7s", "7s"]] if release() >= (1, 26) else [["0", "0"], ["0", "0"]])
+    one, other, third = (client(bouncer, options=asked) for asked in (OPTIONS, "", "-c statement_timeout=7s"))
+
+    def shown(*clients: psycopg.Connection) -> list[str]:
+        return [value(each, "show statement_timeout") for each in (*clients, *clients)]
+
+    follows = release() >= (1, 26)
+    assert shown(one, other) == (["5s", "0", "5s", "0"] if follows else ["0"] * 4)
+    assert shown(one, third) == (["5s", "7s", "7s", "7s"] if follows else ["0"] * 4)
 
 
 INTRUDER = """

@@ -5,14 +5,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import conninfo
 
-from proven import ROOT, evidence
+from proven import ROOT
 from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
-from proven.sources.snippets import Snippet
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
-from tests.stack.database import Database, Role, fresh, run_psql
+from tests.proofs.pooled import Existing
+from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import own_major
 from tests.stack.runners import CLIMBS, POOL_SIZE, RUNNERS, STRATEGIES
 from tests.stack.wait import until
@@ -169,7 +168,7 @@ def test_a_superuser_still_gets_in(cluster) -> None:
 
 
 @control(edit("postgres/emergency_role.sql", "pg_use_reserved_connections, ", ""), fails_with="reserved")
-@control(edit("postgres/emergency_role.sql", "pg_signal_backend", "pg_monitor"))
+@control(edit("postgres/emergency_role.sql", "pg_signal_backend", "pg_monitor"), fails_with="permission denied")
 def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> None:
     """With reserved_connections set, a role that was granted its use connects when the application no longer can.
 
@@ -187,8 +186,9 @@ def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> Non
             with database.connect(user=oncall.name, password=oncall.password) as connection:
                 seen = connection.execute("select count(state) from pg_stat_activity where state = 'idle'").fetchone()
             assert seen == (5,)
-            ended = as_oncall(database, oncall, load("postgres/close_idle.sql"))
-            assert ended.count("| t\n") == 5, ended
+            own = Existing(server, database.name, oncall)
+            ended = own.psql(load("postgres/close_idle.sql"), superuser=False, application="upstream", idle_for="0")
+            assert ended.count("| t\n") == 5
             until("the slots are free", lambda: not database.backends())
             database.connect().close()
         finally:
@@ -196,12 +196,3 @@ def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> Non
                 connection.close()
             with server.connect() as connection:
                 oncall.drop(connection)
-
-
-def as_oncall(database: Database, oncall: Role, snippet: Snippet) -> str:
-    """Return what psql printed of a snippet that the role ran, the application's sessions among what it may look at."""
-    evidence.ran(snippet)
-    target = conninfo.make_conninfo(database.url, user=oncall.name, password=oncall.password)
-    ran = run_psql(target, snippet.text, application="upstream", idle_for="0")
-    assert not ran.returncode, ran.stderr
-    return ran.stdout
