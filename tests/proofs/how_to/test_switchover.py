@@ -102,6 +102,9 @@ def streaming(pair: Pair, wanted: bool) -> None:
 
 @control(edit("drill/switchover.sh", 'ask "$CONSOLE" "pause $DATABASE"', ""))
 @control(edit("drill/switchover.sh", "sed -i", ": sed"), fails_with="clients go on: not within")
+@control(
+    edit("drill/switchover.sh", 'reload "resume', '"show version" "resume'), fails_with="clients go on: not within"
+)
 @control(edit("drill/switchover.sh", "exit 1", "exit 0"))
 @control(replace("tests.proofs.how_to.test_switchover:WISH", ""))
 def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None:
