@@ -167,7 +167,8 @@ def _as_much(run: Run, done: Run) -> bool:
 
 def read(root: Path = ROOT) -> Ledger:
     """Return the committed evidence with this machine's own runs over it."""
-    return Ledger(merge(load(root / COMMITTED), load(root / LOCAL)))
+    committed, local = load(root / COMMITTED), load(root / LOCAL)
+    return Ledger(merge(committed, local) if local else committed)
 
 
 def write(

@@ -21,6 +21,11 @@ def stacks(runs: Iterable[Run]) -> list[dict[str, str]]:
     return list({run.stack_key: run.stack for run in runs}.values())
 
 
+def distinct(runs: Iterable[Run], path: str) -> list[Run]:
+    """Return one run for each stack and each way in which they prove a snippet: hundreds say the same."""
+    return list({(run.stack_key, *run.words(path)): run for run in runs}.values())
+
+
 def versions(runs: Iterable[Run]) -> dict[str, list[str]]:
     """Return every version that runs met, oldest first, by the component's name."""
     met: dict[str, list[str]] = {}
@@ -70,7 +75,7 @@ def of_proof(runs: list[Run]) -> str:
 
 def words_of(runs: Iterable[Run]) -> set[str]:
     """Return how far runs prove their snippets, in the ledger's words."""
-    return {word for run in runs for path in run.snippets for word in run.words(path)}
+    return {word for run in runs for _, *words in run.snippets.values() for word in words}
 
 
 def compared(words: Iterable[str]) -> list[str]:

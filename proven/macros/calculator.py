@@ -23,7 +23,7 @@ def calculator(at: Place) -> Block:
     All of it waits in a <template>, so that there is none without JavaScript.
     """
     fields = module(at.guide, "sizing/budget.py").FIELDS
-    labels = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
+    labels = yaml.load(LABELS.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return html("calculator.html", up=at.up, fields=fields, files=calculated_files(at.guide.snippets), **labels)
 
 

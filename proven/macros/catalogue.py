@@ -49,7 +49,7 @@ def catalogue(at: Place) -> Block:
     listed = manifest(at.guide)
     cards = [{**card} for card in listed["snippets"] if card["bytes"]]
     for card in cards:
-        said = code.evidence(at.guide).get(card["path"], {"how_far": [], "versions": {}})
+        said = code.evidence(at.guide).get(card["path"], code.UNPROVEN)
         card["how_far"] = sentence(" · ".join(said["how_far"]))
         card["listed"] = [pages.url(proofs_page(at.guide.proofs[name].path)) for name in card["proofs"]]
         card["versions"] = {f"{name} {one}" for name, met in said["versions"].items() for one in met}
@@ -106,7 +106,8 @@ def as_text(manifest: dict[str, Any]) -> str:
 
 def entry(guide: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
     """Return what the manifest says of one snippet, whose digests up to now are `known`."""
-    runs = guide.ledger.of_snippet(snippet.path)
+    runs = summary.distinct(guide.ledger.of_snippet(snippet.path), snippet.path)
+    said = code.evidence(guide).get(snippet.path, code.UNPROVEN)
     return {
         "path": snippet.path,
         "url": snippet.place,
@@ -115,11 +116,11 @@ def entry(guide: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
         "bytes": len(snippet.text.encode()),
         "sha256": snippet.digest,
         "earlier": [digest for digest in known if digest != snippet.digest],
-        "level": summary.level(runs, snippet.path),
+        "level": said["level"],
         "against": against(runs, snippet.path),
-        "date": max((run.date[:10] for run in runs), default=None),
+        "date": said["day"],
         "stacks": sorted(summary.stacks(runs), key=json.dumps),
-        "proofs": sorted({run.proof for run in runs}),
+        "proofs": said["proofs"],
         "pages": _pages(guide, snippet.path),
     }
 

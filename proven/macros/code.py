@@ -24,6 +24,8 @@ from proven.sources import characters, snippets, transcripts
 from proven.sources.snippets import Snippet
 
 FEW = 5  # proofs that the line below a snippet names
+# What `evidence` would say of a snippet that it leaves out.
+UNPROVEN: dict[str, Any] = {"how_far": [], "level": "unproven", "versions": {}, "day": None, "proofs": []}
 
 
 def _unknown(guide: Guide, path: str) -> Iterator[str]:
@@ -166,11 +168,12 @@ def evidence(guide: Guide) -> dict[str, dict[str, Any]]:
     found = {}
     for path in guide.snippets:
         runs = guide.ledger.of_snippet(path)
-        if how_far := summary.how_far(runs, path):
+        alike = summary.distinct(runs, path)
+        if how_far := summary.how_far(alike, path):
             found[path] = {
                 "how_far": how_far,
-                "level": summary.level(runs, path),
-                "versions": summary.versions(runs),
+                "level": summary.level(alike, path),
+                "versions": summary.versions(alike),
                 "ran": _ran(runs),
                 "day": summary.newest(runs),
                 "proofs": sorted({run.proof for run in runs}),

@@ -22,6 +22,11 @@ log = logging.getLogger("mkdocs.proven")
 HOLLOW = re.compile(r'\[\s*\]\(|\(\S* ""\)|^[ \t]*:[ \t]*$', re.MULTILINE)
 
 
+def _hollow(text: str) -> bool:
+    """Return whether something in a text has no text of its own: looked for once more without code, which is dear."""
+    return bool(HOLLOW.search(text) and HOLLOW.search(pages.CODE.sub("code", text)))
+
+
 class Rendering:
     """One build's pages, with the guide as it was read when the build began.
 
@@ -63,7 +68,7 @@ class Rendering:
             try:
                 answer = macro.render(self.place, *args, **kwargs)
                 text = answer if isinstance(answer, str) else self.place.indented(answer or [""])
-                if text.strip() and (macro.shows or not HOLLOW.search(pages.CODE.sub("code", text))):
+                if text.strip() and (macro.shows or not _hollow(text)):
                     return text
                 message = f"{macro.render.__name__}() has nothing to show, or a link or an entry in it has no text"
             except Exception as error:

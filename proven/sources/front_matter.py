@@ -26,7 +26,7 @@ def read(path: str, text: str) -> tuple[dict[str, Any], list[Problem]]:
     if match is None:
         return {}, []
     try:
-        found = yaml.safe_load(match[1])
+        found = yaml.load(match[1], yaml.CSafeLoader)
     except yaml.YAMLError as error:  # what MkDocs cannot parse of it, it shows as text on the page
         mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         return {}, [Problem(path, mark.line + 2 if mark else 1, f"the front matter is not YAML: {why}")]

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from proven.sources import characters, controls
@@ -131,13 +131,13 @@ def _file(module: str) -> str:
     return f"{module.replace('.', '/')}.py"
 
 
-@cache  # by the text: `make serve` asks again for every module when one was edited
+@lru_cache(maxsize=8)  # a module of proofs is asked for twice in a row; trees are large, and none is kept
 def tree(source: str) -> ast.Module:
     """Return the syntax tree of a module. Raises SyntaxError."""
     return ast.parse(source)
 
 
-@cache  # several ask for the same statement
+@lru_cache(maxsize=512)  # several ask for the same statement, one after the other
 def nodes(node: ast.AST) -> tuple[ast.AST, ...]:
     """Return a node of a tree and all that is in it."""
     return tuple(ast.walk(node))
