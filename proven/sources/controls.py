@@ -52,18 +52,28 @@ class Each:
 
     snippet: str
     to: dict[str, str] = field(default_factory=dict)  # {pattern of keys, "*.query_wait_timeout": the other value}
-    but: dict[str, str] = field(default_factory=dict)  # {pattern: why these may be any other, or what else holds them}
+    but: dict[str, list[str]] = field(default_factory=dict)  # {why they may be any other, or what holds them: patterns}
+
+    def __post_init__(self) -> None:
+        """Refuse a text for a list of patterns: each of its letters would be one. Raises TypeError."""
+        if any(isinstance(patterns, str) for patterns in self.but.values()):
+            raise TypeError('but={"why": ["pattern", …]}: each reason has a list of patterns')
+
+    @property
+    def free(self) -> list[str]:
+        """The patterns of the keys whose values stay as they are."""
+        return [pattern for patterns in self.but.values() for pattern in patterns]
 
     def edits(self, text: str) -> Iterator[tuple[str, Edit]]:
         """Return each value's key, and the edit that changes it: of all that stands before its end, which is unique."""
         for value in settings.values(self.snippet, text):
-            if not meets(value.key, self.but):
+            if not meets(value.key, self.free):
                 new = next((new for pattern, new in self.to.items() if fnmatchcase(value.key, pattern)), None)
                 changed = text[: value.begin] + (settings.other(value.text) if new is None else new)
                 yield value.key, Edit(self.snippet, text[: value.end], changed)
 
     def __str__(self) -> str:
-        free = f", but for {', '.join(map(_code, self.but))}" if self.but else ""
+        free = f", but for {', '.join(map(_code, self.free))}" if self.but else ""
         return f"any value in {_code(self.snippet)} is another{free}"
 
 

@@ -27,7 +27,7 @@ def problems(snippets: dict[str, Snippet], proofs: Iterable[Proof]) -> Iterator[
             for each in changing
             for change in each.changes
             if isinstance(change, Each)
-            for pattern in change.but
+            for pattern in change.free
         }
         for value in values:
             if value.key not in held and not meets(value.key, free):
@@ -41,7 +41,7 @@ def stale(change: Each, snippets: dict[str, Snippet]) -> Iterator[str]:
         yield f"this control changes nothing: {FOLDER}/{change.snippet} is no file of settings"
         return
     known = [value.key for value in settings.values(change.snippet, snippets[change.snippet].text)]
-    for pattern in (*change.to, *change.but):
+    for pattern in (*change.to, *change.free):
         if not any(meets(key, (pattern,)) for key in known):
             yield f"no value of {FOLDER}/{change.snippet} is called {pattern}{nearest(pattern, known)}"
 

@@ -175,6 +175,7 @@ def test_a_run_where_nothing_was_edited_is_green(tmp_path: Path) -> None:
         ('each("answer.py")', "this control changes nothing: snippets/answer.py is no file of settings"),
         ('edit("answer.py", LIMIT, "43")', "this control is not made of texts alone: "),
         ('edit("answer.py", "42")', "this control is not made of texts alone: "),
+        ('each("limits.ini", but={"yours to choose": "*.wait"})', "this control is not made of texts alone: "),
         ('swap("answer.py", "42", "43")', "this control is not made of texts alone: "),
     ],
 )

@@ -126,6 +126,16 @@ def logins(
     return project.run("-c", LOGINS, database_url=pooled.url, **{**found, "PGPASSWORD": "", **secrets})[1].splitlines()
 
 
+def gets_in(
+    setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], secrets: dict[str, str]
+) -> None:
+    """Assert that the application gets in on both ways with these secrets, and on none with another password."""
+    said = logins(setup, project, bouncer, variables, secrets)
+    assert said == ["the key", "default upstream", "direct upstream"]
+    said = logins(setup, project, bouncer, variables, {**secrets, "PGPASSWORD": "wrong"})
+    assert said == ["the key", "default refused", "direct refused"]
+
+
 def ways(setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], ca: Path) -> list[str]:
     """Return what PostgreSQL says of each way to it, pooled and direct: "encrypted", or why nobody gets there.
 

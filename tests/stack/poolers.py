@@ -12,9 +12,10 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, SIGTRAP, SIGUSR2, Signals
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psycopg
 
@@ -81,6 +82,15 @@ def listening(port: int) -> int:
     return sum(row[1].endswith(f":{port:04X}") and row[3] == LISTENS for row in rows)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How a pooler is to be set up beside the comparison's settings."""
+
+    certificates: Path | None = None  # a folder of them: clients need TLS
+    lookup: Role | None = None  # a superuser: it is told no client's secret, and asks PostgreSQL as that one
+    replaceable: bool = False  # it may need settings more
+
+
 class Pooler(Reached):
     """A pooler on a port of its own, in front of one database."""
 
@@ -93,22 +103,10 @@ class Pooler(Reached):
     files: ClassVar[tuple[str, ...]]  # a reader's, under snippets/
     ends: ClassVar[Signals] = SIGTERM
 
-    def __init__(
-        self,
-        database: Database,
-        pool: int = 2,
-        certificates: Path | None = None,
-        lookup: Role | None = None,
-        replaceable: bool = False,
-    ) -> None:
-        """Start it with so many server connections at most; with a folder of certificates, clients need TLS.
-
-        With a superuser for `lookup` it is told no client's secret, and asks PostgreSQL as that one. What is to be
-        `replaceable` may need settings more.
-        """
-        self.lookup, self.replaceable = lookup, replaceable
+    def __init__(self, database: Database, pool: int = 2, **wanted: Any) -> None:
+        """Start it with so many server connections at most, and what else is Wanted."""
         self.databases = {database.name: database}
-        self.database, self.pool, self.certificates = database, pool, certificates
+        self.database, self.pool, self.wanted = database, pool, Wanted(**wanted)
         self.password = secrets.token_hex(16)  # the console's
         self.command = _run(self.package, self.program)
         self.leash = Leash(self.package)
@@ -170,12 +168,12 @@ class Pooler(Reached):
 
     def _certified(self, folder: str) -> dict[str, str]:
         """Return what of a file names a certificate, and what it is to be."""
-        return {f"{folder}pooler": f"{self.certificates}/pooler"} if self.certificates else {}
+        return {f"{folder}pooler": f"{self.wanted.certificates}/pooler"} if self.wanted.certificates else {}
 
     def _put(self, file: str, ours: dict[str, str]) -> None:
         """Write a reader's file, with these texts replaced; without certificates it has no lines about TLS."""
         text = snippets.read(file).text
-        if self.certificates is None:
+        if self.wanted.certificates is None:
             text = "".join(
                 line for line in text.splitlines(keepends=True) if not line.lstrip().startswith(("tls", "ssl"))
             )
@@ -195,26 +193,19 @@ class Bouncer(PgBouncer):
     suite: ClassVar[str]
     makes_way: ClassVar[Signals] = SIGTERM  # serves its clients, and lets no more in
 
-    def __init__(
-        self,
-        database: Database,
-        pool: int = 2,
-        certificates: Path | None = None,
-        lookup: Role | None = None,
-        replaceable: bool = False,
-        port: int | None = None,
-    ) -> None:
+    def __init__(self, database: Database, pool: int = 2, port: int | None = None, **wanted: Any) -> None:
         """Start it, as Pooler says: on the port of another one that it is to replace, where that is given."""
         self.pool = pool
         self.next: Bouncer | None = None
         own: dict[str, object] = {"pool_mode": "transaction", "default_pool_size": pool, "max_client_conn": 2000}
-        if replaceable:
+        needs = Wanted(**wanted)
+        if needs.replaceable:
             own["so_reuseport"] = 1
-        if certificates:
+        if needs.certificates:
             own["client_tls_sslmode"] = "require"
-            own |= {f"client_tls_{kind}_file": _pair(certificates)[kind] for kind in ("key", "cert")}
-        if lookup:
-            own |= {"users": {lookup.name: lookup.password}, "auth_user": lookup.name}
+            own |= {f"client_tls_{kind}_file": _pair(needs.certificates)[kind] for kind in ("key", "cert")}
+        if needs.lookup:
+            own |= {"users": {needs.lookup.name: needs.lookup.password}, "auth_user": needs.lookup.name}
         super().__init__(database, suite=self.suite, port=port, **own)  # type: ignore[arg-type]
         evidence.on(PgBouncer=self.version())
 
@@ -277,7 +268,7 @@ class Odyssey(Pooler):
     files = ("odyssey/odyssey.conf",)
 
     def _start(self, port: int) -> None:
-        if self.replaceable:
+        if self.wanted.replaceable:
             self.command = [str(self._itself())]
         super()._start(port)
 
@@ -301,14 +292,14 @@ class Odyssey(Pooler):
             "the administrator's password": self.password,
             "pool_size 20": f"pool_size {self.pool}",
         }
-        if self.replaceable:
+        if self.wanted.replaceable:
             ours["daemonize no\n"] = "daemonize no\nonline_restart_drop_options {\n    drop_enabled no\n}\n"
-        if self.lookup:
+        if asks := self.wanted.lookup:
             ours |= {
                 f'        password "{self.database.role.password}"': ASKS.format(
-                    asks=self.lookup, database=self.database.name, role=self.database.role
+                    asks=asks, database=self.database.name, role=self.database.role
                 ),
-                f'database "{self.database.name}" {{': OTHER.format(asks=self.lookup, database=self.database.name),
+                f'database "{self.database.name}" {{': OTHER.format(asks=asks, database=self.database.name),
             }
         self._put("odyssey/odyssey.conf", ours | self._certified("/etc/odyssey/"))
 

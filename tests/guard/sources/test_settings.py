@@ -79,7 +79,7 @@ def test_another_value_is_of_the_same_form(text: str, other: str) -> None:
         ('@control(edit("limits.ini", "size = 20\\nwait = 15", "size = 0\\nwait = 0"))', ["size", "wait"]),
         ('@control(edit("limits.ini", "size = 20\\n", ""), edit("answer.py", "42", "43"))', ["wait"]),
         ('@control(each("limits.ini"))', []),
-        ('@control(each("limits.ini", but={"*.wait": "yours to choose"}))', []),
+        ('@control(each("limits.ini", but={"yours to choose": ["*.wait"]}))', []),
         ('@control(edit("answer.py", "42", "43"))', ["size", "wait"]),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_value_that_no_control_changes_alone_is_named(controls: str, free: lis
 def test_a_pattern_that_no_value_meets_is_refused(tmp_path: Path) -> None:
     """With the nearest one."""
     changes = {INI: LIMITS, "docs/case.md": '{{ snippet("limits.ini") }}\n'}
-    control = '@control(each("limits.ini", but={"pgbouncer.wait_": "yours"}))'
+    control = '@control(each("limits.ini", but={"yours": ["pgbouncer.wait_"]}))'
     (found,) = problems(tmp_path, {**changes, MODULE: PROOF.format(control)})
     assert found == (
         f"{MODULE}:5: no value of {INI} is called pgbouncer.wait_; did you mean pgbouncer.wait or pgbouncer.size?"

@@ -384,7 +384,7 @@ def test_every_alert_was_made_to_fire() -> None:
             "groups.limits.*.expr": "100000",
             "*.ServerLoginsFail.expr": "increase(server_login_failures_total[5m]) > 100",
         },
-        but={"groups.*.name": "nothing refers to it"},
+        but={"nothing refers to it": ["groups.*.name"]},
     ),
     fails_with="snippets/monitoring/",  # promtool's own words come after it
 )
@@ -392,9 +392,9 @@ def test_every_alert_was_made_to_fire() -> None:
     each(
         "monitoring/tests/rules_test.yml",
         but={
-            "*.input_series.*": "the series is made up: any will do in which the alert fires and ends",
-            "*.eval_time": "any moment will do before, while and after it fires",
-            "*interval": "any will do",
+            "the series is made up: any will do in which the alert fires and ends": ["*.input_series.*"],
+            "any moment will do before, while and after it fires": ["*.eval_time"],
+            "any will do": ["*interval"],
         },
     ),
     fails_with="snippets/monitoring/",

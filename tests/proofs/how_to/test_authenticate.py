@@ -80,21 +80,32 @@ def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) 
 
 
 @control(edit("pgbouncer/auth_query.sql", "select '' = :'password' as missing", "select false as missing"))
-def test_the_poolers_role_is_made_with_a_password_or_not_at_all(setup, load, monkeypatch) -> None:
-    """Without one the script says so and fails, before it makes anything. With one it goes on, and here meets the role.
+@control(edit("pgbouncer/roles.sql", ":'admin_password',\n        :'stats_password'", ":'admin_password'"))
+@pytest.mark.parametrize(
+    ("name", "role", "needed", "which"),
+    [("auth_query", "pgbouncer", 1, "POOLER_PASSWORD"), ("roles", "upstream_owner", 5, "all five")],
+    ids=["auth_query", "roles"],
+)
+def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch, name, role, needed, which) -> None:
+    """With one missing the script says so and fails. With all it goes on, and here meets the role that it has made.
 
     It stops by itself, whether or not psql was told to stop at errors.
     """
-    script = load("pgbouncer/auth_query.sql")
+    script = load(f"pgbouncer/{name}.sql")
     evidence.ran(script)
     as_it_is = {"ON_ERROR_STOP": "0"}
     with setup.passwords():
-        assert 'role "pgbouncer" already exists' in run_psql(setup.server.superuser, script.text, **as_it_is).stderr
-        monkeypatch.delenv("POOLER_PASSWORD")
-        missing = run_psql(setup.server.superuser, script.text, **as_it_is)
-    assert missing.stderr.endswith("ERROR:  a password is missing: export POOLER_PASSWORD first\n")
-    assert missing.stderr.count("\n") == 1  # it stops there
-    assert missing.returncode == 3
+        made = run_psql(setup.server.superuser, script.text, **as_it_is)
+        assert f'role "{role}" already exists' in made.stderr
+        variables = [variable for variable in PASSWORDS if f"${variable}" in script.text]
+        assert len(variables) == needed
+        for variable in variables:
+            with monkeypatch.context() as without:
+                without.delenv(variable)
+                missing = run_psql(setup.server.superuser, script.text, **as_it_is)
+            assert missing.stderr.endswith(f"ERROR:  a password is missing: export {which} first\n"), variable
+            assert missing.stderr.count("\n") == 1, variable  # it stops there
+            assert missing.returncode == 3, variable
 
 
 @control(

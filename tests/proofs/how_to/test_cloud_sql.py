@@ -152,11 +152,8 @@ def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load
     each(
         "cloud/sql/pooling.tf",
         but={
-            "*upstream.name": "it is yours to name",
-            "*.region": "it is yours to choose",
-            "*.database_version": "it is yours to choose",
-            "*.tier": "it is yours to choose",
-            "*.private_network": "it is yours to name",
+            "it is yours to name": ["*upstream.name", "*.private_network"],
+            "it is yours to choose": ["*.region", "*.database_version", "*.tier"],
         },
     )
 )

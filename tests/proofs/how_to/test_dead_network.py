@@ -447,7 +447,7 @@ def test_djangos_options_reach_the_socket(database, project) -> None:
 @control(
     each(
         "network/pg_service.conf",
-        but={"upstream.host": "it is yours", "upstream.dbname": "it is yours", "upstream.user": "it is yours"},
+        but={"it is yours": ["upstream.host", "upstream.dbname", "upstream.user"]},
     )
 )
 def test_a_service_of_libpq_reaches_the_socket(database, load, tmp_path, monkeypatch) -> None:

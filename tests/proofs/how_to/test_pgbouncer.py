@@ -16,7 +16,7 @@ from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
-from tests.proofs.pooled import INI, PASSWORDS, TAKEN_OVER, Pooled, pool, section, settled, starting
+from tests.proofs.pooled import INI, TAKEN_OVER, Pooled, pool, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
 from tests.stack.database import run_psql
@@ -83,29 +83,6 @@ def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shippe
     assert pool(as_shipped)["pool_mode"] == "transaction"
     clients = [row for row in as_shipped.show("clients") if row["database"] == "upstream"]
     assert {row["application_name"] for row in clients} == {"upstream"}
-
-
-@control(edit("pgbouncer/roles.sql", ":'admin_password',\n        :'stats_password'", ":'admin_password'"))
-def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch) -> None:
-    """With one missing the script says so and fails. With all it goes on, and here meets the roles that it has made.
-
-    It stops by itself, whether or not psql was told to stop at errors.
-    """
-    script = load("pgbouncer/roles.sql")
-    evidence.ran(script)
-    as_it_is = {"ON_ERROR_STOP": "0"}
-    with setup.passwords():
-        made = run_psql(setup.server.superuser, script.text, **as_it_is)
-        assert 'role "upstream_owner" already exists' in made.stderr
-        needed = [name for name in PASSWORDS if f"${name}" in script.text]
-        for name in needed:
-            with monkeypatch.context() as without:
-                without.delenv(name)
-                missing = run_psql(setup.server.superuser, script.text, **as_it_is)
-            assert missing.stderr.endswith("ERROR:  a password is missing: export all five first\n"), name
-            assert missing.stderr.count("\n") == 1, name  # it stops there
-            assert missing.returncode == 3, name
-        assert len(needed) == 5
 
 
 @control(

@@ -252,10 +252,10 @@ def test_neither_a_name_nor_a_manifest_makes_a_copy_current(verify, repository) 
         "verify/verify-snippets.yml",
         {"*.shell": "bash {0}"},
         but={
-            "*name": "it is for people to read",
-            "on.schedule.*": "when it runs is yours to choose",
-            "*.timeout-minutes": "how patient it is is yours to choose",
-            "*.uses": "the newest action does the same",
+            "it is for people to read": ["*name"],
+            "when it runs is yours to choose": ["on.schedule.*"],
+            "how patient it is is yours to choose": ["*.timeout-minutes"],
+            "the newest action does the same": ["*.uses"],
         },
     ),
     fails_with="unpack",
@@ -369,10 +369,10 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
     each(
         "verify/pooling.yml",
         but={
-            "*name": "it is for people to read",
-            "on": "when it runs is yours to choose",
-            "*.timeout-minutes": "how patient it is is yours to choose",
-            "*steps.0.uses": "the newest action does the same",
+            "it is for people to read": ["*name"],
+            "when it runs is yours to choose": ["on"],
+            "how patient it is is yours to choose": ["*.timeout-minutes"],
+            "the newest action does the same": ["*steps.0.uses"],
         },
     )
 )

@@ -242,13 +242,12 @@ def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
             "services.web.healthcheck.test.3": ">-\n          pass",
         },
         but={
-            "name": "it is yours to choose",
-            "x-patience.*": "how patiently it asks is yours to choose",
-            "services.*.limits.*": "how much each may take is yours to choose",
-            "services.postgres.image": "another release takes the same",
-            "services.postgres.stop_grace_period": "it is as long as your checkpoints are",
-            "services.postgres.shm_size": "it is yours to choose",
-            "*.POSTGRES_INITDB_ARGS": "a proof on an engine holds it",
+            "it is yours to choose": ["name", "services.postgres.shm_size"],
+            "how patiently it asks is yours to choose": ["x-patience.*"],
+            "how much each may take is yours to choose": ["services.*.limits.*"],
+            "another release takes the same": ["services.postgres.image"],
+            "it is as long as your checkpoints are": ["services.postgres.stop_grace_period"],
+            "a proof on an engine holds it": ["*.POSTGRES_INITDB_ARGS"],
         },
     )
 )
