@@ -1,7 +1,9 @@
 """The guide as it is on disk now: snippets, pages, proofs and the ledger, read together."""
 
+import gc
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +56,19 @@ class Guide:
         return (ran & set(self.proofs)) | {p.name for p in self.proofs.values() if path in p.strings}
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage while the guide is read, nor later in what was there by then: hardly any of it is."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        if not gc.get_freeze_count():  # what `make serve` made since the first time may be garbage
+            gc.freeze()
+
+
+@_uncollected()
 def read(root: Path = ROOT) -> Guide:
     """Read the guide. Never raises for a mistake in it: check.py reports them all."""
     found: dict[str, Snippet] = {}

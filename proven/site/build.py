@@ -14,8 +14,6 @@ def define_env(env: Any) -> None:
     """Hand the macros to the pages. MkDocs calls it once a build, Zensical once a page."""
     gc.set_threshold(100_000)  # a build makes many objects, and hardly any of them are garbage
     env.proven = Rendering(env, remembered(ROOT))
-    if not gc.get_freeze_count():  # what was read is never looked through for garbage, at the end either
-        gc.freeze()
     for problem in env.proven.problems:
         log.warning("%s", problem)
     for name, macro in env.proven.macros().items():

@@ -131,9 +131,9 @@ class Bench:
 
     @functools.cached_property
     def standby(self) -> Cluster:
-        """A standby. The primary is stopped while it is made."""
+        """A standby, on which no query gives way to what is replayed. The primary is stopped while it is made."""
         self.leave()
-        made = Cluster(self.cluster, max_connections=40, max_standby_streaming_delay=0)
+        made = Cluster(self.cluster, max_connections=40, max_standby_streaming_delay=-1)
         self.database.follow(self.cluster.server)
         self.connect()
         return made

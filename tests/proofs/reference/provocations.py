@@ -318,16 +318,19 @@ def unusable(connection: Any) -> None:
     connection.cursor().execute("select 1")
 
 
-def standing(**settings: object) -> dict[str, Any]:
-    """Have the standby started with other settings, in which it lets nobody in, and put back."""
+def standing(refuses: bool = True, **settings: object) -> dict[str, Any]:
+    """Have the standby started with other settings, in which it lets nobody in, or everybody, and put back."""
 
     def begin(bench: Bench) -> None:
         standby = bench.standby
         standby.leash.halt(signal.SIGQUIT)
         bench.kept, standby.settings = standby.settings, {**standby.settings, **settings}
-        standby._run(standby.server.port)
-        # In these words: while it begins it has others.
-        until("it refuses", lambda: says(bench.case.text, refusal(bench)))
+        if refuses:
+            standby._run(standby.server.port)
+            # In these words: while it begins it has others.
+            until("it refuses", lambda: says(bench.case.text, refusal(bench)))
+        else:
+            standby.start(standby.server.port)
 
     def end(bench: Bench) -> None:
         bench.standby.settings = bench.kept
@@ -807,17 +810,15 @@ SERVERS = (
     ),
     Case(
         "canceling statement due to conflict with recovery",
-        to="standby",
         meanwhile=replaying,
         then="select pg_sleep(9), count(*) from replayed",
-        clients=PLAIN,
+        **standing(refuses=False, max_standby_streaming_delay=0),
     ),
     Case(
         "terminating connection due to conflict with recovery",
-        to="standby",
         first="begin; select * from replayed",
         meanwhile=replayed,
-        clients=PLAIN,
+        **standing(refuses=False, max_standby_streaming_delay=0),
     ),
     Case("FATAL: the database system is not accepting connections", **standing(hot_standby="off")),
     Case("FATAL: the database system is starting up", **standing(restore_command="sleep 30; false")),
