@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proven.evidence import summary
+from proven.evidence.ledger import NOT_RUN, Ledger, Run
 from proven.guide import Guide
 from proven.macros.calls import macro
 from proven.macros.markup import in_words, proof_link, table, unsearched
@@ -27,12 +28,13 @@ def matrix(at: Place, tests: str, *components: str) -> Block:
     """Show which proofs of a module, of a folder, or of a name passed on which versions of these parts of a stack.
 
     Of parts that stand in for each other the first counts: "psycopg2|psycopg". A proof that met none is left out.
+    What was left out on a stack has met nothing there: its cell says so, where others ran.
     """
     chosen = at.guide.proofs_in(tests)
     names = {proof.name for proof in chosen}
-    met = {run.proof for name in names for run in at.guide.history.runs_of(name) if _column(run.stack, components)}
+    met = {run.proof for run in _ran(at.guide.history, names) if _column(run.stack, components)}
     outcomes: dict[Column, dict[str, set[str]]] = {}
-    for run in (run for name in names for run in at.guide.ledger.runs_of(name)):
+    for run in _ran(at.guide.ledger, names):
         if column := _column(run.stack, components):
             outcomes.setdefault(column, {}).setdefault(run.proof, set()).add(run.outcome)
     columns = sorted(outcomes, key=lambda parts: [(name, summary.order(version)) for name, version in parts])
@@ -45,6 +47,10 @@ def matrix(at: Place, tests: str, *components: str) -> Block:
             row[heading] = _cell(outcomes[column].get(proof.name, set()))
         rows.append(row)
     return unsearched("matrix", table(rows))
+
+
+def _ran(ledger: Ledger, names: set[str]) -> Iterator[Run]:
+    return (run for name in names for run in ledger.runs_of(name) if run.outcome != NOT_RUN)
 
 
 def _column(stack: dict[str, str], components: tuple[str, ...]) -> Column | None:

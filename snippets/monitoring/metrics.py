@@ -192,7 +192,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "pgbouncer_pools_server_active_connections": (
             "Server connections that a client has"
         ),
-        "pgbouncer_databases_pool_size": "The most that each pool may have",
+        "pgbouncer_databases_pool_size": "The most for a user, reserve apart",
         "pgbouncer_databases_paused": "1 after `PAUSE`, with its name",
         "pgbouncer_databases_disabled": "1 after `DISABLE`",
         "pgbouncer_used_clients": "Client connections, of all databases",

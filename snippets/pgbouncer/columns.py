@@ -387,8 +387,8 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "login_clients": (
             "Clients that are logging in",
             "above 0 for more than a moment",
-            "the server cannot be reached, `auth_query` is slow, or somebody"
-            " connects and says nothing",
+            "`auth_query` has no answer yet, or somebody stops in the middle of"
+            " logging in",
         ),
         "free_servers": ("Memory kept for server connections to come",),
         "used_servers": ("Server connections",),

@@ -57,7 +57,7 @@ RULES = {
     ),
     "pooling.W010": Rule(
         "Transaction mode, and cursors on the server: iterator() outside of "
-        "a transaction loses its cursor.",
+        "a transaction may lose its cursor.",
         "Set DISABLE_SERVER_SIDE_CURSORS to True for this alias.",
         "runbooks/pgbouncer-cursor-does-not-exist/",
     ),

@@ -5,8 +5,8 @@ from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES
 
 # region: pool
-# As many connections as Gunicorn has threads: no request waits for one. The
-# pool decides how long they live, and Django refuses an age of its own.
+# As many connections as Gunicorn has threads: no request waits for another's.
+# The pool decides how long they live, and Django refuses an age of its own.
 size = connections("DB_POOL_SIZE", default=4)
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": size, "max_size": size}

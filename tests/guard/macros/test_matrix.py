@@ -50,7 +50,14 @@ def test_one_failed_case_fails_the_cell(tmp_path: Path) -> None:
     assert matrix(tmp_path, ("a", "passed", on), ("b", "failed", on))[-1].endswith("| failed |")
     assert matrix(tmp_path, ("a", "passed", on), ("b", "passed", on))[-1].endswith("| ✓ |")
     assert matrix(tmp_path, ("a", "passed", on), ("b", "not run", on))[-1].endswith("| ✓ |")
-    assert matrix(tmp_path, ("a", "not run", on))[-1].endswith("| not run |")
+
+
+def test_what_was_left_out_makes_neither_a_row_nor_a_column(tmp_path: Path) -> None:
+    """A skipped proof has met nothing. Where others ran, its cell says so."""
+    old, new = {"Oracle": "9", "Python": "3.11"}, {"Oracle": "10", "Python": "3.11"}
+    rows = matrix(tmp_path, ("", "passed", new), ("", "not run", old))
+    assert rows[0] == "| What was seen | Oracle 10<br>Python 3.11 |"
+    assert matrix(tmp_path, ("a", "not run", new))[0] == "| What was seen |"
 
 
 def test_of_parts_that_stand_in_for_each_other_the_first_counts(tmp_path: Path) -> None:

@@ -159,12 +159,17 @@ def test_client_connections_that_run_out_are_announced(watched) -> None:
     edit("monitoring/rules.yml", "pgbouncer_databases_paused == 1", "pgbouncer_databases_paused == 2"),
     fails_with="PgBouncerPaused fires: not within",
 )
-def test_a_pause_that_nobody_ends_is_alarmed(watched) -> None:
-    """PAUSE, and after a while RESUME."""
+@control(
+    edit("monitoring/rules.yml", " or pgbouncer_databases_disabled == 1", ""),
+    fails_with="PgBouncerPaused fires: not within",
+)
+@pytest.mark.parametrize(("begins", "ends"), [("pause", "resume"), ("disable", "enable")], ids=["PAUSE", "DISABLE"])
+def test_a_pause_that_nobody_ends_is_alarmed(watched, begins, ends) -> None:
+    """PAUSE or DISABLE, and after a while what ends it."""
     with raised(watched.prometheus, "PgBouncerPaused", name="upstream") as fire, watched.pgbouncer.admin() as console:
-        console.execute("pause upstream")
+        console.execute(f"{begins} upstream")
         fire()
-        console.execute("resume upstream")
+        console.execute(f"{ends} upstream")
 
 
 @control(
