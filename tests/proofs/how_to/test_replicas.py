@@ -179,10 +179,39 @@ def test_what_has_written_reads_from_the_primary_and_so_does_a_transaction(route
     assert routes("orders.replicas.Router", "replica") == ["True", "False", "True"]
 
 
+STREAMED = (
+    DJANGO
+    + """
+from django.conf import settings
+from django.http import StreamingHttpResponse
+from django.test import Client
+from django.urls import path
+
+mine = Order.objects.filter(pk=Order.objects.create(customer="Hedy").pk)
+
+def view(request):
+    def body():
+        yield f"the body: {mine.exists()}"
+    print("the view:", mine.exists())
+    return StreamingHttpResponse(body())
+
+settings.ROOT_URLCONF = (path("streamed/", view),)
+sent = Client(SERVER_NAME="127.0.0.1").get("/streamed/")
+print(sent.getvalue().decode())
+"""
+)
+
+
 @control(edit("upstream/orders/replicas.py", 'reads.get() == "replica" else', 'reads.get() != "written" else'))
-def test_outside_of_requests_everything_reads_from_the_primary(routes) -> None:
-    """As commands and workers do."""
+@control(edit("upstream/orders/replicas.py", "reads.reset(token)", "pass"))
+@control(here('"-c", STREAMED', '"-c", STREAMED.replace("body())", "[*body()])")'))
+@control(here('"-c", STREAMED', '"-c", STREAMED.replace(".get(", ".post(")'))
+def test_outside_of_requests_everything_reads_from_the_primary(routes, pair, project, where) -> None:
+    """As commands and workers do, and the body of a streamed response, whose view reads from the replica."""
     assert routes("orders.replicas.Router", "outside") == ["True", "True", "True"]
+    with pair.standing_still():
+        said = project.run("-c", STREAMED, **where)
+    assert said == (0, "the view: False\nthe body: True\n")
 
 
 @control(edit("upstream/orders/replicas.py", 'if connections["default"].in_atomic_block:', "if False:"))
