@@ -6,6 +6,8 @@ from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.how_to.test_django_pool import calling, pool_of_one
 from tests.proofs.how_to.test_persistent_connections import allow_connections
+from tests.stack.database import fresh
+from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 
@@ -67,10 +69,40 @@ probe()
 """
 
 
+def over_an_ended_session(project, server, migrated, path: str, health_checks: str) -> int:
+    """Return what a probe says over a kept connection whose session was ended, where the database lets nobody in."""
+    one = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_MAX_AGE": "none"}
+    atomic = {"DJANGO_SETTINGS_MODULE": "settings.atomic", "DB_CONN_HEALTH_CHECKS": health_checks}
+    with fresh(server, template=migrated) as database, serving(project, database, **one, **atomic) as gunicorn:
+        kept = gunicorn.backend()
+        allow_connections(database, False)
+        database.terminate(kept)
+        status, _ = gunicorn.request(f"/health/{path}/")
+        gunicorn.note()
+    return status
+
+
 @control(here('"settings.atomic"', '"settings.prod"'))
-def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_out(project) -> None:
-    """Where no server answers liveness and readiness are 500; with non_atomic_requests they are 200 and 503."""
+@control(
+    here('"settings.atomic"', '"settings.prod"', of="tests.proofs.how_to.test_health_endpoint:over_an_ended_session")
+)
+@control(here("database.terminate(kept)", "pass", of="tests.proofs.how_to.test_health_endpoint:over_an_ended_session"))
+@control(
+    here("(database, False)", "(database, True)", of="tests.proofs.how_to.test_health_endpoint:over_an_ended_session")
+)
+@control(here('health_checks="False"', 'health_checks="True"'))
+def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_out(project, server, migrated) -> None:
+    """Where no server answers liveness and readiness are 500; with non_atomic_requests they are 200 and 503.
+
+    They are 500 too where a kept connection fails its health check and no other can be opened. Without health checks
+    nothing asks that connection before the view does, and liveness is 200.
+    """
     nowhere = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = project.run("-c", ATOMIC, database_url=nowhere, DJANGO_SETTINGS_MODULE="settings.atomic")
     assert status == 0, said
     assert [line for line in said.splitlines() if line[:1].isdigit()] == ["500 500", "200 503"]
+    probes = ("live", "ready")
+    checked = [over_an_ended_session(project, server, migrated, path, health_checks="True") for path in probes]
+    assert checked == [500, 500]
+    unchecked = over_an_ended_session(project, server, migrated, "live", health_checks="False")
+    assert unchecked == 200
