@@ -267,32 +267,48 @@ def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
         who(looking_up, setup.database, user=role.name, password=role.password)
 
 
-@control(here("password 'third'", "password 'another'"))
+@control(here("password 'fourth'", "password 'third'"))
+@control(here('dbname="reports"', 'dbname="upstream"'))
+@control(here('("upstream", "reports")', '("upstream",)'), fails_with="password authentication failed")
 def test_a_server_connection_is_opened_with_the_secret_of_the_last_login(setup, looking_up) -> None:
     """After a change a client that is there gets none, and its user nobody for a while, until one has logged in anew.
 
-    Where a client with the new password comes first, it gets one, and so does who was there.
+    Where a client with the new password comes first, it gets one, and so does who was there. Each entry under
+    [databases] has a secret of its own: a login to one leaves another of the same server with the old secret.
     """
     role = Role(setup.server)
     setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    looking_up.entries["reports"] = looking_up.entries["upstream"]
+    looking_up.reload()
 
     def none_left() -> None:
         for pid in setup.database.backends():
             setup.database.terminate(pid)
         until("PgBouncer knows", lambda: looking_up.show("servers") == [])
 
-    with looking_up.connect(setup.database, user=role.name, password=role.password) as there:
+    old = {"user": role.name, "password": role.password}
+    with (
+        looking_up.connect(setup.database, **old) as there,
+        looking_up.connect(setup.database, **old, dbname="reports") as other,
+    ):
         setup.database.admin.execute(f"alter role \"{role.name}\" password 'another'")
         none_left()
-        assert who(looking_up, setup.database, user=role.name, password="another") == role.name
+        for entry in ("upstream", "reports"):
+            assert who(looking_up, setup.database, user=role.name, password="another", dbname=entry) == role.name
         none_left()
-        assert there.execute("select current_user").fetchone() == (role.name,)
+        for client in (there, other):
+            assert client.execute("select current_user").fetchone() == (role.name,)
         setup.database.admin.execute(f"alter role \"{role.name}\" password 'third'")
+        none_left()
+        assert who(looking_up, setup.database, user=role.name, password="third") == role.name
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed for user"):
+            other.execute("select 1")
+        setup.database.admin.execute(f"alter role \"{role.name}\" password 'fourth'")
         none_left()
         with pytest.raises(psycopg.OperationalError, match="password authentication failed for user"):
             there.execute("select 1")
         with pytest.raises(psycopg.OperationalError, match="server_login_retry"):
-            who(looking_up, setup.database, user=role.name, password="third")
+            who(looking_up, setup.database, user=role.name, password="fourth")
 
 
 @control(
