@@ -57,13 +57,22 @@ def test_every_row_of_the_table_adds_up(run_script, load) -> None:
 
 
 @control(edit("sizing/connections.py", "return max_connections - superuser_reserved", "return max_connections"))
+@control(here("as database, server.connect():", "as database:"))
 def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, cluster) -> None:
-    """On a real server the function's number of connections opens, and the next is refused."""
+    """On a real server the function's number of connections opens, and the next is refused.
+
+    While a superuser is connected, one less: that session counts as well.
+    """
     names: dict[str, Any] = run_script(load(SIZING))
     usable = names["usable_slots"](10)
     with fresh(cluster(max_connections=10).server) as database:
         opened, refusal = fill(database, limit=usable + 1)
     assert opened == usable
+    assert "slots are reserved" in refusal
+    server = cluster(max_connections=10).server  # nobody is connected any more
+    with fresh(server) as database, server.connect():
+        opened, refusal = fill(database, limit=usable + 1)
+    assert opened == usable - 1
     assert "slots are reserved" in refusal
 
 
