@@ -66,7 +66,7 @@ def test_pgbouncer_that_insists_gives_the_reason_in_its_log_alone(database, pool
     """PostgreSQL has no TLS: PgBouncer never gets a server connection, and its clients hear that the server is down."""
     with database.connect() as client:
         if client.pgconn.ssl_in_use:
-            pytest.skip("needs a PostgreSQL without TLS")
+            pytest.skip("needs PostgreSQL without TLS")
     bouncer = pooler(database, pool_mode="transaction", server_tls_sslmode="require", client_login_timeout=1)
     assert heard(bouncer.connect, database) == "FATAL:  client_login_timeout (server down)"
     until("its log says so", lambda: "closing because: server refused SSL" in bouncer.leash.said())
