@@ -4,6 +4,7 @@ import functools
 import os
 import re
 import secrets
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -70,6 +71,12 @@ class Database:
         if result.returncode:
             raise ProblemError(snippet.place, snippet.source_line(_line(snippet, result.stderr)), result.stderr.strip())
         return result.stdout
+
+    def sees_clients(self) -> bool:
+        """Return whether the server sees clients where they are: nothing on the way gives them another address."""
+        with self.connect() as client, socket.socket(fileno=os.dup(client.fileno())) as end:
+            seen = client.execute("select host(inet_client_addr()), inet_client_port()").fetchone()
+            return seen == end.getsockname()
 
     def sessions(self) -> int:
         """Return how many sessions this database has ever had, as pg_stat_database counts them."""

@@ -138,6 +138,8 @@ def test_a_suspect_leads_to_the_process_that_holds_it(
     database, project, load, printed, transcript, monkeypatch
 ) -> None:
     """The longest idle session's client_port belongs to the process whose threads keep their connections."""
+    if not database.sees_clients():
+        pytest.skip("needs a server of our own")
     process = project.start("-c", KEEP, database_url=database.url, **PRODUCTION)
     until("its threads have done their work", lambda: "done" in process.said())
     youngest = "select min(clock_timestamp() - state_change) > '1 s' from pg_stat_activity where datname = %s"

@@ -70,7 +70,7 @@ def test_a_server_that_never_answers_times_out() -> None:
 @control(here('"127.0.0.2"', '"127.0.0.1"'))
 def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
     """On 127.0.0.1 it answers, on another address of the same machine it refuses."""
-    if database.server.host != "127.0.0.1":
+    if not database.sees_clients():
         pytest.skip("needs a server of our own")
     another = "127.0.0.2"
     assert heard(psycopg.connect, database.url) == ""
