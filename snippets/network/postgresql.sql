@@ -1,7 +1,7 @@
 -- Let PostgreSQL notice that a client is gone, and end its session.
--- Time until a session ends to which something was sent that nobody
--- confirms: as long as the silence and all probes below, or the first probe
--- that is lost ends it.
+-- Time until a session ends to which something was sent that nobody confirms,
+-- or that the client does not read: as long as the silence and all probes
+-- below, or the first probe that is lost ends it.
 alter system set tcp_user_timeout = '45s';
 -- Silence until it is asked whether the client is there, the time between two
 -- such probes, and how many may be lost.

@@ -13,8 +13,8 @@ DATABASES["default"]["OPTIONS"] |= {
     # Seconds until the next host is asked.
     "connect_timeout": 3,
     # Milliseconds until a connection is given up on which something was sent
-    # that nobody confirms, and seconds of silence until it is asked whether
-    # the other side is there.
+    # that nobody confirms, or that the other side does not read, and seconds
+    # of silence until it is asked whether the other side is there.
     "tcp_user_timeout": 9_000,
     "keepalives_idle": 5,
     "keepalives_interval": 2,

@@ -17,6 +17,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, each, edit, here, replace
+from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates, settings_of
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
@@ -79,6 +80,9 @@ CLOSED = "server closed the connection unexpectedly"
 # What clients hear of a connection behind PgBouncer that it gave up, and of a query that it did.
 HEARD = {"psycopg": ("server conn crashed?", "query timeout"), "psycopg2": (CLOSED, CLOSED)}
 SLEEP = "select pg_sleep(300)"
+# Far more than the buffers between two processes hold, in either direction.
+MUCH = "copy (select repeat('x', 1000000) from generate_series(1, 1000)) to stdout"
+PIECE, PIECES = b"x\n" * 4096, 4000
 PAIR = {"key": "key", "cert": "crt"}
 CHECKED = "True"  # whether Django tries a connection before a request
 
@@ -427,6 +431,51 @@ def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
 
     until("sessions end", lambda: not left() & {"idle-kept", "running-checked"})
     assert {"idle", "running", "running-kept"} <= left()
+
+
+@control(here("for limit in (0, 500)", "for limit in (0, 0)"), fails_with="is ended: not within")
+@control(here("for limit in (0, 500)", "for limit in (200, 500)"))
+@control(
+    replace("tests.proofs.how_to.test_dead_network:MUCH", "copy (select 1) to stdout"),
+    fails_with="waits for its client: not within",
+)
+def test_tcp_user_timeout_ends_a_copy_that_the_client_does_not_read(database, sessions) -> None:
+    """PostgreSQL's ends the session: its client's kernel confirms, and has no room. Without it the session waits on."""
+    kept, limited = (sessions(database, options=f"-c tcp_user_timeout={limit}") for limit in (0, 500))
+    query = "select wait_event from pg_stat_activity where pid = %s"
+
+    def sends(client: psycopg.Connection) -> bool:
+        return database.admin.execute(query, [client.info.backend_pid]).fetchone() == ("ClientWrite",)
+
+    asked(kept, MUCH)
+    until("the session waits for its client", lambda: sends(kept))
+    asked(limited, MUCH)
+    until("the other is ended", lambda: limited.info.backend_pid not in database.backends())
+    assert sends(kept)
+
+
+@control(here("for limit in (0, 500)", "for limit in (0, 0)"), fails_with="is ended: not within")
+@control(here("for limit in (0, 500)", "for limit in (200, 500)"))
+@control(here(" where pg_sleep(300) is null", ""), fails_with="is ended: not within")
+def test_tcp_user_timeout_ends_a_copy_that_postgresql_does_not_read(database, sessions) -> None:
+    """libpq's ends the connection while PostgreSQL is at work on the first row. Without it the client waits on."""
+    with database.connect() as owner:
+        owner.execute("create table lines (line text)")
+    kept, limited = (sessions(database, tcp_user_timeout=limit) for limit in (0, 500))
+    for client in (kept, limited):
+        asked(client, "copy lines from stdin where pg_sleep(300) is null")
+        client.pgconn.get_result()
+        for _ in range(PIECES):
+            client.pgconn.put_copy_data(PIECE)
+    until("the other is ended", lambda: heard(limited.pgconn.consume_input))
+    assert not heard(kept.pgconn.consume_input)
+    assert kept.pgconn.flush() == 1, "it has more to send"
+
+
+def asked(client: psycopg.Connection, query: str) -> None:
+    """Send a query, and read nothing of what it returns."""
+    client.pgconn.send_query(query.encode())
+    until("it is sent", lambda: client.pgconn.flush() == 0)
 
 
 @control(edit("upstream/settings/far.py", '"connect_timeout": 5', '"connect_timeout": 6'))
