@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from signal import SIGTERM
 
@@ -149,6 +150,43 @@ def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_erro
         more(heard)
     assert old
     assert errors(heard) == 0, heard
+
+
+@control(here('"lock table gate"', '"lock table gate in share mode"'))
+@pytest.mark.parametrize("command", ["pause", "reconnect"])
+def test_a_login_under_way_at_a_pause_or_reconnect_counts_as_one_that_failed(database, pooler, load, command) -> None:
+    """It is given up at once, and when the last transaction has ended, its client hears so with its next query.
+
+    PostgreSQL would let PgBouncer in by then. A lock on what connect_query reads is what has held the login up.
+    """
+    with database.connect() as owner:
+        owner.execute("create table gate ()")
+    retry = {"server_login_retry": 3600, "query_wait_timeout": 20}
+    bouncer = pooler(database, options="connect_query='select from gate'", pool_mode="transaction", **retry)
+    locked = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+
+    def held() -> bool:
+        return database.admin.execute(locked, [database.name]).fetchone() == (1,)
+
+    with (
+        ThreadPoolExecutor(2) as threads,
+        bouncer.connect(database, autocommit=False) as client,
+        database.connect(autocommit=False) as gate,
+    ):
+        client.execute("select 1")
+        gate.execute("lock table gate")
+        another = threads.submit(refuses, bouncer, database)
+        until("a second server connection logs in, or has", lambda: held() or another.done())
+        given = threads.submit(console, bouncer, load(f"pgbouncer/console/{command}.sql"), database=database.name)
+        until("the first alone is left", lambda: [row["state"] for row in bouncer.show("servers")] == ["active"])
+        client.commit()
+        given.result(DEADLINE)
+        gate.rollback()
+        if command == "pause":
+            console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+        with pytest.raises(psycopg.OperationalError, match="server login has been failing"):
+            client.execute("select 1")
+        bouncer.set(query_wait_timeout=0.1)  # for who waits
 
 
 @control(edit("drill/load.py", 'heard["answered"] += 1', 'heard["heard"] += 1'))
