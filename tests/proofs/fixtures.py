@@ -1,4 +1,4 @@
-"""What the proofs of several pages ask for by name: a reader's server, with TLS too, tables on it, and a standby."""
+"""What the proofs of several pages ask for by name: a reader's server, with TLS too, a standby, a second role."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.proofs import deployed
-from tests.proofs.pooled import Setup, reader, reader_with_tls
+from tests.proofs.pooled import Existing, Setup, reader, reader_with_tls
 from tests.proofs.replicated import Pair, replicated
+from tests.stack.database import Role
 from tests.stack.fixtures import note_postgres
 
 
@@ -44,6 +45,15 @@ def pair(replicas) -> Pair:
     note_postgres(replicas.primary.server.version())
     replicas.catch_up()
     return replicas
+
+
+@pytest.fixture
+def second_user(database) -> Iterator[Existing]:
+    """The same database as a second role has it, which may log in and owns nothing."""
+    made = Existing(database.server, database.name, Role(database.server))
+    yield made
+    made.role.drop(made.admin)
+    made.leave()
 
 
 def _page(request: pytest.FixtureRequest) -> str:

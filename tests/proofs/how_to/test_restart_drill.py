@@ -14,6 +14,7 @@ from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here, replace
 from tests.stack.console import at_least, console, pool
 from tests.stack.database import fresh
+from tests.stack.pgbouncer import scram
 from tests.stack.scripts import execute
 from tests.stack.wait import DEADLINE, until
 
@@ -279,10 +280,16 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
 
 
 @control(here("(False, True)", "(False, False)"))
-def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load) -> None:
-    """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits."""
-    bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600)
-    served, tried = [], []
+@control(here("user=second_user.role.name, password=second_user.role.password", ""))
+def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load, second_user) -> None:
+    """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits.
+
+    Another user has a pool of its own, and is served at once either way.
+    """
+    users = scram(database, second_user)
+    retry = {"server_login_retry": 3600, "query_wait_timeout": 20}
+    bouncer = pooler(database, pool_mode="transaction", users=users, **retry)
+    served, tried, others = [], [], []
     for comes in (False, True):
         console(bouncer, load("pgbouncer/console/kill.sql"), database=database.name)
         with bouncer.impatient():
@@ -292,8 +299,10 @@ def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database
         with bouncer.impatient() if comes else nullcontext():
             served.append(not refuses(bouncer, database))
         tried.append(bouncer.leash.said().count("new connection to server") > before)
+        others.append(not refuses(bouncer, database, user=second_user.role.name, password=second_user.role.password))
     assert served == [True, False]
     assert tried == [True, False], "where nobody is served, PgBouncer did not even try"
+    assert others == [True, True]
     bouncer.reload(server_login_retry=0)
     with bouncer.impatient():
         until("clients are served", lambda: not refuses(bouncer, database))
@@ -340,10 +349,10 @@ def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
     client.close()
 
 
-def refuses(bouncer, database) -> bool:
+def refuses(bouncer, database, **who: str) -> bool:
     """Return whether a new client gets an error instead of an answer."""
     try:
-        with bouncer.connect(database) as client:
+        with bouncer.connect(database, **who) as client:
             client.execute("select 1")
     except psycopg.OperationalError:
         return True
