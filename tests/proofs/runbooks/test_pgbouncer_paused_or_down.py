@@ -23,7 +23,7 @@ from tests.proofs.heard import heard
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, console
 from tests.stack.leash import Leash, give, server_user
-from tests.stack.pgbouncer import PgBouncer
+from tests.stack.pgbouncer import ADMIN, PgBouncer, scram
 from tests.stack.wait import DEADLINE, free_port
 
 
@@ -152,6 +152,24 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     if os.getuid() == 0:
         as_root = starts(files, root=True)
         assert "PgBouncer should not run as root" in as_root
+
+
+@control(here("web secret\\n", ""))
+@control(here("(before, ADMIN, behind)", "(ADMIN, behind, before)"))
+def test_a_broken_line_of_the_userlist_hides_what_comes_behind_it(database, pooler, second_user) -> None:
+    """A user before it gets in. One behind it, who got in while no line was broken, does not."""
+    secrets = scram(database, second_user)
+    before, behind = database.role.name, second_user.role.name
+    users = {name: secrets.get(name, "") for name in (before, ADMIN, behind)}  # the administrator's is put in
+    bouncer = pooler(database, users=users)
+    theirs = {"user": behind, "password": second_user.role.password}
+    assert heard(bouncer.connect, database, **theirs) == ""
+    userlist = (bouncer.leash.folder / "userlist.txt").read_text()
+    bouncer.leash.write("userlist.txt", userlist.replace(f'"{behind}"', f'web secret\n"{behind}"'))
+    bouncer.restart()
+    assert "broken auth file" in bouncer.leash.said()
+    assert heard(bouncer.connect, database) == ""
+    assert "authentication failed" in heard(bouncer.connect, database, **theirs)
 
 
 def refusals(script: Snippet, *more: str) -> list[str]:
