@@ -219,9 +219,13 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|close)"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|fetch|select 1)"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(/\\*.*?\\*/\\s*)?", ""))
 def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database, sessions, load) -> None:
-    """Its session is idle, in no transaction, and has fetched last, also where the view's name stands before that."""
+    """Its session is idle, in no transaction, and has fetched last, also where the view's name stands before that.
+
+    After another statement it is found no more, though it is still open.
+    """
     named, plain = sessions(database), sessions(database)
     named.execute("/* order-list */ declare one cursor with hold for select generate_series(1, 9)")
     with plain.cursor("two", withhold=True) as rows:
@@ -229,12 +233,14 @@ def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database
         rows.fetchmany(2)
         with patience(database.role, database, "1 ms"):
             found = [row for row in told(database, load) if row[1] == "cursor"]
-    named.execute("close one")
+            for each in (named, plain):
+                each.execute("select 1")
+            assert "cursor" not in seen_by(database, load)
+        left = "select name from pg_cursors where is_holdable"
+        assert [each.execute(left).fetchall() for each in (named, plain)] == [[("one",)], [("two",)]]
     assert {(row[0], int(row[4].split()[1].rstrip(","))) for row in found} == {
         ("warning", each.info.backend_pid) for each in (named, plain)
     }
-    with patience(database.role, database, "1 ms"):
-        assert "cursor" not in seen_by(database, load)
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "when item = 'hidden' then 'unknown'", ""))
