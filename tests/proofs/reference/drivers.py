@@ -29,6 +29,7 @@ from tests.proofs.reference.provocations import listening
 from tests.stack.wait import free_port, until
 
 HERE = Case("", to="direct")
+SLOW = "select pg_sleep(5)"  # longer than anybody waits for it
 NOWHERE = "host=127.0.0.1 port=1 connect_timeout=2"
 
 
@@ -255,23 +256,19 @@ def closed_asyncpg(bench: Bench) -> None:
         client.end(client.loop)
 
 
+def place(bench: Bench) -> dict[str, Any]:
+    """Return where PostgreSQL is, as asyncpg takes it."""
+    parts = psycopg.conninfo.conninfo_to_dict(bench.url(HERE))
+    parts["database"] = parts.pop("dbname")
+    return {key: parts[key] for key in ("database", "user", "password", "host", "port")} | {"ssl": False}
+
+
 def of_asyncpg_pool(does: Callable[[Any], Any]) -> Callable[[Bench], None]:
     """Do something with asyncpg's pool."""
 
     def run(bench: Bench) -> None:
-        parts = psycopg.conninfo.conninfo_to_dict(bench.url(HERE))
-
         async def main() -> None:
-            made = asyncpg.create_pool(
-                user=parts["user"],
-                password=parts["password"],
-                database=parts["dbname"],
-                host=parts["host"],
-                port=parts["port"],
-                ssl=False,
-                min_size=1,
-                max_size=1,
-            )
+            made = asyncpg.create_pool(**place(bench), min_size=1, max_size=1)
             try:
                 await does(made)
             finally:
@@ -327,26 +324,61 @@ def silent(_: Bench) -> None:
         asyncio.run(asyncpg.connect(host="127.0.0.1", port=listener.getsockname()[1], ssl=False, timeout=0.1))
 
 
-def slow(bench: Bench) -> None:
-    """Wait less for a query than it takes, on a connection that answers the next one."""
-    client = Asyncpg(bench.url(HERE))
-    try:
-        client.loop.run_until_complete(client.connection.fetch("select pg_sleep(9)", timeout=0.1))
-    finally:
-        client.run("select 1")
-        client.close()
+async def of_call(connection: Any) -> None:
+    """Give the call a limit."""
+    await connection.fetch(SLOW, timeout=0.1)
+
+
+async def of_wait(connection: Any) -> None:
+    """Give asyncpg none, and do not wait for it."""
+    await asyncio.wait_for(connection.fetch(SLOW), 0.1)
+
+
+async def of_block(connection: Any) -> None:
+    """Give asyncpg none, and leave the block before it is done."""
+    async with asyncio.timeout(0.1):
+        await connection.fetch(SLOW)
+
+
+def asked(does: Callable[[Any], Any], **limits: float | None) -> Callable[[Bench], None]:
+    """Let asyncpg ask for what takes longer than somebody waits, on a connection that answers the next query."""
+
+    def run(bench: Bench) -> None:
+        async def main() -> None:
+            connection = await asyncpg.connect(**place(bench), **limits)
+            try:
+                await does(connection)
+            finally:
+                assert await connection.fetchval("select 1", timeout=60) == 1
+                await connection.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+def of_connection(bench: Bench) -> None:
+    """Give the call none: the connection has one."""
+    asked(lambda connection: connection.fetch(SLOW), command_timeout=0.1)(bench)
 
 
 # Who waits in vain with asyncpg, by the function that its traceback has.
-IMPATIENT: dict[str, Callable[[Bench], None]] = {"acquire": of_asyncpg_pool(lent), "connect": silent, "fetch": slow}
+IMPATIENT: dict[str, tuple[Callable[[Bench], None], ...]] = {
+    "acquire": (of_asyncpg_pool(lent),),
+    "connect": (silent,),
+    "fetch": (asked(of_call), of_connection, asked(of_wait), asked(of_block)),
+}
 
 
 def waited(does: Callable[[Bench], None], bench: Bench) -> tuple[str, set[str]]:
-    """Return what a timeout of asyncpg says, and which functions of asyncpg its traceback has."""
+    """Return what a timeout around asyncpg says, and which functions of asyncpg its traceback has, causes and all."""
     try:
         does(bench)
     except TimeoutError as error:
-        stack = traceback.extract_tb(error.__traceback__)
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__:
+            causes.append(cause)
+        stack = [frame for each in causes for frame in traceback.extract_tb(each.__traceback__)]
         names = {frame.name.strip("_") for frame in stack if "asyncpg" in frame.filename}
         return "".join(traceback.format_exception_only(error)), names
     return "", set()
@@ -490,7 +522,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
     "[Errno 104] Connection reset by peer": ("asyncpg", dropped),
     "the underlying connection is closed": ("asyncpg", of_asyncpg_pool(lost_within)),
-    "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"], bench)[0]),
+    "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"][0], bench)[0]),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
     "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
     "DatabaseWrapper objects created in a thread can only be used in that same thread": ("Django", another_thread),

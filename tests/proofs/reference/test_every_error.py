@@ -70,10 +70,18 @@ def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
     assert said.agrees(text, {by: heard})
 
 
-@control(here("waited(does, bench)", 'waited(IMPATIENT["fetch"], bench)'))
+@control(here("waited(does, bench)", 'waited(IMPATIENT["fetch"][0], bench)'))
+@control(here("timeout=0.1", "timeout=None", of="tests.proofs.reference.drivers:of_call"))
+@control(here("0.1", "None", of="tests.proofs.reference.drivers:of_connection"))
+@control(here("0.1", "None", of="tests.proofs.reference.drivers:of_wait"))
+@control(here("0.1", "None", of="tests.proofs.reference.drivers:of_block"))
 def test_a_timeout_of_asyncpg_has_no_text_and_its_traceback_tells_who_waited(bench) -> None:
-    """acquire without connect, connect, or neither: then it was a query, and its connection answers the next one."""
-    for asked, does in IMPATIENT.items():
-        said, names = waited(does, bench)
-        assert said.strip().rpartition(".")[2] == "TimeoutError"
-        assert names & IMPATIENT.keys() == {asked}
+    """acquire without connect, connect, or neither: then it was a query, and its connection answers the next one.
+
+    So it is whether the call had the limit, the connection, or the caller's own wait_for() or asyncio.timeout().
+    """
+    for asked, each in IMPATIENT.items():
+        for does in each:
+            said, names = waited(does, bench)
+            assert said.strip().rpartition(".")[2] == "TimeoutError"
+            assert names & IMPATIENT.keys() == {asked}
