@@ -185,12 +185,33 @@ def test_show_pools_tells_a_pool_that_is_used_up(held, database, load, transcrip
 
 
 @control(edit("postgres/idle_in_transaction.sql", "pid,", ""))
-@pytest.mark.usefixtures("held")
-def test_postgresql_names_the_client_that_holds_the_server_connection(database, load) -> None:
-    """PgBouncer passes application_name on, so that the session in a transaction bears its client's name."""
-    output = database.psql(load("postgres/idle_in_transaction.sql"))
-    (row,) = [line for line in output.splitlines() if "select 1" in line]
-    assert row.split("|")[1].strip() == "holder"
+@control(here('holder.execute("select 1")', 'earlier.execute("select 1")'))
+def test_postgresql_names_the_client_that_holds_the_server_connection(database, pooler, load) -> None:
+    """PgBouncer passes application_name on, so that the session in a transaction bears its client's name.
+
+    Not that of the client that had it before, but where one gave no name to a PgBouncer older than 1.22.
+    """
+    snippet = load("postgres/idle_in_transaction.sql")
+    bouncer = pooler(database, **ONE)
+
+    def session() -> list[str]:
+        (row,) = [line for line in database.psql(snippet).splitlines() if "select 1" in line]
+        return [cell.strip() for cell in row.split("|")[:2]]
+
+    with (
+        bouncer.connect(database, autocommit=False, application_name="earlier") as earlier,
+        bouncer.connect(database, autocommit=False, application_name="holder") as holder,
+        bouncer.connect(database, autocommit=False) as nameless,
+    ):
+        earlier.execute("select 1")
+        pid, name = session()
+        assert name == "earlier"
+        earlier.rollback()
+        holder.execute("select 1")
+        assert session() == [pid, "holder"]
+        holder.rollback()
+        nameless.execute("select 1")
+        assert session() == [pid, "" if at_least(1, 22) else "holder"]
 
 
 @control(
