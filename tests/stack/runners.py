@@ -25,7 +25,7 @@ from setup import others
 from tests.stack.database import Database
 from tests.stack.leash import Server
 from tests.stack.pgbouncer import PgBouncer
-from tests.stack.upstream import Process, Project
+from tests.stack.upstream import Process, Project, needs_django_5_1
 from tests.stack.wait import DEADLINE, until
 
 # What a unit of a worker's says, and what Django does of one that is lost.
@@ -59,6 +59,7 @@ class Runner:
     fresh: bool = False  # it puts others in the place of Python's sockets and threads
     own: bool = False  # the process that is started takes the units itself
     looks: bool = False  # it looks for units in the database, every now and then
+    new: bool = False  # it needs Django 5.1
     settings: str = ""  # what it needs besides the strategy's
     first: tuple[str, ...] = ()  # what `python` runs before
 
@@ -213,6 +214,7 @@ RUNNERS = {
         at_once=1,
         packages=("tasks",),
         looks=True,
+        new=True,
         settings="from settings.tasks import INSTALLED_APPS, TASKS",
         first=("manage.py", "migrate", "django_tasks_database", "--verbosity", "0"),
     ),
@@ -259,6 +261,8 @@ class Running(Server):
         more: str = "",
     ) -> None:
         """Start it. `more` is added to its settings."""
+        if runner.new:
+            needs_django_5_1()
         self.project, self.database, self.runner, self.strategy = project, database, runner, strategy
         self.bouncer = bouncer
         self.by_request = not (runner.gives or runner.own)

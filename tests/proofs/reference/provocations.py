@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import select
 import signal
 import socket
 import struct
@@ -135,9 +136,10 @@ def cut(connection: psycopg.Connection) -> None:
         shared.shutdown(socket.SHUT_RDWR)
 
 
-def ask_on(connection: psycopg.Connection) -> None:
-    """Ask until it is refused: a session may answer once more before it notices that it is to end."""
-    until("it ends", lambda: connection.execute("select 1") is None)
+def hear_first(connection: psycopg.Connection) -> None:
+    """Ask when the session has said something: one that is at work when its server is gone may end without a word."""
+    until("it says something", lambda: select.select([connection], [], [], 0)[0])
+    connection.execute("select 1")
 
 
 def reset(connection: psycopg.Connection) -> None:
@@ -847,7 +849,7 @@ SERVERS = (
         "terminating connection due to unexpected postmaster exit",
         to="direct",
         meanwhile=lambda b: (os.kill(b.cluster.leash.pid, signal.SIGKILL), until("it ends", b.cluster.leash.ended)),
-        then=ask_on,
+        then=hear_first,
         after=lambda b: b.restart(),
         **ONE,
     ),
