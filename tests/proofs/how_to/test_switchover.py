@@ -142,14 +142,28 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
 
 
 @control(here(" connect_query='select 1'", ""), fails_with="the pause ends its login: not within")
+@control(here("server_login_retry=0", "server_login_retry=3600"), fails_with="clients are served: not within")
+@control(here("reload(server_login_retry=0)", "reload(server_login_retry=0); bouncer.connect(database).close()"))
 def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, pooler) -> None:
-    """The pause ends the server connection that it opens, and a client that is there already hears so after RESUME."""
+    """The pause ends the server connection that it opens, and a client that is there already hears so after RESUME.
+
+    When server_login_retry is over, so does whoever asks first, and then clients are served.
+    """
     bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600, query_wait_timeout=20)
 
     def closed() -> int:
         return bouncer.leash.said().count("closing because: pause mode")
 
-    with bouncer.connect(database) as kept, ThreadPoolExecutor(1) as threads, bouncer.admin() as console:
+    def ask() -> None:
+        with bouncer.connect(database) as client:
+            client.execute("select 1")
+
+    with (
+        bouncer.connect(database) as kept,
+        bouncer.connect(database) as later,
+        ThreadPoolExecutor(1) as threads,
+        bouncer.admin() as console,
+    ):
         assert kept.execute("select 1").fetchone() == (1,)
         console.execute(f"pause {database.name}")
         bouncer.entries[database.name] += " connect_query='select 1'"  # as any change of an entry
@@ -160,7 +174,11 @@ def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, p
         console.execute(f"resume {database.name}")
         told = heard(kept.execute, "select 1")
         bouncer.set(query_wait_timeout=0.1)  # for who waits
-    assert told.startswith("server login has been failing")
+        threads.shutdown()  # else PgBouncer logs in for it as soon as it may
+        assert told.startswith("server login has been failing")
+        bouncer.reload(server_login_retry=0)
+        assert heard(later.execute, "select 1").startswith("server login has been failing")
+        until("clients are served", lambda: not heard(ask))
 
 
 @control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""))
