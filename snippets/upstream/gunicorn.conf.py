@@ -21,12 +21,15 @@ graceful_timeout = 30
 # With settings.metered any worker answers for all of them: each counts in files
 # of its own in this folder.
 counts = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+# Made here: with --preload the application, which wants it, is loaded before
+# on_starting. Emptied there, as a HUP reads this file while workers count.
+if counts:
+    Path(counts).mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:
     """Begin at nothing: what an earlier run counted would be added."""
     if counts:
-        Path(counts).mkdir(parents=True, exist_ok=True)
         for file in Path(counts).glob("*.db"):
             file.unlink()
 

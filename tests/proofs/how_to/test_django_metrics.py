@@ -306,11 +306,21 @@ def workers(gunicorn: Gunicorn) -> list[int]:
 
 
 @control(edit("upstream/gunicorn.conf.py", "file.unlink()", "file.exists()"))
-def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path) -> None:
-    """What a run before has left in the folder is not added to what this one counts."""
+@control(
+    edit("upstream/gunicorn.conf.py", "if counts:\n    Path(counts).mkdir(parents=True, exist_ok=True)\n", ""),
+    edit(
+        "upstream/gunicorn.conf.py",
+        "        for file in",
+        "        Path(counts).mkdir(parents=True, exist_ok=True)\n        for file in",
+    ),
+    fails_with="FileNotFoundError",
+)
+@pytest.mark.parametrize("options", ["", "--preload"], ids=["loaded by the workers", "preloaded"])
+def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path, options) -> None:
+    """It makes the folder before it loads the application, and what a run before has left there is not added."""
     with fresh(server, template=migrated) as database:
         for _ in range(2):
-            with serving(project, database, GUNICORN_WORKERS="1", **counting_in(tmp_path)) as gunicorn:
+            with serving(project, database, options, GUNICORN_WORKERS="1", **counting_in(tmp_path)) as gunicorn:
                 gunicorn.backend()
                 assert scrape(gunicorn)["django_connections_opened_total"] == 1
         gunicorn.note()
