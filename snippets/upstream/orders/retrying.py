@@ -20,6 +20,8 @@ def retried(work: Callable[[], T]) -> T:
         raise RuntimeError("retry the whole transaction, from outside of it")
     with connection.cursor():  # opens and checks, before there is work to lose
         began_with = connection.connection
+    # In a COPY the driver raises errors of its own: these become Django's.
+    work = connection.wrap_database_errors(work)
     try:
         return work()
     except (OperationalError, InterfaceError):

@@ -11,6 +11,7 @@ from tests.stack.upstream import needs_a_pool
 
 # What follows it runs work whose connection is ended at its first call: before it asks, or after it has written.
 BEGINS = """
+import io
 import django; django.setup()
 from django.db import Error, connection, transaction
 from orders.models import Order
@@ -37,6 +38,17 @@ def reads_in_a_transaction():
     with transaction.atomic():
         return reads()
 
+def copies():
+    if called() == 1:
+        end()
+    with connection.cursor() as cursor:
+        if connection.Database.__name__ == "psycopg2":
+            copied = io.StringIO()
+            cursor.copy_expert("copy (select 7) to stdout", copied)
+            return copied.getvalue().strip()
+        with cursor.copy("copy (select 7) to stdout") as copy:
+            return b"".join(copy).decode().strip()
+
 def writes():
     order = Order.objects.create(customer="Ada")
     if called() == 1:
@@ -52,7 +64,7 @@ def is_too_slow():
 def tell(work):
     try:
         print(work(), end=", ")
-    except (Error, RuntimeError) as error:
+    except (Error, RuntimeError, connection.Database.Error) as error:
         print(type(error).__name__, end=", ")
     print(len(calls))
 
@@ -96,10 +108,17 @@ def test_django_does_not_ask_again(says) -> None:
 
 
 @control(edit("upstream/orders/retrying.py", "    connection.close()\n    return work()", "    raise OperationalError"))
+@control(edit("upstream/orders/retrying.py", "    work = connection.wrap_database_errors(work)\n", ""))
 def test_work_that_lost_its_connection_is_done_again(says) -> None:
-    """The second call has a new connection and its answer, with a transaction in the work and without."""
+    """The second call has a new connection and its answer, with a transaction in the work and without.
+
+    Work that reads by COPY is done again as well: what it raises is the driver's own, and none of Django's errors.
+    """
     assert says("tell(lambda: retried(reads))") == ["0, 2"]
     assert says("tell(lambda: retried(reads_in_a_transaction))") == ["0, 2"]
+    assert says("tell(lambda: retried(copies))") == ["7, 2"]
+    own = "try: copies()\nexcept connection.Database.OperationalError as error: print(isinstance(error, Error))"
+    assert says(own) == ["False"]
 
 
 # Django's pool of two, and work at whose first call both connections are lost, as in a restart.
