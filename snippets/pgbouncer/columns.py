@@ -335,7 +335,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
     },
     "databases": {
         "name": ("The name that clients ask for",),
-        "host": ("Where it leads; empty for a Unix socket",),
+        "host": ("Where it leads; empty where the entry names none",),
         "port": ("Where it leads",),
         "database": ("The database's name in PostgreSQL",),
         "force_user": ("The `user=` of the entry, if it has one",),

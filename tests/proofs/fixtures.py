@@ -48,6 +48,13 @@ def pair(replicas) -> Pair:
 
 
 @pytest.fixture
+def item(database) -> None:
+    """A table with one column, in the schema public, as Django makes them."""
+    with database.connect() as owner:
+        owner.execute("create table item (id int)")
+
+
+@pytest.fixture
 def second_user(database) -> Iterator[Existing]:
     """The same database as a second role has it, which may log in and owns nothing."""
     made = Existing(database.server, database.name, Role(database.server))

@@ -780,10 +780,20 @@ def test_places_for_clients_are_counted_against_their_limit(stays) -> None:
         "raise ValueError(address)",
     )
 )
+@control(
+    edit(
+        "upstream/orders/management/commands/_pool_doctor_console.py",
+        '"@" not in url.path + url.query + url.fragment',
+        "True",
+    )
+)
 @pytest.mark.parametrize(
     "wrong",
     [
         "postgresql://stats:hun/ter2@127.0.0.1:6432/pgbouncer",
+        "postgresql://stats:p@hun/ter2@127.0.0.1:6432/pgbouncer",
+        "postgresql://stats:p@hun?ter2@127.0.0.1:6432/pgbouncer",
+        "postgresql://stats:p@hun#ter2@127.0.0.1:6432/pgbouncer",
         "postgresql//stats:hunter2@127.0.0.1:6432/pgbouncer",
         "postgresql://stats:hunter2@127.0.0.1:port/pgbouncer",
         "host=127.0.0.1 port=6432 user=stats password=hunter2",

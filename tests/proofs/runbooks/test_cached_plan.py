@@ -16,20 +16,15 @@ TEXT = "cached plan must not change result type"
 ALL = "select * from item"
 
 
-@pytest.fixture
-def item(database):
-    """A table with one column; grow() adds another."""
+def grow(database) -> None:
+    """Give the table a second column."""
     with database.connect() as owner:
-        owner.execute("create table item (id int)")
-
-        def grow() -> None:
-            owner.execute("alter table item add name text")
-
-        yield grow
+        owner.execute("alter table item add name text")
 
 
 @control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", ""))
-def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, item, load) -> None:
+@pytest.mark.usefixtures("item")
+def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, load) -> None:
     """Those that had prepared the statement, and one that comes later; after RECONNECT each of them gets its rows."""
     if not at_least(1, 21):
         pytest.skip("needs PgBouncer 1.21")
@@ -37,7 +32,7 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, it
     clients = [bouncer.connect(database, prepare_threshold=0) for _ in range(2)]
     for client in clients:
         client.execute(ALL)
-    item()
+    grow(database)
     clients.append(bouncer.connect(database, prepare_threshold=0))
     for _ in range(2):
         assert [heard(client.execute, ALL) for client in clients] == [TEXT] * 3
@@ -52,11 +47,12 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, it
 
 
 @control(here("prepare_threshold=0", "prepare_threshold=1"))
-def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item) -> None:
+@pytest.mark.usefixtures("item")
+def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database) -> None:
     """At every try, until a ROLLBACK; a new connection is served."""
     with database.connect(prepare_threshold=0) as client:
         client.execute(ALL)
-        item()
+        grow(database)
         assert [heard(client.execute, ALL) for _ in range(3)] == [TEXT] * 3
         client.execute("begin")
         client.rollback()
@@ -66,7 +62,8 @@ def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database, item)
 
 
 @control(here("asyncpg.connect(url)", "asyncpg.connect(url, statement_cache_size=0)"))
-def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(database, pooler, item) -> None:
+@pytest.mark.usefixtures("item")
+def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(database, pooler) -> None:
     """Where it cannot, it has a text of its own; behind PgBouncer it cannot, for that has the statement."""
     if not at_least(1, 21):
         pytest.skip("needs PgBouncer 1.21")
@@ -79,7 +76,7 @@ def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(data
         await alone.execute("insert into item values (1)")
         for client in clients:
             await client.fetch(ALL)
-        item()
+        grow(database)
         assert [tuple(row) for row in await alone.fetch(ALL)] == [(1, None)]
         await within.execute("begin")
         for client in (within, pooled, pooled):
@@ -108,10 +105,11 @@ def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
 
 
 @control(here('"select id from item"', "ALL"))
-def test_a_statement_that_names_its_columns_survives_a_new_one(database, item) -> None:
+@pytest.mark.usefixtures("item")
+def test_a_statement_that_names_its_columns_survives_a_new_one(database) -> None:
     """It is answered as before."""
     with database.connect(prepare_threshold=0) as client:
         query = "select id from item"
         client.execute(query)
-        item()
+        grow(database)
         assert heard(client.execute, query) == ""

@@ -12,13 +12,6 @@ MISSING = 'relation "item" does not exist'
 QUERY = "select * from item"
 
 
-@pytest.fixture
-def item(database):
-    """A table in the schema public, as Django makes them."""
-    with database.connect() as owner:
-        owner.execute("create table item (id int)")
-
-
 @control(here("search_path=elsewhere", "search_path=public"))
 @pytest.mark.usefixtures("item")
 def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> None:

@@ -47,8 +47,14 @@ def parts(address: str) -> dict[str, Any]:
     """Return what the driver takes. The error does not repeat the address."""
     try:
         url = urlsplit(address)
-        # With these there is no piece of a password in what follows them.
-        if url.scheme[:8] == "postgres" and url.username and url.hostname:
+        # So that there is no piece of a password in what follows: an "@" behind
+        # the host says that a "/", "?" or "#" of one was read as its end.
+        if (
+            url.scheme[:8] == "postgres"
+            and url.username
+            and url.hostname
+            and "@" not in url.path + url.query + url.fragment
+        ):
             return {
                 "host": url.hostname,
                 "port": url.port or 6432,
