@@ -407,7 +407,8 @@ def acted(guides: Path, repository: Path, given: dict[str, str]) -> list[int]:
     assert given.keys() <= inputs.keys()
     ended = []
     for step in action["runs"]["steps"]:
-        if not inputs[named(step["if"], r"inputs\.(\w+) != ''")]:
+        wanted = inputs[named(step["if"], r"(?:\$\{\{ !cancelled\(\) && )?inputs\.(\w+) != ''(?: \}\})?")]
+        if not wanted or (any(ended) and "!cancelled()" not in step["if"]):
             continue
         values = {name: inputs[named(said, r"\$\{\{ inputs\.(\w+) \}\}")] for name, said in step["env"].items()}
         environment = {"PATH": os.environ["PATH"], "GITHUB_ACTION_PATH": str(guides), **values}

@@ -202,6 +202,7 @@ def test_a_role_has_a_limit_of_its_own(database) -> None:
         'f"alter database {database.name} connection limit 1"', 'f"alter database {database.name} connection limit 10"'
     )
 )
+@control(here("connection limit -1", "connection limit 1"), fails_with="too many connections")
 def test_a_database_has_a_limit_of_its_own(database) -> None:
     """The same, in pg_database."""
     database.admin.execute(f"alter database {database.name} connection limit 1")
@@ -213,4 +214,5 @@ def test_a_database_has_a_limit_of_its_own(database) -> None:
     ):
         database.connect()
     database.admin.execute(f"alter database {database.name} connection limit -1")
-    database.connect().close()
+    with database.connect():
+        database.connect().close()
