@@ -293,9 +293,9 @@ def replayed(bench: Bench) -> None:
 
 
 def killed(bench: Bench) -> None:
-    """Kill a backend, as the kernel does where memory runs out."""
+    """Kill a backend, as the kernel does where memory runs out, and wait until all others have said why they end."""
     os.kill(bench.rival.info.backend_pid, signal.SIGKILL)
-    until("the server has noticed", lambda: "was terminated by signal" in bench.logged("server"))
+    until("the others have ended", lambda: "all server processes terminated" in bench.logged("server"))
 
 
 def recovering(bench: Bench) -> None:
