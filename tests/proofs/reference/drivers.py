@@ -376,7 +376,8 @@ def waited(does: Callable[[Bench], None], bench: Bench) -> tuple[str, set[str]]:
         does(bench)
     except TimeoutError as error:
         causes: list[BaseException] = [error]
-        while cause := causes[-1].__cause__:
+        # As it is printed; of asyncio.timeout() Python has the cause from 3.11.3 on.
+        while cause := causes[-1].__cause__ or causes[-1].__context__:
             causes.append(cause)
         stack = [frame for each in causes for frame in traceback.extract_tb(each.__traceback__)]
         names = {frame.name.strip("_") for frame in stack if "asyncpg" in frame.filename}
