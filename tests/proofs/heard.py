@@ -18,3 +18,14 @@ def heard(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     if isinstance(made, psycopg.Connection) or hasattr(made, "set_session"):
         made.close()
     return ""
+
+
+def many(client: psycopg.Connection) -> None:
+    """Ask by executemany()."""
+    client.cursor().executemany("select %s", [[1], [2]])
+
+
+def piped(client: psycopg.Connection) -> None:
+    """Ask in a pipeline, which waits for its answer."""
+    with client.pipeline():
+        client.execute("select 1")

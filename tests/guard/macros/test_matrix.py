@@ -22,11 +22,18 @@ def test_other() -> None:
 }
 
 
-def matrix(root: Path, *runs: tuple[str, str, dict[str, str]], parts: str = "Oracle Python") -> list[str]:
-    """Return the table's rows for runs of the first proof: case, outcome, stack."""
+RunOf = tuple[str, str, dict[str, str]]  # case, outcome, stack
+
+
+def matrix(root: Path, *runs: RunOf, parts: str = "Oracle Python", others: tuple[RunOf, ...] = ()) -> list[str]:
+    """Return the table's rows for runs of the first proof, and for those of the other one."""
     of = guide.read(make(root, {"docs/index.md": PAGE, **MODULE}))
-    proof, _ = proofs.read(root)[0].values()
-    made = [Run(proof.name, case, proof.parts, outcome, "2026-01-01", 0.0, on, {}) for case, outcome, on in runs]
+    proof, other = proofs.read(root)[0].values()
+    made = [
+        Run(of_one.name, case, of_one.parts, outcome, "2026-01-01", 0.0, on, {})
+        for of_one, its in ((proof, runs), (other, others))
+        for case, outcome, on in its
+    ]
     page: Any = SimpleNamespace(page=SimpleNamespace(path="index.md"))
     seen = replace(of, ledger=Ledger(made), history=Ledger(made))
     lines = Macros(page, seen).matrix(proof.path, *parts.split()).splitlines()
@@ -58,6 +65,8 @@ def test_what_was_left_out_makes_neither_a_row_nor_a_column(tmp_path: Path) -> N
     rows = matrix(tmp_path, ("", "passed", new), ("", "not run", old))
     assert rows[0] == "| What was seen | Oracle 10<br>Python 3.11 |"
     assert matrix(tmp_path, ("a", "not run", new))[0] == "| What was seen |"
+    rows = matrix(tmp_path, ("", "passed", new), ("", "not run", old), others=(("", "passed", old),))
+    assert rows[2].endswith("| not run | ✓ |")
 
 
 def test_of_parts_that_stand_in_for_each_other_the_first_counts(tmp_path: Path) -> None:

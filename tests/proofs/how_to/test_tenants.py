@@ -106,12 +106,14 @@ def ask(gunicorn: Gunicorn, tenant: str) -> tuple[int, Any]:
 
 
 def asked(gunicorn: Gunicorn) -> dict[str, int]:
-    """Ask for both tenants' orders at the same time; return how many answers were right, the other's, and neither."""
+    """Ask for both tenants' orders at the same time; return how many were right, the other's, an error and neither."""
 
     def answer(tenant: str) -> str:
         status, found = ask(gunicorn, tenant)
         customers = {order["customer"] for order in found.get("orders", [])}
-        return "right" if (status, customers) == (200, {tenant}) else "mixed" if customers & {*TENANTS} else "none"
+        if (status, customers) == (200, {tenant}):
+            return "right"
+        return "error" if status == 500 else "mixed" if customers & {*TENANTS} else "none"
 
     with ThreadPoolExecutor(2 * THREADS) as clients:
         return Counter(clients.map(answer, islice(cycle(TENANTS), WAVE)))
@@ -130,6 +132,8 @@ def test_tenants_read_each_others_rows_in_transaction_mode(serve, server_version
         assert asked(gunicorn) == {"right": WAVE}
     else:
         until("a tenant is shown the other one's orders", lambda: asked(gunicorn)["mixed"] > 0)
+        until("a tenant gets an error", lambda: asked(gunicorn)["error"] > 0)
+        assert 'relation "orders_order" does not exist' in gunicorn.process.said()
 
 
 @control(here('f"{tenant}.example"', '"acme.example"', of="tests.proofs.how_to.test_tenants:ask"))

@@ -8,7 +8,7 @@ from proven.sources.controls import control, edit, here
 from tests.stack.console import through
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
-from tests.stack.upstream import driver
+from tests.stack.upstream import driver, needs_psycopg_3
 from tests.stack.wait import until
 
 SCRIPT = "provoke/cursor_lost.py"
@@ -77,6 +77,30 @@ other.close()
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
     status, said = project.run("-c", code, database_url=bouncer.url(database), **settings)
     assert (status, said.startswith('django.db.utils: cursor "_django_curs_')) == (0, True), said
+
+
+@control(here("with transaction.atomic():", "with connection.cursor():"))
+def test_a_loop_that_outlives_its_transaction_hears_djangos_error(project, migrated, server, server_version) -> None:
+    """Without PgBouncer: the cursor went with the transaction, and there is nothing to close."""
+    needs_psycopg_3()
+    note_postgres(server_version)
+    code = """
+import django; django.setup()
+from django.db import connection, transaction
+from orders.models import Order
+
+Order.objects.bulk_create(Order(customer=str(n)) for n in range(4))
+with transaction.atomic():
+    rows = Order.objects.iterator(chunk_size=2)
+    next(rows)
+try:
+    list(rows)
+except Exception as error:
+    print(f"{type(error).__module__}: {error}")
+"""
+    with fresh(server, template=migrated) as own:
+        said = project.run("-c", code, database_url=own.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert (said[0], said[1].startswith('django.db.utils: cursor "_django_curs_')) == (0, True), said
 
 
 @control(

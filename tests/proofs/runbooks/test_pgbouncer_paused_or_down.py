@@ -105,6 +105,7 @@ def starts(files: Leash, settings: str = "", database: str = "", first: str = ""
 
 
 @control(here("starts(files, *wrong)", "starts(files)"))
+@control(here(" ; the shop", ""))
 @control(here("starts(files, root=True)", "starts(files)"))
 def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     """What it says last, of each mistake; a userlist that cannot be read does not keep it from going on."""
@@ -141,6 +142,8 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
         for said, wrong in mistakes.items():
             heard = starts(files, *wrong).lower()
             assert [words for words in said if words.lower() not in heard] == [], heard
+    for entry in ("shop = postgresql://db/shop", "shop = host=db ; the shop", "shop = host=db password=two words"):
+        assert "syntax error in connection string" in starts(files, "", entry), entry
     lock = files.write(f".s.PGSQL.{port}.lock", "")
     assert f"unix port {port} is in use" in starts(files, place)
     lock.unlink()

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import many, piped
 from tests.proofs.pooled import Existing
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, console, pool
@@ -57,33 +58,20 @@ def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pool
     assert refused.value.sqlstate == "08P01"
 
 
-def in_a_pipeline(connection: psycopg.Connection) -> None:
-    """Send a query in a pipeline, and wait for its answer."""
-    with connection.pipeline():
-        connection.execute("select 1")
-
-
-@control(here('executemany("select %s", [[1], [2]])', 'execute("select 1")'))
-@control(
-    here(
-        "connection.pipeline():",
-        "connection:",
-        of="tests.proofs.runbooks.test_pgbouncer_query_wait_timeout:in_a_pipeline",
-    )
-)
+@control(here('executemany("select %s", [[1], [2]])', 'execute("select 1")', of="tests.proofs.heard:many"))
+@control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
 @control(here('holder.execute("select 1")', "pass"))
 def test_executemany_and_a_pipeline_do_not_hear_that_they_waited_too_long(database, pooler) -> None:
     """psycopg 3 tells them only that the server closed the connection; PgBouncer's log says why."""
     bouncer = pooler(database, **ONE)
-    asks = (lambda waiting: waiting.cursor().executemany("select %s", [[1], [2]]), in_a_pipeline)
-    for ask in asks:
+    for ask in (many, piped):
         with bouncer.connect(database, autocommit=False) as holder, bouncer.connect(database) as waiting:
             holder.execute("select 1")
             with bouncer.impatient(), pytest.raises(psycopg.OperationalError) as refused:
                 ask(waiting)
         assert str(refused.value).startswith("consuming input failed: server closed the connection unexpectedly")
         assert refused.value.sqlstate is None
-    until("its log says why, of each", lambda: bouncer.leash.said().count("query_wait_timeout (age") == len(asks))
+    until("its log says why, of each", lambda: bouncer.leash.said().count("query_wait_timeout (age") == 2)
 
 
 @control(here("max_db_connections=1", "max_db_connections=10"))

@@ -1,9 +1,12 @@
 """Proves docs/runbooks/pgbouncer-server-login-retry.md: PostgreSQL goes and comes back behind PgBouncer."""
 
+from contextlib import ExitStack
+
 import psycopg
 import pytest
 
 from proven.sources.controls import control, here
+from tests.proofs.heard import heard, piped
 from tests.stack.console import at_least, console
 from tests.stack.database import fresh
 from tests.stack.wait import until
@@ -84,6 +87,19 @@ def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     assert ask(waits, database) == text()
     (row,) = [r for r in console(waits, load("pgbouncer_console/limits.sql")).splitlines() if "login_retry" in r]
     assert row.split("|")[1].strip() == "3600"
+
+
+@control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
+@control(here("outage(started, database, bouncer)", "pass"))
+def test_a_pipeline_may_not_hear_of_the_failed_login(own, pooler) -> None:
+    """Of some clients that are there, each by itself; execute() hears of it. Which hear it is a matter of moments."""
+    started, database = own
+    bouncer = pooler(database, **RETRY)
+    with ExitStack() as ends:
+        one, *others = [ends.enter_context(bouncer.connect(database)) for _ in range(11)]
+        outage(started, database, bouncer)
+        assert heard(one.execute, "select 1") == text()
+        assert "server closed the connection unexpectedly" in {heard(piped, client) for client in others}
 
 
 @control(

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from proven.sources.controls import control, edit, here
-from tests.proofs.heard import heard
+from tests.proofs.heard import heard, many, piped
 from tests.stack.database import Role, fresh
 from tests.stack.postgres import bin_dir
 from tests.stack.wait import until
@@ -26,24 +26,13 @@ def test_a_terminated_session_has_a_text_for_each_driver(database, load, printed
     transcript(snippet, printed(snippet, DATABASE_URL=database.url))
 
 
-@control(here('executemany("select %s", [[1], [2]])', 'execute("select 1")'))
-@control(here("client.pipeline():", "client.transaction():"))
+@control(here('executemany("select %s", [[1], [2]])', 'execute("select 1")', of="tests.proofs.heard:many"))
+@control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
 @control(here("database.terminate(client.info.backend_pid)", "pass"))
 def test_executemany_and_a_pipeline_hear_no_reason(database) -> None:
     """psycopg 3's execute() names the administrator; to these two the server has closed the connection."""
-
-    def one(client: psycopg.Connection) -> None:
-        client.execute("select 1")
-
-    def many(client: psycopg.Connection) -> None:
-        client.cursor().executemany("select %s", [[1], [2]])
-
-    def piped(client: psycopg.Connection) -> None:
-        with client.pipeline():
-            client.execute("select 1")
-
     said = []
-    for ask in (one, many, piped):
+    for ask in (lambda client: client.execute("select 1"), many, piped):
         with database.connect() as client:
             database.terminate(client.info.backend_pid)
             said.append(heard(ask, client))

@@ -14,6 +14,7 @@ from psycopg2.extras import wait_select
 from proven import evidence
 from proven.sources.controls import control, here
 from tests.proofs.heard import heard
+from tests.stack.console import at_least
 from tests.stack.leash import Leash, give
 from tests.stack.wait import DEADLINE
 
@@ -49,9 +50,9 @@ print(json.dumps(heard))
 """
 
 
-@pytest.fixture
-def encrypted(database, pooler):
-    """A PgBouncer in front of the database that takes its clients over TLS alone."""
+@pytest.fixture(params=["secure"])
+def encrypted(database, pooler, request):
+    """A PgBouncer in front of the database that takes its clients over TLS alone, of these versions."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     files = Leash("certificates")
@@ -61,7 +62,9 @@ def encrypted(database, pooler):
         files.folder.chmod(0o755)
         give(files.folder, *files.folder.iterdir())
         own = {"client_tls_key_file": files.folder / "key", "client_tls_cert_file": files.folder / "certificate"}
-        yield pooler(database, pool_mode="transaction", client_tls_sslmode="require", **own)
+        yield pooler(
+            database, pool_mode="transaction", client_tls_sslmode="require", client_tls_protocols=request.param, **own
+        )
     finally:
         files.stop()
 
@@ -101,6 +104,23 @@ def test_over_tls_a_fork_breaks_the_connection_for_both(driver, database, encryp
     assert eof in second or GONE in second
     assert third == closed
     evidence.on(psycopg2=version("psycopg2-binary"))
+
+
+@control(
+    here(
+        "client_tls_protocols=request.param",
+        'client_tls_protocols="secure"',
+        of="tests.proofs.runbooks.test_shared_connection:encrypted",
+    )
+)
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("encrypted", ["tlsv1.2"], indirect=True)
+def test_over_tls_1_2_the_second_to_speak_hears_of_its_cipher(driver, encrypted, database) -> None:
+    """With the cipher that PgBouncer from 1.24 on, of those that run here, agrees on by itself; 1.18 takes another."""
+    said = turns(driver, encrypted.url(database))
+    heard_of = "SSL error: cipher operation failed" if at_least(1, 24) else MAC
+    assert heard_of in said["child"][0]
+    assert said["parent"][0] == "parent"
 
 
 @control(here('connection.pgconn.send_query(b"select 1")', "pass"))
