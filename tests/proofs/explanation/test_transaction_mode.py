@@ -483,7 +483,7 @@ def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, cl
 
 
 @control(here("take_over(one, other)", "pass"))
-def test_listen_hears_nothing_and_another_client_hears_it(database, client) -> None:
+def test_listen_hears_nothing_and_another_client_hears_it(shared, database, client) -> None:
     """The server connection listens, not the client: a notification goes to whoever holds it then."""
     one, other = client(), client()
     heard: dict[str, list[str]] = {"one": [], "other": [], "direct": []}
@@ -496,8 +496,11 @@ def test_listen_hears_nothing_and_another_client_hears_it(database, client) -> N
         direct.execute("listen orders")
         one.execute("notify orders, 'placed'")  # to send is safe
         other.execute("commit")
-        direct.execute("select 1")
-    assert heard == {"one": [], "other": ["placed"], "direct": ["placed"]}
+        direct.execute("notify orders, 'sent'")  # while nobody holds the server connection
+        until("PgBouncer drops it", lambda: "got packet 'A' from server when not linked" in shared.leash.said())
+        for each in (one, other, direct):
+            each.execute("select 1")
+    assert heard == {"one": [], "other": ["placed"], "direct": ["placed", "sent"]}
 
 
 @control(edit("transaction_mode/temporary.py", 'temporary table chosen (id int)"', 'table chosen (id int)"'))

@@ -455,14 +455,19 @@ def test_a_pool_goes_on_with_the_first_parameters(project, database, tmp_path) -
 
 @control(here("search_path=tenant", "statement_timeout=5s"), fails_with="unsupported startup parameter")
 def test_a_search_path_in_options_is_refused_before_1_26(database, pooler) -> None:
-    """From 1.26 on the client connects, and has the search_path; before, it is refused with the setting named, or all
-    options are.
+    """From 1.26 on the client connects, and has the search_path; before PostgreSQL 18 one that asks for another path
+    changes it. Before 1.26 it is refused with the setting named, or all options are.
     """
-    bouncer = pooler(database, pool_mode="transaction")
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
     options = "-c search_path=tenant"
     if at_least(1, 26):
-        with bouncer.connect(database, options=options) as client:
-            assert client.execute("show search_path").fetchone() == ("tenant",)
+        with (
+            bouncer.connect(database, options=options) as one,
+            bouncer.connect(database, options=f"{options}_b") as other,
+        ):
+            paths = [client.execute("show search_path").fetchone()[0] for client in (one, other, one)]
+        kept = database.admin.info.server_version >= 180000
+        assert paths == ["tenant", "tenant_b", "tenant" if kept else "tenant_b"]
     else:
         with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
             bouncer.connect(database, options=options)
