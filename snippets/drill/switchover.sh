@@ -31,11 +31,19 @@ fi
 # region: switch
 # However this ends, nobody is left waiting: also where somebody breaks it off,
 # or a terminal goes away, which several may tell it.
+pausing=
 trap 'exit 1' HUP INT TERM
 # PgBouncer reads the file and resumes at once: a login in between would count
 # as one that failed.
-trap 'trap "" HUP INT TERM; ask "$CONSOLE" reload "resume $DATABASE"' EXIT
-ask "$CONSOLE" "pause $DATABASE"
+trap 'trap "" HUP INT TERM
+    kill "$pausing" 2>&- || true
+    ask "$CONSOLE" reload "resume $DATABASE"' EXIT
+# It waits until open transactions have ended. In front psql would do so in
+# spite of Ctrl-C, and this script with it.
+psql "$CONSOLE" --no-psqlrc --quiet --command "pause $DATABASE" &
+pausing=$!
+wait "$pausing"
+pausing=
 
 # A primary that is stopped, and not killed, first sends all it has. Whoever
 # comes past PgBouncer cannot write to it any more either.

@@ -28,19 +28,29 @@ folder=$(mktemp -d)
 mkfifo "$folder/answers"
 patroni switchover --candidate "$standby" --scheduled now \
     <"$folder/answers" >"$folder/says" &
+switching=$!
 exec 3>"$folder/answers"
 echo >&3 # the primary that it proposes
 until grep -q "Are you sure" "$folder/says"; do
-    kill -0 "$!" # it has not given up
+    kill -0 "$switching" # it has not given up
     sleep 0.1
 done
 
 # However this ends, nobody is left waiting.
+pausing=
 trap 'exit 1' HUP INT TERM
-trap 'trap "" HUP INT TERM; ask "$CONSOLE" resume; rm -r "$folder"' EXIT
-ask "$CONSOLE" pause
+trap 'trap "" HUP INT TERM
+    kill "$pausing" 2>&- || true
+    ask "$CONSOLE" resume
+    rm -r "$folder"' EXIT
+# It waits until open transactions have ended. In front psql would do so in
+# spite of Ctrl-C, and this script with it.
+psql "$CONSOLE" --no-psqlrc --quiet --command pause &
+pausing=$!
+wait "$pausing"
+pausing=
 echo y >&3
-wait "$!"
+wait "$switching"
 cat "$folder/says"
 # HAProxy learns of it a moment later.
 for _ in $(seq 60); do

@@ -220,7 +220,7 @@ def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(fa
     assert before != after
 
 
-@control(edit("failover/paused.sh", 'ask "$CONSOLE" pause', ":"))
+@control(edit("failover/paused.sh", "--command pause", "--command 'show version'"))
 @control(edit("failover/paused.sh", "echo y >&3", "echo n >&3"))
 def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing, load, tmp_path) -> None:
     """Clients wait meanwhile, none gets an error, and each row that was answered is on the new primary."""

@@ -55,12 +55,13 @@ def begin(pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases
     }
     command = ["sh", "-c", snippet.text, "switchover.sh"]
     pipe = subprocess.PIPE
-    # Under nohup hangups are ignored, and a shell cannot trap what was ignored before it began.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Under nohup hangups are ignored, and in the background Ctrl-C; no shell can trap what was ignored before it began.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     try:
         return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def ended(script: subprocess.Popen[str]) -> tuple[int, str]:
@@ -100,7 +101,7 @@ def streaming(pair: Pair, wanted: bool) -> None:
     until("it does so", lambda: pair.copy.admin.execute(found, [int(wanted)]).fetchone() == (True,))
 
 
-@control(edit("drill/switchover.sh", 'ask "$CONSOLE" "pause $DATABASE"', ""))
+@control(edit("drill/switchover.sh", '--command "pause $DATABASE"', "--command 'show version'"))
 @control(edit("drill/switchover.sh", "sed -i", ": sed"), fails_with="clients go on: not within")
 @control(
     edit("drill/switchover.sh", 'reload "resume', '"show version" "resume'), fails_with="clients go on: not within"
@@ -182,7 +183,11 @@ def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, p
 
 
 @control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""))
-@control(edit("drill/switchover.sh", 'trap "" HUP INT TERM; ', ""))
+@control(edit("drill/switchover.sh", 'kill "$pausing"', "true"), fails_with="nothing is left of it: not within")
+@control(
+    edit("drill/switchover.sh", '"pause $DATABASE" &', '"pause $DATABASE"'), fails_with="Ctrl-C ends it: not within"
+)
+@control(edit("drill/switchover.sh", 'trap "" HUP INT TERM', "true"))
 @control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
 @control(
     edit(
@@ -192,7 +197,8 @@ def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, p
     )
 )
 def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load, tmp_path) -> None:
-    """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on.
+    """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on. So it
+    does after a Ctrl-C while the pause waits for an open transaction, and no psql waits on.
 
     With the wrong file the script says so and does nothing. Clients would wait, or be sent to a server that is gone.
     """
@@ -201,6 +207,25 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
     def paused() -> bool:
         return any(row["paused"] for row in bouncer.show("databases"))
 
+    def gone() -> bool:
+        try:
+            os.killpg(script.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    with bouncer.connect(pair.database) as client, client.transaction():
+        client.execute("select 1")
+        script = begin(pair, bouncer, load, "false")
+        try:
+            until("the pause waits", paused)
+            until("Ctrl-C ends it", lambda: script.poll() is not None or os.killpg(script.pid, signal.SIGINT))
+            assert (script.returncode, paused()) == (1, False)
+            until("nothing is left of it", gone)
+        finally:
+            if not gone():
+                os.killpg(script.pid, signal.SIGKILL)
+            script.communicate()
     stopping = tmp_path / "stopping"
     script = begin(pair, bouncer, load, f"touch {stopping}; sleep 600")
     try:
@@ -216,7 +241,7 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         other = begin(pair, bouncer, load, "false", ini="settings.ini")
         said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
         assert ended(other) == (1, said)
-        assert bouncer.leash.said().count("PAUSE '") == 2  # of the two before
+        assert bouncer.leash.said().count("PAUSE '") == 3  # of the three before
     finally:
         if script.poll() is None:
             os.killpg(script.pid, signal.SIGKILL)
