@@ -362,7 +362,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "max_client_connections": ("Clients at most; 0 for no limit",),
         "current_client_connections": ("Clients",),
         "paused": (
-            "1 after `PAUSE` or `KILL`",
+            "1 after a `KILL`, or a `PAUSE` that names it",
             "1, and nobody is at work on it",
             "`RESUME` it by its name",
         ),
