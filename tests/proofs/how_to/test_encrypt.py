@@ -12,6 +12,7 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs import deployed
+from tests.proofs.heard import many, piped
 from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
@@ -194,7 +195,10 @@ LOST = "SSL connection has been closed unexpectedly"
     ],
 )
 def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, killed) -> None:
-    """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died."""
+    """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died.
+
+    In executemany() and a pipeline psycopg 3 is not told that it has waited too long either.
+    """
     bouncer = setup.start(**tls(setup, "client"), default_pool_size=1)
 
     def client():
@@ -211,10 +215,14 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
 
     try:
         waiting, cut = client(), client()
+        asks = [(ask, client()) for ask in (many, piped)] if driver is psycopg else []
         with bouncer.connect(setup.database, autocommit=False) as holder:
             holder.execute("select 1")
             with bouncer.impatient():
                 assert hears(waiting) == reasons[0]
+                for ask, late in asks:
+                    with closing(late), pytest.raises(psycopg.Error, match=f"^consuming input failed: {LOST}"):
+                        ask(late)
         assert "closing because: query_wait_timeout" in bouncer.leash.said()
         cut.cursor().execute("select 1")
         for pid in setup.database.backends():

@@ -16,6 +16,7 @@ from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
 from proven.sources.snippets import parse
+from tests.proofs.heard import heard
 from tests.proofs.pooled import INI, TAKEN_OVER, Pooled, pool, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
@@ -509,6 +510,31 @@ def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) 
         until("it has left", lambda: not [row for row in bouncer.show("clients") if row["database"] == "other"])
         with pytest.raises(psycopg.OperationalError):
             client.execute("select 1")
+
+
+@control(here("bouncer.connect(setup.database).close()  # before", "pass"))
+@control(here('line("")', '""'))
+@control(here("bouncer.restart()", "pass"))
+def test_1_26_lets_in_whose_line_is_gone_until_it_starts_again_or_the_secret_is_empty(setup, start) -> None:
+    """Of those who have logged in before; other versions refuse them."""
+    bouncer = start()
+    userlist = (bouncer.leash.folder / "userlist.txt").read_text()
+
+    def line(secret: str) -> str:
+        return f'"upstream" "{secret}"\n'
+
+    def reloaded(instead: str) -> str:
+        bouncer.leash.write("userlist.txt", userlist.replace(line(setup.users["upstream"]), instead))
+        bouncer.reload()
+        return heard(bouncer.connect, setup.database)
+
+    bouncer.connect(setup.database).close()  # before
+    found = [reloaded(lines) for lines in ("", line(""), line(setup.users["upstream"]), "")]
+    bouncer.restart()
+    found.append(heard(bouncer.connect, setup.database))
+    refused = "FATAL:  SASL authentication failed"
+    gone = "" if at_least(1, 26) else refused
+    assert found == [gone, refused, "", gone, refused]
 
 
 def answer(client) -> bytes:

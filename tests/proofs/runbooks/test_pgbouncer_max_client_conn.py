@@ -78,3 +78,13 @@ def test_a_client_that_leaves_makes_room_for_another(database, pooler) -> None:
     for _ in range(3):
         with bouncer.connect(database), pytest.raises(psycopg.OperationalError, match=FULL):
             bouncer.connect(database)
+
+
+@control(here("max_client_conn=2", "max_client_conn=3"))
+def test_who_is_on_the_console_has_the_place_of_a_client(database, pooler) -> None:
+    """With places for two, and one console, the second client is refused; when the console is gone it is served."""
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=2)
+    with bouncer.connect(database):
+        with bouncer.admin(), pytest.raises(psycopg.OperationalError, match=FULL):
+            bouncer.connect(database)
+        bouncer.connect(database).close()
