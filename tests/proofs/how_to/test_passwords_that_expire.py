@@ -9,7 +9,7 @@ from psycopg import sql
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
-from tests.stack.upstream import needs_a_pool, needs_psycopg_3
+from tests.stack.upstream import needs_a_pool
 from tests.stack.wait import until
 
 # A process that asks once, lets somebody change the password, and asks again.
@@ -152,7 +152,6 @@ WRONG = {"PGPASSWORD": "wrong"}
 @control(here("0o644", "0o600"))
 def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp_path) -> None:
     """libpq says so, and goes on without a password. One that is as it should be is not asked beside PGPASSWORD."""
-    needs_psycopg_3()
     snippet = load("passwords/passfile.py")
     (tmp_path / "passfile.py").write_text(snippet.text)
     passfile = tmp_path / "passfile"
