@@ -484,23 +484,26 @@ def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, cl
 
 @control(here("take_over(one, other)", "pass"))
 def test_listen_hears_nothing_and_another_client_hears_it(shared, database, client) -> None:
-    """The server connection listens, not the client: a notification goes to whoever holds it then."""
+    """The server connection listens, not the client: a notification goes to whoever holds it then, else to nobody."""
     one, other = client(), client()
     heard: dict[str, list[str]] = {"one": [], "other": [], "direct": []}
     one.add_notify_handler(lambda notify: heard["one"].append(notify.payload))
     other.add_notify_handler(lambda notify: heard["other"].append(notify.payload))
     one.execute("listen orders")
-    take_over(one, other)
     with database.connect() as direct:
         direct.add_notify_handler(lambda notify: heard["direct"].append(notify.payload))
         direct.execute("listen orders")
+        one.execute("begin")
+        direct.execute("notify orders, 'paid'")
+        one.execute("commit")
+        take_over(one, other)
         one.execute("notify orders, 'placed'")  # to send is safe
         other.execute("commit")
         direct.execute("notify orders, 'sent'")  # while nobody holds the server connection
         until("PgBouncer drops it", lambda: "got packet 'A' from server when not linked" in shared.leash.said())
         for each in (one, other, direct):
             each.execute("select 1")
-    assert heard == {"one": [], "other": ["placed"], "direct": ["placed", "sent"]}
+    assert heard == {"one": ["paid"], "other": ["placed"], "direct": ["paid", "placed", "sent"]}
 
 
 @control(edit("transaction_mode/temporary.py", 'temporary table chosen (id int)"', 'table chosen (id int)"'))
