@@ -15,7 +15,7 @@ and where Django's own pool is used, which then opens the connections:
     django_pool_available                  those that nobody has taken
     django_pool_requests_total             connections asked for
     django_pool_requests_queued_total      those that had to wait
-    django_pool_requests_errors_total      those that got none in time
+    django_pool_requests_errors_total      those that found none free in time
     django_pool_wait_seconds_total         for how long all waited
     django_pool_opened_total               connections opened
     django_pool_open_errors_total          attempts to open one that failed

@@ -1,4 +1,4 @@
-"""Let each statement say which view sends it, for all who look at it later."""
+"""Let each query say which view sends it, for all who look at it later."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Answer = Callable[[HttpRequest], HttpResponse]
 
 
 def name_the_view(get_response: Answer) -> Answer:
-    """Middleware that puts the view's name before each statement."""
+    """Middleware that puts the view's name before each query."""
 
     def answer(request: HttpRequest) -> HttpResponse:
         def named(execute: Any, sql: str, *others: Any) -> Any:

@@ -11,7 +11,7 @@ from orders.models import Order
 # region: busiest
 @require_GET
 def busiest(request: HttpRequest) -> JsonResponse:
-    """Name the customers with the most orders among the first so many."""
+    """Name the customers with the most orders among the first orders."""
     form = Among(request.GET)
     if not form.is_valid():
         return refused(form)

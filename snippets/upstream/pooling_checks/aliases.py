@@ -22,6 +22,12 @@ def keeps(settings: dict[str, Any]) -> bool:
     return settings["CONN_MAX_AGE"] != 0
 
 
+def has_wrong_age(settings: dict[str, Any]) -> bool:
+    """Return whether CONN_MAX_AGE is nothing that Django can count with."""
+    age = settings["CONN_MAX_AGE"]
+    return age is not None and not isinstance(age, int | float)
+
+
 def pool_size(settings: dict[str, Any]) -> int | None:
     """Return how many connections Django's pool may have, where it is on."""
     options = settings["OPTIONS"].get("pool")

@@ -8,18 +8,30 @@ from django.core.checks import CheckMessage
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from .aliases import Alias, keeps, pool_size, postgresql
+from .aliases import Alias, has_wrong_age, keeps, pool_size, postgresql
 from .told import found
 
 
 def check(**kwargs: object) -> list[CheckMessage]:
-    return [each for alias in postgresql() for each in looked_at(alias)]
+    kept = [each for alias in postgresql() for each in looked_at(alias)]
+    return [*kept, *ignored()]
+
+
+def ignored() -> Iterator[CheckMessage]:
+    """Find what no database has, and the project has beside them."""
+    for name in ("CONN_MAX_AGE", "CONN_HEALTH_CHECKS"):
+        value = getattr(project, name, None)
+        given = [connections[alias].settings_dict[name] for alias in connections]
+        if value is not None and value not in given:
+            yield found("pooling.W009", detail=f"It is {name}.")
 
 
 def looked_at(alias: Alias) -> Iterator[CheckMessage]:
     name, settings = alias
     pool = pool_size(settings)
-    if keeps(settings) and pool is not None:
+    if has_wrong_age(settings):
+        yield found("pooling.E008", name)
+    elif keeps(settings) and pool is not None:
         yield found("pooling.E004", name)
     elif keeps(settings):
         if getattr(project, "ASGI_APPLICATION", None):

@@ -55,6 +55,17 @@ RULES = {
         "Ask nothing until then, or close the pool before each fork.",
         "how-to/find-the-leak/#a-pool-that-was-open-before-a-fork",
     ),
+    "pooling.E008": Rule(
+        "CONN_MAX_AGE is neither a number nor None: Django cannot connect.",
+        "Give it seconds, as a number: what an environment gives is text.",
+        "how-to/check-your-project/#what-django-does-not-say",
+    ),
+    "pooling.W009": Rule(
+        "A setting of each database stands outside of DATABASES, where "
+        "Django does not look.",
+        "Move it into the entries of DATABASES.",
+        "how-to/check-your-project/#what-django-does-not-say",
+    ),
     "pooling.W010": Rule(
         "Transaction mode, and cursors on the server: iterator() outside of "
         "a transaction may lose its cursor.",

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections
 
 from . import transaction_mode
-from .aliases import Alias, host, pool_size, postgresql
+from .aliases import Alias, has_wrong_age, host, pool_size, postgresql
 from .told import found, told
 
 # region: asked
@@ -32,6 +32,8 @@ def check(
 ) -> list[CheckMessage]:
     messages = []
     for alias in postgresql(databases or ()):
+        if has_wrong_age(alias[1]):
+            continue  # with which Django cannot connect, as E008 says
         try:
             messages += answers(alias)
         except (Error, ImproperlyConfigured) as error:

@@ -142,7 +142,7 @@ def transactions_of(gunicorn: Gunicorn, requests: int, each: int) -> int:
 
 @control(edit("upstream/orders/reports.py", "Order.objects.filter(pk__lte=first)", "Order.objects"))
 def test_the_report_costs_what_it_reads(serve) -> None:
-    """It names the customers with the most orders among the first so many, and no others."""
+    """It names the customers with the most orders among the first orders, and no others."""
     gunicorn = serve(GUNICORN_WORKERS="1")
     with gunicorn.database.connect() as connection:
         connection.execute(

@@ -132,6 +132,11 @@ SETTINGS: Cases = {
     "W005": [(POOL | {"engine": "rotating"}, POOL | {"engine": "metered"})],
     "W006": [({"asks": "asks"}, {"asks": "asks_and_closes"})],
     "W007": [(POOL | {"asks": "asks_a_pool"}, POOL | {"asks": "asks_and_closes_a_pool"})],
+    "E008": [({"settings": {"CONN_MAX_AGE": "60"}}, {"settings": {"CONN_MAX_AGE": None}})],
+    "W009": [
+        ({"project": {"CONN_MAX_AGE": 600}}, {"project": {"CONN_MAX_AGE": 60}}),
+        ({"project": {"CONN_HEALTH_CHECKS": False}}, {"project": {"CONN_HEALTH_CHECKS": True}}),
+    ],
     "W010": [
         ({"settings": {"PORT": 6432}}, {"settings": {"PORT": 6432, "DISABLE_SERVER_SIDE_CURSORS": True}}),
         ({"settings": {"PORT": 6432}}, {"settings": {"PORT": 6432}} | told(TRANSACTION_MODE=[])),
@@ -233,6 +238,9 @@ def expected(cases: Cases) -> dict[str, list[str]]:
 @control(edit("upstream/pooling_checks/keeping.py", '["runserver"]', '["check"]'))
 @control(edit("upstream/pooling_checks/keeping.py", "if keeps(settings) and pool is not None", "if pool is not None"))
 @control(edit("upstream/pooling_checks/keeping.py", "own is not Data", "own is Data"))
+@control(edit("upstream/pooling_checks/aliases.py", "age is not None and not", "not"))
+@control(edit("upstream/pooling_checks/keeping.py", "value not in given", "value in given"))
+@control(edit("upstream/pooling_checks/keeping.py", '("CONN_MAX_AGE", "CONN_HEALTH_CHECKS")', '("CONN_MAX_AGE",)'))
 @control(edit("upstream/pooling_checks/loaded.py", "elif connection.connection is not None", "elif connection"))
 @control(edit("upstream/pooling_checks/loaded.py", "if not pool.closed", "if pool"))
 @control(edit("upstream/pooling_checks/transaction_mode.py", '"6432"', '"6433"'))
@@ -310,6 +318,7 @@ def by_server(database: Database, limited: Role, slots: int, lends: PgBouncer, k
         return {"sql": [f"alter role current_user {what}"]}
 
     return {
+        "E008": [({"settings": {"CONN_MAX_AGE": "60"}}, {})],
         "W010": [
             (on_port(lends.port), on_port(lends.port, **cursors)),
             (on_port(lends.port), on_port(keeps.port)),
@@ -359,6 +368,7 @@ def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[st
             limited.drop(database.admin)
 
 
+@control(edit("upstream/pooling_checks/server.py", "if has_wrong_age(alias[1])", "if True"))
 @control(edit("upstream/pooling_checks/server.py", "return not backends(cursor).isdisjoint", "return not set().union"))
 @control(edit("upstream/pooling_checks/server.py", "return not backends(cursor).isdisjoint", "return set().isdisjoint"))
 @control(edit("upstream/pooling_checks/server.py", "range(5)", "range(1)"))
@@ -471,6 +481,32 @@ def test_a_search_path_in_options_is_refused_before_1_26(database, pooler) -> No
     else:
         with pytest.raises(psycopg.OperationalError, match="unsupported startup parameter"):
             bouncer.connect(database, options=options)
+
+
+@control(here('["CONN_MAX_AGE"] = "60"', '["CONN_MAX_AGE"] = 60'))
+@control(here("CONN_MAX_AGE = 600", "DATABASES['default']['CONN_MAX_AGE'] = 600"))
+def test_an_age_that_is_a_text_fails_the_first_query_and_one_beside_databases_is_not_taken(
+    project, database, tmp_path
+) -> None:
+    """Django counts the seconds when it connects; elsewhere it does not look. No check of its own says anything."""
+    beside = "from settings.checked import *\ndel DATABASES['default']['CONN_MAX_AGE']\nCONN_MAX_AGE = 600\n"
+    (tmp_path / "beside.py").write_text(beside)
+    script = f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+import django; django.setup()
+from django.core.checks import run_checks
+from django.db import connection
+print(connection.settings_dict["CONN_MAX_AGE"])
+connection.settings_dict["CONN_MAX_AGE"] = "60"
+print(*[each.id for each in run_checks()])
+try:
+    connection.cursor().execute("select 1")
+except TypeError as error:
+    print(error)
+"""
+    status, said = project.run("-c", script, database_url=database.url, DJANGO_SETTINGS_MODULE="beside")
+    found = "pooling.E008 pooling.W009"
+    assert (status, said.splitlines()) == (0, ["0", found, "unsupported operand type(s) for +: 'float' and 'str'"])
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------

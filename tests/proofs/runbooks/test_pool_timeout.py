@@ -93,3 +93,20 @@ def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
         lent.close()
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is already closed"):
         pool.getconn()
+
+
+@control(here('console.execute(f"pause {database.name}")', "pass"), fails_with="DID NOT RAISE")
+def test_behind_a_paused_pgbouncer_a_pool_finds_dead_ones_and_counts_no_error(database, pooler) -> None:
+    """Each connection that it would lend fails its check, long after the pool's own limit; who asked hears the same."""
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=1)
+    checked = {"min_size": 1, "max_size": 1, "check": psycopg_pool.ConnectionPool.check_connection}
+    with psycopg_pool.ConnectionPool(bouncer.url(database), **checked) as pool, bouncer.admin() as console:
+        with pool.connection() as connection:
+            connection.execute("select 1")
+        console.execute(f"pause {database.name}")
+        with pytest.raises(psycopg_pool.PoolTimeout, match="couldn't get a connection after"):
+            pool.getconn(timeout=0.1)
+        stats = pool.get_stats()
+        assert stats["connections_lost"] == 1
+        assert stats.get("requests_errors", 0) == 0
+        console.execute(f"resume {database.name}")

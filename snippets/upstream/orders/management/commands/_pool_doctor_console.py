@@ -112,7 +112,7 @@ def queues(views: Views) -> Iterator[Finding]:
 
 
 def waits(views: Views) -> Iterator[Finding]:
-    """How long clients waited on average in the last stats_period."""
+    """How long clients waited on average of late, by avg_wait_time."""
     for row in views["stats"]:
         seconds = float(row["avg_wait_time"]) / 1e6
         said = f"on average in {row['database']}"
