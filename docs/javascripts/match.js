@@ -6,19 +6,26 @@ const NOISE = [
   /[\u2500-\u257f]/g, // the frame that some tracebacks have
   /^(?:[ \t]{0,9}>)+/gm, // what somebody else's words are quoted with
   /[\u00ad\u200b-\u200f\u2060\ufeff]/g, // characters without a width
+  /&(?:amp;)?nbsp;|<\/?(?:b|br|code|div|em|mark|p|pre|span)\b[^<>\n]{0,200}>/gi, // how a page sets it
   /\\{1,31}(?=["'])|\\{1,31}[nrt](?![a-z])/g, // quotes and line ends within JSON within JSON; without an end it would hang
 ];
-const QUOTES = /&quot;|&#x27;|&#3[49];|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
+const QUOTES = /&(?:amp;)?(?:quot|apos|#x2[27]|#3[49]);|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
+const DOUBLED = /""(?=\w)|(?<=\w)""/g; // as CSV has a quote within a value
+const MISREAD = /[\u00c2-\u00c5][\u0080-\u00bf]/g; // a letter of UTF-8 that somebody took for two of Latin-1
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
 const LEAD = /^closingbecause:/; // PgBouncer's log says it before a reason, which is known without it where it stands alone
 const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@\\u2026\\ufffd-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
 const GAP = "((?:(?!BEGINNING).){0,200}?)"; // what stands for …: a number, a reason, but not the same text once more
 const ENOUGH = 12; // characters of a text that somebody begins to type
+const LITTLE = 3; // characters of a text on each side of its gap, where the rest is cut off
 const MOST_BEGUN = 400; // characters around a text that is no more than begun
 const SHORT = 24; // characters of a text that may stand in any sentence: it has to be all that is said
 // An exception's name says something where nothing follows it, and the traceback is one of a database.
 const BARE = /^\w+Error$/;
 const DATABASE = /asyncpg|psycopg|postgres|django[./]db/;
+// What Python says of any connection: where a traceback is there, a driver has to be in it.
+const PYTHONS = /^(?:attached to a different loop|Event loop is closed|the handler is closed)/;
+const WITHOUT_DRIVER = /^(?=[^]*file")(?![^]*(?:asyncpg|psycopg))/;
 // What stands before such a text: a mark, a severity, a level in brackets, but no number of the system's: [Errno 111]; or
 // whom PgBouncer's log speaks of: shop/web@10.0.0.7:5123; or the version that OpenSSL says before an alert.
 const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|tlsv1\d?|sslv3|ssl\/tls)$/;
@@ -26,28 +33,32 @@ const AFTER = /["(),:;.}]/;
 // What says that another program's connection is meant, as to a broker or to a web server: the system's words are the same.
 const OTHERS = new RegExp(
   [
-    "\\b(?:kombu|amqp|redis|pymongo|elasticsearch|requests|urllib3|httpx|aiohttp)\\.[\\w.]{0,60}(?:Error|Exception|Timeout)\\b",
+    "\\b(?:kombu|amqp|redis|pymongo|elasticsearch|requests|urllib3?|httpx|aiohttp|botocore|smtplib)\\.[\\w.]{0,60}(?:Error|Exception|Timeout)\\b",
     "HTTPS?Connection|(?:to|from) upstream|upstream timed out|[Cc]annot connect to \\w+://|\\(200[23], ",
+    "\\b(?:smtplib|imaplib|ftplib|urllib.request|http.client)\\.py\\b|\\bcurl: \\(|\\b(?:Get|Post|Put|Head|Patch|Delete) \\\\{0,9}\"https?:",
   ].join("|"),
 );
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^An error occurred in the current|^Is the server running/;
+  /^closing because:|^client disconnect|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^An error occurred in the current|^Is the server running|^server refused TLS/;
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
 // What stands before the words of a text that is cut off, and what shows that it is.
-const RAISED = /^(?:[\w.]*(?:error|exception|timeout|closed|failure|fatal|panic|warning)|connectiontoserverat.{1,160}?failed):/;
+const RAISED = /^(?:[\w.]*errors\.\w+|[\w.]*(?:error|exception|timeout|closed|failure|fatal|panic|warning)|connectiontoserverat.{1,160}?failed):/;
 const CUT = /(?:\.{3}|\u2026)$/;
 
 const clip = (text) =>
   text.length > MOST[0] + MOST[1] ? `${text.slice(0, MOST[0])}\n${text.slice(-MOST[1])}` : text;
 
+const reread = (two) => String.fromCharCode(((two.charCodeAt(0) & 31) << 6) | (two.charCodeAt(1) & 63)).padEnd(2);
+
 // Terminals break lines, and words, where they end: space does not count. Returns also where each character stood.
 function plain(text) {
   const blank = (found) => " ".repeat(found.length);
-  const clean = NOISE.reduce((left, noise) => left.replace(noise, blank), text)
+  const clean = NOISE.reduce((left, noise) => left.replace(noise, blank), text.replace(MISREAD, reread))
     .replace(QUOTES, (found) => '"'.padEnd(found.length))
+    .replace(DOUBLED, '" ')
     .replace(/[A-Z]+/g, (found) => found.toLowerCase()); // of the same length, as other letters' may not be
   const characters = [];
   const places = [];
@@ -102,7 +113,7 @@ function lineEnd(pasted, places, to) {
 // The last place of a text in what was pasted, and within which of its gaps something else may be the reason.
 function look(symptom, pasted, given) {
   const { longest, short, pattern } = prepare(symptom.text);
-  if (!given.seen.includes(longest)) return [];
+  if (!given.seen.includes(longest) || (PYTHONS.test(symptom.text) && WITHOUT_DRIVER.test(given.seen))) return [];
   let last = [];
   for (const found of given.seen.matchAll(pattern)) {
     const [from, to] = found.indices[0];
@@ -116,6 +127,9 @@ function look(symptom, pasted, given) {
 
 const within = (inner, [from, to]) => inner.from >= from && inner.to <= to;
 const pages = ({ symptom }) => new Set(symptom.causes.map(({ page }) => page)).size;
+
+// Whether what was found says no reason: another language may have it, on another line.
+export const vague = ([best]) => !best || best.symptom.causes.length > 1;
 
 // Each symptom is {text, causes}, its causes with the likeliest in front, and each with its page. Returns which of them
 // were meant, as {symptom, line}. In front stands what another text quotes as its reason, and behind what only follows of
@@ -147,13 +161,24 @@ export function find(whole, symptoms) {
 // Who types leaves marks out.
 const loose = (seen) => seen.replace(/[,'"]/g, "");
 
+// Whether a text that is cut off is this one: its beginning, something in its first gap, and a little of what follows.
+function cutOff(text, words) {
+  const [head, tail = ""] = text.replace(SEVERITY, "").split("\u2026");
+  if (head.length < LITTLE || !words.startsWith(head)) return false;
+  const rest = words.slice(head.length);
+  for (let end = LITTLE; end <= tail.length; end++) if (rest.endsWith(tail.slice(0, end))) return true;
+  return false;
+}
+
 // The texts of which somebody typed, or a list of errors shows, no more than a part.
 function begun(seen, symptoms) {
   let part = loose(seen.replace(CUT, ""));
+  const cut = CUT.test(seen);
   let found = [];
   for (let before = ""; part !== before && !found.length && part.length >= ENOUGH; ) {
     const words = part.replace(SEVERITY, "");
-    found = symptoms.filter(({ text }) => loose(plain(text).seen).includes(words)).map((symptom) => ({ symptom, line: "" }));
+    const is = (whole) => whole.includes(words) || (cut && cutOff(whole, words));
+    found = symptoms.filter(({ text }) => is(loose(plain(text).seen))).map((symptom) => ({ symptom, line: "" }));
     [before, part] = [part, part.replace(RAISED, "")];
   }
   return found;
@@ -175,11 +200,15 @@ function outdone(pasted, mine, other) {
   return between.length < 1000 && !/\n\s*\n/.test(between) && later === (mine.address === other.address);
 }
 
-// The whole line of a text; with what follows where it is an error of Python's sockets, whose user is named below it.
+// The whole line of a text; where it is an error of Python's sockets, or of its TLS, whose user is named above or below
+// it, with its traceback and what follows.
 function around(pasted, places, { symptom, from, to }) {
   const begin = pasted.lastIndexOf("\n", places[from]) + 1;
   const end = pasted.indexOf("\n", places[to - 1]);
-  return pasted.slice(begin, end < 0 || symptom.text.startsWith("[Errno") ? pasted.length : end);
+  const line = pasted.slice(begin, end < 0 ? pasted.length : end);
+  if (!symptom.text.startsWith("[Errno") && !/\bssl\.SSL\w+: /.test(line)) return line;
+  const above = pasted.lastIndexOf("Traceback (most", begin);
+  return pasted.slice(above < 0 ? begin : above);
 }
 
 // The line by which a text was found, less what makes it too long to read.

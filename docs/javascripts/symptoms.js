@@ -1,7 +1,7 @@
 // Answers below the box as soon as something is pasted. The page *Every error*, which every reader sees, has all that it
-// knows, and is fetched when somebody comes to the box; that of other languages when nothing was found.
+// knows, and is fetched when somebody comes to the box; that of other languages when nothing was found that has a reason.
 
-import { find, words } from "./match.js";
+import { find, vague, words } from "./match.js";
 
 const HOME = new URL("../", import.meta.url);
 const EVERY = new URL("reference/every-error/", HOME);
@@ -100,7 +100,7 @@ async function answers(pasted) {
   try {
     symptoms ??= known();
     let hits = find(pasted, await symptoms);
-    if (!hits.length) hits = find(pasted, await (foreign ??= translated(await symptoms)));
+    if (vague(hits)) hits = find(pasted, [...(await symptoms), ...(await (foreign ??= translated(await symptoms)))]);
     return hits.length ? found(hits) : unknown(pasted);
   } catch (error) {
     symptoms = foreign = undefined; // the next paste asks again

@@ -14,8 +14,11 @@ from tests.site.visit import Reader
 
 PASTES = yaml.safe_load((ROOT / "tests/site/pastes.yaml").read_text(encoding="utf-8"))
 ASKED = """async ({ pastes, symptoms, foreign }) => {
-    const { find, words } = await import(new URL("javascripts/match.js", location))
-    const first = (paste) => find(paste, symptoms)[0] ?? find(paste, foreign)[0]
+    const { find, vague, words } = await import(new URL("javascripts/match.js", location))
+    const first = (paste) => {
+        const hits = find(paste, symptoms)
+        return (vague(hits) ? find(paste, [...symptoms, ...foreign]) : hits)[0]
+    }
     return pastes.map((paste) => ({ found: first(paste)?.symptom.causes ?? [], sought: words(paste) }))
 }"""
 LARGE = 1_000_000  # characters: a log that somebody pastes as a whole

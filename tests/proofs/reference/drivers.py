@@ -24,7 +24,7 @@ import psycopg2.pool
 import psycopg_pool
 
 from setup.others import packages
-from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
+from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard, message
 from tests.proofs.reference.provocations import listening
 from tests.stack.wait import free_port, until
 
@@ -256,6 +256,37 @@ def closed_asyncpg(bench: Bench) -> None:
         client.end(client.loop)
 
 
+def another_loop(bench: Bench) -> None:
+    """Use a connection of asyncpg in another event loop than it was opened in."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        asyncio.run(client.connection.fetch("select 1"))
+    finally:
+        client.close()
+
+
+def outlived_loop(bench: Bench) -> None:
+    """Give up a connection of asyncpg after its event loop."""
+    client = Asyncpg(bench.url(HERE))
+    transport = client.connection._transport
+    client.loop.close()
+    try:
+        client.connection.terminate()
+    finally:
+        transport._sock.close()
+        transport._sock = None
+
+
+def misread(_: Bench) -> str:
+    """Let psycopg2 meet a server that refuses it in Latin-1: what its traceback has around Python's own words."""
+    refusal = message(b"E", "SFATAL\0C28000\0Mconexión\0\0".encode("latin-1"))
+    try:
+        psycopg2.connect(f"host=127.0.0.1 port={listening(refusal)} user=x sslmode=disable gssencmode=disable")
+    except UnicodeDecodeError as error:
+        return "".join(traceback.format_exception(error))
+    return ""
+
+
 def place(bench: Bench) -> dict[str, Any]:
     """Return where PostgreSQL is, as asyncpg takes it."""
     parts = psycopg.conninfo.conninfo_to_dict(bench.url(HERE))
@@ -451,8 +482,14 @@ def too_early(bench: Bench) -> list[str]:
         client.close()
 
 
-def worker(body: str, said: str, *options: str, imports: str = "os, time") -> Callable[[Bench | None], str]:
-    """Let Gunicorn serve a request whose code is `body`, until it says something of its worker.
+GUNICORN = "-m gunicorn --bind=127.0.0.1:{port} --timeout=1"
+UWSGI = "-m harakiri --http-socket=127.0.0.1:{port} --module=served:app --master --die-on-term --harakiri=1"
+
+
+def worker(
+    body: str, said: str, *options: str, imports: str = "os, time", by: str = GUNICORN, ready: str = "Booting worker"
+) -> Callable[[Bench | None], str]:
+    """Let Gunicorn, or another, serve a request whose code is `body`, until it says something of its worker.
 
     What it imports is there before the request, whose time is limited.
     """
@@ -460,20 +497,16 @@ def worker(body: str, said: str, *options: str, imports: str = "os, time") -> Ca
     def serve(_: Bench | None) -> str:
         with TemporaryDirectory() as folder:
             Path(folder, "served.py").write_text(f"import {imports}\ndef app(environ, start):\n    {body}\n")
+            Path(folder, "harakiri.py").write_text("import pyuwsgi\npyuwsgi.run()\n")
             log, port = Path(folder, "log"), free_port()
-            command = [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                f"--bind=127.0.0.1:{port}",
-                "--timeout=1",
-                *options,
-                "served:app",
-            ]
+            command = [sys.executable, *by.format(port=port).split(), *options]
+            if by == GUNICORN:
+                command.append("served:app")
+            environment = {**os.environ, "HOME": folder, "PYTHONPATH": f"{folder}:{packages('runners')}"}
             with log.open("w") as file:
-                process = subprocess.Popen(command, cwd=folder, stderr=file, env={**os.environ, "HOME": folder})
+                process = subprocess.Popen(command, cwd=folder, stderr=file, env=environment)
             try:
-                until("it listens", lambda: "Booting worker" in log.read_text())
+                until("it listens", lambda: ready in log.read_text())
                 with socket.create_connection(("127.0.0.1", port)) as client:
                     client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                     until("it says so", lambda: said in log.read_text())
@@ -524,6 +557,9 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "[Errno 104] Connection reset by peer": ("asyncpg", dropped),
     "the underlying connection is closed": ("asyncpg", of_asyncpg_pool(lost_within)),
     "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"][0], bench)[0]),
+    "attached to a different loop": ("asyncpg", another_loop),
+    "Event loop is closed": ("asyncpg", outlived_loop),
+    "**kwasync) … UnicodeDecodeError: 'utf-8' codec can't decode byte": ("psycopg2", misread),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
     "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
     "DatabaseWrapper objects created in a thread can only be used in that same thread": ("Django", another_thread),
@@ -537,6 +573,10 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "Worker (pid:…) was sent SIGKILL! Perhaps out of memory?": (
         "Gunicorn",
         worker("os.kill(os.getpid(), 9)", "was sent"),
+    ),
+    "HARAKIRI ON WORKER …": (
+        "uWSGI",
+        worker("time.sleep(30)", "HARAKIRI ON WORKER", by=UWSGI, ready="spawned uWSGI worker"),
     ),
     "Worker exited prematurely: …": ("Celery", lost_process),
     "Process '…' pid:… exited with …": ("Celery", lost_process),

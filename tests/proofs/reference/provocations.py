@@ -867,6 +867,12 @@ SERVERS = (
     Case("you don't own a lock of type …", then="select pg_advisory_unlock(1)", **SERVER),
     Case('cursor "…" does not exist', first="begin", then="fetch nope", **DIRECT),
     Case('portal "…" does not exist', then=lambda c: c.pgconn.describe_portal(b"nope"), to="direct", **ONE),
+    Case(
+        'portal "_django_curs_…" does not exist',
+        then=lambda c: c.pgconn.describe_portal(b"_django_curs_1"),
+        to="direct",
+        **ONE,
+    ),
     Case("DISCARD ALL cannot run inside a transaction block", then="rollback; discard all", **DIRECT),
     Case('cursor "_django_curs_…" does not exist', first="begin", then="fetch _django_curs_1", **DIRECT),
     Case(
