@@ -24,11 +24,12 @@ const SHORT = 24; // characters of a text that may stand in any sentence: it has
 const BARE = /^\w+Error$/;
 const DATABASE = /asyncpg|psycopg|postgres|django[./]db/;
 // What Python says of any connection: where a traceback is there, a driver has to be in it.
-const PYTHONS = /^(?:attached to a different loop|Event loop is closed|the handler is closed)/;
+const PYTHONS = /^(?:attached to a different loop|Event loop is closed|unable to perform operation on)/;
 const WITHOUT_DRIVER = /^(?=[^]*file")(?![^]*(?:asyncpg|psycopg))/;
 // What stands before such a text: a mark, a severity, a level in brackets, but no number of the system's: [Errno 111]; or
-// whom PgBouncer's log speaks of: shop/web@10.0.0.7:5123; or the version that OpenSSL says before an alert.
-const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|tlsv1\d?|sslv3|ssl\/tls)$/;
+// whom PgBouncer's log speaks of: shop/web@10.0.0.7:5123; or the driver's exception, as SQLAlchemy names it in brackets;
+// or the version that OpenSSL says before an alert.
+const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|\([\w.]{1,80}error\)|\([\w.]{1,80}errors\.\w{1,80}\)|tlsv1\d?|sslv3|ssl\/tls)$/;
 const AFTER = /["(),:;.}]/;
 // What says that another program's connection is meant, as to a broker or to a web server: the system's words are the same.
 const OTHERS = new RegExp(
@@ -159,7 +160,7 @@ export function find(whole, symptoms) {
 }
 
 // Who types leaves marks out.
-const loose = (seen) => seen.replace(/[,'"]/g, "");
+const loose = (seen) => seen.replace(/[,'"-]/g, "");
 
 // Whether a text that is cut off is this one: its beginning, something in its first gap, and a little of what follows.
 function cutOff(text, words) {
