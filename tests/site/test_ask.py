@@ -56,7 +56,7 @@ def test_a_text_with_several_causes_asks_which(opened: Visit) -> None:
 
 
 def test_a_text_in_another_language_leads_to_the_same_page(opened: Visit) -> None:
-    """The list of them is fetched only for what is not found without it."""
+    """The list of them is fetched only where nothing that has a reason is found without it."""
     page = opened.page
     page.goto(opened.server.address)
     page.fill("#error", "FATAL:  tut mir leid, schon zu viele Verbindungen")
