@@ -29,7 +29,7 @@ from tests.stack.patroni import LONG, Patroni
 from tests.stack.pgbouncer import ADMIN, PgBouncer
 from tests.stack.postgres import Cluster
 from tests.stack.scripts import execute
-from tests.stack.upstream import Process, serving
+from tests.stack.upstream import Process, needs_psycopg_3, serving
 from tests.stack.wait import DEADLINE, until
 
 # Keeps a connection of Django's, and writes each time that it gets a signal. It says what it heard, and where it was.
@@ -224,6 +224,7 @@ def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(fa
 @control(edit("failover/paused.sh", "echo y >&3", "echo n >&3"))
 def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing, load, tmp_path) -> None:
     """Clients wait meanwhile, none gets an error, and each row that was answered is on the new primary."""
+    needs_psycopg_3()  # as load.py does
     cluster, database = failing.cluster, failing.database
     proxy = load("failover/haproxy.cfg")
     evidence.ran(proxy, "started")
