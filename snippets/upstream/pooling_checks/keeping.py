@@ -21,7 +21,7 @@ def ignored() -> Iterator[CheckMessage]:
     """Find what no database has, and the project has beside them."""
     for name in ("CONN_MAX_AGE", "CONN_HEALTH_CHECKS"):
         value = getattr(project, name, None)
-        given = [connections[alias].settings_dict[name] for alias in connections]
+        given = [each.settings_dict[name] for each in connections.all()]
         if value is not None and value not in given:
             yield found("pooling.W009", detail=f"It is {name}.")
 
