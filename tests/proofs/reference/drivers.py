@@ -24,7 +24,7 @@ import psycopg2.pool
 import psycopg_pool
 
 from setup.others import packages
-from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard, message
+from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
 from tests.proofs.reference.provocations import listening
 from tests.stack.wait import free_port, until
 
@@ -275,16 +275,6 @@ def outlived_loop(bench: Bench) -> None:
     finally:
         transport._sock.close()
         transport._sock = None
-
-
-def misread(_: Bench) -> str:
-    """Let psycopg2 meet a server that refuses it in Latin-1: what its traceback has around Python's own words."""
-    refusal = message(b"E", "SFATAL\0C28000\0Mconexión\0\0".encode("latin-1"))
-    try:
-        psycopg2.connect(f"host=127.0.0.1 port={listening(refusal)} user=x sslmode=disable gssencmode=disable")
-    except UnicodeDecodeError as error:
-        return "".join(traceback.format_exception(error))
-    return ""
 
 
 def place(bench: Bench) -> dict[str, Any]:
@@ -559,7 +549,6 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"][0], bench)[0]),
     "attached to a different loop": ("asyncpg", another_loop),
     "Event loop is closed": ("asyncpg", outlived_loop),
-    "**kwasync) … UnicodeDecodeError: 'utf-8' codec can't decode byte": ("psycopg2", misread),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
     "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
     "DatabaseWrapper objects created in a thread can only be used in that same thread": ("Django", another_thread),
