@@ -28,6 +28,7 @@ ONE: dict[str, Any] = {"clients": ("psycopg 3",)}
 LOG: dict[str, Any] = {"said_by": "pooler", **ONE}
 SERVER: dict[str, Any] = {"said_by": "server", "to": "direct", **ONE}
 CONSOLE: dict[str, Any] = {"to": "console", "clients": ("psql", "psycopg2", "asyncpg")}
+REFUSALS = 20  # in a row: a session that has just ended has its slot for a moment longer
 SOON = 0.1
 SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0.3}  # nobody is to be served
 MD5 = "md5" + "0" * 32
@@ -235,9 +236,13 @@ def filled(bench: Bench, how: str = "") -> None:
     if how == "all":
         who.append(psycopg.conninfo.make_conninfo(bench.server.superuser, dbname="postgres"))
     for url in who:
-        with suppress(psycopg.Error):
-            while True:
+        refused = 0
+        while refused < REFUSALS:
+            try:
                 bench.others.append(psycopg.connect(url))
+                refused = 0
+            except psycopg.Error:
+                refused += 1
 
 
 def impatient(bench: Bench, setting: str) -> None:
