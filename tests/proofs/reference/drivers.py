@@ -26,6 +26,7 @@ import psycopg_pool
 from setup.others import packages
 from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
 from tests.proofs.reference.provocations import listening
+from tests.stack.runners import gunicorn, uwsgi
 from tests.stack.wait import free_port, until
 
 HERE = Case("", to="direct")
@@ -472,12 +473,12 @@ def too_early(bench: Bench) -> list[str]:
         client.close()
 
 
-GUNICORN = "-m gunicorn --bind=127.0.0.1:{port} --timeout=1"
-UWSGI = "-m harakiri --http-socket=127.0.0.1:{port} --module=served:app --master --die-on-term --harakiri=1"
+GUNICORN = (gunicorn("--timeout", "1", "wsgi"), "Booting worker")  # what starts it, and what it says then
+UWSGI = (uwsgi("--die-on-term", "--harakiri", "1"), "spawned uWSGI worker")
 
 
 def worker(
-    body: str, said: str, *options: str, imports: str = "os, time", by: str = GUNICORN, ready: str = "Booting worker"
+    body: str, said: str, *options: str, imports: str = "os, time", by: tuple[tuple[str, ...], str] = GUNICORN
 ) -> Callable[[Bench | None], str]:
     """Let Gunicorn, or another, serve a request whose code is `body`, until it says something of its worker.
 
@@ -486,12 +487,10 @@ def worker(
 
     def serve(_: Bench | None) -> str:
         with TemporaryDirectory() as folder:
-            Path(folder, "served.py").write_text(f"import {imports}\ndef app(environ, start):\n    {body}\n")
-            Path(folder, "harakiri.py").write_text("import pyuwsgi\npyuwsgi.run()\n")
+            Path(folder, "wsgi.py").write_text(f"import {imports}\ndef application(environ, start):\n    {body}\n")
             log, port = Path(folder, "log"), free_port()
-            command = [sys.executable, *by.format(port=port).split(), *options]
-            if by == GUNICORN:
-                command.append("served:app")
+            begin, ready = by
+            command = [sys.executable, *(part.format(port=port) for part in begin), *options]
             environment = {**os.environ, "HOME": folder, "PYTHONPATH": f"{folder}:{packages('runners')}"}
             with log.open("w") as file:
                 process = subprocess.Popen(command, cwd=folder, stderr=file, env=environment)
@@ -565,7 +564,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     ),
     "HARAKIRI ON WORKER …": (
         "uWSGI",
-        worker("time.sleep(30)", "HARAKIRI ON WORKER", by=UWSGI, ready="spawned uWSGI worker"),
+        worker("time.sleep(30)", "HARAKIRI ON WORKER", by=UWSGI),
     ),
     "Worker exited prematurely: …": ("Celery", lost_process),
     "Process '…' pid:… exited with …": ("Celery", lost_process),
