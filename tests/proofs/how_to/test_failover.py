@@ -9,6 +9,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from proven import evidence
 from proven.sources.controls import control, each, edit, here
 from proven.sources.snippets import Snippet
+from tests.proofs.heard import heard
 from tests.proofs.pooled import settings_of
 from tests.stack import haproxy, patroni
 from tests.stack.database import Database, fresh
@@ -250,6 +253,39 @@ def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing
     assert [text for _, text in heard] == ["answered"]
     assert failing.rows() == int(heard[0][0])
     assert cluster.primary != before
+
+
+@control(edit("failover/paused.sh", "--command pause &", "--command pause"), fails_with="it ends: not within")
+@control(edit("failover/paused.sh", 'kill "$pausing"', "true"), fails_with="it ends: not within")
+@control(edit("failover/paused.sh", 'ask "$CONSOLE" resume', "true"))
+@control(edit("failover/paused.sh", "trap 'exit 1' HUP INT TERM", ""), fails_with="it ends: not within")
+def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(failing, load, tmp_path) -> None:
+    """A transaction is open meanwhile. Clients go on, on the same primary, and no psql of the script waits on."""
+    cluster, database, script = failing.cluster, failing.database, load("failover/paused.sh")
+    evidence.ran(script)
+    before = cluster.primary
+    note_pgbouncer()
+    database.server = cluster.server(before.host.address, patroni.POSTGRESQL)
+    bouncer = PgBouncer(database, host=failing.app, pool_mode="transaction", query_wait_timeout=2)
+    address = conninfo.make_conninfo(database.url, host=bouncer.console, port=bouncer.port)
+    number = tmp_path / "number"
+    wants = {
+        "CONSOLE": f"host={bouncer.console} port={bouncer.port} dbname=pgbouncer user={ADMIN}",
+        "PGPASSWORD": bouncer.password,
+        "PROXY": database.url,
+    }
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            with psycopg.connect(address) as holder, psycopg.connect(address) as other:
+                holder.execute("select 1")
+                done = thread.submit(cluster.script, failing.app, f"echo $$ >{number}\n{script.text}", **wants)
+                until("the pause waits", lambda: "PAUSE command issued" in bouncer.leash.said())
+                os.kill(int(number.read_text()), signal.SIGTERM)
+                until("it ends", done.done)  # which waits for whatever the script has begun
+                assert heard(other.execute, "select 1") == ""
+            assert (done.result().returncode, cluster.primary) == (1, before)
+        finally:
+            bouncer.stop()
 
 
 def switch(failing: Failing, script: Snippet, **wants: str) -> None:

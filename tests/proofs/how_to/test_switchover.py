@@ -200,7 +200,8 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
     """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on. So it
     does after a Ctrl-C while the pause waits for an open transaction, and no psql waits on.
 
-    With the wrong file the script says so and does nothing. Clients would wait, or be sent to a server that is gone.
+    Killed, it leaves them waiting. With the wrong file it says so and does nothing: clients would wait, or be sent to
+    a server that is gone.
     """
     bouncer = pooler(pair.database, pool_mode="transaction")
 
@@ -234,6 +235,15 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         # The kernel and the shell of the terminal both say so, and a moment lies between.
         until("it ends", lambda: script.poll() is not None or os.killpg(script.pid, signal.SIGHUP))
         assert (script.returncode, paused()) == (1, False)
+        script.communicate()
+        stopping.unlink()
+        script = begin(pair, bouncer, load, f"touch {stopping}; sleep 600")
+        until("the primary is being stopped again", stopping.exists)
+        os.killpg(script.pid, signal.SIGKILL)
+        script.wait()
+        assert paused()
+        with bouncer.admin() as console:
+            console.execute(f"resume {pair.database.name}")
         assert ended(begin(pair, bouncer, load, "echo it stays >&2; false")) == (1, "it stays\n")
         assert not paused()
         with bouncer.connect(pair.database) as client:
@@ -241,7 +251,7 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         other = begin(pair, bouncer, load, "false", ini="settings.ini")
         said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
         assert ended(other) == (1, said)
-        assert bouncer.leash.said().count("PAUSE '") == 3  # of the three before
+        assert bouncer.leash.said().count("PAUSE '") == 4  # of the four before
     finally:
         if script.poll() is None:
             os.killpg(script.pid, signal.SIGKILL)
