@@ -298,7 +298,12 @@ def replayed(bench: Bench) -> None:
 
 
 def killed(bench: Bench) -> None:
-    """Kill a backend, as the kernel does where memory runs out, and wait until all others have said why they end."""
+    """Kill a backend, as the kernel does where memory runs out, and wait until all others have said why they end.
+
+    Once they wait for their clients: who is still sending an answer ends without a reason.
+    """
+    busy = "select from pg_stat_activity where usename = %s and wait_event is distinct from 'ClientRead'"
+    until("all answers are sent", lambda: not bench.database.admin.execute(busy, [bench.database.role.name]).rowcount)
     os.kill(bench.rival.info.backend_pid, signal.SIGKILL)
     until("the others have ended", lambda: "all server processes terminated" in bench.logged("server"))
 
