@@ -463,3 +463,39 @@ def test_max_db_connections_limits_what_a_larger_pool_gets(database, pooler) -> 
 def waited(shown) -> bool:
     """Return whether somebody has waited for a second by now, or nobody waits."""
     return shown["maxwait"] >= 1 or shown["cl_waiting"] == 0
+
+
+@control(here("reserve_pool_timeout=60", "reserve_pool_timeout=0.2"))
+@control(here("reserve_pool_size=2", "reserve_pool_size=3"), fails_with="a second has passed: not within")
+@control(here("max_db_connections=2", "max_db_connections=3"))
+@control(here("reserve_pool_timeout=0.2", "reserve_pool_timeout=50"), fails_with="one is served: not within")
+def test_a_reserve_is_for_who_has_waited(database, pooler) -> None:
+    """A pool of one and its reserve of two, four clients: who waits gets some of it later, as all together may have."""
+    bouncer = pooler(
+        database,
+        pool_mode="transaction",
+        default_pool_size=1,
+        reserve_pool_size=2,
+        reserve_pool_timeout=60,
+        max_db_connections=2,
+    )
+
+    def wait_on(clients: int) -> bool:
+        """Return whether so many wait still, when they have waited a second longer."""
+        since = pool(bouncer, database)["maxwait"]
+        until("a second has passed", lambda: since < pool(bouncer, database)["maxwait"])
+        return pool(bouncer, database)["cl_waiting"] == clients
+
+    with ThreadPoolExecutor(4) as threads, ExitStack() as stop:
+        clients = [stop.enter_context(bouncer.connect(database)) for _ in range(4)]
+        for client in clients:
+            threads.submit(client.execute, "begin")
+        until("three wait", lambda: pool(bouncer, database)["cl_waiting"] == 3)
+        assert wait_on(3), "they have not waited for long enough"
+        bouncer.reload(reserve_pool_timeout=0.2)
+        until("one is served", lambda: pool(bouncer, database)["sv_active"] == 2)
+        assert wait_on(2), "no more than max_db_connections"
+        bouncer.reload(max_db_connections=0)
+        until("another one is", lambda: pool(bouncer, database)["sv_active"] == 3)
+        assert wait_on(1), "no more than the pool and its reserve"
+        bouncer.reload(default_pool_size=2)
