@@ -16,24 +16,23 @@ from atlas.text import plain
 from setup import debian
 
 LIST = listed.LIST.with_name("translated.json")
-SUITE, MAJOR = "bookworm", "15"
-CATALOGUES = {f"postgresql-{MAJOR}": f"postgres-{MAJOR}.mo", "libpq5": f"libpq5-{MAJOR}.mo"}  # of each package
-LANGUAGES = {"zh_CN": "Chinese", "fr": "French", "de": "German", "it": "Italian", "ja": "Japanese", "ru": "Russian"}
-LANGUAGES |= {"es": "Spanish"}
+SUITES = {"bookworm": "15", "sid": "18"}  # each with its PostgreSQL: words change, and languages come
+LANGUAGES = {"zh_CN": "Chinese", "fr": "French", "de": "German", "it": "Italian", "ja": "Japanese", "ko": "Korean"}
+LANGUAGES |= {"pl": "Polish", "pt_BR": "Portuguese", "ru": "Russian", "es": "Spanish", "tr": "Turkish"}
+LANGUAGES |= {"uk": "Ukrainian"}
 PLACE = re.compile(r"%\d+\$")  # the first, second, … value: another language has them in another order
 
 
 def texts(catalogues: list[Path], language: str, rows: dict[str, str]) -> Iterator[dict[str, str]]:
     """Return each text of a language's catalogues whose English one has a row, once."""
-    known = {}
+    said: dict[str, str] = {}
     for path in catalogues:
         with path.open("rb") as catalogue:
-            known |= gettext.GNUTranslations(catalogue)._catalog  # type: ignore[attr-defined]
-    said = {}
-    for english, translated in known.items():
-        row = rows.get(plain(english)) if isinstance(english, str) else None
-        if row and translated:
-            said.setdefault(plain(PLACE.sub("%", translated)), row)
+            known = gettext.GNUTranslations(catalogue)._catalog  # type: ignore[attr-defined]
+        for english, translated in known.items():
+            row = rows.get(plain(english)) if isinstance(english, str) else None
+            if row and translated:
+                said.setdefault(plain(PLACE.sub("%", translated)), row)
     for text, row in sorted(said.items()):
         yield {"in": LANGUAGES[language], "text": text, "row": row}
 
@@ -46,11 +45,16 @@ def rows() -> dict[str, str]:
 
 def write() -> None:
     """Write docs/data/translated.json, from the catalogues of Debian's packages."""
-    folders = {package: debian.fetch(package, SUITE) / "usr/share/locale" for package in CATALOGUES}
+    places = []
+    for suite, major in SUITES.items():
+        for package, domain in ((f"postgresql-{major}", "postgres"), ("libpq5", "libpq5")):
+            locales = debian.fetch(package, suite) / "usr/share/locale"
+            places.append((locales, f"LC_MESSAGES/{domain}-{major}.mo"))
     lines = []
     for language in LANGUAGES:
-        catalogues = [folders[package] / language / "LC_MESSAGES" / name for package, name in CATALOGUES.items()]
+        catalogues = [found for folder, name in places if (found := folder / language / name).exists()]
         lines += [json.dumps(each, ensure_ascii=False) for each in texts(catalogues, language, rows())]
-    head = f'{{"read": "{datetime.now(UTC).date().isoformat()}", "of": "PostgreSQL {MAJOR}", "texts": [\n'
+    of = f"PostgreSQL {' and '.join(SUITES.values())}"
+    head = f'{{"read": "{datetime.now(UTC).date().isoformat()}", "of": "{of}", "texts": [\n'
     LIST.write_text(head + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
     print(f"{len(lines)} texts in {len(LANGUAGES)} other languages: {LIST.name}")

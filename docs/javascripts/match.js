@@ -42,7 +42,7 @@ const OTHERS = new RegExp(
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^An error occurred in the current|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^An error occurred in the current|^Is the server running|^server refused TLS/;
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
 // What stands before the words of a text that is cut off, and what shows that it is.
@@ -160,7 +160,7 @@ export function find(whole, symptoms) {
 }
 
 // Who types leaves marks out.
-const loose = (seen) => seen.replace(/[,'"-]/g, "");
+const loose = (seen) => seen.replace(/[,'"_-]/g, "");
 
 // Whether a text that is cut off is this one: its beginning, something in its first gap, and a little of what follows.
 function cutOff(text, words) {
@@ -221,7 +221,8 @@ function line(pasted, places, { from, to }) {
 }
 
 // Values of a line of JSON, or of name="value", that hold an error's own words.
-const VALUE = /"?\b(?:err(?:or)?|exc(?:eption)?(?:_info)?|message|msg|event|detail|reason)"?\s*[:=]\s*"((?:\\.|[^"\\])*)"/gi;
+const VALUE = /"?\b(?:err(?:or)?|exc(?:eption)?(?:_info)?|message|msg|event|detail|reason|log|textPayload)"?\s*[:=]\s*"((?:\\.|[^"\\])*)"/gi;
+const QUOTED = /^\s*(["'])(?<said>.*)\1\W{0,3}$/; // a line that is nothing else
 const AROUND = /^\s*(?:File "|Traceback|The above exception|During handling|LINE \d|HINT:|DETAIL:|at \w|raise |[\^~\s]*$)/;
 const NAMED = /\b(?:FATAL|ERROR|PANIC|CRITICAL)\b|(?:Error|Exception|Timeout|Violation|Closed|Failure): /;
 const LEVEL = /^.*(?:(?:fatal|Fatal|error|Error|exception|Exception):|\b(?:FATAL|ERROR|PANIC|CRITICAL|WARNING|LOG)\b\S*) */;
@@ -231,7 +232,7 @@ const spoken = (line) => line.replace(/\\+./g, " ").replace(/"[^"]*"|[^a-z_ ]/gi
 export function words(pasted) {
   const lines = clip(pasted).split("\n").flatMap((line) => {
     const values = [...line.matchAll(VALUE)].map(([, value]) => value.split("\\n")[0]);
-    return values.length ? values : [line];
+    return values.length ? values : [line.replace(QUOTED, "$<said>")];
   });
   const said = lines.filter((line) => !AROUND.test(line) && spoken(line).length);
   const chosen = said.findLast((line) => NAMED.test(line)) ?? said.findLast((line) => spoken(line).length > 1) ?? "";

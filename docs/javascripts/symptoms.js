@@ -12,7 +12,8 @@ function causes(cell, heading) {
   const links = [...cell.querySelectorAll("a")];
   if (!links.length) return [{ page: `${EVERY}#${heading}`, title: "", answer: cell.textContent, sign: "" }];
   return links.map((link) => {
-    const behind = link.nextSibling?.nodeType === Node.TEXT_NODE ? link.nextSibling.textContent : "";
+    let behind = "";
+    for (let next = link.nextSibling; next && !["A", "BR"].includes(next.nodeName); next = next.nextSibling) behind += next.textContent;
     const page = new URL(link.getAttribute("href"), EVERY).href;
     return { page, title: link.textContent, answer: link.title, sign: behind.replace(/^: /, "").trim() };
   });

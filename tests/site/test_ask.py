@@ -55,6 +55,17 @@ def test_a_text_with_several_causes_asks_which(opened: Visit) -> None:
     assert page.locator(".answer img").count() == 0
 
 
+def test_each_cause_that_is_asked_for_has_its_sign(opened: Visit) -> None:
+    """Also one that has a name in it, which the table shows as code."""
+    page = opened.page
+    page.goto(opened.server.address)
+    page.fill("#error", "psycopg.errors.ProtocolViolation: query_wait_timeout")
+    page.wait_for_selector(".answer .causes li")
+    asked = page.locator(".answer .causes li").all_inner_texts()
+    assert [each for each in asked if each.startswith(":") or "::" in each] == []
+    assert "sv_active in SHOW POOLS is its size" in asked[0]
+
+
 def test_a_text_in_another_language_leads_to_the_same_page(opened: Visit) -> None:
     """The list of them is fetched only where nothing that has a reason is found without it."""
     page = opened.page

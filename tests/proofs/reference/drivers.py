@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -101,6 +101,36 @@ def closed_cursor2(bench: Bench) -> None:
     cursor.execute("select 1")
 
 
+def begun_by_hand(bench: Bench) -> None:
+    """Let Django begin a transaction, as atomic() does, where a query has begun one."""
+    client = Django(bench.url(HERE))
+    try:
+        client.run("begin")
+        client.connection.set_autocommit(False)
+    finally:
+        client.close()
+
+
+def begun_by_hand2(bench: Bench) -> None:
+    """Turn psycopg2's autocommit on in a transaction that it has begun."""
+    connection = psycopg2.connect(bench.url(HERE))
+    try:
+        connection.cursor().execute("select 1")
+        connection.autocommit = True
+    finally:
+        connection.close()
+
+
+def entered_twice(bench: Bench) -> None:
+    """Use psycopg2's connection as a context within itself."""
+    connection = psycopg2.connect(bench.url(HERE))
+    try:
+        with connection, connection:
+            pass
+    finally:
+        connection.close()
+
+
 def nothing_to_fetch(bench: Bench) -> None:
     """Ask for rows of a statement that has none."""
     connection = psycopg2.connect(bench.url(HERE))
@@ -162,6 +192,14 @@ def reopened(bench: Bench) -> None:
     with pool(bench) as made:
         made.close()
         made.open()
+
+
+def unstopped(bench: Bench) -> list[str]:
+    """Close a pool whose thread waits for a server that never answers."""
+    url = f"host=127.0.0.1 port={listening()} sslmode=disable gssencmode=disable"
+    with logged("psycopg.pool") as lines, pool(bench, url) as made:
+        until("it connects", lambda: made.get_stats().get("connections_num"))
+    return lines
 
 
 def incomplete(bench: Bench) -> None:
@@ -478,11 +516,16 @@ UWSGI = (uwsgi("--die-on-term", "--harakiri", "1"), "spawned uWSGI worker")
 
 
 def worker(
-    body: str, said: str, *options: str, imports: str = "os, time", by: tuple[tuple[str, ...], str] = GUNICORN
+    body: str,
+    said: str,
+    *options: str,
+    imports: str = "os, time",
+    by: tuple[tuple[str, ...], str] = GUNICORN,
+    requests: int = 1,
 ) -> Callable[[Bench | None], str]:
-    """Let Gunicorn, or another, serve a request whose code is `body`, until it says something of its worker.
+    """Let Gunicorn, or another, serve requests whose code is `body`, until it says something of its worker.
 
-    What it imports is there before the request, whose time is limited.
+    What it imports is there before the requests, whose time is limited.
     """
 
     def serve(_: Bench | None) -> str:
@@ -496,8 +539,10 @@ def worker(
                 process = subprocess.Popen(command, cwd=folder, stderr=file, env=environment)
             try:
                 until("it listens", lambda: ready in log.read_text())
-                with socket.create_connection(("127.0.0.1", port)) as client:
-                    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                with ExitStack() as clients:
+                    for _ in range(requests):
+                        client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+                        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                     until("it says so", lambda: said in log.read_text())
                 return log.read_text()
             finally:
@@ -525,6 +570,10 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "connection already closed": ("psycopg2", closed_psycopg2),
     "cursor already closed": ("psycopg2", closed_cursor2),
     "no results to fetch": ("psycopg2", nothing_to_fetch),
+    "can't change '…' now: connection in transaction status …": ("psycopg 3", begun_by_hand),
+    "set_session cannot be used inside a transaction": ("psycopg2", begun_by_hand2),
+    "the connection cannot be re-entered recursively": ("psycopg2", entered_twice),
+    "couldn't stop thread '…' within … seconds": ("psycopg_pool", unstopped),
     "the connection is lost": ("psycopg 3", lost_psycopg),
     'missing "=" after "…" in connection info string': ("psycopg 3", lambda _: psycopg.connect("postgis://x")),
     "connection pool exhausted": ("psycopg2", exhausted),
@@ -565,6 +614,10 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "HARAKIRI ON WORKER …": (
         "uWSGI",
         worker("time.sleep(30)", "HARAKIRI ON WORKER", by=UWSGI),
+    ),
+    "uWSGI listen queue of socket … full": (
+        "uWSGI",
+        worker("time.sleep(30)", "listen queue of socket", "--listen", "1", by=UWSGI, requests=3),
     ),
     "Worker exited prematurely: …": ("Celery", lost_process),
     "Process '…' pid:… exited with …": ("Celery", lost_process),

@@ -943,11 +943,23 @@ SERVERS = (
         said_by="server",
         packets=lambda _: [b"GET / HTTP/1.1\r\n\r\n"],
     ),
+    Case(
+        "unsupported frontend protocol …: server supports …",
+        to="direct",
+        said_by="server",
+        packets=lambda _: [startup(9 << 16, user="x")],
+    ),
     Case("connection to client lost", first="set client_connection_check_interval = 20", then=sleeps, **SERVER),
 )
 LIBRARY = (
     Case("fe_sendauth: no password supplied", options={"password": None}, **LIBPQ),
     Case("invalid sslmode value", options={"sslmode": "nope"}, **LIBPQ),
+    Case(
+        "channel binding is required, but server did not offer an authentication method that supports channel binding",
+        options={"sslmode": "require", "channel_binding": "require"},
+        clients=WITH_TLS,
+    ),
+    Case("channel binding required, but SSL not in use", options={"channel_binding": "require"}, **LIBPQ),
     Case("invalid port number", options={"port": 99999}, **LIBPQ),
     Case("session is not read-only", options={"target_session_attrs": "read-only"}, **LIBPQ),
     Case(
