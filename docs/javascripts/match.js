@@ -42,7 +42,8 @@ const OTHERS = new RegExp(
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^An error occurred in the current|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^An error occurred in the current|^Is the server running|^server refused TLS/;
+const IGNORED = /error ignored/; // psycopg says it of what comes of another error
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
 // What stands before the words of a text that is cut off, and what shows that it is.
@@ -147,10 +148,16 @@ export function find(whole, symptoms) {
   // What ends in a colon means any reason that the system has.
   const taken = (hit, other) => within(hit, other.takes) || (less(hit, other) && told(hit, other));
   hits = hits.filter((hit) => !hits.some((other) => other !== hit && taken(hit, other)));
-  const reason = (hit) => hits.some((other) => other !== hit && other.gaps.some((gap) => within(hit, gap)));
   const tried = tries(pasted);
   const own = new Map(hits.map((hit) => [hit, tryOf(pasted, given.places[hit.from], tried)]));
-  const follows = (hit) => AFTERMATH.test(hit.symptom.text) || hits.some((other) => outdone(pasted, own.get(hit), own.get(other)));
+  const beaten = (hit) => hits.some((other) => outdone(pasted, own.get(hit), own.get(other)));
+  const unanswered = (hit) => own.get(hit)?.answered === false && beaten(hit);
+  const filled = (hit, by) => by !== hit && hit.gaps.some((gap) => within(by, gap));
+  const reason = (hit) => !unanswered(hit) && hits.some((other) => filled(other, hit));
+  const vaguer = (hit) => hits.some((other) => other !== hit && other.symptom.text.startsWith(hit.symptom.text.replace(/\u2026$/, "")));
+  const quotes = (hit) => hits.some((other) => unanswered(other) && filled(hit, other));
+  const ignored = (hit) => IGNORED.test(pasted.slice(pasted.lastIndexOf("\n", given.places[hit.from]) + 1, given.places[hit.from]));
+  const follows = (hit) => [beaten, vaguer, quotes, ignored].some((behind) => behind(hit)) || AFTERMATH.test(hit.symptom.text);
   const better = (a, b) => reason(b) - reason(a) || follows(a) - follows(b) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
   if (meant.length || given.seen.length > MOST_BEGUN) return meant;
@@ -185,7 +192,12 @@ function begun(seen, symptoms) {
   return found;
 }
 
-const tries = (pasted) => [...pasted.matchAll(TRIED)].map(({ 1: address, index }) => ({ address, index }));
+// Of each try where it stands, and whether a server answered it: that says more than the network does of another address.
+const tries = (pasted) =>
+  [...pasted.matchAll(TRIED)].map(({ 0: begins, 1: address, index }) => {
+    const answered = /FATAL:$/i.test(begins) || /^\s*(?:FATAL|ERROR):/i.test(pasted.slice(index + begins.length, index + begins.length + 20));
+    return { address, index, answered };
+  });
 
 // The try whose line a text stands on.
 function tryOf(pasted, place, tried) {
@@ -198,7 +210,8 @@ function outdone(pasted, mine, other) {
   if (!mine || !other || mine === other) return false;
   const later = mine.index > other.index;
   const between = pasted.slice(...(later ? [other.index, mine.index] : [mine.index, other.index]));
-  return between.length < 1000 && !/\n\s*\n/.test(between) && later === (mine.address === other.address);
+  if (between.length >= 1000 || /\n\s*\n/.test(between)) return false;
+  return mine.answered === other.answered ? later === (mine.address === other.address) : other.answered;
 }
 
 // The whole line of a text; where it is an error of Python's sockets, or of its TLS, whose user is named above or below

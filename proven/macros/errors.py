@@ -9,6 +9,7 @@ stands for what differs each time.
     {{ ask() }}                          the box into which readers paste their error
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from proven.sources.pages import Page
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
 FILE = data.ERRORS
+ROW = {"by", "text", "says", "proof", "unprovoked"}  # what it may have of a text: the first two it must
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _told_apart(guide: Guide) -> Iterator[Problem]:
 @check
 def _explained(guide: Guide) -> Iterator[Problem]:
     """Check that errors.json explains each text that no page does, and has each text of a page."""
-    if not (guide.root / FILE).is_file():
+    if not data_of(guide):
         return
     all_heard = heard_of(guide)
     for found in listing(guide):
@@ -160,13 +162,36 @@ def _explained(guide: Guide) -> Iterator[Problem]:
             page, call = next((page, call) for page, call in _texts(guide) if call.given["text"] == found.text)
             yield Problem(page.path, call.line, f"{FILE} does not say who says {found.text!r}")
         elif not found.causes and not found.told.get("says"):
-            yield Problem(FILE, 1, f"neither a page nor says explains {found.text!r}")
+            yield Problem(FILE, _line(guide, found.text), f"neither a page nor says explains {found.text!r}")
         elif (proof := found.told.get("proof")) and proof not in guide.proofs:
-            yield Problem(FILE, 1, f"no proof is called {proof!r}{nearest(proof, guide.proofs)}")
+            message = f"no proof is called {proof!r}{nearest(proof, guide.proofs)}"
+            yield Problem(FILE, _line(guide, found.text), message)
         elif not (heard or found.told.get("proof") or found.told.get("unprovoked")) and found.said:
-            yield Problem(FILE, 1, f"{found.text!r} needs a provocation, the proof on its page, or why not: unprovoked")
+            message = f"{found.text!r} needs a provocation, proof: the one on its page, or unprovoked: why not"
+            yield Problem(FILE, _line(guide, found.text), message)
         elif heard and found.told.get("unprovoked"):
-            yield Problem(FILE, 1, f"{found.text!r} was provoked: leave unprovoked out")
+            yield Problem(FILE, _line(guide, found.text), f"{found.text!r} was provoked: leave unprovoked out")
+
+
+@check
+def _rows(guide: Guide) -> Iterator[Problem]:
+    """Check that each row of errors.json says who says its text, has no misspelt key, and stands there once."""
+    seen = set()
+    for row in data_of(guide):
+        text, line = row["text"], _line(guide, row["text"])
+        if "by" not in row:
+            yield Problem(FILE, line, f"{text!r}: say who says it, by")
+        for key in sorted(row.keys() - ROW):
+            yield Problem(FILE, line, f"{text!r}: a row has no {key!r}{nearest(key, ROW)}")
+        if text in seen:
+            yield Problem(FILE, line, f"{text!r} has two rows: leave one out")
+        seen.add(text)
+
+
+def _line(guide: Guide, text: str) -> int:
+    """Return the line of errors.json on which a text's last row stands."""
+    row = f'"text": {json.dumps(text, ensure_ascii=False)}'
+    return (guide.root / FILE).read_text(encoding="utf-8").rpartition(row)[0].count("\n") + 1
 
 
 def _texts(guide: Guide) -> list[tuple[Page, Bound]]:

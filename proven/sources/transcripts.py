@@ -57,11 +57,14 @@ def settle(
         whole.write(root / own, new)
         return
     accept = f"if the new output is right: make record ONLY={snippet.place}"
+    varies = "of what differs from run to run say volatile="
     if not old:
         raise ProblemError(path, 1, f"{snippet.place} has no transcript; {accept}")
     diff = list(difflib.unified_diff(characters.lines(old), characters.lines(new), "recorded", "this run", lineterm=""))
-    line = next((int(match[1]) for row in diff if (match := re.match(r"@@ -(\d+)", row))), 1)
-    raise ProblemError(path, line, f"the output of {snippet.place} differs; {accept}\n" + "\n".join(diff), untrue=True)
+    was, now = (normalise(text, volatile).splitlines() for text in (old, new))
+    line = next((at for at, (a, b) in enumerate(zip(was, now, strict=False), 1) if a != b), min(len(was), len(now)))
+    message = f"the output of {snippet.place} differs; {accept}; {varies}\n" + "\n".join(diff)
+    raise ProblemError(path, line, message, untrue=True)
 
 
 def file_of(snippet: Snippet, *names: str | None) -> str:

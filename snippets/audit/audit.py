@@ -40,7 +40,7 @@ LARGEST = 2_000_000  # bytes: what is larger was written by a program
 LONGEST = 200  # characters of a line that are shown
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv"}
 SKIPPED |= {"test", "tests", "testing"}  # they run without a pooler
-TEST = re.compile(r"(test_.*|.*_tests?|tests|conftest)\.py")
+TEST = re.compile(r"(test_.*|.*_tests?|tests?|conftest)\.py")
 
 
 class Rule(NamedTuple):
@@ -341,6 +341,16 @@ def argument(call: ast.Call, place: int, *names: str) -> ast.expr | None:
     return next(iter([*named, *call.args[place : place + 1]]), None)
 
 
+def age(node: ast.AST | None) -> object:
+    """Return an age that is written, or what it is where no variable says."""
+    if isinstance(node, ast.BinOp):
+        return age(node.left) and age(node.right)
+    if isinstance(node, ast.Call):
+        last = argument(node, max(len(node.args) - 1, 0), "default")
+        return age(last) if last else node
+    return constant(node)
+
+
 def is_atomic(node: ast.AST) -> bool:
     """Return whether a with or a decorator opens a transaction."""
     return any(called(n) in {"atomic", "transaction"} for n in ast.walk(node))
@@ -545,13 +555,17 @@ def on(*whats: type | str) -> Callable[[Look], Look]:
 
 @on(ast.Call)
 def a_call(module: Module, call: ast.Call, at: Context) -> Found:
-    if look := CALLS.get(called(call)):
+    full = module.full(call)
+    to, _, how = full.rpartition(".")
+    if look := CALLS.get(called(call)) or CALLS.get(how):
         yield from look(module, call, at)
+    if to == "INSTALLED_APPS" and how in {"append", "extend", "insert"}:
+        yield from installed(module, call.args)
     asked = evaluates(call)
     if asked and at.loading:
         yield "query-while-loading", call
-    django = module.full(call).startswith("django.db.")
-    closing = django and dotted(call) == "connection.close"
+    django = full.startswith("django.db.")
+    closing = full == "django.db.connection.close"
     if at.asynchronous and (closing or (asked and (django or of_rows(call)))):
         yield "sync-in-async", call
     for each in call.keywords:
@@ -573,7 +587,8 @@ def a_class(module: Module, node: ast.ClassDef, at: Context) -> Found:
     if "Thread" in bases and module.keep([methods.get("run", node)]):
         yield "thread-keeps-connection", node
     ready = methods.get("ready") if "Config" in bases else None
-    if ready and "evaluates" in module.does(ready, runs):
+    does = module.does(ready, runs) if ready else set()
+    if ready and "evaluates" in does and "closes" not in does:
         yield "query-while-loading", ready
 
 
@@ -697,6 +712,7 @@ def setting(module: Module, name: str, value: ast.expr) -> Found:
     elif name == "prepare_threshold" and isinstance(said, int):
         yield "driver-prepare", value
     elif name in {"CONN_MAX_AGE", "conn_max_age"}:
+        said = age(value)
         if said is None or (isinstance(said, int) and said):
             yield "age-under-asgi", value
     elif name == "DISABLE_SERVER_SIDE_CURSORS" and said is not False:
@@ -714,8 +730,8 @@ def a_dict(module: Module, node: ast.Dict, at: Context) -> Found:
     for name, value in items.items():
         yield from setting(module, name, value)
     options = getattr(items.get("OPTIONS"), "keys", [])
-    age = constant(items.get("CONN_MAX_AGE"))
-    if "pool" in map(constant, options) and isinstance(age, int) and age:
+    kept = age(items["CONN_MAX_AGE"]) if "CONN_MAX_AGE" in items else 0
+    if "pool" in map(constant, options) and isinstance(kept, int) and kept:
         yield "pool-and-age", node
     where = module.text(items.get("HOST")) + str(constant(items.get("PORT")))
     open_ = "DISABLE_SERVER_SIDE_CURSORS" not in items
@@ -723,17 +739,28 @@ def a_dict(module: Module, node: ast.Dict, at: Context) -> Found:
         yield "cursors-behind-pooler", node
 
 
-@on(ast.Assign, ast.AugAssign)
+def installed(module: Module, values: list[ast.expr]) -> Found:
+    """Judge what is among the installed applications, or in a list of them."""
+    parts = [n for value in values for n in ast.walk(value)]
+    named = sorted({n.id for n in parts if isinstance(n, ast.Name)})
+    lists = [value for name in named for value in module.values[name]]
+    for value in [*values, *lists]:
+        for each in ast.walk(value):
+            if str(constant(each)).partition(".")[0] in LIBRARIES:
+                yield "session-library", each
+
+
+@on(ast.Assign, ast.AnnAssign, ast.AugAssign)
 def a_value(module: Module, node: Any, at: Context) -> Found:
+    if not node.value:  # a name with a type alone
+        return
     for target in getattr(node, "targets", None) or [node.target]:
         key = constant(getattr(target, "slice", None)) or called(target)
         yield from setting(module, str(key), node.value)
         if key == "ASGI_APPLICATION":
             module.facts.add("asgi")
         elif key == "INSTALLED_APPS":
-            for each in ast.walk(node.value):
-                if str(constant(each)).partition(".")[0] in LIBRARIES:
-                    yield "session-library", each
+            yield from installed(module, [node.value])
 
 
 INI = {

@@ -15,6 +15,8 @@ ask() {
 }
 
 # region: before
+: "${CONSOLE:?}" "${STANDBY:?}" "${STOP:?}" "${DATABASE:?}"
+: "${INI:?}" "${OLD:?}" "${NEW:?}" # one that is missing ends it here
 # What the standby does not get, nobody will have afterwards.
 state=$(ask "$STANDBY" "select status from pg_stat_wal_receiver")
 if [ "$state" != streaming ]; then
@@ -37,10 +39,10 @@ trap 'exit 1' HUP INT TERM
 # as one that failed.
 trap 'trap "" HUP INT TERM
     kill "$pausing" 2>&- || true
-    ask "$CONSOLE" reload "resume $DATABASE"' EXIT
+    ask "$CONSOLE" reload "resume \"$DATABASE\""' EXIT
 # It waits until open transactions have ended. In front psql would do so in
 # spite of Ctrl-C, and this script with it.
-psql "$CONSOLE" --no-psqlrc --quiet --command "pause $DATABASE" &
+psql "$CONSOLE" --no-psqlrc --quiet --command "pause \"$DATABASE\"" &
 pausing=$!
 wait "$pausing"
 pausing=

@@ -6,6 +6,7 @@
 #   CONSOLE   PgBouncer's console: "host=… port=6432 dbname=pgbouncer"
 #   PROXY     the database through HAProxy: "host=127.0.0.1 port=5000 …"
 set -eu
+: "${PATRONI:?}" "${CONSOLE:?}" "${PROXY:?}"
 
 ask() {
     psql "$1" --no-psqlrc --quiet --tuples-only --no-align --command "$2"
@@ -21,6 +22,9 @@ if [ -z "$standby" ]; then
     echo "switchover: no standby streams. Nothing was done." >&2
     exit 1
 fi
+
+# A wrong one would show when the primary has moved, and clients wait.
+ask "$PROXY" select >/dev/null
 
 # patronictl takes a while to start, and asks before it acts. Until then clients
 # need not wait.

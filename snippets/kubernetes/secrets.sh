@@ -13,7 +13,8 @@ apply() {
 }
 
 apply database-ca --from-file=ca.crt
-# Nobody commands these PgBouncers, so none gets the secret to do it.
+# Nobody commands these PgBouncers, so none gets the secret to do it: the line
+# of admin_users, whatever its name is with you.
 grep --invert-match '^"pgbouncer_admin"' userlist.txt |
   apply pgbouncer-users --from-file=userlist.txt=/dev/stdin
 printf 'PGPASSWORD=%s\nDJANGO_SECRET_KEY=%s\n' \

@@ -1,6 +1,7 @@
 """Fork with a connection open, and see whose answer the parent gets.
 
-Run it in the example project; with --fixed it is closed before.
+Run it in the example project, with DATABASE_URL and DJANGO_SETTINGS_MODULE in
+the environment; with --fixed it is closed before.
 """
 
 import multiprocessing

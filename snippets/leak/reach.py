@@ -8,7 +8,9 @@ import sys
 from urllib.parse import urlsplit
 
 url = urlsplit(sys.argv[1])
-host, port = url.hostname or "localhost", url.port or 5432
+host, port = url.hostname, url.port or 5432
+if not host:
+    sys.exit("no host in this URL: postgresql://user@host:port/database")
 print(f"{host}, port {port}:")
 try:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -6,4 +6,5 @@ from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES
 
 DATABASES["default"].pop("PASSWORD", None)  # or the file is not asked
-DATABASES["default"]["OPTIONS"]["passfile"] = os.environ["DATABASE_PASSFILE"]
+options = DATABASES["default"].setdefault("OPTIONS", {})
+options["passfile"] = os.environ["DATABASE_PASSFILE"]

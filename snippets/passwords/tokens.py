@@ -23,7 +23,8 @@ class WithToken(psycopg.Connection):
         return super().connect(conninfo, **parameters)
 
 
-DATABASES["default"]["OPTIONS"]["pool"] = {
+options = DATABASES["default"].setdefault("OPTIONS", {})
+options["pool"] = {
     "min_size": size,
     "max_size": size,
     "connection_class": WithToken,

@@ -6,6 +6,6 @@
 -- max_prepared_statements      how many are tracked; 0 for not at all
 -- ignore_startup_parameters    what clients ask for and do not get
 \pset pager off
-\o | grep -E '^ *(max_|default_pool|query_wait|server_login_r|ignore_)'
+\o | grep -E '^ *(key |max_|default_pool|query_wait|server_login_r|ignore_)'
 show config;
 \o

@@ -1,6 +1,6 @@
 -- End sessions that began a transaction and have been silent for a while.
 -- Their transactions are rolled back.
--- psql --set=silent_for='1 min' --file=end_idle_transactions.sql
+-- psql --set=silent_for='10 s' --file=end_idle_transactions.sql
 select
     application_name,
     pg_terminate_backend(pid) as ended

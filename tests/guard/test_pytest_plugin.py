@@ -74,8 +74,9 @@ SAYS = {
     "hand it to a runner of tests/stack, or do not load it",
     "a proof that changes its snippet": "test_changes_what_it_runs ran another text than snippets/answer.py holds: "
     "hand a runner what load() gave, and change the file",
-    "a transcript that differs, with the command that accepts it": "snippets/answer.out:1: the output of "
-    "snippets/answer.py differs; if the new output is right: make record ONLY=snippets/answer.py\n"
+    "a transcript that differs, with the command that accepts it": "snippets/answer.out:2: the output of "
+    "snippets/answer.py differs; if the new output is right: make record ONLY=snippets/answer.py; "
+    "of what differs from run to run say volatile=\n"
     "--- recorded\n+++ this run\n@@ -1,2 +1,2 @@\n 40\n-42\n+43\n",
     "an annotation of the block": f"\n::error file=docs/index.md,line=5::snippets/answer.py: {FAILED}\n",
     "an annotation of the claim": f"\n::error file=docs/index.md,line=3::this claim: {FAILED}\n",

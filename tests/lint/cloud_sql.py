@@ -81,6 +81,8 @@ def sender_problems(path: str, text: str) -> list[Problem]:
     found = [] if f"--request {method['httpMethod']}" in text else [f"the method is {method['httpMethod']}"]
     if f'"{address}"' not in text:
         found.append(f"the address is {address}")
+    if "--data @pooling.json" not in text:
+        found.append("the body is pooling.json: --data @pooling.json")
     command = text[text.find("curl ") :]
     if "token" in command or "--header @-" not in command:
         found.append("the token goes to curl by a pipe, with --header @-: everybody can read a command line")

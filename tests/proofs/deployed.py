@@ -195,11 +195,11 @@ def connects(port: int) -> bool:
     return True
 
 
-def status(port: int, path: str, host: str) -> int:
-    """Return what a probe of kind httpGet gets."""
+def status(port: int, path: str, host: str, method: str = "GET") -> int:
+    """Return what a probe of kind httpGet gets, or one of another method."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
-        connection.request("GET", path, headers={"Host": host})
+        connection.request(method, path, headers={"Host": host})
         return connection.getresponse().status
     finally:
         connection.close()

@@ -9,7 +9,8 @@ set -eu
 
 gcloud secrets create pgbouncer-ini --data-file=pgbouncer.ini
 gcloud secrets create database-ca --data-file=ca.crt
-# Nobody commands these PgBouncers, so none gets the secret to do it.
+# Nobody commands these PgBouncers, so none gets the secret to do it: the line
+# of admin_users, whatever its name is with you.
 grep --invert-match '^"pgbouncer_admin"' userlist.txt |
   gcloud secrets create pgbouncer-users --data-file=-
 printf %s "$UPSTREAM_PASSWORD" |

@@ -1,4 +1,5 @@
 -- Let transactions end, close the server connections, and let clients wait.
+-- An empty name means every database.
 -- psql 'host=127.0.0.1 port=6432 dbname=pgbouncer user=pgbouncer_admin' \
 --   --set=database=upstream --file=pause.sql
-pause :database;
+pause :"database";

@@ -1,4 +1,5 @@
 -- Serve the clients that wait.
+-- An empty name means every database.
 -- psql 'host=127.0.0.1 port=6432 dbname=pgbouncer user=pgbouncer_admin' \
 --   --set=database=upstream --file=resume.sql
-resume :database;
+resume :"database";

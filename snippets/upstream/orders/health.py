@@ -2,11 +2,11 @@
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 
 # region: probe
-@require_GET
+@require_safe
 def reachable(request: HttpRequest) -> JsonResponse:
     """Answer whether PostgreSQL does, over a connection that lives for this."""
     own = connection.copy()

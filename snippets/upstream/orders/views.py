@@ -5,7 +5,7 @@ import threading
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from orders.inputs import Pause, Placing, refused
 from orders.models import Order
@@ -25,7 +25,7 @@ def orders(request: HttpRequest) -> JsonResponse:
 
 
 # region: report
-@require_GET
+@require_safe
 def report(request: HttpRequest) -> JsonResponse:
     """Count the orders, take a while, and count them again."""
     form = Pause(request.GET)
@@ -42,7 +42,7 @@ def report(request: HttpRequest) -> JsonResponse:
 
 # endregion: report
 # region: which
-@require_GET
+@require_safe
 def which_connection(request: HttpRequest) -> JsonResponse:
     """Tell which process, thread and PostgreSQL backend served this request."""
     with connection.cursor() as cursor:
@@ -59,7 +59,7 @@ def which_connection(request: HttpRequest) -> JsonResponse:
 
 # endregion: which
 # region: health
-@require_GET
+@require_safe
 def live(request: HttpRequest) -> JsonResponse:
     """Answer as long as the process can.
 
@@ -69,7 +69,7 @@ def live(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "live"})
 
 
-@require_GET
+@require_safe
 def ready(request: HttpRequest) -> JsonResponse:
     """Answer whether requests should come here: only with a database."""
     try:

@@ -7,7 +7,8 @@ from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES
 
 # region: options
-DATABASES["default"]["OPTIONS"] |= {
+options = DATABASES["default"].setdefault("OPTIONS", {})
+options |= {
     # Of the hosts, take the one that writes.
     "target_session_attrs": "read-write",
     # Seconds until the next host is asked.

@@ -4,7 +4,8 @@ from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES
 
 # region: options
-DATABASES["default"]["OPTIONS"] |= {
+options = DATABASES["default"].setdefault("OPTIONS", {})
+options |= {
     # Seconds until a connect is given up, for each address that a name has.
     "connect_timeout": 5,
     # Milliseconds until a connection is given up on which something was sent

@@ -9,5 +9,6 @@ from settings.prod import DATABASES
 # The pool decides how long they live, and Django refuses an age of its own.
 size = connections("DB_POOL_SIZE", default=4)
 DATABASES["default"]["CONN_MAX_AGE"] = 0
-DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": size, "max_size": size}
+options = DATABASES["default"].setdefault("OPTIONS", {})
+options["pool"] = {"min_size": size, "max_size": size}
 # endregion: pool

@@ -41,3 +41,22 @@ def test_several_causes_of_a_text_are_told_apart(tmp_path: Path) -> None:
     assert found == "docs/a.md:7: 'lost' has several causes: say when= it is this one"
     (found,) = problems(tmp_path, {"docs/a.md": FIRST, "docs/b.md": "# B\n"})
     assert found == "docs/a.md:7: 'lost' has one cause: leave when= out"
+
+
+def test_a_row_says_who_says_its_text_and_stands_there_once(tmp_path: Path) -> None:
+    """Each mistake is told at the line of its row."""
+    rows = [
+        '{"by": "libpq", "text": "lost", "says": "It went."}',
+        '{"text": "gone", "says": "It left.", "unprovokd": "nobody can"}',
+        '{"by": "libpq", "text": "lost", "says": "It went."}',
+    ]
+    found = problems(
+        tmp_path, {"docs/a.md": "# A\n", "docs/data/errors.json": '{"texts": [\n' + ",\n".join(rows) + "\n]}"}
+    )
+    for expected in (
+        "docs/data/errors.json:3: 'gone': say who says it, by",
+        "docs/data/errors.json:3: 'gone': a row has no 'unprovokd'; did you mean unprovoked or proof?",
+        "docs/data/errors.json:4: 'lost' has two rows: leave one out",
+        "docs/data/errors.json:4: 'lost' needs a provocation, proof: the one on its page, or unprovoked: why not",
+    ):
+        assert expected in found

@@ -255,6 +255,25 @@ def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
     assert who(looking_up, setup.database, user=role.name, password=role.password) == role.name
 
 
+@control(here("bouncer.restart()", "bouncer.reload()"), fails_with="SASL authentication failed")
+@control(here("start()", "start(users=setup.only_pooler, **setup.lookup)"))
+def test_who_had_a_line_is_looked_up_after_a_restart_alone(setup, start) -> None:
+    """After a RELOAD with auth_query and a shorter userlist somebody new is looked up, and who had a line is not."""
+    bouncer = start()
+    file = bouncer.leash.folder / "userlist.txt"
+    pooler = setup.roles["pgbouncer"]
+    kept = [line for line in file.read_text().splitlines() if not line.startswith('"upstream"')]
+    bouncer.leash.write("next.txt", "\n".join([*kept, f'"{pooler.name}" "{pooler.password}"', ""])).replace(file)
+    bouncer.reload(**setup.lookup)
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    assert who(bouncer, setup.database, user=role.name, password=role.password) == role.name
+    with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+        who(bouncer, setup.database)
+    bouncer.restart()
+    assert who(bouncer, setup.database) == "upstream"
+
+
 @control(here("password 'another'", "password 'other'"), fails_with="SASL authentication failed")
 def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
     """Without a reload: a client with the new password gets in, and one with the old one does not."""

@@ -161,6 +161,7 @@ def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load
 @control(edit("cloud/sql/pooling.sh", "max_pool_size=20", "max_pool_size=50"))
 @control(edit("cloud/sql/pooling.tf", '"20"', '"50"'))
 @control(edit("cloud/sql/pooling.json", '"20"', '"50"'))
+@control(edit("cloud/sql/pooling_api.sh", "@pooling.json", "@other.json"))
 def test_all_three_ways_turn_the_same_pooling_on(load) -> None:
     """The script, the request and the resource give the pooler the same flags."""
     names = ("pooling.json", "pooling.sh", "pooling_api.sh", "pooling.tf")

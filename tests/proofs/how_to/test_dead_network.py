@@ -19,6 +19,7 @@ from proven import evidence
 from proven.sources.controls import control, each, edit, here, replace
 from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates, settings_of
+from tests.stack.console import pool
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.network import Host, Network
@@ -401,10 +402,19 @@ def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None
 
 @control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="a connect ends: not within")
 def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
-    """Its log says `connect failed`; with a long one it says nothing. Clients are not told, and wait either way."""
+    """Its log says `connect failed`; with a long one it says nothing. Clients are not told, and wait either way.
+
+    So does one that was there before, and asks while the pool has no connection left.
+    """
     limited, bare = far.pgbouncer(server_connect_timeout=1), far.pgbouncer(server_connect_timeout=300)
+    asking = far.connected(url=limited.url(far.database))
+    with limited.admin() as console:
+        console.execute("reconnect")
+    until("its pool is empty", lambda: not limited.show("servers"))
     far.network.cut(far.pooler, far.db)
-    waiting = [far.client(url=each.url(far.database)) for each in (limited, bare)]
+    asking.ask()
+    waiting = [asking, *(far.client(url=each.url(far.database)) for each in (limited, bare))]
+    until("it waits", lambda: pool(limited, far.database)["cl_waiting"])
     until("a connect ends", lambda: "closing because: connect failed" in limited.leash.said())
     assert "connect failed" not in bare.leash.said()
     assert all(client.waits() for client in waiting)

@@ -72,11 +72,18 @@ def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> N
     with setup.database.connect() as connection:
         query = "select tableowner from pg_tables where tablename = 'orders_order'"
         assert connection.execute(query).fetchone() == ("upstream_owner",)
+        query = "select pg_get_userbyid(datdba) from pg_database where datname = current_database()"
+        assert connection.execute(query).fetchone() == ("upstream_owner",)
 
 
 @control(here('"--database=direct")', '"--database=direct", owner=True)'))
 def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
-    """With its own login it may neither drop a table, as a migration that is undone does, nor alter one."""
+    """With its own login it may neither drop a table, as a migration that is undone does, nor alter one.
+
+    It owns neither the schema, nor is it a member of who does, nor a superuser.
+    """
+    owns = "select pg_has_role('upstream', nspowner, 'usage') from pg_namespace where nspname = 'public'"
+    assert setup.database.admin.execute(owns).fetchone() == (False,)
     status, said = manage(project, setup, bouncer, "migrate", "orders", "zero", "--database=direct")
     assert status == 1
     assert "must be owner of table orders_order" in said
@@ -107,6 +114,36 @@ def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp
         with empty.connect() as connection:
             assert connection.execute("select count(*) from django_migrations").fetchone() == (1,)
             assert connection.execute("select to_regclass('orders_order')").fetchone() == (None,)
+
+
+MADE_TWICE = (
+    'relation "orders_order" already exists',
+    'duplicate key value violates unique constraint "pg_class_relname_nsp_index"',
+    'duplicate key value violates unique constraint "pg_type_typname_nsp_index"',
+)
+
+
+@control(here("for _ in range(2)]", "for _ in range(1)]"), fails_with="both are about to: not within")
+def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
+    """Both have seen that a table is to be made: one makes it, and the other ends with an error, and adds nothing."""
+    with fresh(setup.server) as empty:
+        urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+        migrate = ("manage.py", "migrate", "--database=direct", "--verbosity=0", "orders")
+        for to in ((), ("zero",)):  # so that Django's own table is there
+            assert project.run(*migrate, *to, database_url=empty.url, **urls) == (0, "")
+        with setup.server.connect(empty.name) as catalogue:
+            catalogue.execute("begin; lock table pg_class in share mode")
+            two = [project.start(*migrate, database_url=empty.url, **urls) for _ in range(2)]
+            waiting = "select from pg_locks where relation = 'pg_class'::regclass and not granted"
+            until("both are about to", lambda: catalogue.execute(waiting).rowcount == 2)
+            catalogue.execute("rollback")
+        for each in two:
+            until("it ends", each.ended)
+            each.stop()
+        first, second = sorted(two, key=lambda each: each.status)
+        assert (first.status, first.said(), second.status) == (0, "", 1)
+        assert any(text in second.said() for text in MADE_TWICE)
+        assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
 
 
 # ---- what needs a session ------------------------------------------------------------------------------------

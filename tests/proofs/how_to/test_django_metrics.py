@@ -91,6 +91,19 @@ try:
 except OperationalError:
     print(*(counter.labels("default")._value.get() for counter in (ERRORS, OPENED)))
 """
+# Who reads the counts of a process that finds no server, where each view is a transaction.
+ATOMIC = """
+from django.conf import settings
+
+settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+
+import django
+from django.test import Client
+
+django.setup()
+client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
+print(*(client.get(path).status_code for path in ("/health/live/", "/metrics")))
+"""
 # The same pool under the backend that django-prometheus brings.
 PACKAGED = """
 from django.conf import settings
@@ -188,7 +201,7 @@ def busy(gunicorn: Gunicorn) -> None:
             done.set()
 
 
-@control(edit("upstream/metered/urls.py", "generate_latest(registry)", "generate_latest()"))
+@control(edit("upstream/metered/views.py", "generate_latest(registry)", "generate_latest()"))
 def test_any_worker_answers_for_all(metered) -> None:
     """Two processes open connections, every scrape gives the sum, and that is PostgreSQL's count of sessions."""
     busy(metered)
@@ -272,6 +285,18 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
     nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
     status, said = metered.project.run("-c", UNREACHABLE, database_url=nobody, **counting)
     assert (status, said) == (0, "1.0 0.0\n")
+
+
+@control(edit("upstream/metered/views.py", "@transaction.non_atomic_requests\n", ""))
+@control(here("ATOMIC, database_url", 'ATOMIC.replace("True", "False"), database_url'))
+def test_under_atomic_requests_the_counts_need_no_connection(project, tmp_path) -> None:
+    """Every other view begins a transaction, and fails where no server is."""
+    counting = counting_in(tmp_path)
+    Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
+    nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
+    status, said = project.run("-c", ATOMIC, database_url=nobody, **counting)
+    assert status == 0, said
+    assert said.splitlines()[-1] == "500 200"
 
 
 @control(

@@ -259,8 +259,12 @@ def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing
 @control(edit("failover/paused.sh", 'kill "$pausing"', "true"), fails_with="it ends: not within")
 @control(edit("failover/paused.sh", 'ask "$CONSOLE" resume', "true"))
 @control(edit("failover/paused.sh", "trap 'exit 1' HUP INT TERM", ""), fails_with="it ends: not within")
+@control(edit("failover/paused.sh", 'ask "$PROXY" select >/dev/null', ""))
 def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(failing, load, tmp_path) -> None:
-    """A transaction is open meanwhile. Clients go on, on the same primary, and no psql of the script waits on."""
+    """A transaction is open meanwhile. Clients go on, on the same primary, and no psql of the script waits on.
+
+    With a wrong PROXY nobody is paused.
+    """
     cluster, database, script = failing.cluster, failing.database, load("failover/paused.sh")
     evidence.ran(script)
     before = cluster.primary
@@ -284,6 +288,10 @@ def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(fai
                 until("it ends", done.done)  # which waits for whatever the script has begun
                 assert heard(other.execute, "select 1") == ""
             assert (done.result().returncode, cluster.primary) == (1, before)
+            pauses = bouncer.leash.said().count("PAUSE command issued")
+            wrong = cluster.script(failing.app, script.text, **{**wants, "PROXY": "host=127.0.0.1 port=1"})
+            assert (wrong.returncode, cluster.primary) == (2, before)
+            assert bouncer.leash.said().count("PAUSE command issued") == pauses
         finally:
             bouncer.stop()
 

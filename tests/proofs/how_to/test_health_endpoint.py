@@ -4,6 +4,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs import deployed
 from tests.proofs.how_to.test_django_pool import calling, pool_of_one
 from tests.proofs.how_to.test_persistent_connections import allow_connections
 from tests.stack.database import fresh
@@ -50,6 +51,21 @@ def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
     finally:
         allow_connections(database, True)
     gunicorn.note()
+
+
+@control(
+    edit("upstream/settings/base.py", '    "django.middleware.common.CommonMiddleware",\n', ""),
+    edit("upstream/settings/base.py", '    "orders.origins.RefuseOtherOrigins",\n', ""),
+)
+@control(edit("upstream/orders/views.py", "@require_safe\ndef live", '@require_http_methods(["GET"])\ndef live'))
+def test_a_probe_asks_under_an_allowed_name(shop) -> None:
+    """By GET or by HEAD; under another name each of the three is refused."""
+    gunicorn, _ = shop
+    for name in ("live", "ready", "reachable"):
+        path = f"/health/{name}/"
+        assert deployed.status(gunicorn.port, path, "127.0.0.1", method="HEAD") == 200
+        assert deployed.status(gunicorn.port, path, "127.0.0.1") == 200
+        assert deployed.status(gunicorn.port, path, "10.1.2.3:8000") == 400
 
 
 ATOMIC = """

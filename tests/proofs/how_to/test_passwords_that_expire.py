@@ -110,9 +110,7 @@ def test_an_open_session_outlives_its_password(rotated) -> None:
     assert said == "served\n"
 
 
-@control(
-    edit("passwords/passfile.py", '["OPTIONS"]["passfile"]', '["OPTIONS"]["passphrase"]'), fails_with="it has asked"
-)
+@control(edit("passwords/passfile.py", 'options["passfile"]', 'options["passphrase"]'), fails_with="it has asked")
 @control(edit("passwords/passfile.sh", r"s/[\\:]/\\&/g; ", ""))
 @pytest.mark.parametrize("settings", ["passfile", "passfile_and_pool"])
 def test_a_passfile_is_read_at_each_connect(rotated, settings) -> None:

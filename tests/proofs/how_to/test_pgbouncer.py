@@ -469,7 +469,7 @@ def console(setup, bouncer, snippet, **variables):
 
 
 @control(
-    edit("pgbouncer/console/pause.sql", "pause :database;", "show version;"),
+    edit("pgbouncer/console/pause.sql", 'pause :"database";', "show version;"),
     fails_with="the server connections are closed: not within",
 )
 def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) -> None:
@@ -548,7 +548,7 @@ def settings_ini(bouncer) -> str:
     return "".join(f"{key} = {value}\n" for key, value in {**bouncer.settings, "listen_port": bouncer.port}.items())
 
 
-@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"))
+@control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', "show version;"))
 def test_reconnect_replaces_server_connections_between_transactions(setup, start, load) -> None:
     """A client in a transaction ends it on its old connection, and gets a new one with the next."""
     bouncer = start()
@@ -560,7 +560,7 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
         assert client.execute("select pg_backend_pid()").fetchone() != before
 
 
-@control(edit("pgbouncer/console/kill.sql", "kill :database;", "show version;"))
+@control(edit("pgbouncer/console/kill.sql", 'kill :"database";', "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A transaction is lost, and a new client waits until the database is resumed by its name.
 

@@ -181,6 +181,8 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
     assert found["sessions"][0] == "with two: 2 idle"
     assert len(found.pop("sessions")) == 10
     pids = {item: [int(finding.split()[1].rstrip(",")) for finding in findings] for item, findings in found.items()}
+    ages = {row[1]: float(row[2]) for row in reversed(told(watcher, load)) if row[1] in ("transaction", "silence")}
+    assert ages["transaction"] >= ages["silence"] > 0
     longest = {"transaction": silent[:1], "silence": silent[:3], "wait": [waits[0], *waits[:4]]}
     assert pids == {item: [each.info.backend_pid for each in those] for item, those in longest.items()}
 

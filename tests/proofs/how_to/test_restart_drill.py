@@ -70,7 +70,7 @@ def more(heard: Counter) -> None:
 
 
 @control(
-    edit("pgbouncer/console/pause.sql", "pause :database;", "show version;"),
+    edit("pgbouncer/console/pause.sql", 'pause :"database";', "show version;"),
     fails_with="no server connection is left: not within",
 )
 def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, transcript) -> None:
@@ -133,7 +133,7 @@ def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, 
 
 
 @control(
-    edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"),
+    edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', "show version;"),
     fails_with="none of the old ones is left: not within",
 )
 @control(
@@ -199,7 +199,7 @@ def test_load_prints_what_clients_heard(database, pooler, load, printed) -> None
     assert lines[0].endswith("× answered")
 
 
-@control(edit("pgbouncer/console/resume.sql", "resume :database;", "show version;"))
+@control(edit("pgbouncer/console/resume.sql", 'resume :"database";', "show version;"))
 def test_state_shows_what_is_paused(database, pooler, load) -> None:
     """The column `paused` is 1 after PAUSE and 0 after RESUME."""
     bouncer = pooler(database, pool_mode="transaction")
@@ -218,7 +218,7 @@ def paused(state: str, database) -> bool:
 
 
 @control(
-    edit("pgbouncer/console/pause.sql", "pause :database;", "show version;"),
+    edit("pgbouncer/console/pause.sql", 'pause :"database";', "show version;"),
     fails_with="it is being paused: not within",
 )
 def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) -> None:
@@ -238,7 +238,7 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
     until("no server connection is left", lambda: database.backends() == [])
 
 
-@control(edit("pgbouncer/console/pause.sql", "pause :database;", "pause;"), fails_with="query_wait_timeout")
+@control(edit("pgbouncer/console/pause.sql", 'pause :"database";', "pause;"), fails_with="query_wait_timeout")
 def test_pause_leaves_other_entries_alone(database, pooler, load) -> None:
     """Clients of another entry are served meanwhile, although it leads to the same database."""
     bouncer = pooler(named={database.name: database, "other": database}, pool_mode="transaction")

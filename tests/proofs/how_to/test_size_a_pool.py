@@ -299,7 +299,10 @@ def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
     assert waited == sorted(waited)
     assert waited[-1] > 10 * waited[0]
     for row in rows:
-        assert row["Pools"] * row["Server connections in each"] == 40
+        pools, each = row["Pools"], row["To wait 5 ms or less"] // row["Pools"]
+        assert pools * row["Server connections in each"] == 40
+        assert model.mmc_wait_percentile(3200 / pools, 0.010, each, 95) <= 0.005
+        assert model.mmc_wait_percentile(3200 / pools, 0.010, each - 1, 95) > 0.005
 
 
 # Works for 0.1 s, and tells for how many seconds it did by PostgreSQL's own clock.

@@ -38,7 +38,9 @@ BOTH = "127.0.0.2,127.0.0.1"  # the standby first
 WISH = "?target_session_attrs=read-write"
 
 
-def begin(pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini") -> subprocess.Popen[str]:
+def begin(
+    pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini", without: str = ""
+) -> subprocess.Popen[str]:
     """Begin the script, as a process group of its own."""
     snippet = load("drill/switchover.sh")
     evidence.ran(snippet)
@@ -53,6 +55,7 @@ def begin(pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases
         "OLD": pair.primary.address,
         "NEW": pair.standby.address,
     }
+    environment |= {without: ""} if without else {}
     command = ["sh", "-c", snippet.text, "switchover.sh"]
     pipe = subprocess.PIPE
     # Under nohup hangups are ignored, and in the background Ctrl-C; no shell can trap what was ignored before it began.
@@ -101,7 +104,7 @@ def streaming(pair: Pair, wanted: bool) -> None:
     until("it does so", lambda: pair.copy.admin.execute(found, [int(wanted)]).fetchone() == (True,))
 
 
-@control(edit("drill/switchover.sh", '--command "pause $DATABASE"', "--command 'show version'"))
+@control(edit("drill/switchover.sh", '--command "pause \\"$DATABASE\\""', "--command 'show version'"))
 @control(edit("drill/switchover.sh", "sed -i", ": sed"), fails_with="clients go on: not within")
 @control(
     edit("drill/switchover.sh", 'reload "resume', '"show version" "resume'), fails_with="clients go on: not within"
@@ -184,24 +187,13 @@ def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, p
 
 @control(edit("drill/switchover.sh", "trap 'exit 1' HUP INT TERM\n", ""))
 @control(edit("drill/switchover.sh", 'kill "$pausing"', "true"), fails_with="nothing is left of it: not within")
-@control(
-    edit("drill/switchover.sh", '"pause $DATABASE" &', '"pause $DATABASE"'), fails_with="Ctrl-C ends it: not within"
-)
+@control(edit("drill/switchover.sh", '$DATABASE\\"" &', '$DATABASE\\""'), fails_with="Ctrl-C ends it: not within")
 @control(edit("drill/switchover.sh", 'trap "" HUP INT TERM', "true"))
-@control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
-@control(
-    edit(
-        "drill/switchover.sh",
-        "echo \"switchover: no 'host",
-        'ask "$CONSOLE" "pause $DATABASE"; ask "$CONSOLE" "resume $DATABASE"; echo "switchover: no \'host',
-    )
-)
 def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load, tmp_path) -> None:
     """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on. So it
     does after a Ctrl-C while the pause waits for an open transaction, and no psql waits on.
 
-    Killed, it leaves them waiting. With the wrong file it says so and does nothing: clients would wait, or be sent to
-    a server that is gone.
+    Killed, it leaves them waiting.
     """
     bouncer = pooler(pair.database, pool_mode="transaction")
 
@@ -248,11 +240,28 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         assert not paused()
         with bouncer.connect(pair.database) as client:
             assert client.execute("select pg_is_in_recovery()").fetchone() == (False,)
-        other = begin(pair, bouncer, load, "false", ini="settings.ini")
-        said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
-        assert ended(other) == (1, said)
-        assert bouncer.leash.said().count("PAUSE '") == 4  # of the four before
     finally:
         if script.poll() is None:
             os.killpg(script.pid, signal.SIGKILL)
         script.communicate()
+
+
+@control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
+@control(
+    edit(
+        "drill/switchover.sh",
+        "echo \"switchover: no 'host",
+        'ask "$CONSOLE" "pause $DATABASE" "resume $DATABASE"; echo "switchover: no \'host',
+    )
+)
+@control(edit("drill/switchover.sh", '"${NEW:?}"', "true"))
+def test_a_switchover_with_a_wrong_file_or_without_a_variable_does_nothing(pair, pooler, load) -> None:
+    """It says so: clients would wait, or be sent to a server that is gone."""
+    bouncer = pooler(pair.database, pool_mode="transaction")
+    other = begin(pair, bouncer, load, "false", ini="settings.ini")
+    said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
+    assert ended(other) == (1, said)
+    for name in ("CONSOLE", "STANDBY", "STOP", "DATABASE", "INI", "OLD", "NEW"):
+        status, said = ended(begin(pair, bouncer, load, "false", without=name))
+        assert (status, f"{name}: " in said) == (2, True)
+    assert "PAUSE '" not in bouncer.leash.said()

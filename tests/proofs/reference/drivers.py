@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import psycopg
@@ -200,6 +202,18 @@ def unstopped(bench: Bench) -> list[str]:
     with logged("psycopg.pool") as lines, pool(bench, url) as made:
         until("it connects", lambda: made.get_stats().get("connections_num"))
     return lines
+
+
+def opened_early(_: Bench) -> list[str]:
+    """Make a pool for async code that opens itself."""
+
+    async def make() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            await psycopg_pool.AsyncConnectionPool(NOWHERE, open=True).close()
+        return [str(each.message) for each in caught]
+
+    return asyncio.run(make())
 
 
 def incomplete(bench: Bench) -> None:
@@ -495,8 +509,6 @@ def broken_atomic(bench: Bench) -> None:
 
 def too_early(bench: Bench) -> list[str]:
     """Use it before Django's apps are ready."""
-    import warnings
-
     from django.apps import apps
 
     client = Django(bench.url(HERE))
@@ -540,7 +552,7 @@ def worker(
             try:
                 until("it listens", lambda: ready in log.read_text())
                 with ExitStack() as clients:
-                    for _ in range(requests):
+                    for _request in range(requests):
                         client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
                         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                     until("it says so", lambda: said in log.read_text())
@@ -576,6 +588,16 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "couldn't stop thread '…' within … seconds": ("psycopg_pool", unstopped),
     "the connection is lost": ("psycopg 3", lost_psycopg),
     'missing "=" after "…" in connection info string': ("psycopg 3", lambda _: psycopg.connect("postgis://x")),
+    'invalid URI query parameter: "…"': (
+        "psycopg 3",
+        lambda _: psycopg.connect("postgresql://127.0.0.1:1/x?pgbouncer=true"),
+    ),
+    'invalid connection option "…"': ("psycopg2", lambda _: psycopg2.connect("pgbouncer=true")),
+    "Port could not be cast to integer value as '…'": (
+        "Python",
+        lambda _: urlsplit("postgresql://x:a#b@127.0.0.1:1/x").port,
+    ),
+    "in the constructor is deprecated and will not be supported anymore": ("psycopg_pool", opened_early),
     "connection pool exhausted": ("psycopg2", exhausted),
     "couldn't get a connection after … sec": ("psycopg_pool", empty),
     "the pool '…' has already … requests waiting": ("psycopg_pool", crowded),
@@ -615,6 +637,11 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "uWSGI",
         worker("time.sleep(30)", "HARAKIRI ON WORKER", by=UWSGI),
     ),
+    "DAMN ! worker … (pid: …) died… trying respawn": (
+        "uWSGI",
+        worker("os.kill(os.getpid(), 9)", "trying respawn", by=UWSGI),
+    ),
+    "Worker (pid:…) was sent SIGSEGV!": ("Gunicorn", worker("os.kill(os.getpid(), 11)", "was sent")),
     "uWSGI listen queue of socket … full": (
         "uWSGI",
         worker("time.sleep(30)", "listen queue of socket", "--listen", "1", by=UWSGI, requests=3),

@@ -308,6 +308,12 @@ def killed(bench: Bench) -> None:
     until("the others have ended", lambda: "all server processes terminated" in bench.logged("server"))
 
 
+def left_early(bench: Bench) -> None:
+    """Connect, and leave in the middle of the first packet."""
+    with socket.create_connection(("127.0.0.1", bench.server.port)) as client:
+        client.sendall(b"\0\0")
+
+
 def recovering(bench: Bench) -> None:
     """Kill a backend, and hold another one still: until it ends, the server cannot put itself in order."""
     os.kill(bench.rival.info.backend_pid, signal.SIGSTOP)
@@ -841,6 +847,13 @@ SERVERS = (
         after=lambda b: b.recover(),
         clients=("psql",),
     ),
+    Case(
+        "received … results from command '…'",
+        first="begin",
+        meanwhile=lambda b: b.each("pg_terminate_backend"),
+        then=lambda c: c.commit(),
+        **ONE,
+    ),
     Case("(PID …) was terminated by signal …", meanwhile=killed, after=lambda b: b.recover(), **SERVER),
     Case(
         "terminating connection because of unexpected SIGQUIT signal",
@@ -943,6 +956,7 @@ SERVERS = (
         said_by="server",
         packets=lambda _: [b"GET / HTTP/1.1\r\n\r\n"],
     ),
+    Case("incomplete startup packet", meanwhile=left_early, **SERVER),
     Case(
         "unsupported frontend protocol …: server supports …",
         to="direct",
@@ -960,6 +974,8 @@ LIBRARY = (
         clients=WITH_TLS,
     ),
     Case("channel binding required, but SSL not in use", options={"channel_binding": "require"}, **LIBPQ),
+    Case("invalid command-line argument for server process: …", options={"options": "statement_timeout=30s"}, **LIBPQ),
+    Case("permission denied to create database", then="create database nothing", **DIRECT),
     Case("invalid port number", options={"port": 99999}, **LIBPQ),
     Case("session is not read-only", options={"target_session_attrs": "read-only"}, **LIBPQ),
     Case(

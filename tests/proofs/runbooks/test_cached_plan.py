@@ -22,7 +22,7 @@ def grow(database) -> None:
         owner.execute("alter table item add name text")
 
 
-@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", ""))
+@control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
 @pytest.mark.usefixtures("item")
 def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, load) -> None:
     """Those that had prepared the statement, and one that comes later; after RECONNECT each of them gets its rows."""

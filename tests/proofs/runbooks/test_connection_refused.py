@@ -87,13 +87,8 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
 
 
 @control(edit("leak/reach.py", "address in found:", "address in found[:1]:"), fails_with="not enough values to unpack")
-@control(
-    edit(
-        "leak/reach.py",
-        'host, port = url.hostname or "localhost", url.port or 5432',
-        'host, port = url.hostname and "localhost", url.port or 5432',
-    )
-)
+@control(edit("leak/reach.py", "host, port = url.hostname,", 'host, port = url.hostname and "localhost",'))
+@control(edit("leak/reach.py", "host, port = url.hostname,", 'host, port = url.hostname or "localhost",'))
 def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, load, printed, monkeypatch) -> None:
     """A name without an address, and addresses that refuse or answer; of several each is tried, whatever one says.
 
@@ -109,6 +104,9 @@ def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, loa
     assert "  127.0.0.1: Connection refused" in reach(f"postgresql://127.0.0.1:{nothing}/upstream")
     with pytest.raises(SystemExit, match="  no address: "):
         reach(f"postgresql://{NOWHERE}/upstream")
+    for nowhere in ("", "10.2.0.9:5432", "postgresql:///upstream"):
+        with pytest.raises(SystemExit, match="no host in this URL"):
+            reach(nowhere)
     asked = socket.getaddrinfo
     two = ("127.0.0.1", "127.0.0.2")
     unknown = (9999, socket.SOCK_STREAM, 0, "", ("::1", 0))  # as the kernel takes IPv6 where it is switched off

@@ -50,7 +50,8 @@ def expired(bouncer: PgBouncer) -> bool:
 
 
 @control(
-    edit("pgbouncer/console/reconnect.sql", "reconnect :database;", "show version;"), fails_with="it moves: not within"
+    edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', "show version;"),
+    fails_with="it moves: not within",
 )
 @control(here("dns_max_ttl=1", "dns_max_ttl=1, server_lifetime=0"))
 def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) -> None:

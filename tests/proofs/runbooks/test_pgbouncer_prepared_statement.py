@@ -74,7 +74,7 @@ def test_a_reload_cuts_off_who_had_prepared_before(database, pooler) -> None:
 @control(
     edit(
         "pgbouncer_console/limits.sql",
-        "\\o | grep -E '^ *(max_|default_pool|query_wait|server_login_r|ignore_)'",
+        "\\o | grep -E '^ *(key |max_|default_pool|query_wait|server_login_r|ignore_)'",
         "\\o | grep -E '^ /(max_|default_pool|query_wait|server_login_r|ignore_)'",
     )
 )

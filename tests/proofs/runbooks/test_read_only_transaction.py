@@ -70,14 +70,16 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
         assert client.execute(snippet.text).fetchone() == (False, "on", "database")
 
 
-@control(edit("pgbouncer/console/reconnect.sql", "reconnect :database;", ""))
-def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(database, pooler, load) -> None:
+@control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
+@pytest.mark.parametrize("whose", ["role", "database"])
+def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(whose, database, pooler, load) -> None:
     """The setting is gone and the server connection new; 1.26 gives the client what it had, older ones do not."""
-    database.admin.execute(f"alter database {database.name} set default_transaction_read_only = on")
+    one = f"{whose} {database.role.name if whose == 'role' else database.name}"
+    database.admin.execute(f"alter {one} set default_transaction_read_only = on")
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
     with bouncer.connect(database) as client:
         assert heard(client.execute, WRITE) == TEXT
-        database.admin.execute(f"alter database {database.name} reset all")
+        database.admin.execute(f"alter {one} reset all")
         assert heard(client.execute, WRITE) == TEXT
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
         kept = at_least(1, 26) and own_major() >= 14

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import version
 
 import psycopg2
@@ -118,6 +119,8 @@ def test_over_tls_a_fork_breaks_the_connection_for_both(driver, database, encryp
 def test_over_tls_1_2_the_second_to_speak_hears_of_its_cipher(driver, encrypted, database) -> None:
     """With the cipher that PgBouncer from 1.24 on, of those that run here, agrees on by itself; 1.18 takes another."""
     said = turns(driver, encrypted.url(database))
+    with closing(psycopg2.connect(encrypted.url(database))) as client:
+        assert ("GCM" in client.info.ssl_attribute("cipher")) == at_least(1, 24)
     heard_of = "SSL error: cipher operation failed" if at_least(1, 24) else MAC
     assert heard_of in said["child"][0]
     assert said["parent"][0] == "parent"

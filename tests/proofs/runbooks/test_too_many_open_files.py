@@ -2,7 +2,9 @@
 
 import re
 import socket
+import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import psycopg2
@@ -28,6 +30,23 @@ def test_past_the_limit_of_open_files_a_client_is_not_answered(database, pooler)
         assert heard(psycopg.connect, bouncer.url(database), connect_timeout=2) == "connection timeout expired"
         assert heard(psycopg2.connect, bouncer.url(database), connect_timeout=2) == "timeout expired"
         assert "no more connections allowed" not in bouncer.leash.said()
+
+
+@control(here("--nofile=200:", "--nofile=21:"), fails_with="connection timeout expired")
+def test_a_higher_limit_of_the_process_lets_clients_in_at_once(database, pooler) -> None:
+    """Nobody is disconnected, and the one that it has run out for is answered."""
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=500, files=FEW)
+    with bouncer.connect(database) as before, ExitStack() as clients:
+        for _ in range(FEW):
+            clients.enter_context(socket.create_connection(("127.0.0.1", bouncer.port)))
+        until("it has run out", lambda: "accept() failed: Too many open files" in bouncer.leash.said())
+        process = str(bouncer.leash.pid)
+        owner = Path("/proc", process).stat()
+        command = ["prlimit", "--pid", process, "--nofile=200:"]
+        subprocess.run(command, check=True, user=owner.st_uid, group=owner.st_gid)
+        with bouncer.connect(database, connect_timeout=10) as client:
+            assert client.execute("select 1").fetchone() == (1,)
+        assert before.execute("select 1").fetchone() == (1,)
 
 
 @control(here("default_pool_size=2", "default_pool_size=1"), fails_with="the log says so: not within")
