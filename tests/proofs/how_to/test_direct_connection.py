@@ -1,6 +1,7 @@
 """Proves docs/how-to/direct-connection.md: the example project with both of its ways to the database."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -116,10 +117,9 @@ def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp
             assert connection.execute("select to_regclass('orders_order')").fetchone() == (None,)
 
 
-MADE_TWICE = (
-    'relation "orders_order" already exists',
-    'duplicate key value violates unique constraint "pg_class_relname_nsp_index"',
-    'duplicate key value violates unique constraint "pg_type_typname_nsp_index"',
+MADE_TWICE = re.compile(
+    r'(?:relation|type) "orders_order\w*" already exists|'
+    r'duplicate key value violates unique constraint "pg_(?:class_relname|type_typname)_nsp_index"'
 )
 
 
@@ -142,7 +142,7 @@ def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
             each.stop()
         first, second = sorted(two, key=lambda each: each.status)
         assert (first.status, first.said(), second.status) == (0, "", 1)
-        assert any(text in second.said() for text in MADE_TWICE)
+        assert MADE_TWICE.search(second.said()), second.said()
         assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
 
 
