@@ -263,5 +263,5 @@ def test_a_switchover_with_a_wrong_file_or_without_a_variable_does_nothing(pair,
     assert ended(other) == (1, said)
     for name in ("CONSOLE", "STANDBY", "STOP", "DATABASE", "INI", "OLD", "NEW"):
         status, said = ended(begin(pair, bouncer, load, "false", without=name))
-        assert (status, f"{name}: " in said) == (2, True)
+        assert (status != 0, f"{name}: " in said) == (True, True)  # which number it is, each shell decides
     assert "PAUSE '" not in bouncer.leash.said()
