@@ -106,7 +106,6 @@ def as_text(manifest: dict[str, Any]) -> str:
 
 def entry(guide: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
     """Return what the manifest says of one snippet, whose digests up to now are `known`."""
-    runs = summary.distinct(guide.ledger.of_snippet(snippet.path), snippet.path)
     said = code.evidence(guide).get(snippet.path, code.UNPROVEN)
     return {
         "path": snippet.path,
@@ -117,9 +116,9 @@ def entry(guide: Guide, snippet: Snippet, known: list[str]) -> dict[str, Any]:
         "sha256": snippet.digest,
         "earlier": [digest for digest in known if digest != snippet.digest],
         "level": said["level"],
-        "against": against(runs, snippet.path),
+        "against": against(said["alike"], snippet.path),
         "date": said["day"],
-        "stacks": sorted(summary.stacks(runs), key=json.dumps),
+        "stacks": sorted(summary.stacks(said["alike"]), key=json.dumps),
         "proofs": said["proofs"],
         "pages": _pages(guide, snippet.path),
     }

@@ -25,7 +25,7 @@ from proven.sources.snippets import Snippet
 
 FEW = 5  # proofs that the line below a snippet names
 # What `evidence` would say of a snippet that it leaves out.
-UNPROVEN: dict[str, Any] = {"how_far": [], "level": "unproven", "versions": {}, "day": None, "proofs": []}
+UNPROVEN: dict[str, Any] = {"alike": [], "how_far": [], "level": "unproven", "versions": {}, "day": None, "proofs": []}
 
 
 def _unknown(guide: Guide, path: str) -> Iterator[str]:
@@ -164,13 +164,14 @@ def _proof_line(at: Place, shown: Snippet) -> Block:
 
 @lru_cache(maxsize=1)  # several pages show the same snippet, and one shows them all
 def evidence(guide: Guide) -> dict[str, dict[str, Any]]:
-    """Return of each snippet that is proven how far it is, on what and when, and by which proofs."""
+    """Return of each snippet that is proven how far it is, on what and when, by which proofs, and runs that differ."""
     found = {}
     for path in guide.snippets:
         runs = guide.ledger.of_snippet(path)
         alike = summary.distinct(runs, path)
         if how_far := summary.how_far(alike, path):
             found[path] = {
+                "alike": alike,
                 "how_far": how_far,
                 "level": summary.level(alike, path),
                 "versions": summary.versions(alike),

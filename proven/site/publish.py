@@ -60,7 +60,8 @@ def write_snippets(site: Path, guide: Guide) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.parent.is_dir():  # most folders hold several, and asking is cheaper than making
+        file.parent.mkdir(parents=True)
     file.write_bytes(content)
 
 
