@@ -8,8 +8,8 @@ ALL =
 QUICK =
 UPGRADE =
 GROUPS = setup site upstream proofs measure browser lint
-# Twice as many as there are processors: servers and the browser let each of them wait.
-PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist=loadscope --no-loadscope-reorder
+# Twice as many as there are processors, as servers and the browser let each of them wait; two more, as some wait long.
+PARALLEL = --numprocesses=$$((2 * $$(getconf _NPROCESSORS_ONLN) + 2)) --dist=loadscope --no-loadscope-reorder
 BIN = .venv/bin
 
 # Whatever somebody's shell has, every command sees what setup/shell.txt lists, and this.

@@ -26,7 +26,7 @@ MAJORS = ("14", "15", "16", "17", "18")
 # Beside the LTS release that requirements.lock pins: the LTS release before it, and the newest.
 DJANGOS = ("django-4.2", "django-6.1")
 DEBIAN_12 = "15"  # its PostgreSQL
-PARALLEL = (f"--numprocesses={2 * (os.cpu_count() or 1)}", "--dist=loadscope", "--no-loadscope-reorder")
+PARALLEL = (f"--numprocesses={2 * (os.cpu_count() or 1) + 2}", "--dist=loadscope", "--no-loadscope-reorder")
 Found = TypeVar("Found")
 
 
