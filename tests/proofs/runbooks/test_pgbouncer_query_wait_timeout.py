@@ -216,9 +216,9 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     running = "select count(*) = 1 from pg_stat_activity where pid = %s and state = 'active'"
     pid = busy.info.backend_pid
     until("it runs", lambda: database.admin.execute(running, [pid]).fetchone()[0])
-    database.psql(snippet, silent_for="1 hour")
+    database.psql(snippet, superuser=False, silent_for="1 hour")
     assert pool(bouncer, database)["cl_waiting"] == 1
-    database.psql(snippet, silent_for="0")
+    database.psql(snippet, superuser=False, silent_for="0")
     until("the query is answered", lambda: answered(waiting))
     assert waiting.pgconn.get_result().get_value(0, 0) == b"2"
     assert pool(bouncer, database)["cl_waiting"] == 0
