@@ -133,6 +133,7 @@ def test_who_gave_up_is_counted_as_waiting(database) -> None:
         assert pool.get_stats()["requests_waiting"] == 1
         with pytest.raises(psycopg_pool.TooManyRequests):
             pool.getconn()
+        assert pool.get_stats()["requests_errors"] == 2
         pool.putconn(lent)
         assert pool.get_stats()["requests_waiting"] == 0
 

@@ -271,6 +271,9 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
     bouncer = start(default_pool_size=1, users=users)
     with begin(bouncer, setup.database), begin(bouncer, setup.database, **owner):
         assert pool(bouncer)["sv_active"] == pool(bouncer, "upstream_owner")["sv_active"] == 1
+        for again in ({}, owner):
+            with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
+                begin(bouncer, setup.database, **again)
     bouncer = start(default_pool_size=1, max_db_connections=1, users=users)
     with begin(bouncer, setup.database), bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         bouncer.connect(setup.database, **owner)

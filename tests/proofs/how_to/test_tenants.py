@@ -22,7 +22,7 @@ from setup import others
 from tests.stack import pgbouncer
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_postgres
-from tests.stack.upstream import Gunicorn, Project, needs_psycopg_3, serving
+from tests.stack.upstream import Gunicorn, Project, serving
 from tests.stack.wait import DEADLINE, until
 
 TENANTS = ("acme", "bolt")
@@ -180,7 +180,9 @@ with schema_context("acme"):
         with schema_context("bolt"):
             print(*customers())
         print(*customers())
-print(*connection.connection.execute("show search_path").fetchone())
+cursor = connection.connection.cursor()
+cursor.execute("show search_path")
+print(*cursor.fetchone())
 """
 
 
@@ -192,7 +194,6 @@ def test_outside_of_a_transaction_a_tenant_is_refused(made, project, load) -> No
 
     That holds from the first transaction of a process on.
     """
-    needs_psycopg_3()
     written(project)
     settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
     status, said = project.run("-c", WITHIN, database_url=made.url, **settings)

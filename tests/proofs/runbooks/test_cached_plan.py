@@ -61,6 +61,8 @@ def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database) -> No
         client.execute("begin")
         client.rollback()
         assert heard(client.execute, ALL) == ""
+        anew = client.execute("select count(*) from pg_prepared_statements where statement = %s", [ALL])
+        assert anew.fetchone() == (1,)
     with database.connect(prepare_threshold=0) as client:
         assert heard(client.execute, ALL) == ""
 

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
+from tests.stack.database import fresh
 from tests.stack.wait import until
 
 
@@ -31,8 +32,8 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
 
 
 @control(here('change("the-next-one"', 'change("another"'), fails_with="it has a connection: not within")
-def test_the_pool_tries_on_until_it_has_a_connection(database, caplog) -> None:
-    """Nobody asks it meanwhile: once the server lets it in, it has one to lend."""
+def test_the_pool_tries_on_until_it_has_a_connection(database, cluster, caplog) -> None:
+    """Nobody asks it meanwhile: once the server lets it in, or is back, it has one to lend."""
 
     def change(password: str) -> None:
         statement = sql.SQL("alter role {} password {}")
@@ -47,6 +48,16 @@ def test_the_pool_tries_on_until_it_has_a_connection(database, caplog) -> None:
         change("the-next-one")
         until("it has a connection", lambda: pool.get_stats()["pool_available"] == 1)
         assert pool.get_stats().get("requests_num", 0) == 0
+
+    started = cluster(cluster_name="pool-tries")
+    with fresh(started.server) as own, caplog.at_level(logging.WARNING, "psycopg.pool"):
+        started.leash.halt()
+        with psycopg_pool.ConnectionPool(own.url, min_size=1, max_size=1) as pool:
+            until("the pool has tried", lambda: "Connection refused" in caplog.text)
+            started.start(own.server.port)
+            own.follow(started.server)
+            until("it has one again", lambda: pool.get_stats()["pool_available"] == 1)
+            assert pool.get_stats().get("requests_num", 0) == 0
 
 
 @control(here('"an-old-one"', "database.role.password"), fails_with="the pool has tried: not within")
