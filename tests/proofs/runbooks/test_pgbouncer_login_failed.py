@@ -176,6 +176,7 @@ def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, lo
 def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
     """The first client hears why, from 1.21 on, each later one of that failure; a password mends it.
 
+    An MD5 hash does as little.
     Where a client has logged in as `auth_user` itself, since PgBouncer's start, the secret does as well.
     """
     role, secret = another
@@ -189,6 +190,8 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     again = "cached error: failed to answer authreq" if at_least(1, 21) else "try again later"
     for _ in range(2):
         assert refused(bouncer, database, **who) == f"server login has been failing, {again} (server_login_retry)"
+    hashed = pooler(database, **MODE, **settings, users={database.role.name: md5(database.role)}, query_wait_timeout=1)
+    assert refused(hashed, database, **who) == first
     mended = pooler(database, **MODE, **settings, users={database.role.name: database.role.password})
     mended.connect(database, **who).close()
     lent = pooler(database, **MODE, **settings, users={database.role.name: own})
@@ -199,7 +202,7 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
 @control(here("user={forced.name}", "user={role.name}"))
 @control(here("secret, forced.name: own}", "secret, forced.name: forced.password}"))
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
-    """In the userlist, on every version. A secret is not enough, and whoever comes next waits in vain.
+    """In the userlist, on every version. A secret is not enough, nor is a hash, and whoever comes next waits in vain.
 
     In the entry as well; before 1.26 only where the client's own line in the userlist is no secret, and else that is
     in the way of the userlist's.
@@ -219,7 +222,8 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
         return ""
 
     assert told("", {}) == told("", {forced.name: "a wrong one"}) == failed
-    assert told("", {forced.name: own}) == "server login failed: wrong password type"
+    for kept in (own, md5(forced)):
+        assert told("", {forced.name: kept}) == "server login failed: wrong password type"
     assert told("", {forced.name: forced.password}) == ""
     for listed in ({}, {forced.name: forced.password}):
         assert told(f" password={forced.password}", listed) == ("" if at_least(1, 26) else failed)
