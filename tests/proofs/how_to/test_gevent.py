@@ -110,18 +110,26 @@ PSYCOPG2 = {"PROVEN_DRIVER": "psycopg2", "DB_CONN_MAX_AGE": "0"}
 
 @control(here("**PSYCOPG2", 'DB_CONN_MAX_AGE="0"'))
 def test_psycopg2_blocks_every_greenlet(project, tables) -> None:
-    """While one request waits for PostgreSQL its process serves no other, not even one that needs no database."""
+    """While one request waits for PostgreSQL its process serves no other, not even one that needs no database.
+
+    Of two that come together never both are in their query.
+    """
     asleep = "select count(*) from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
 
     def sleeping() -> int:
         return tables.admin.execute(asleep, [tables.name]).fetchone()[0]
 
-    with greenlets(project, tables, **PSYCOPG2) as gunicorn, ThreadPoolExecutor(1) as client:
-        report = client.submit(gunicorn.request, "/orders/report/?seconds=2")
+    with greenlets(project, tables, **PSYCOPG2) as gunicorn, ThreadPoolExecutor(2) as clients:
+        report = clients.submit(gunicorn.request, "/orders/report/?seconds=2")
         until("it is in its query", lambda: sleeping() == 1)
         assert gunicorn.request("/health/live/")[0] == 200
         assert sleeping() == 0, "the answer comes when the query has ended"
         assert report.result()[0] == 200
+        both = [clients.submit(gunicorn.request, "/orders/report/?seconds=1") for _ in range(2)]
+        seen: set[int] = set()
+        until("both have ended", lambda: seen.add(sleeping()) or all(each.done() for each in both))
+        assert {each.result()[0] for each in both} == {200}
+        assert max(seen) == 1
     evidence.on(psycopg2=version("psycopg2-binary"))
 
 
