@@ -14,7 +14,8 @@ from tests.stack.upstream import needs_psycopg_3
 FILE = ROOT / FOLDER / "runners.json"
 USUAL = "age-60"  # the one of which `make test` counts each runner
 ROWS = RUNNERS | FORKING
-AT_TIMES = ("celery-prefork", "rq", "multiprocessing")  # of those that fork: the other pages' proofs have the rest
+# Of those that fork: the other pages' proofs have the rest.
+AT_TIMES = ("celery-prefork", "celery55-prefork", "rq", "multiprocessing")
 COLUMNS = {
     "most": "at most",
     "opened": "opened for each unit",
