@@ -66,7 +66,7 @@ RULES = {
     ),
     "listen": Rule(
         "sure",
-        "LISTEN hears nothing, and nothing fails",
+        "LISTEN may hear nothing, and nothing fails",
         "listen on a direct connection",
         "how-to/direct-connection/",
     ),
@@ -102,13 +102,13 @@ RULES = {
     ),
     "session-library": Rule(
         "look",
-        "this library needs a session: it locks, listens or sets for one",
+        "what this library hears or sets may be another client's",
         "give it a direct connection",
         "how-to/direct-connection/",
     ),
     "startup-options": Rule(
         "likely",
-        "PgBouncer refuses settings in options when you connect",
+        "PgBouncer refuses what it does not follow in options",
         "ALTER ROLE … SET",
         "runbooks/pgbouncer-unsupported-startup-parameter/",
     ),
@@ -156,19 +156,19 @@ RULES = {
     ),
     "query-after-request": Rule(
         "likely",
-        "Django has closed by then, and this opens a connection that stays",
+        "with age 0 Django has closed by then, and this opens one that stays",
         "connection.close() at the end, or ask before the response is sent",
         "how-to/find-the-leak/",
     ),
     "fork": Rule(
         "look",
-        "an open connection is then in two processes, which share answers",
+        "two processes then have one connection: without TLS, answers mix",
         "close before the fork: the page has a module that does",
         "how-to/forks/",
     ),
     "thread-keeps-connection": Rule(
         "likely",
-        "the thread ends or idles, and its connection stays",
+        "the thread keeps its connection, and does not return it to a pool",
         "connection.close() at the end of the work",
         "how-to/find-the-leak/",
     ),
@@ -186,7 +186,7 @@ RULES = {
     ),
     "stream-keeps-connection": Rule(
         "likely",
-        "the stream keeps its connection until its last byte",
+        "the stream keeps its connection while it lasts",
         "give it back before each pause, or ask before the stream begins",
         "how-to/asgi/",
     ),
