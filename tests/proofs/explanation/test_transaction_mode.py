@@ -640,9 +640,11 @@ def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler,
         with bouncer.connect(own) as early, bouncer.admin() as console:
             assert value(early, "show statement_timeout") == "0"
             own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
+            own.psql(load("postgres/role_timeouts.sql"), role=own.role.name)
             assert value(early, "show statement_timeout") == "0"
             console.execute("reconnect")
             assert value(early, "show statement_timeout") == "30s"
+            assert value(early, "show idle_in_transaction_session_timeout") == "1min"
             assert value(early, "show search_path") == ('"$user", public' if follows else "sales, public")
             with bouncer.connect(own) as late:
                 assert value(late, "show statement_timeout") == "30s"
