@@ -217,6 +217,7 @@ def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str
         console.execute("reconnect")
     heard += burst(bouncer, database, **options)
     idle = {row["remote_pid"] for row in bouncer.show("servers")} & {*database.backends()}
+    assert idle
     for pid in idle:
         database.terminate(pid)
     until("PgBouncer knows", lambda: not idle & {row["remote_pid"] for row in bouncer.show("servers")})

@@ -237,6 +237,7 @@ def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         where = panel["title"]
+        assert where
         assert panel["description"].endswith("."), where
         drawn = panel["fieldConfig"]["defaults"]
         assert panel["type"] == "timeseries", where

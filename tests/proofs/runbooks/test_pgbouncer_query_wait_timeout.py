@@ -208,7 +208,7 @@ def test_postgresql_names_the_client_that_holds_the_server_connection(database, 
 )
 @control(edit("postgres/end_idle_transactions.sql", "state like 'idle in transaction%'", "pid <> pg_backend_pid()"))
 def test_ending_silent_transactions_lets_the_next_client_in(held, database, load, sessions) -> None:
-    """The holder's session ends, and the query that waited is answered; who runs a statement goes on."""
+    """The session of each who is silent ends, and the query that waited is answered; who runs a statement goes on."""
     bouncer, waiting = held
     snippet = load("postgres/end_idle_transactions.sql")
     busy = sessions(database)
@@ -216,6 +216,8 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     running = "select count(*) = 1 from pg_stat_activity where pid = %s and state = 'active'"
     pid = busy.info.backend_pid
     until("it runs", lambda: database.admin.execute(running, [pid]).fetchone()[0])
+    other = sessions(database, autocommit=False)
+    other.execute("select 1")
     database.psql(snippet, superuser=False, silent_for="1 hour")
     assert pool(bouncer, database)["cl_waiting"] == 1
     database.psql(snippet, superuser=False, silent_for="0")
@@ -223,6 +225,7 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     assert waiting.pgconn.get_result().get_value(0, 0) == b"2"
     assert pool(bouncer, database)["cl_waiting"] == 0
     assert database.admin.execute(running, [pid]).fetchone() == (True,)
+    until("the other has ended", lambda: other.info.backend_pid not in database.backends())
     database.terminate(pid)
 
 
