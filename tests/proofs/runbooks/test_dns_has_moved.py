@@ -55,21 +55,30 @@ def expired(bouncer: PgBouncer) -> bool:
 )
 @control(here("dns_max_ttl=1", "dns_max_ttl=1, server_lifetime=0"))
 def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) -> None:
-    """Also when dns_max_ttl is over: it asks nobody, and its connections lead where they led. RECONNECT moves them."""
+    """Also when dns_max_ttl is over: it asks nobody, and its connections lead where they led. RECONNECT moves them.
+
+    One that is in a transaction stays for that, and its client gets another one then.
+    """
     bouncer, named = by_name(dns_max_ttl=1)
-    with bouncer.connect(named) as client:
-        assert client.execute(WHO).fetchone() == STAYED
+    with bouncer.connect(named) as client, bouncer.connect(named, autocommit=False) as busy:
+        assert busy.execute(WHO).fetchone() == client.execute(WHO).fetchone() == STAYED
+        asked = names.asked
         names.addresses["db"] = "127.0.0.2"
         until("it may ask again", lambda: expired(bouncer))
         for _ in range(15):  # the last of the seconds that are shown is a part of one
             assert client.execute(SLOWLY).fetchone() == STAYED
-        assert names.asked == 1
+        assert names.asked == asked
 
         def moves() -> bool:
             console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
             return client.execute(WHO).fetchone() == MOVED
 
         until("it moves", moves)
+        assert busy.execute(WHO).fetchone() == STAYED
+        busy.commit()
+        assert busy.execute(WHO).fetchone() == MOVED
+        busy.commit()
+        assert {row["addr"] for row in bouncer.show("servers")} == {"127.0.0.2"}
 
 
 @control(here("names.ttl = 3600", "names.ttl = 0"))
