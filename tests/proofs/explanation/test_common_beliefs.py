@@ -60,8 +60,9 @@ def connect(database) -> Iterator[Connect]:
 def test_django_has_a_pool_of_its_own(connect, database) -> None:
     """`"pool": True` opens four connections for one process that has asked for one."""
     needs_django_5_1()
-    connect(OPTIONS={"pool": True})
+    pool = connect(OPTIONS={"pool": True}).pool
     until("the pool has filled", lambda: len(database.backends()) == 4)
+    assert pool.get_stats()["pool_size"] == 4  # and it is on the way to no more
 
 
 @control(here("CONN_MAX_AGE=60", "CONN_MAX_AGE=0"))

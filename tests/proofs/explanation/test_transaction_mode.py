@@ -849,6 +849,7 @@ def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, datab
         client(bouncer).execute("select 1")
     busy[0].execute("commit")
     assert value(client(bouncer), "select 1") == 1
+    until("it has given that back", lambda: held(bouncer, database) == 2)
 
 
 @control(here("pool_mode=mode", 'pool_mode="session"'))

@@ -221,8 +221,9 @@ def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> N
         console.execute("reload")
     with setup.console(as_shipped, "pgbouncer_stats") as console:
         assert console.execute("show pools").fetchall()
-        with pytest.raises(psycopg.Error, match="admin access needed"):
-            console.execute("reload")
+        for command in ("reload", "pause", "resume", "reconnect", "kill upstream", "shutdown", "set verbose = 1"):
+            with pytest.raises(psycopg.Error, match="admin access needed"):
+                console.execute(command)
     with pytest.raises(psycopg.OperationalError, match="FATAL:  not allowed"):
         setup.console(as_shipped, "upstream")
 
@@ -431,6 +432,13 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
             assert watching.execute(seen).fetchone()[0] >= 1
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 watching.execute("select * from public.orders_order")
+            tables = (
+                "select relname, has_any_column_privilege(oid, 'select') from pg_class"
+                " where relkind = 'r' and relnamespace = 'public'::regnamespace"
+            )
+            readable = dict(watching.execute(tables).fetchall())
+            assert readable.keys() >= {"django_migrations", "orders_order"}
+            assert not any(readable.values())
     for name in ("pgbouncer_admin", "pgbouncer_stats"):
         with pytest.raises(psycopg.OperationalError, match="is not permitted to log in"):
             setup.database.connect(user=name, password=setup.roles[name].password)

@@ -68,10 +68,10 @@ def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
         "create function slow(int) returns int language sql parallel safe as 'select $1 from pg_sleep(0.5)'"
     )
     start(connection, "select max(slow(n)) from many")
-    everything = "select count(*) from pg_stat_activity where datname = %s"
+    everything = "select count(*) from pg_stat_activity where %s in (pid, leader_pid)"
 
     def with_workers() -> bool:
-        return database.admin.execute(everything, [database.name]).fetchone()[0] > 1
+        return database.admin.execute(everything, [connection.info.backend_pid]).fetchone()[0] > 1
 
     until("the parallel workers run", with_workers)
     output = database.psql(load("postgres/clients.sql"))
