@@ -125,11 +125,14 @@ def test_connection_queries_counts_no_connections(connect, database) -> None:
         cursor.execute("select 1")
     assert len(wrapper.queries) == 0
     assert len(database.backends()) == 1
-    with override_settings(DEBUG=True), wrapper.cursor() as cursor:
-        cursor.execute("select 1")
-        cursor.execute("select 2")
-    assert len(wrapper.queries) == 2
-    assert len(database.backends()) == 1
+    other = connect()
+    with override_settings(DEBUG=True):
+        for each, times in ((wrapper, 3), (other, 1)):
+            with each.cursor() as cursor:
+                for _ in range(times):
+                    cursor.execute("select 1")
+    assert (len(wrapper.queries), len(other.queries)) == (3, 1)
+    assert len(database.backends()) == 2
 
 
 @control(edit("sizing/connections.py", "- superuser_reserved - reserved", "- superuser_reserved - reserved - 5"))
