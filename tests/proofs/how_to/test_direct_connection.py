@@ -146,6 +146,56 @@ def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
         assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
 
 
+DATA_MIGRATION = """
+from django.db import migrations
+
+
+def give(apps, schema_editor):
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock_shared(1)")
+        cursor.execute("insert into voucher (owner) values ('ada')")
+
+
+class Migration(migrations.Migration):
+    operations = [migrations.RunPython(give)]
+"""
+
+
+LOCKED = "connections['direct'].cursor().execute('select pg_advisory_lock(2)'); "
+
+
+@control(here('before = ""', "before = LOCKED"))
+def test_of_two_that_make_a_data_migration_at_once_both_do(project, setup, tmp_path) -> None:
+    """Each adds its row, notes the migration, and ends well."""
+    (tmp_path / "vouchers/migrations").mkdir(parents=True)
+    for name, text in (("__init__", ""), ("migrations/__init__", ""), ("migrations/0001_give", DATA_MIGRATION)):
+        (tmp_path / f"vouchers/{name}.py").write_text(text)
+    before = ""
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from django.conf import settings; "
+        "settings.INSTALLED_APPS += ['vouchers']; import django; django.setup(); "
+        f"from django.core.management import call_command; from django.db import connections; {before}"
+        "call_command('migrate', database='direct', verbosity=0)"
+    )
+    with fresh(setup.server) as empty:
+        urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+        assert project.run("manage.py", "migrate", "--database=direct", database_url=empty.url, **urls)[0] == 0
+        with empty.connect() as connection, setup.server.connect(empty.name) as holder:
+            connection.execute("create table voucher (owner text)")
+            holder.execute("select pg_advisory_lock(1)")
+            two = [project.start("-c", code, database_url=empty.url, **urls) for _ in range(2)]
+            waiting = "select from pg_locks where locktype = 'advisory' and not granted"
+            until("both make it", lambda: holder.execute(waiting).rowcount == 2)
+            holder.execute("select pg_advisory_unlock(1)")
+            for each in two:
+                until("it ends", each.ended)
+                each.stop()
+            assert [(each.status, each.said()) for each in two] == [(0, "")] * 2
+            assert connection.execute("select owner from voucher").fetchall() == [("ada",)] * 2
+            noted = "select name from django_migrations where app = 'vouchers'"
+            assert connection.execute(noted).fetchall() == [("0001_give",)] * 2
+
+
 # ---- what needs a session ------------------------------------------------------------------------------------
 
 HOLD = (
