@@ -203,6 +203,77 @@ def test_outside_of_a_transaction_a_tenant_is_refused(made, project, load) -> No
     evidence.ran(load("tenants/local/base.py"))
 
 
+LATE = """
+import logging
+logging.disable()
+from django.conf import settings
+settings.TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
+settings.MIDDLEWARE = [*settings.MIDDLEWARE, "late.middleware"]
+settings.ROOT_URLCONF = "late"
+import django
+django.setup()
+from django.db import transaction
+from django.http import HttpResponse, StreamingHttpResponse
+from django.template import engines
+from django.template.response import TemplateResponse
+from django.test import Client
+from django.urls import path
+from orders.models import Order
+
+ORDERS = engines["django"].from_string("{% for order in orders %}{{ order.customer }}{% endfor %}")
+
+def names():
+    yield from (order.customer for order in Order.objects.all())
+
+def middleware(get_response):
+    def ask(request):
+        if "middleware" in request.GET:
+            list(names())
+        return get_response(request)
+    return ask
+
+def ask(request):
+    return HttpResponse(names())
+
+def on_commit(request):
+    transaction.on_commit(lambda: list(names()))
+    return HttpResponse()
+
+def stream(request):
+    return StreamingHttpResponse(names())
+
+def template(request):
+    return TemplateResponse(request, ORDERS, {"orders": Order.objects.all()})
+
+def rendered(request):
+    return template(request).render()
+
+urlpatterns = [path(f"{view.__name__}/", view) for view in (ask, on_commit, stream, template, rendered)]
+for place in ("ask/", "rendered/", "ask/?middleware", "on_commit/", "stream/", "template/"):
+    try:
+        response = Client(headers={"host": "acme.example"}).get(f"/{place}")
+        print(place, b"".join(response).decode())
+    except transaction.TransactionManagementError as refused:
+        print(place, refused)
+"""
+
+
+@control(edit("tenants/local/base.py", "elif self.schema_name != get_public_schema_name():", "elif False:"))
+@control(here("(LATE", '(LATE.replace("template(request).render()", "template(request)")'))
+def test_what_asks_before_or_after_its_view_is_refused(made, project, tmp_path) -> None:
+    """Middleware, on_commit, a stream and a TemplateResponse's template are; one that the view renders is not."""
+    written(project)
+    settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
+    allowed = {"DJANGO_ALLOWED_HOSTS": ".example"}
+    (tmp_path / "late.py").write_text(LATE)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import late"
+    status, said = project.run("-c", code, database_url=made.url, **settings, **allowed)
+    assert status == 0, said
+    asks = "acme: query it within transaction.atomic()"
+    late = [f"{place} {asks}" for place in ("ask/?middleware", "on_commit/", "stream/", "template/")]
+    assert said.splitlines() == ["ask/ acme", "rendered/ acme", *late]
+
+
 WHOSE = "select customer from orders"
 
 
