@@ -164,13 +164,16 @@ def test_two_aliases_of_one_thread_are_two_connections(project, database) -> Non
 
 @control(here("server.connect()", "database.connect()"), fails_with="reserved")
 def test_a_superuser_still_gets_in(cluster) -> None:
-    """The reserved slots are there for the one who has to look."""
+    """The reserved slots are there for the one who has to look, as long as other superusers leave one."""
     server = cluster(max_connections=10).server
     with fresh(server) as database:
         held = [database.connect() for _ in range(7)]
         try:
             with server.connect() as connection:
                 assert connection.execute("select current_setting('is_superuser')").fetchone() == ("on",)
+                held += [server.connect() for _ in range(2)]
+                with pytest.raises(psycopg.OperationalError, match="too many clients already"):
+                    server.connect()
         finally:
             for connection in held:
                 connection.close()
