@@ -398,6 +398,7 @@ def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None
     served.answered(2)
     until("the other is tested", lambda: [row["state"] for row in bare.show("servers")] == ["tested"])
     assert waiting.count("answered") == 1
+    assert waiting.waits()
 
 
 @control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="a connect ends: not within")

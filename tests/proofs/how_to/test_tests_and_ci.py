@@ -17,7 +17,8 @@ from tests.stack.wait import until
 
 # What a reader has who runs `manage.py test`, with tests in a folder of their own.
 RUNS = """
-import sys
+import multiprocessing, sys
+multiprocessing.set_start_method({method!r})
 sys.path.insert(0, {folder!r})
 from django.core.management import execute_from_command_line
 execute_from_command_line(["manage.py", "test", "{name}", "--noinput", *{options!r}])
@@ -41,9 +42,9 @@ def tested(server, server_version, migrated) -> Iterator[Database]:
 def run(project: Project, tested: Database, tmp_path: Path) -> Run:
     """Run such tests: run(code, "--parallel=2"); return the exit status and what was printed."""
 
-    def tests(code: str, *options: str, **more: str) -> tuple[int, str]:
+    def tests(code: str, *options: str, method: str = "fork", **more: str) -> tuple[int, str]:
         (tmp_path / "test_these.py").write_text(code)
-        command = RUNS.format(folder=str(tmp_path), name="test_these", options=options)
+        command = RUNS.format(folder=str(tmp_path), name="test_these", options=options, method=method)
         settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", **more}
         return project.run("-c", command, database_url=tested.url, **settings)
 
@@ -172,9 +173,10 @@ def sessions(folder: Path) -> list[str]:
 
 
 @control(here("PAIR", "ANOTHER"))
-def test_each_parallel_process_has_a_database_and_a_connection(run, tested, tmp_path) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_each_parallel_process_has_a_database_and_a_connection(run, tested, tmp_path, method) -> None:
     """With --parallel=2 each process has a copy of the test database, and one session in it."""
-    status, said = run(PAIR, "--parallel=2")
+    status, said = run(PAIR, "--parallel=2", method=method)
     assert status == 0, said
     assert sessions(tmp_path) == [f"test_{tested.name}_1", f"test_{tested.name}_2"]
 
