@@ -149,7 +149,7 @@ def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcr
             until("all others wait", lambda: pool(bouncer, database)["cl_waiting"] == CLIENTS - 2)
             until("both are silent", lambda: states(database) == ["idle in transaction"] * 2)
             snippet = load("postgres/idle_in_transaction.sql")
-            transcript(snippet, database.psql(snippet), [AGES, PIDS], case="behind-PgBouncer")
+            transcript(snippet, database.psql(snippet, superuser=False), [AGES, PIDS], case="behind-PgBouncer")
         finally:
             service.answer.set()
         assert {request.result()[0] for request in requests} == {200}
@@ -176,7 +176,7 @@ def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop,
             waiting = [request(late)]
             until("one waits for a connection", lambda: pool(bouncer, database)["cl_waiting"] == 1)
             until("two are silent", lambda: states(database) == ["idle in transaction"] * 2)
-            database.psql(load("postgres/end_idle_transactions.sql"), silent_for="0")
+            database.psql(load("postgres/end_idle_transactions.sql"), superuser=False, silent_for="0")
             one.set()
             assert silent.result()[0] == 500
             waiting.append(request(late))

@@ -150,26 +150,35 @@ def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
 
 @control(here("timeout = '50ms'", "timeout = 0"), fails_with="the server ends it: not within")
 def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
-    """After idle_in_transaction_session_timeout the next statement fails with SQLSTATE 25P03."""
+    """After idle_in_transaction_session_timeout the next statement fails with SQLSTATE 25P03.
+
+    The one after that fails as on a connection that the code has closed.
+    """
     with database.connect(autocommit=False) as connection:
         # Within it: between BEGIN and the statement it may be idle for as long on a busy machine.
         connection.execute("set idle_in_transaction_session_timeout = '50ms'")
         until("the server ends it", lambda: database.backends() == [])
         with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout, match="idle-in-transaction timeout"):
             connection.execute("select 1")
-        with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
-            connection.execute("select 1")
+        with database.connect() as closed:
+            closed.close()
+        for each in (connection, closed):
+            with pytest.raises(psycopg.OperationalError, match="the connection is closed"):
+                each.execute("select 1")
         connection.close()
 
 
 @control(here("database.terminate(client.info.backend_pid)", "pass"))
 def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> None:
-    """Once it has been told, as InterfaceError and not as OperationalError."""
+    """Once it has been told, or the code has closed it: as InterfaceError and not as OperationalError."""
     client = psycopg2.connect(database.url)
     database.terminate(client.info.backend_pid)
     assert said_by(client) == "server closed the connection unexpectedly"
-    with pytest.raises(psycopg2.InterfaceError, match="connection already closed"):
-        client.cursor()
+    closed = psycopg2.connect(database.url)
+    closed.close()
+    for each in (client, closed):
+        with pytest.raises(psycopg2.InterfaceError, match="connection already closed"):
+            each.cursor()
 
 
 @control(here("signal.SIGTERM", "signal.SIGHUP"), fails_with="it refuses: not within")

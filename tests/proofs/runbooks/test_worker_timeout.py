@@ -1,5 +1,8 @@
 """Proves docs/runbooks/worker-timeout.md."""
 
+import os
+import signal
+
 import pytest
 from gunicorn.config import Timeout
 
@@ -36,6 +39,21 @@ def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> Non
     locks = "select objid from pg_locks where pid = %s and locktype = 'advisory' and granted"
     assert database.admin.execute(locks, [pid]).fetchall() == [(7,)]
     database.terminate(pid)
+
+
+@control(here("os.kill(waiting.info.backend_pid, signal.SIGSTOP); ", ""), fails_with="it says so: not within")
+def test_a_worker_whose_server_does_not_answer_is_killed_so_with_psycopg_3_as_well(database) -> None:
+    """It asks to cancel, nobody answers, and no traceback says where it waited."""
+    stops = "os.kill(waiting.info.backend_pid, signal.SIGSTOP); waiting.execute('select 1')"
+    asks = f"waiting = psycopg.connect({database.url!r}); {stops}"
+    last, never = ENDS["psycopg2"]
+    try:
+        log = worker(asks, last, "--timeout=2", imports="os, signal, psycopg")(None)
+    finally:
+        for pid in database.backends():
+            os.kill(pid, signal.SIGCONT)
+    assert "WORKER TIMEOUT" in log.partition(last)[0]
+    assert never not in log
 
 
 @control(here('"--threads=2"', '"--threads=1"'), fails_with="it says so: not within")
