@@ -220,7 +220,8 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     other.execute("select 1")
     database.psql(snippet, superuser=False, silent_for="1 hour")
     assert pool(bouncer, database)["cl_waiting"] == 1
-    database.psql(snippet, superuser=False, silent_for="0")
+    ended = database.psql(snippet, superuser=False, silent_for="0")
+    assert ended.count("| t\n") == 1
     until("the query is answered", lambda: answered(waiting))
     assert waiting.pgconn.get_result().get_value(0, 0) == b"2"
     assert pool(bouncer, database)["cl_waiting"] == 0
