@@ -25,6 +25,16 @@ from tests.stack.wait import until
 
 TESTS = "monitoring/tests/rules_test.yml"
 GUIDE = "https://guide.example"
+COMMANDS = (
+    "pause",
+    "resume",
+    "disable upstream",
+    "kill upstream",
+    "reconnect",
+    "reload",
+    "set verbose = 0",
+    "shutdown",
+)
 ALERT = re.compile(r"^\*\*Alerts?:\*\* (.+)$", re.MULTILINE)
 
 
@@ -283,8 +293,10 @@ def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> Non
                 looking.execute("table public.notes")
     assert "login attempt: db=pgbouncer user=pgbouncer_stats" in watched.pgbouncer.leash.log.read_text()
     console = watched.setup.console(watched.pgbouncer, "pgbouncer_stats")
-    with pytest.raises(psycopg.Error, match="admin access needed"):
-        console.execute("pause")
+    assert console.execute("show pools").fetchall()
+    for command in COMMANDS:
+        with pytest.raises(psycopg.Error, match="admin access needed"):
+            console.execute(command)
     console.close()
 
 
