@@ -97,9 +97,17 @@ def runbook_of(name: str) -> str:
 )
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 9.5"), fails_with="SlotsFull fires: not within")
 def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
-    """Both alerts on slots fire while the application is locked out, and resolve when it has let go."""
+    """Both alerts on slots fire while the application is locked out, and resolve when it has let go.
+
+    The exporter tells over a connection that it had before.
+    """
+    admin = watched.setup.everything.admin
+    query = "select pid from pg_stat_activity where usename = 'upstream_monitor' and backend_start < %s"
+    until("the exporter is there", lambda: admin.execute(query, ["infinity"]).fetchone())
     with raised(watched.prometheus, "SlotsNearlyFull", "SlotsFull") as fire, fill(watched.database) as take:
+        (full,) = admin.execute("select clock_timestamp()").fetchone()
         fire(take)
+        assert admin.execute(query, [full]).fetchone()
 
 
 @control(
