@@ -184,9 +184,12 @@ def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
         leave_early(uvicorn, clients=10)
         until("no query runs any more", lambda: "active" not in states(database))
         left = states(database)
+        assert uvicorn.request("/connection/")[0] == 200  # and they are there after another request
+        still = states(database)
         uvicorn.stop()
     evidence.on(uvicorn=version("uvicorn"))  # its Django is no column of the version matrix
     assert left == ["idle"] * 10
+    assert still.count("idle") >= 10
 
 
 # uvicorn with a pool of two, and a view that starts a task, which asks when the request is over.
@@ -220,15 +223,23 @@ async def waits(request):
     await asyncio.gather(*tasks)
     return JsonResponse({})
 
-urls.urlpatterns += [path("starts/", starts), path("waits/", waits)]
+async def asks(request):
+    return JsonResponse({"orders": await count()})
+
+urls.urlpatterns += [path("starts/", starts), path("waits/", waits), path("asks/", asks)]
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
+NO_POOL = "".join(line for line in TASKS.splitlines(keepends=True) if '["pool"]' not in line)
 
 
 @control(here('("count", 500)', '("count_and_give_back", 500)'))
+@control(here('("count", 2)', '("count_and_give_back", 2)'), fails_with="so many are left: not within")
 def test_a_task_that_outlives_its_request_keeps_a_connection(project, server, migrated) -> None:
-    """Two have asked and ended: another request gets none of Django's pool of two, unless they gave back."""
+    """Two have asked and ended: another request gets none of Django's pool of two, unless they gave back.
+
+    Without a pool, and with CONN_MAX_AGE = 0, two stay open, and none of the requests' own.
+    """
     needs_a_pool()
     with fresh(server, template=migrated) as database:
         for work, answer in (("count", 500), ("count_and_give_back", 200)):
@@ -239,6 +250,12 @@ def test_a_task_that_outlives_its_request_keeps_a_connection(project, server, mi
             uvicorn.stop()
             assert answers == [200, 200, 200, answer]
             assert ("couldn't get a connection after 2.00 sec" in said) == (answer == 500)
+        for work, left in (("count", 2), ("count_and_give_back", 0)):
+            uvicorn = Uvicorn(project, database, "-c", NO_POOL.replace("work()", f"{work}()"))
+            assert [uvicorn.request(path)[0] for path in ("/starts/", "/starts/", "/waits/", "/asks/")] == [200] * 4
+            until("so many are left", lambda left=left: len(database.backends()) == left)
+            uvicorn.stop()
+            until("they have ended", lambda: not database.backends())
 
 
 # ---- outside of requests ---------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) 
         admin.execute(f"pause {database.name}".encode())
         assert "pooler is not paused" in heard(admin.execute, "resume")
         admin.execute(by_name)
+        assert {row["paused"] for row in bouncer.show("databases")} == {0}
         admin.execute("pause")
         if not at_least(1, 24):
             with pytest.raises(ProblemError, match="invalid command 'show state"):
@@ -95,13 +96,16 @@ def files():
     kept.stop()
 
 
-def starts(files: Leash, settings: str = "", database: str = "", first: str = "", *, root: bool = False) -> str:
+def starts(
+    files: Leash, settings: str = "", database: str = "", first: str = "", *, root: bool = False, ini: str = ""
+) -> str:
     """Return what PgBouncer says at its start. It finds no place to listen, unless the settings name one."""
     where = f"listen_port = {free_port()}\nunix_socket_dir =\n"
-    ini = files.write("pgbouncer.ini", f"{first}\n[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
+    written = files.write("pgbouncer.ini", f"{first}\n[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
     who = server_user()
     drop = [] if who is None or root else ["-u", pwd.getpwuid(who).pw_name]
-    return subprocess.run([*pgbouncer.find(), *drop, ini], capture_output=True, text=True, timeout=DEADLINE).stderr
+    command = [*pgbouncer.find(), *drop, ini or written]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE).stderr
 
 
 @control(here("starts(files, *wrong)", "starts(files)"))
@@ -114,16 +118,22 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     nothing, denied = "no such file or directory", "permission denied"
     shut = files.folder / "shut"  # nobody may write there but root, as whom PgBouncer does not run
     shut.mkdir(mode=0o500)
+    misspelt, cannot = "pool_mod = session", "cannot load config file"
     two_files = "client_tls_key_file and client_tls_cert_file must be set"
     unread = "client_tls_sslmode = require\nclient_tls_key_file = /nowhere\nclient_tls_cert_file = /nowhere"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = f"listen_addr = 127.0.0.1\nlisten_port = {taken.getsockname()[1]}"
         mistakes: dict[tuple[str, ...], tuple[str, ...]] = {
-            ('invalid section "nowhere" in configuration', "cannot load config file"): ("[nowhere]\nx = 1",),
-            ("value without section", 'invalid value "md5" for parameter auth_type'): ("", "", "auth_type = md5"),
-            ("syntax error in configuration", "cannot load config file"): ("auth_type",),
-            ("syntax error in connection string", "cannot load config file"): ("", "shop = password='open"),
-            (f'could not load file "/nowhere": {nothing}', "cannot load config file"): ("%include /nowhere",),
+            ("unknown parameter: pgbouncer/pool_mod", 'invalid value "session"', cannot): (misspelt,),
+            ('invalid section "nowhere" in configuration', cannot): ("[nowhere]\nx = 1",),
+            ("value without section", 'invalid value "md5" for parameter auth_type', cannot): (
+                "",
+                "",
+                "auth_type = md5",
+            ),
+            ("syntax error in configuration", cannot): ("auth_type",),
+            ("syntax error in connection string", cannot): ("", "shop = password='open"),
+            (f'could not load file "/nowhere": {nothing}', cannot): ("%include /nowhere",),
             (f"could not open auth_file /nowhere: {nothing}", "nowhere to listen on"): ("auth_file = /nowhere",),
             ("broken auth file", "nowhere to listen on"): (f"auth_file = {files.write('users.txt', 'web secret')}",),
             ("could not open pidfile '/nowhere/x'", nothing): (f"{place}\npidfile = /nowhere/x",),
@@ -144,6 +154,7 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
             assert [words for words in said if words.lower() not in heard] == [], heard
     for entry in ("shop = postgresql://db/shop", "shop = host=db ; the shop", "shop = host=db password=two words"):
         assert "syntax error in connection string" in starts(files, "", entry), entry
+    assert f'could not load file "/nowhere": {nothing}' in starts(files, ini="/nowhere").lower()
     lock = files.write(f".s.PGSQL.{port}.lock", "")
     assert f"unix port {port} is in use" in starts(files, place)
     lock.unlink()

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg_pool
@@ -71,6 +72,7 @@ def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
         until("the pool has tried", lambda: "password authentication failed" in caplog.text)
         with pytest.raises(psycopg_pool.PoolTimeout) as error:
             pool.getconn(timeout=0.1)
+        assert pool.get_stats()["connections_errors"]
     assert "password" not in str(error.value)
 
 
@@ -108,16 +110,32 @@ def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
 
 @control(here('console.execute(f"pause {database.name}")', "pass"), fails_with="DID NOT RAISE")
 def test_behind_a_paused_pgbouncer_a_pool_finds_dead_ones_and_counts_no_error(database, pooler) -> None:
-    """Each connection that it would lend fails its check, long after the pool's own limit; who asked hears the same."""
+    """Each connection that it would lend fails its check, long after the pool's own limit; who asked hears the same.
+
+    So it is where PgBouncer's server lets it in no more, but for the wait.
+    """
     bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=1)
     checked = {"min_size": 1, "max_size": 1, "check": psycopg_pool.ConnectionPool.check_connection}
     with psycopg_pool.ConnectionPool(bouncer.url(database), **checked) as pool, bouncer.admin() as console:
         with pool.connection() as connection:
             connection.execute("select 1")
         console.execute(f"pause {database.name}")
+        asked = time.monotonic()
         with pytest.raises(psycopg_pool.PoolTimeout, match="couldn't get a connection after"):
             pool.getconn(timeout=0.1)
+        assert time.monotonic() - asked > 0.5
         stats = pool.get_stats()
         assert stats["connections_lost"] == 1
         assert stats.get("requests_errors", 0) == 0
         console.execute(f"resume {database.name}")
+    with psycopg_pool.ConnectionPool(bouncer.url(database), **checked) as pool:
+        pool.wait()
+        database.admin.execute(f"alter role {database.role.name} nologin")
+        try:
+            for pid in database.backends():
+                database.terminate(pid)
+            with pytest.raises(psycopg_pool.PoolTimeout, match="couldn't get a connection after"):
+                pool.getconn(timeout=0.1)
+            until("one is lost", lambda: pool.get_stats().get("connections_lost", 0))
+        finally:
+            database.admin.execute(f"alter role {database.role.name} login")
