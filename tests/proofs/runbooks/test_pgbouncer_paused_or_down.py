@@ -166,6 +166,7 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     if os.getuid() == 0:
         as_root = starts(files, root=True)
         assert "PgBouncer should not run as root" in as_root
+        assert "PgBouncer should not run as root" not in starts(files)
 
 
 @control(here("web secret\\n", ""))
