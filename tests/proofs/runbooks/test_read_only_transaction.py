@@ -68,6 +68,10 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
     database.admin.execute(f"alter database {database.name} set default_transaction_read_only = on")
     with database.connect() as client:
         assert client.execute(snippet.text).fetchone() == (False, "on", "database")
+    both = f"alter role {database.role.name} in database {database.name}"
+    database.admin.execute(f"{both} set default_transaction_read_only = on")
+    with database.connect() as client:
+        assert client.execute(snippet.text).fetchone() == (False, "on", "database user")
 
 
 @control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
