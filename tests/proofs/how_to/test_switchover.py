@@ -132,12 +132,14 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
             streaming(pair, False)
             refused = "switchover: 127.0.0.2 does not stream from 127.0.0.1. Nothing was done.\n"
             assert switch(pair, bouncer, load) == (1, refused)
+            assert "PAUSE '" not in bouncer.leash.said()
             streaming(pair, True)
             switched = switch(pair, bouncer, load)
             before = counted["answered"]
             until("clients go on", lambda: len(counted) > 1 or counted["answered"] > before + 20)
         assert set(counted) == {"answered"}, counted
         assert switched == (0, "")
+        assert "PAUSE '" in bouncer.leash.said()
         until("it writes to the new one", lambda: application.said().endswith("127.0.0.2\n"))
         application.stop()
         assert application.said().startswith("127.0.0.1\n")

@@ -117,3 +117,4 @@ def test_pg_basebackup_works_through_pgbouncer_from_1_23(source, pooler, tmp_pat
             until("both are closed", lambda: bouncer.leash.said().count("replication client was closed") == 2)
         else:
             assert done.returncode == 1
+            assert "unsupported startup parameter: replication" in done.stderr
