@@ -221,7 +221,7 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     database.psql(snippet, superuser=False, silent_for="1 hour")
     assert pool(bouncer, database)["cl_waiting"] == 1
     ended = database.psql(snippet, superuser=False, silent_for="0")
-    assert ended.count("| t\n") == 1
+    assert ended.count("| t\n") == 2
     until("the query is answered", lambda: answered(waiting))
     assert waiting.pgconn.get_result().get_value(0, 0) == b"2"
     assert pool(bouncer, database)["cl_waiting"] == 0
