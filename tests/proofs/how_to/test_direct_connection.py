@@ -12,7 +12,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import INI, section
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
-from tests.stack.upstream import needs_psycopg_3
+from tests.stack.upstream import Process, needs_psycopg_3
 from tests.stack.wait import DEADLINE, until
 
 DJANGO = "import django; django.setup(); from django.db import connection, connections; "
@@ -117,6 +117,13 @@ def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp
             assert connection.execute("select to_regclass('orders_order')").fetchone() == (None,)
 
 
+def ended(process: Process) -> tuple[int | None, str]:
+    """Return a process's status and what it said, once it has ended by itself."""
+    until("it ends", process.ended)
+    process.stop()
+    return process.status, process.said()
+
+
 MADE_TWICE = re.compile(
     r'(?:relation|type) "orders_order\w*" already exists|'
     r'duplicate key value violates unique constraint "pg_(?:class_relname|type_typname)_nsp_index"'
@@ -137,12 +144,9 @@ def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
             waiting = "select from pg_locks where relation = 'pg_class'::regclass and not granted"
             until("both are about to", lambda: catalogue.execute(waiting).rowcount == 2)
             catalogue.execute("rollback")
-        for each in two:
-            until("it ends", each.ended)
-            each.stop()
-        first, second = sorted(two, key=lambda each: each.status)
-        assert (first.status, first.said(), second.status) == (0, "", 1)
-        assert MADE_TWICE.search(second.said()), second.said()
+        first, (status, said) = sorted(map(ended, two))
+        assert (first, status) == ((0, ""), 1)
+        assert MADE_TWICE.search(said), said
         assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
 
 
@@ -187,10 +191,7 @@ def test_of_two_that_make_a_data_migration_at_once_both_do(project, setup, tmp_p
             waiting = "select from pg_locks where locktype = 'advisory' and not granted"
             until("both make it", lambda: holder.execute(waiting).rowcount == 2)
             holder.execute("select pg_advisory_unlock(1)")
-            for each in two:
-                until("it ends", each.ended)
-                each.stop()
-            assert [(each.status, each.said()) for each in two] == [(0, "")] * 2
+            assert [*map(ended, two)] == [(0, "")] * 2
             assert connection.execute("select owner from voucher").fetchall() == [("ada",)] * 2
             noted = "select name from django_migrations where app = 'vouchers'"
             assert connection.execute(noted).fetchall() == [("0001_give",)] * 2
