@@ -80,7 +80,7 @@ def test_what_transaction_mode_breaks_is_one_click_away(home: Visit) -> None:
     click(home, "See what breaks")
     home.page.wait_for_url("**/explanation/transaction-mode/")
     row = home.page.locator("tr:has(td:first-child:has-text('.iterator()'))").first
-    assert "does not exist, mostly in the middle of the rows" in row.inner_text()
+    assert "does not exist, which can come in the middle of the rows" in row.inner_text()
     assert "atomic() around the loop" in row.inner_text()
 
 

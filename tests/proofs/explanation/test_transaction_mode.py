@@ -5,12 +5,14 @@ client works on the only one there is. `take_over` lets another client begin a t
 the first client does next happens on a second one.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from importlib.metadata import version
 from typing import Any
 
+import asyncpg
 import psycopg
 import psycopg2
 import pytest
@@ -631,7 +633,8 @@ def test_options_in_the_connection_string_are_refused(django) -> None:
 def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler, load) -> None:
     """Server connections that PgBouncer opens as the role have them, older ones do not: RECONNECT replaces those.
 
-    A client that was there before keeps what PgBouncer follows: search_path, from 1.26 and PostgreSQL 18 on.
+    A client that was there before keeps what PgBouncer follows: its time zone, and search_path from 1.26 and
+    PostgreSQL 18 on.
     """
     note_postgres(server_version)
     follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
@@ -641,14 +644,19 @@ def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler,
             assert value(early, "show statement_timeout") == "0"
             own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
             own.psql(load("postgres/role_timeouts.sql"), role=own.role.name)
+            own.admin.execute(f"alter role {own.role.name} set timezone = 'Asia/Tokyo'")
             assert value(early, "show statement_timeout") == "0"
             console.execute("reconnect")
             assert value(early, "show statement_timeout") == "30s"
             assert value(early, "show idle_in_transaction_session_timeout") == "1min"
             assert value(early, "show search_path") == ('"$user", public' if follows else "sales, public")
+            assert value(early, "show timezone") != "Asia/Tokyo"
             with bouncer.connect(own) as late:
-                assert value(late, "show statement_timeout") == "30s"
+                take_over(early, late)  # so that there are two server connections
+                for client in (early, late):
+                    assert value(client, "show statement_timeout") == "30s"
                 assert value(late, "show search_path") == "sales, public"
+                assert value(late, "show timezone") == "Asia/Tokyo"
 
 
 @control(here("ignore_startup_parameters=ignored", 'track_extra_parameters="statement_timeout"'))
@@ -690,9 +698,11 @@ grant select on intruder.pg_authid to public;
 
 
 @control(here("alter role {asks.name} set search_path = {path}", "select 1"))
-@pytest.mark.parametrize("way", ["client", "role"])
+@pytest.mark.parametrize("way", ["client", "parameter", "role"])
 def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, server_version, pooler, way) -> None:
-    """A search_path that a client sends reaches no auth_query (CVE-2025-12819); one of PgBouncer's own role does.
+    """A search_path that a client sends, in its options or by itself, reaches no auth_query (CVE-2025-12819).
+
+    One of PgBouncer's own role does.
 
     Someone has made a table named like PostgreSQL's own, with a password of their choice in it.
     """
@@ -705,14 +715,22 @@ def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, serv
             superuser.execute(f"alter role {asks.name} set search_path = {path}")
         query = "select rolname, rolpassword from pg_authid where rolname = $1"
         tracked = {"track_extra_parameters": "search_path"} if release() >= (1, 20) else {}
-        ignored = {"ignore_startup_parameters": "options"}
+        ignored = {"ignore_startup_parameters": "options, search_path"}
         looked_up = {"users": {asks.name: asks.password}, "auth_user": asks.name, "auth_query": query}
         bouncer = pooler(own, **POOL, **looked_up, **tracked, **ignored)
-        with pytest.raises(psycopg.OperationalError) as refused:
-            bouncer.connect(own, password="chosen", options="-c search_path=" + path.replace(" ", ""))
+
+        def come() -> None:
+            if way == "parameter":
+                sent = {"server_settings": {"search_path": path}}
+                asyncio.run(asyncpg.connect(bouncer.url(own), password="chosen", **sent))
+            else:
+                bouncer.connect(own, password="chosen", options="-c search_path=" + path.replace(" ", ""))
+
+        with pytest.raises((psycopg.OperationalError, asyncpg.PostgresError)) as refused:
+            come()
         # Where the choice counts it opens PgBouncer's door, and PostgreSQL behind it asks for the real password.
         by_pgbouncer = "SASL authentication failed" in str(refused.value)
-        assert by_pgbouncer == (way == "client")
+        assert by_pgbouncer == (way != "role")
         bouncer.stop()
         asks.drop(own.admin)
 

@@ -150,10 +150,10 @@ def test_a_suspect_leads_to_the_process_that_holds_it(
     rows = [[cell.strip() for cell in row.split("|")] for row in output.splitlines() if "| upstream" in row]
     assert [row[5] >= "00:00:01" for row in rows] == [True] * 4
     ports = [row[3] for row in rows]
-    monkeypatch.setattr(sys, "argv", ["process_of.py", ports[0]])
     script = load("leak/process_of.py")
-    found = printed(script)
-    assert found.startswith(f"{process.pid}: ")
+    for port in ports:
+        monkeypatch.setattr(sys, "argv", ["process_of.py", port])
+        assert printed(script).startswith(f"{process.pid}: ")
     process.stop()
     project.note()
 
@@ -173,7 +173,10 @@ def test_two_processes_on_one_socket_are_both_named(database, project, load, pri
     port = until("it has forked", process.said).strip()
     monkeypatch.setattr(sys, "argv", ["process_of.py", port])
     script = load("leak/process_of.py")
-    until("the child has it as well", lambda: len(printed(script).splitlines()) == 2)
+    named = until("the child has it as well", lambda: len(found := printed(script).splitlines()) == 2 and found)
+    pids = {int(line.partition(":")[0]) for line in named}
+    assert len(pids) == 2
+    assert process.pid in pids
     process.stop()
 
 
@@ -371,3 +374,7 @@ def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript,
     # Python 3.12 and later warn of a fork beside threads, and are right.
     said = "".join(line for line in output.splitlines(keepends=True) if "DeprecationWarning" not in line)
     transcript(script, said, case=option.strip("-") or None)
+    asked, _, forks = script.text.partition("default.pool.open")
+    forks = forks[forks.index("child = os.fork()") :]
+    asks_nothing = project.run("-c", f"{asked}parents = 0\n{forks}", database_url=database.url)
+    assert asks_nothing == (0, "child: another backend\nchild: a second thread has one too\n")

@@ -212,13 +212,20 @@ def patched(load) -> dict:
 
 @control(edit("kubernetes/sidecar.yaml", "kubectl patch --filename", "kubectl patch --type=merge --filename"))
 def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:
-    """The command at the head of the patch gives the Deployment that the other proofs look at."""
+    """The command at the head of the patch gives the Deployment that the other proofs look at.
+
+    Where the application's container has another name, it adds one without an image.
+    """
     for path in (APP, PATCH):
         (tmp_path / Path(path).name).write_text(load(path).text)
         evidence.ran(load(path), "checked", against=against_kubectl())
     command = re.search(r"^# kubectl (patch .*?) \|", load(PATCH).text.replace("\\\n#", ""), re.MULTILINE)
     assert command, "the patch says how it is applied"
     assert same(yaml.safe_load(kubectl(*command[1].split(), cwd=tmp_path)), patched(load))
+    another = load(APP).text.replace("- name: upstream\n", "- name: another\n")
+    (tmp_path / Path(APP).name).write_text(another)
+    pod = yaml.safe_load(kubectl(*command[1].split(), cwd=tmp_path))["spec"]["template"]["spec"]
+    assert {each["name"]: "image" in each for each in pod["containers"]} == {"another": True, "upstream": False}
 
 
 def same(one: object, other: object) -> bool:

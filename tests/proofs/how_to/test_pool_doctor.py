@@ -22,7 +22,7 @@ from tests.proofs.pooled import Existing
 from tests.proofs.watched import needs_monitoring
 from tests.stack import monitoring
 from tests.stack.console import at_least
-from tests.stack.database import Database, Role, fresh
+from tests.stack.database import Database, Role, fresh, run_psql
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, bin_dir, own_major
@@ -137,7 +137,14 @@ def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, w
             seen = seen_by(watcher, load)
         return {seen[item][0] for item in ("transaction", "silence", "wait")}
 
+    def later(seconds: int) -> set[str]:
+        """Return what all are called so much later, where nobody has set a limit."""
+        query = load(QUERY).text.replace("clock_timestamp()", f"(clock_timestamp() + interval '{seconds} s')")
+        rows = [[cell.strip() for cell in line.split("|")] for line in run_psql(watcher.url, query).stdout.splitlines()]
+        return {row[0] for row in rows if len(row) == 6 and row[1] in ("transaction", "silence", "wait")}
+
     until("one has waited", lambda: lasted(busy) > 0)
+    assert [later(45), later(60)] == [{"ok"}, {"warning"}]
     until("all are fine", lambda: levels(1000) == {"ok"})
     until("all are warnings", lambda: levels(0.9) == {"warning"})
     assert levels(0.01) == {"critical"}

@@ -107,7 +107,7 @@ def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
 
 @control(here('deallocate "_pg3_5"', "deallocate all"))
 @control(here("max_prepared_statements=100", "max_prepared_statements=0"), fails_with="prepared statement")
-def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler) -> None:
+def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler, monkeypatch) -> None:
     """With libpq 17 it closes a statement in a way that PgBouncer follows; DEALLOCATE names one that is not there."""
     if not at_least(1, 22):
         pytest.skip("needs PgBouncer 1.22")
@@ -121,6 +121,9 @@ def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(databa
             other.execute("select 1")  # takes the server connection that was just used
         with pytest.raises(psycopg.errors.InvalidSqlStatementName):
             client.execute('deallocate "_pg3_5"')
+        monkeypatch.setattr("psycopg._connection_base._HAS_SEND_CLOSE", False)  # as with an older libpq
+        with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+            client.execute("select 3 + %s", [1])
 
 
 ASK = """
