@@ -113,11 +113,18 @@ def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
 )
 @control(edit("postgres/monitoring_role.sql", "pg_monitor", "pg_signal_backend"))
 def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
-    """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14."""
+    """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14.
+
+    It sees the values in statements, and none of the tables.
+    """
     until("all has lasted for a second", lambda: lasted(busy) > 1)
     with patience(watcher.role, busy, "50 ms"):
         snippet = load(QUERY)
-        transcript(snippet, watcher.psql(snippet, superuser=False), [PIDS, AGES], case="in-psql")
+        seen = watcher.psql(snippet, superuser=False)
+        transcript(snippet, seen, [PIDS, AGES], case="in-psql")
+    assert "set balance = 90 where id = 1" in seen
+    with watcher.connect() as looking, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        looking.execute("table account")
 
 
 def lasted(database: Database) -> float:
