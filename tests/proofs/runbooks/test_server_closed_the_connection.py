@@ -138,7 +138,7 @@ def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(databas
 )
 @control(edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_session_timeout = '1h';", ""))
 def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
-    """The timeouts apply to sessions that the role opens from then on."""
+    """The timeouts apply to sessions that the role opens from then on; one that is idle for too long is ended."""
     database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
     with database.connect() as connection:
         shown = [
@@ -146,6 +146,9 @@ def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
             for name in ("idle_in_transaction_session_timeout", "idle_session_timeout")
         ]
     assert shown == [("1min",), ("1h",)]
+    database.admin.execute(f"alter role {database.role.name} set idle_session_timeout = '50ms'")
+    with database.connect() as idle:
+        until("it is ended", lambda: idle.info.backend_pid not in database.backends())
 
 
 @control(here("timeout = '50ms'", "timeout = 0"), fails_with="the server ends it: not within")
