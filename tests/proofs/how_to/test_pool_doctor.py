@@ -151,7 +151,7 @@ def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, w
         return {row[0] for row in rows if len(row) == 6 and row[1] in ("transaction", "silence", "wait")}
 
     until("one has waited", lambda: lasted(busy) > 0)
-    assert [later(45), later(60)] == [{"ok"}, {"warning"}]
+    assert [later(30), later(60)] == [{"ok"}, {"warning"}]
     until("all are fine", lambda: levels(1000) == {"ok"})
     until("all are warnings", lambda: levels(0.9) == {"warning"})
     assert levels(0.01) == {"critical"}
