@@ -24,12 +24,12 @@ const SHORT = 24; // characters of a text that may stand in any sentence: it has
 const BARE = /^\w+Error$/;
 const DATABASE = /asyncpg|psycopg|postgres|django[./]db/;
 // What Python says of any connection: where a traceback is there, a driver has to be in it.
-const PYTHONS = /^(?:attached to a different loop|Event loop is closed|unable to perform operation on)/;
+const PYTHONS = /^(?:\[WinError|attached to a different loop|Event loop is closed|unable to perform operation on)/;
 const WITHOUT_DRIVER = /^(?=[^]*file")(?![^]*(?:asyncpg|psycopg))/;
 // What stands before such a text: a mark, a severity, a level in brackets, but no number of the system's: [Errno 111]; or
 // whom PgBouncer's log speaks of: shop/web@10.0.0.7:5123; or the driver's exception, as SQLAlchemy names it in brackets;
-// or the version that OpenSSL says before an alert.
-const BEFORE = /(?:[:"=|>,]|\b(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|\([\w.]{1,80}error\)|\([\w.]{1,80}errors\.\w{1,80}\)|tlsv1\d?|sslv3|ssl\/tls)$/;
+// or the version that OpenSSL says before an alert. A number may stand right before a level, as old logs have a process's.
+const BEFORE = /(?:[:"=|>,]|(?<![a-z_])(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|\([\w.]{1,80}error\)|\([\w.]{1,80}errors\.\w{1,80}\)|tlsv1\d?|sslv3|ssl\/tls)$/;
 const AFTER = /["(),:;.}]/;
 // What says that another program's connection is meant, as to a broker or to a web server: the system's words are the same.
 const OTHERS = new RegExp(
@@ -37,12 +37,19 @@ const OTHERS = new RegExp(
     "\\b(?:kombu|amqp|redis|pymongo|elasticsearch|requests|urllib3?|httpx|aiohttp|botocore|smtplib)\\.[\\w.]{0,60}(?:Error|Exception|Timeout)\\b",
     "HTTPS?Connection|(?:to|from) upstream|upstream timed out|[Cc]annot connect to \\w+://|\\(200[23], ",
     "\\b(?:smtplib|imaplib|ftplib|urllib.request|http.client)\\.py\\b|\\bcurl: \\(|\\b(?:Get|Post|Put|Head|Patch|Delete) \\\\{0,9}\"https?:",
+    "^ssh: |\\bredis-cli\\b|to Redis at|\\[ioredis\\]|Unable to connect to the server: |request to https?:|npm ERR!|\\b(?:Axios|Fetch|Mongo\\w*)Error\\b|StatusCode\\.[A-Z]",
   ].join("|"),
 );
 
+// The ports of others, right beside the system's words, as Redis' and those of web servers.
+const SYSTEMS = /^(?:Connection refused|connect ECONNREFUSED|read ECONNRESET|\[Errno 111\]|dial tcp|read: |write: |No route to host|Connection timed out)/;
+const PORTS = "(?:22|25|80|443|465|587|2181|2379|3000|3306|567[12]|6379|6443|80[08]0|8443|9042|909[23]|9200|11211|27017|50051)";
+const ELSEWHERE = new RegExp(`[\\w.\\]-]:${PORTS}\\b(?!->)|['"], ${PORTS}\\)`);
+const BESIDE = 60; // characters around those words
+
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^An error occurred in the current|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^An error occurred in the current|^Is the server running|^server refused TLS/;
 const IGNORED = /error ignored/; // psycopg says it of what comes of another error
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
@@ -140,7 +147,7 @@ export function find(whole, symptoms) {
   const pasted = clip(whole);
   const given = plain(pasted);
   let hits = symptoms.flatMap((symptom) => look(symptom, pasted, given));
-  hits = hits.filter((hit) => !OTHERS.test(around(pasted, given.places, hit)));
+  hits = hits.filter((hit) => !OTHERS.test(around(pasted, given.places, hit)) && !elsewhere(pasted, given.places, hit));
   // A text that is part of a longer one says less; not so what fills a gap of it.
   const told = (inner, outer) => within(inner, [outer.from, outer.to]) && !outer.gaps.some((gap) => within(inner, gap));
   const literal = ({ symptom }) => prepare(symptom.text).literal;
@@ -160,7 +167,7 @@ export function find(whole, symptoms) {
   const follows = (hit) => [beaten, vaguer, quotes, ignored].some((behind) => behind(hit)) || AFTERMATH.test(hit.symptom.text);
   const better = (a, b) => reason(b) - reason(a) || follows(a) - follows(b) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
-  if (meant.length || given.seen.length > MOST_BEGUN) return meant;
+  if (meant.length || given.seen.length > MOST_BEGUN || OTHERS.test(pasted)) return meant;
   const bare = symptoms.filter(({ text }) => prepare(text).whole.test(given.seen.replace(SEVERITY, "")));
   if (bare.length) return bare.map((symptom) => ({ symptom, line: "" })).sort((a, b) => literal(b) - literal(a));
   return pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
@@ -220,9 +227,14 @@ function around(pasted, places, { symptom, from, to }) {
   const begin = pasted.lastIndexOf("\n", places[from]) + 1;
   const end = pasted.indexOf("\n", places[to - 1]);
   const line = pasted.slice(begin, end < 0 ? pasted.length : end);
-  if (!symptom.text.startsWith("[Errno") && !/\bssl\.SSL\w+: /.test(line)) return line;
+  if (!/^\[(?:Errno|WinError)/.test(symptom.text) && !/\bssl\.SSL\w+: /.test(line)) return line;
   const above = pasted.lastIndexOf("Traceback (most", begin);
   return pasted.slice(above < 0 ? begin : above);
+}
+
+// Whether the system's words are of a connection to another server, by its port.
+function elsewhere(pasted, places, { symptom, from, to }) {
+  return SYSTEMS.test(symptom.text) && ELSEWHERE.test(pasted.slice(Math.max(0, places[from] - BESIDE), places[to - 1] + BESIDE));
 }
 
 // The line by which a text was found, less what makes it too long to read.
