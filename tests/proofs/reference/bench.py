@@ -111,9 +111,10 @@ class Bench:
     def certify(self) -> None:
         """Let PgBouncer offer TLS to who asks for it, with a certificate that nobody has signed."""
         self.keys = {}
-        for name in ("own", "another"):
+        for name, use in (("own", "clientAuth,serverAuth"), ("another", "clientAuth"), ("server's", "serverAuth")):
             key, crt = (self.bouncer.leash.folder / f"{name}.{end}" for end in ("key", "crt"))
             new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=pooler.internal"]
+            new += ["-addext", f"extendedKeyUsage={use}"]
             command = ["openssl", "req", "-x509", "-days", "2", *new, "-keyout", str(key), "-out", str(crt)]
             subprocess.run(command, check=True, capture_output=True)
             give(key, crt)

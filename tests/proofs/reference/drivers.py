@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import django.db
 import psycopg
 import psycopg2
 import psycopg2.pool
@@ -160,6 +161,30 @@ def exhausted(bench: Bench) -> None:
         made.getconn()
     finally:
         made.closeall()
+
+
+def given_back_twice(bench: Bench) -> None:
+    """Give psycopg2's pool a connection that it has not lent."""
+    made = psycopg2.pool.SimpleConnectionPool(1, 1, bench.url(HERE))
+    try:
+        connection = made.getconn()
+        made.putconn(connection)
+        made.putconn(connection)
+    finally:
+        made.closeall()
+
+
+def closed_pool2(bench: Bench) -> None:
+    """Ask psycopg2's pool after its end."""
+    made = psycopg2.pool.SimpleConnectionPool(1, 1, bench.url(HERE))
+    made.closeall()
+    made.getconn()
+
+
+def nothing_to_fetch3(bench: Bench) -> None:
+    """Ask for rows of a statement that has none."""
+    with psycopg.connect(bench.url(HERE)) as connection:
+        connection.execute("set application_name = ''").fetchone()
 
 
 def empty(bench: Bench) -> None:
@@ -370,6 +395,19 @@ async def after_close(made: Any) -> None:
     await made.acquire()
 
 
+async def while_closing(made: Any) -> None:
+    """Ask asyncpg's pool while it waits for a connection that it has lent."""
+    await made
+    lent = await made.acquire()
+    closing = asyncio.create_task(made.close())
+    await asyncio.sleep(0.01)
+    try:
+        await made.acquire()
+    finally:
+        await made.release(lent)
+        await closing
+
+
 async def before_open(made: Any) -> None:
     """Ask it before it was awaited."""
     await made.acquire()
@@ -523,6 +561,19 @@ def too_early(bench: Bench) -> list[str]:
         client.close()
 
 
+def without_postgres(bench: Bench) -> list[str]:
+    """Have Django look for the database postgres behind a PgBouncer that has no such entry."""
+    client = Django(bench.url(Case("")))
+    try:
+        with warnings.catch_warnings(record=True) as caught, suppress(django.db.Error):
+            warnings.simplefilter("always")
+            with client.connection._nodb_cursor():
+                pass
+        return [str(each.message) for each in caught]
+    finally:
+        client.close()
+
+
 GUNICORN = (gunicorn("--timeout", "1", "wsgi"), "Booting worker")  # what starts it, and what it says then
 UWSGI = (uwsgi("--die-on-term", "--harakiri", "1"), "spawned uWSGI worker")
 
@@ -582,6 +633,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "connection already closed": ("psycopg2", closed_psycopg2),
     "cursor already closed": ("psycopg2", closed_cursor2),
     "no results to fetch": ("psycopg2", nothing_to_fetch),
+    "the last operation didn't produce …": ("psycopg 3", nothing_to_fetch3),
     "can't change '…' now: connection in transaction status …": ("psycopg 3", begun_by_hand),
     "set_session cannot be used inside a transaction": ("psycopg2", begun_by_hand2),
     "the connection cannot be re-entered recursively": ("psycopg2", entered_twice),
@@ -592,6 +644,14 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "psycopg 3",
         lambda _: psycopg.connect("postgresql://127.0.0.1:1/x?pgbouncer=true"),
     ),
+    'invalid integer value "…" for connection option "…"': (
+        "psycopg2",
+        lambda _: psycopg2.connect("host=127.0.0.1 port=none"),
+    ),
+    'invalid DSN: scheme is expected to be either "postgresql" or "postgres", got …': (
+        "asyncpg",
+        lambda _: asyncio.run(asyncpg.connect("postgresql+asyncpg://127.0.0.1/x")),
+    ),
     'invalid connection option "…"': ("psycopg2", lambda _: psycopg2.connect("pgbouncer=true")),
     "Port could not be cast to integer value as '…'": (
         "Python",
@@ -599,6 +659,8 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     ),
     "in the constructor is deprecated and will not be supported anymore": ("psycopg_pool", opened_early),
     "connection pool exhausted": ("psycopg2", exhausted),
+    "trying to put unkeyed connection": ("psycopg2", given_back_twice),
+    "connection pool is closed": ("psycopg2", closed_pool2),
     "couldn't get a connection after … sec": ("psycopg_pool", empty),
     "the pool '…' has already … requests waiting": ("psycopg_pool", crowded),
     "the pool '…' is already closed": ("psycopg_pool", closed_pool),
@@ -620,6 +682,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "attached to a different loop": ("asyncpg", another_loop),
     "Event loop is closed": ("asyncpg", outlived_loop),
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
+    "pool is closing": ("asyncpg", of_asyncpg_pool(while_closing)),
     "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
     "DatabaseWrapper objects created in a thread can only be used in that same thread": ("Django", another_thread),
     "You cannot call this from an async context - use a thread or sync_to_async": ("Django", in_a_loop),
@@ -628,6 +691,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         broken_atomic,
     ),
     "Accessing the database during app initialization is discouraged": ("Django", too_early),
+    "Normally Django will use a connection to the 'postgres' database": ("Django", without_postgres),
     "WORKER TIMEOUT": ("Gunicorn", worker("time.sleep(30)", "WORKER TIMEOUT")),
     "Worker (pid:…) was sent SIGKILL! Perhaps out of memory?": (
         "Gunicorn",

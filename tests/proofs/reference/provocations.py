@@ -336,6 +336,13 @@ def unusable(connection: Any) -> None:
     connection.cursor().execute("select 1")
 
 
+def another_file(connection: Any) -> None:
+    """Have a file where the socket was, as where somebody closed it by its number and opened another."""
+    with Path(__file__).open() as file:
+        os.dup2(file.fileno(), connection.fileno())
+    connection.cursor().execute("select 1")
+
+
 def standing(refuses: bool = True, **settings: object) -> dict[str, Any]:
     """Have the standby started with other settings, in which it lets nobody in, or everybody, and put back."""
 
@@ -600,6 +607,13 @@ POOLER = (
         entry="max_db_connections=1",
         settings=with_stranger(),
         meanwhile=another,
+        **LOG,
+    ),
+    Case(
+        "taking connection from reserve_pool",
+        entry="pool_size=1",
+        settings={"reserve_pool_size": 1, "reserve_pool_timeout": SOON},
+        held=True,
         **LOG,
     ),
     Case(
@@ -906,6 +920,24 @@ SERVERS = (
         **DIRECT,
     ),
     Case("unrecognized configuration parameter", then="set nowhere = 1", **DIRECT),
+    Case('unrecognized configuration parameter "pools"', then="show pools", **DIRECT),
+    Case('unrecognized configuration parameter "stats"', then="show stats", **DIRECT),
+    Case(
+        "no schema has been selected to create in",
+        first="set search_path = nowhere",
+        then="create table nothing ()",
+        **DIRECT,
+    ),
+    Case(
+        "permission denied to terminate process",
+        then="select pg_terminate_backend(pid) from pg_stat_activity where usesysid = 10",
+        **DIRECT,
+    ),
+    Case(
+        "permission denied to cancel query",
+        then="select pg_cancel_backend(pid) from pg_stat_activity where usesysid = 10",
+        **DIRECT,
+    ),
     Case(
         "could not serialize access due to concurrent update",
         first="begin isolation level repeatable read; select * from counted",
@@ -1024,11 +1056,22 @@ LIBRARY = (
         options={"port": lambda _: listening(message(b"R", struct.pack("!I", 99)))},
         **LIBPQ,
     ),
+    Case(
+        "none of the server's SASL authentication mechanisms are supported",
+        options={"port": lambda _: listening(message(b"R", struct.pack("!I", 10) + b"SCRAM-MD5\0\0"))},
+        **LIBPQ,
+    ),
     Case("lost synchronization with server", options={"port": lambda _: listening(OUT_OF_STEP)}, **LIBPQ),
     Case(
         "alert unknown ca",
         settings={"client_tls_sslmode": "verify-full"},
         options={"sslmode": "require", "sslkey": key("another", "sslkey"), "sslcert": key("another", "sslcert")},
+        clients=WITH_TLS,
+    ),
+    Case(
+        "alert unsupported certificate",
+        settings={"client_tls_sslmode": "verify-full", "client_tls_ca_file": key("server's", "sslcert")},
+        options={"sslmode": "require", "sslkey": key("server's", "sslkey"), "sslcert": key("server's", "sslcert")},
         clients=WITH_TLS,
     ),
     *(
@@ -1060,6 +1103,13 @@ LIBRARY = (
             ("SSL SYSCALL error:", "psycopg2 over TLS"),
         )
         for reason in ("", " Bad file descriptor")
+    ),
+    *(
+        Case(f"{begins}: Socket operation on non-socket", then=another_file, clients=(client,))
+        for begins, client in (
+            ("could not receive data from server", "psycopg2"),
+            ("SSL SYSCALL error", "psycopg2 over TLS"),
+        )
     ),
     Case("connection to server on socket … failed: No such file or directory", options={"host": "/nowhere"}, **LIBPQ),
     Case(

@@ -138,6 +138,8 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
             ("broken auth file", "nowhere to listen on"): (f"auth_file = {files.write('users.txt', 'web secret')}",),
             ("could not open pidfile '/nowhere/x'", nothing): (f"{place}\npidfile = /nowhere/x",),
             (f"could not open pidfile '{shut}/x'", denied): (f"{place}\npidfile = {shut}/x",),
+            ("cannot open logfile: '/nowhere/x'", nothing): (f"{place}\nlogfile = /nowhere/x",),
+            ("getaddrinfo('no.such.host.invalid'",): ("listen_addr = no.such.host.invalid",),
             (two_files, "TLS setup failed"): ("client_tls_sslmode = require",),
             ('failed to load certificate file "/nowhere"', "TLS setup failed"): (unread,),
         }
