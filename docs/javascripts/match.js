@@ -37,7 +37,7 @@ const OTHERS = new RegExp(
     "\\b(?:kombu|amqp|redis|pymongo|elasticsearch|requests|urllib3?|httpx|aiohttp|botocore|smtplib)\\.[\\w.]{0,60}(?:Error|Exception|Timeout)\\b",
     "HTTPS?Connection|(?:to|from) upstream|upstream timed out|[Cc]annot connect to \\w+://|\\(200[23], ",
     "\\b(?:smtplib|imaplib|ftplib|urllib.request|http.client)\\.py\\b|\\bcurl: \\(|\\b(?:Get|Post|Put|Head|Patch|Delete) \\\\{0,9}\"https?:",
-    "^ssh: |\\bredis-cli\\b|to Redis at|\\[ioredis\\]|Unable to connect to the server: |request to https?:|npm ERR!|\\b(?:Axios|Fetch|Mongo\\w*)Error\\b|StatusCode\\.[A-Z]",
+    "^ssh: |\\bredis-cli\\b|to Redis at|\\[ioredis\\]|Unable to connect to the server: |request to https?:|npm ERR!|SSL certificate problem|\\b(?:Axios|Fetch|Mongo\\w*)Error\\b|StatusCode\\.[A-Z]",
   ].join("|"),
 );
 
@@ -49,7 +49,7 @@ const BESIDE = 60; // characters around those words
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^An error occurred in the current|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^An error occurred in the current|^Is the server running|^server refused TLS/;
 const IGNORED = /error ignored/; // psycopg says it of what comes of another error
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;

@@ -25,6 +25,7 @@ import psycopg
 import psycopg2
 import psycopg2.pool
 import psycopg_pool
+from django.db.utils import ConnectionHandler
 
 from setup.others import packages
 from tests.proofs.reference.bench import Asyncpg, Bench, Case, Django, Heard
@@ -574,6 +575,22 @@ def without_postgres(bench: Bench) -> list[str]:
         client.close()
 
 
+def unset(_: Bench) -> str:
+    """Read a variable that is not set, with django-environ."""
+    import environ
+
+    return str(environ.Env().db())
+
+
+def unconfigured(entry: dict[str, str]) -> Callable[[Bench], None]:
+    """Connect with an entry of DATABASES in which something is missing."""
+
+    def run(_: Bench) -> None:
+        ConnectionHandler({"default": entry})["default"].cursor()
+
+    return run
+
+
 GUNICORN = (gunicorn("--timeout", "1", "wsgi"), "Booting worker")  # what starts it, and what it says then
 UWSGI = (uwsgi("--die-on-term", "--harakiri", "1"), "spawned uWSGI worker")
 
@@ -653,6 +670,12 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         lambda _: asyncio.run(asyncpg.connect("postgresql+asyncpg://127.0.0.1/x")),
     ),
     'invalid connection option "…"': ("psycopg2", lambda _: psycopg2.connect("pgbouncer=true")),
+    "Set the DATABASE_URL environment variable": ("django-environ", unset),
+    "settings.DATABASES is improperly configured. Please supply the ENGINE value": ("Django", unconfigured({})),
+    "settings.DATABASES is improperly configured. Please supply the NAME or": (
+        "Django",
+        unconfigured({"ENGINE": "django.db.backends.postgresql"}),
+    ),
     "Port could not be cast to integer value as '…'": (
         "Python",
         lambda _: urlsplit("postgresql://x:a#b@127.0.0.1:1/x").port,

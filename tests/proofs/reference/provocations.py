@@ -901,6 +901,7 @@ SERVERS = (
         then=lambda c: (c.pgconn.prepare(b"", b"select 1"), c.pgconn.exec_prepared(b"", [b"1"])),
         **SERVER,
     ),
+    Case("SET LOCAL can only be used in transaction blocks", then="set local search_path = ''", **SERVER),
     Case("you don't own a lock of type …", then="select pg_advisory_unlock(1)", **SERVER),
     Case('cursor "…" does not exist', first="begin", then="fetch nope", **DIRECT),
     Case('portal "…" does not exist', then=lambda c: c.pgconn.describe_portal(b"nope"), to="direct", **ONE),
@@ -1043,6 +1044,12 @@ LIBRARY = (
     Case(
         "received invalid response to SSL negotiation: …",
         options={"port": lambda _: listening(b"HTTP/1.1 400 Bad Request"), "sslmode": "require"},
+        to="direct",
+        clients=WITH_TLS,
+    ),
+    Case(
+        "server sent an error response during SSL exchange",
+        options={"port": lambda _: listening(b"E"), "sslmode": "require"},
         to="direct",
         clients=WITH_TLS,
     ),
