@@ -37,7 +37,7 @@ const OTHERS = new RegExp(
     "\\b(?:kombu|amqp|redis|pymongo|elasticsearch|requests|urllib3?|httpx|aiohttp|botocore|smtplib)\\.[\\w.]{0,60}(?:Error|Exception|Timeout)\\b",
     "HTTPS?Connection|(?:to|from) upstream|upstream timed out|[Cc]annot connect to \\w+://|\\(200[23], ",
     "\\b(?:smtplib|imaplib|ftplib|urllib.request|http.client)\\.py\\b|\\bcurl: \\(|\\b(?:Get|Post|Put|Head|Patch|Delete) \\\\{0,9}\"https?:",
-    "^ssh: |\\bredis-cli\\b|to Redis at|\\[ioredis\\]|Unable to connect to the server: |request to https?:|npm ERR!|SSL certificate problem|\\b(?:Axios|Fetch|Mongo\\w*)Error\\b|StatusCode\\.[A-Z]",
+    "^ssh: |kex_exchange|\\bredis-cli\\b|to Redis at|\\[ioredis\\]|Unable to connect to the server: |request to https?:|npm ERR!|SSL certificate problem|\\b(?:Axios|Fetch|Mongo\\w*)Error\\b|StatusCode\\.[A-Z]",
   ].join("|"),
 );
 
@@ -45,6 +45,7 @@ const OTHERS = new RegExp(
 const SYSTEMS = /^(?:Connection refused|connect ECONNREFUSED|read ECONNRESET|\[Errno 111\]|dial tcp|read: |write: |No route to host|Connection timed out)/;
 const PORTS = "(?:22|25|80|443|465|587|2181|2379|3000|3306|567[12]|6379|6443|80[08]0|8443|9042|909[23]|9200|11211|27017|50051)";
 const ELSEWHERE = new RegExp(`[\\w.\\]-]:${PORTS}\\b(?!->)|['"], ${PORTS}\\)`);
+const HERE = /\b(?:54\d\d|6432|6543|2506[01])\b/; // and PostgreSQL's, or a pooler's, which count for more
 const BESIDE = 60; // characters around those words
 
 // What only follows of an error: beside another text it is not the reason.
@@ -234,7 +235,9 @@ function around(pasted, places, { symptom, from, to }) {
 
 // Whether the system's words are of a connection to another server, by its port.
 function elsewhere(pasted, places, { symptom, from, to }) {
-  return SYSTEMS.test(symptom.text) && ELSEWHERE.test(pasted.slice(Math.max(0, places[from] - BESIDE), places[to - 1] + BESIDE));
+  if (!SYSTEMS.test(symptom.text)) return false;
+  const beside = pasted.slice(Math.max(0, places[from] - BESIDE), places[to - 1] + BESIDE);
+  return ELSEWHERE.test(beside) && !HERE.test(beside);
 }
 
 // The line by which a text was found, less what makes it too long to read.
