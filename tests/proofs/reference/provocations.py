@@ -824,6 +824,13 @@ SERVERS = (
         then="create table t (id int)",
         **DIRECT,
     ),
+    Case("cannot execute … during recovery", to="standby", then="listen somebody", clients=PLAIN),
+    Case(
+        "cannot set transaction read-write mode during recovery",
+        to="standby",
+        then="begin read write",
+        clients=PLAIN,
+    ),
     Case(
         "current transaction is aborted, commands ignored until end of transaction block",
         to="direct",
