@@ -367,12 +367,15 @@ def test_a_silent_transaction_is_closed(setup, start) -> None:
     fails_with="prepared statement",
 )
 def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None:
-    """A client that prepares finds its statement on whichever server connection it gets."""
+    """A client that prepares finds its statement on whichever server connection it gets: there it is prepared again."""
     evidence.on(psycopg=psycopg.__version__)
     with as_shipped.connect(setup.database, prepare_threshold=0) as one:
-        one.execute("select %s::int", [1])
+        before, _ = one.execute("select pg_backend_pid(), %s::int", [1]).fetchone()
         with begin(as_shipped, setup.database):  # takes the server connection on which it was prepared
-            assert one.execute("select %s::int", [2]).fetchone() == (2,)
+            now, given = one.execute("select pg_backend_pid(), %s::int", [2]).fetchone()
+            assert (now != before, given) == (True, 2)
+            again = "select count(*) from pg_prepared_statements where statement like 'select pg_backend_pid(), $1%'"
+            assert one.execute(again, prepare=False).fetchone() == (1,)
 
 
 @control(here("(3600, 0)", "(0, 0)"), fails_with="one serves: not within")

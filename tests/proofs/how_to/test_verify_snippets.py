@@ -268,7 +268,11 @@ def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load,
     """
     workflow = checked(load(WORKFLOW), repository)
     verify("ops/snippets.json", "ops/usage.sql")  # puts the script in its place, and notes it
-    (job,) = yaml.safe_load(workflow.text)["jobs"].values()
+    says = yaml.safe_load(workflow.text)
+    (job,) = says["jobs"].values()
+    (when,) = says[True]["schedule"]  # by which YAML reads "on"
+    assert "pull_request" in says[True]
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", when["cron"]), "once a week"
     assert job["steps"][0]["with"] == {"persist-credentials": False}
     (fetch,) = (step for step in job["steps"] if step.get("if") == "github.event_name == 'schedule'")
     (ask,) = (step for step in job["steps"] if "run" in step and "if" not in step)
