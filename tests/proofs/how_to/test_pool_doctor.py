@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -98,6 +99,11 @@ def told(who: Database, load) -> list[list[str]]:
     """Return what the query tells a role in psql, line by line: level, item, value, unit, finding, page."""
     rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
     return [row for row in rows if len(row) == 6]
+
+
+def age_of(item: str, who: Database, load) -> float:
+    """Return the first age that is told of an item, in seconds and tenths of one."""
+    return next(float(value) for _, each, value, *_ in told(who, load) if each == item)
 
 
 def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
@@ -217,18 +223,29 @@ def waiting(database: Database) -> int:
     ),
     fails_with="prepared",
 )
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.sql", "() - prepared)", "() - prepared) * 1000"),
+    fails_with="its age is told: not within",
+)
 def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions, load) -> None:
-    """A prepared transaction keeps its locks when its session has left; it is found by its name, until it is ended."""
+    """A prepared transaction keeps its locks when its session has left; it is found by its name, until it is ended.
+
+    Its age is told.
+    """
     with fresh(cluster(**SLOTS, max_prepared_transactions=1).server) as database:
         with database.connect() as connection:
             connection.execute("create table account (id int)")
+            began = monotonic()
             connection.execute("begin; lock account; prepare transaction 'forgotten'")
         sessions(database).pgconn.send_query(b"select * from account")
         until("one waits", lambda: seen_by(database, load).get("wait"))
         with patience(database.role, database, "1 ms"):
             seen = seen_by(database, load)
-        with database.connect() as connection:
-            connection.execute("rollback prepared 'forgotten'")
+        try:
+            until("its age is told", lambda: 0.3 <= age_of("prepared", database, load) <= monotonic() - began + 0.1)
+        finally:  # also for the database, which cannot be dropped before
+            with database.connect() as connection:
+                connection.execute("rollback prepared 'forgotten'")
         after = seen_by(database, load)
     assert "for what is no client's session" in seen["wait"][1]
     assert seen["prepared"] == ("critical", f"'forgotten', of {database.role.name} in {database.name}")
@@ -238,18 +255,28 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|close)"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|fetch|select 1)"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(/\\*.*?\\*/\\s*)?", ""))
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "'cursor' as item,\n            in_state_for",
+        "'cursor' as item,\n            1000 * in_state_for",
+    ),
+    fails_with="its age is told: not within",
+)
 def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database, sessions, load) -> None:
     """Its session is idle, in no transaction, and has fetched last, also where the view's name stands before that.
 
     After another statement it is found no more, though it is still open.
     """
     named, plain = sessions(database), sessions(database)
+    began = monotonic()
     named.execute("/* order-list */ declare one cursor with hold for select generate_series(1, 9)")
     with plain.cursor("two", withhold=True) as rows:
         rows.execute("select generate_series(1, 9)")
         rows.fetchmany(2)
         with patience(database.role, database, "1 ms"):
             found = [row for row in told(database, load) if row[1] == "cursor"]
+            until("its age is told", lambda: 0.3 <= age_of("cursor", database, load) <= monotonic() - began + 0.1)
             for each in (named, plain):
                 each.execute("select 1")
             assert "cursor" not in seen_by(database, load)
@@ -534,6 +561,14 @@ def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> 
     edit("upstream/orders/management/commands/pool_doctor.py", "since.write_text(counted)", "since.touch()"),
     fails_with="invalid literal for int()",
 )
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.py",
+        "since.write_text(counted)",
+        "last or since.write_text(counted)",
+    ),
+    fails_with="those are no news any more",
+)
 def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp_path) -> None:
     """With a file to remember by, each run knows how many sessions have begun since the last one."""
     memory = str(tmp_path / "doctor.last")
@@ -547,11 +582,11 @@ def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp
     for _ in range(20):
         database.connect().close()
 
-    def counted() -> bool:
-        finding = churn_of("--since", memory)
-        return int(finding["finding"].split()[0]) >= 20
+    def new() -> int:
+        return int(churn_of("--since", memory)["finding"].split()[0])
 
-    until("20 new sessions are counted", counted)
+    until("20 new sessions are counted", lambda: new() >= 20)
+    assert new() < 20, "those are no news any more"
 
 
 @control(
@@ -581,7 +616,10 @@ def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
     fails_with=" ends: not within",
 )
 def test_what_it_cannot_tell_is_three(busy, project) -> None:
-    """No server, one that never answers, a wrong password, no alias or console, a role that sees too little: 3."""
+    """No server, one that never answers, a wrong password, no alias or console, or one that refuses: 3.
+
+    So is a role that sees too little.
+    """
     silent = socket.create_server(("127.0.0.1", 0))
     closed = socket.create_server(("127.0.0.1", 0))
     ports = [server.getsockname()[1] for server in (closed, silent)]
@@ -595,6 +633,7 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
             "password": doctor(project, busy, url=wrong),
             "doesn't exist": doctor(project, busy, "--database", "elsewhere"),
             "give postgresql://": doctor(project, busy, "--console", "nowhere"),
+            "Connection refused": doctor(project, busy, "--console", nobody),
             "hidden": doctor(project, stranger := Existing(busy.server, busy.name, Role(busy.server))),
         }
     with busy.server.connect() as connection:
