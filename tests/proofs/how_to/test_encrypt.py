@@ -14,6 +14,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs import deployed
 from tests.proofs.heard import many, piped
 from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
+from tests.proofs.runbooks.test_pgbouncer_server_login_retry import text
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
@@ -187,6 +188,7 @@ LOST = "SSL connection has been closed unexpectedly"
 
 
 @control(here('sslmode="require"', 'sslmode="disable"'), fails_with="SSL required")
+@control(here('"port=1 "', 'f"port={setup.server.port} "'), fails_with="DID NOT RAISE")
 @pytest.mark.parametrize(
     ("driver", "reasons", "killed"),
     [
@@ -197,7 +199,8 @@ LOST = "SSL connection has been closed unexpectedly"
 def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, killed) -> None:
     """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died.
 
-    In executemany() and a pipeline psycopg 3 is not told that it has waited too long either.
+    So it is where PgBouncer has failed to log in. In executemany() and a pipeline psycopg 3 is not told that it has
+    waited too long either.
     """
     bouncer = setup.start(**tls(setup, "client"), default_pool_size=1)
 
@@ -228,7 +231,14 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
         for pid in setup.database.backends():
             setup.database.terminate(pid)
         assert hears(cut) == reasons[1]
-        orphan = client()
+        orphan, first, next_one = (client() for _ in range(3))
+        for name, entry in bouncer.entries.items():
+            bouncer.entries[name] = entry.replace(f"port={setup.server.port} ", "port=1 ")
+        bouncer.reload()
+        with bouncer.impatient():
+            assert hears(first) == reasons[0]
+            assert hears(next_one) == (text() if driver is psycopg else LOST)
+        assert "server_login_retry" in bouncer.leash.said()
         bouncer.leash.halt(SIGKILL)
         assert hears(orphan) == killed
     finally:
