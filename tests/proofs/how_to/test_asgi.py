@@ -77,13 +77,19 @@ def listening(uvicorn: Uvicorn, path: str, clients: int, events: int = 1) -> Ite
 # ---- streams ---------------------------------------------------------------------------------------------------
 
 
+def both_lent(uvicorn: Uvicorn) -> bool:
+    """Return whether two requests are served beside each other, for longer than one would wait for the other's."""
+    with ThreadPoolExecutor(2) as clients:
+        return {status for status, _ in clients.map(uvicorn.request, ["/orders/report/?seconds=3"] * 2)} == {200}
+
+
 @control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
 def test_a_stream_holds_its_connection(pooled) -> None:
-    """Two streams have the pool's two connections: another request gets none until a listener has left."""
+    """Two streams have the pool's two connections: another request gets none until the listeners have left."""
     with listening(pooled, "/orders/feed-and-hold/", clients=2):
         assert pooled.request("/connection/")[0] == 500
         assert "couldn't get a connection after 2.00 sec" in pooled.said()
-    until("they are given back", lambda: pooled.request("/connection/")[0] == 200)
+    until("both are given back", lambda: both_lent(pooled))
 
 
 @control(edit("upstream/orders/asynchronous.py", "        await give_back()\n        yield", "        yield"))
@@ -158,12 +164,7 @@ def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
     leave_early(unpooled, clients=10)
     until("each is closed", lambda: unpooled.database.backends() == [])
     leave_early(pooled, clients=2)
-
-    def both() -> bool:  # for longer than one would wait for the other's
-        with ThreadPoolExecutor(2) as clients:
-            return {status for status, _ in clients.map(pooled.request, ["/orders/report/?seconds=3"] * 2)} == {200}
-
-    until("both are lent again", both)
+    until("both are lent again", lambda: both_lent(pooled))
 
 
 # uvicorn without a pool, and with Python's garbage collector off, which would close what is left behind in time.
@@ -310,8 +311,8 @@ def left(project, server, server_version, migrated):
 
 @control(here("asyncio.run(count())", "async_to_sync(count)()"), fails_with="are left: not within")
 def test_asyncio_run_leaves_one_that_its_caller_cannot_close(left) -> None:
-    """After asyncio.run(), close() and another asyncio.run() one is left, although CONN_MAX_AGE is 0."""
-    left("asyncio.run(count()); connection.close(); asyncio.run(count()); close_old_connections()", 1)
+    """After two asyncio.run() one is left, although CONN_MAX_AGE is 0 and the caller has called close()."""
+    left("asyncio.run(count()); asyncio.run(count()); close_old_connections(); connection.close()", 1)
 
 
 # Two threads run a loop each, as some workers do; then it says what is left in the pool.
