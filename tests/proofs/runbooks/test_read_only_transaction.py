@@ -31,8 +31,9 @@ def standby():
 @control(edit("postgres/read_only.sql", "pg_is_in_recovery() as standby,", ""))
 def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> None:
     """With the same text in both drivers; the query tells that it is one."""
-    with standby.connect() as connection:
-        assert heard(connection.execute, WRITE) == TEXT
+    for driver in (psycopg, psycopg2):
+        with closing(driver.connect(standby.superuser)) as connection:
+            assert heard(connection.cursor().execute, WRITE) == TEXT
     everything = Existing(standby, "postgres", Named("postgres", ""))
     assert " t       | off" in everything.psql(load("postgres/read_only.sql"))
 
