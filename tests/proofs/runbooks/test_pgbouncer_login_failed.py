@@ -29,17 +29,23 @@ def refused(bouncer, database, **options: str) -> str:
     return str(error.value).rpartition("failed: FATAL:  ")[2].strip()
 
 
-@control(here("{database.role.name: ", '{"nobody_here": "x", database.role.name: '))
+@control(here("{database.role.name: line}", '{"nobody_here": "x", database.role.name: line}'))
+@control(here('auth_type == "md5" and', 'auth_type == "plain" and'))
 @pytest.mark.parametrize("auth_type", ["scram-sha-256", "md5", "plain"])
 def test_a_wrong_password_and_an_unknown_user_look_alike(auth_type, database, pooler) -> None:
-    """Both are told that authentication failed, in words by auth_type; only the log says that there is no such user."""
-    users = {database.role.name: database.role.password}
-    bouncer = pooler(database, **MODE, auth_type=auth_type, users=users)
+    """Both are told that authentication failed, in words by auth_type; only the log says that there is no such user.
+
+    So it is whatever the userlist has, but for a SCRAM secret with `md5`: then a wrong password is one of SCRAM's.
+    """
     text = ("SASL" if auth_type == "scram-sha-256" else "password") + " authentication failed"
-    assert refused(bouncer, database, password="another") == text
-    assert "no such user" not in bouncer.leash.said()
-    assert refused(bouncer, database, user="nobody_here") == text
-    assert "no such user: nobody_here" in bouncer.leash.said()
+    (secret,) = pgbouncer.scram(database).values()
+    for line in (database.role.password, md5(database.role), secret):
+        bouncer = pooler(database, **MODE, auth_type=auth_type, users={database.role.name: line})
+        by_scram = auth_type == "md5" and line == secret
+        assert refused(bouncer, database, password="another") == ("SASL authentication failed" if by_scram else text)
+        assert "no such user" not in bouncer.leash.said()
+        assert refused(bouncer, database, user="nobody_here") == text
+        assert "no such user: nobody_here" in bouncer.leash.said()
 
 
 @control(replace("tests.proofs.runbooks.test_pgbouncer_login_failed:MODE", {"pool_mode": "transaction", "users": {}}))
@@ -64,12 +70,20 @@ def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
 
 
 @control(here("md5(database.role)", "database.role.password"))
-def test_an_md5_hash_cannot_check_a_scram_client(database, pooler) -> None:
-    """With auth_type = scram-sha-256 the client is refused, and the log names the hash."""
+@control(here("{md5(role)}", "{another[1]}"))
+def test_an_md5_hash_cannot_check_a_scram_client(database, pooler, another) -> None:
+    """With auth_type = scram-sha-256 the client is refused, and the log names the hash. So where it is looked up."""
     bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)})
     assert refused(bouncer, database) == "SASL authentication failed"
     # 1.18 has no word for it.
     assert "MD5 secret" in bouncer.leash.said() or not at_least(1, 21)
+    role = another[0]
+    lookup = f"select rolname::text, '{md5(role)}'::text from pg_roles where rolname = $1"  # noqa: S608
+    users = {database.role.name: database.role.password}
+    for auth_type, text in (("scram-sha-256", "SASL authentication failed"), ("md5", "server login failed: wrong")):
+        settings = {"auth_user": database.role.name, "auth_query": lookup, "auth_type": auth_type}
+        bouncer = pooler(database, **MODE, users=users, **settings)
+        assert refused(bouncer, database, user=role.name, password=role.password).startswith(text)
 
 
 @control(here("database.admin.execute(", "str("))
@@ -90,15 +104,19 @@ def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
 
 @control(here('bouncer.reload(auth_type="scram-sha-256")', "pass"), fails_with="wrong password type")
 def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database, pooler) -> None:
-    """The line in the userlist is replaced, RELOAD reads it, and the next login goes all the way through."""
+    """The line in the userlist is replaced, RELOAD reads it, and the next login goes all the way through.
+
+    With the password itself in that line as well.
+    """
     name = database.role.name
-    bouncer = pooler(database, **MODE, users={name: md5(database.role)}, auth_type="md5", server_login_retry=0)
-    refused(bouncer, database)
-    secrets = {**pgbouncer.scram(database), pgbouncer.ADMIN: pgbouncer.secret(bouncer.password)}
-    bouncer.leash.write("userlist.txt", "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
-    bouncer.reload(auth_type="scram-sha-256")
-    with bouncer.connect(database) as client:
-        assert client.execute("select current_user").fetchone() == (name,)
+    for line in (pgbouncer.scram(database), {name: database.role.password}):
+        bouncer = pooler(database, **MODE, users={name: md5(database.role)}, auth_type="md5", server_login_retry=0)
+        refused(bouncer, database)
+        secrets = {**line, pgbouncer.ADMIN: pgbouncer.secret(bouncer.password)}
+        bouncer.leash.write("userlist.txt", "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
+        bouncer.reload(auth_type="scram-sha-256")
+        with bouncer.connect(database) as client:
+            assert client.execute("select current_user").fetchone() == (name,)
 
 
 @control(here('"select * from user_lookup($1)"', '"select / from user_lookup($1)"'))

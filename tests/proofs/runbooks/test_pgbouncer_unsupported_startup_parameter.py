@@ -92,7 +92,10 @@ def answer(bouncer, database, **parameters: str) -> bytes:
 @control(edit("monitoring/exporter.ini", "extra_float_digits", "extra_float"))
 @control(here("bouncer.reload(**{name: value})", "pass"))
 def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, load) -> None:
-    """extra_float_digits is refused on every version; with the snippet's setting the login goes on."""
+    """extra_float_digits is refused on every version; with the snippet's setting the login goes on.
+
+    So it does where track_extra_parameters, of 1.20 and later, has it.
+    """
     bouncer = pooler(database, pool_mode="transaction")
     refused = answer(bouncer, database, extra_float_digits="3")
     assert b"unsupported startup parameter: extra_float_digits" in refused
@@ -101,6 +104,9 @@ def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, l
     bouncer.reload(**{name: value})
     evidence.ran(snippet, "started")
     assert b"SCRAM-SHA-256" in answer(bouncer, database, extra_float_digits="3")
+    if at_least(1, 20):
+        tracks = pooler(database, pool_mode="transaction", track_extra_parameters="extra_float_digits")
+        assert b"SCRAM-SHA-256" in answer(tracks, database, extra_float_digits="3")
 
 
 @control(here('search_path="elsewhere"', 'nonsense="elsewhere"'))
