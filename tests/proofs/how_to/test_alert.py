@@ -257,15 +257,17 @@ def patient(watched) -> Prometheus:
 
 @control(edit("monitoring/rules.yml", "pg_up == 0", "pg_up == 2"), fails_with="PostgreSQLUnseen fires: not within")
 def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
-    """The exporter may not log in any more; it goes on answering, and says so."""
+    """The exporter may not log in any more; it goes on answering, says so, and shows no slots."""
     admin = watched.setup.everything.admin
     with raised(patient, "PostgreSQLUnseen") as fire:
         admin.execute("alter role upstream_monitor nologin")
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'upstream_monitor'")
         try:
             fire()
+            shown = [value(watched.exporters["postgres"], name) for name in ("pg_up", "pg_slots_taken")]
         finally:
             admin.execute("alter role upstream_monitor login")
+    assert shown == [0, None]
 
 
 @control(edit("monitoring/rules.yml", "expr: up == 0", "expr: up == 2"), fails_with="ExporterDown fires: not within")
