@@ -49,9 +49,9 @@ class Loaded(AppConfig):
 """
 
 
-def answer(run_in: Callable[..., Running], runner: Runner, *, module: bool) -> str:
+def answer(run_in: Callable[..., Running], runner: Runner, *, module: bool = False, strategy: str = "age-60") -> str:
     """Return "right" or "wrong": what a process is given as it is, or with the guide's module imported."""
-    running = run_in(runner, "age-60", SETTINGS.replace("{module}", "from orders import forks" if module else ""))
+    running = run_in(runner, strategy, SETTINGS.replace("{module}", "from orders import forks" if module else ""))
 
     def heard(what: str) -> list[list[str]]:
         file = running.folder / "heard"

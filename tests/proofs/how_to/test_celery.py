@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from proven.sources.controls import control, edit, here
+from tests.stack.forked import answer
 from tests.stack.runners import RUNNERS, Running, celery, counts
 from tests.stack.upstream import needs_psycopg_3
 from tests.stack.wait import until
@@ -72,6 +73,14 @@ def test_behind_pgbouncer_a_task_opens_no_connection_in_postgresql(run_in) -> No
     """Three children of Celery 5.7 behind PgBouncer share two server connections, which stay."""
     found = counts(run_in("celery-prefork", "pgbouncer"), {"left": 2})
     assert found == {"most": 2, "opened": "0", "left": 2, "lost": 0}
+
+
+@control(here('"pool"', '"age-60"'))
+def test_celery_5_5_shares_a_pool_that_was_open_before_the_fork(run_in) -> None:
+    """What a child of 5.5 gets is another's answer, on the connection that both have of their parent; 5.7 closes it."""
+    runners = ("celery-prefork", "celery55-prefork")
+    found = [answer(run_in, RUNNERS[runner], strategy="pool") for runner in runners]
+    assert found == ["right", "wrong"]
 
 
 # ---- time limits -----------------------------------------------------------------------------------------------
