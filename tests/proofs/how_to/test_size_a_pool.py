@@ -162,6 +162,9 @@ def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
     assert model.mdc_mean_wait(0.8, 1, 1) == pytest.approx(0.8 / (2 * 0.2))
     assert model.constant_factor(20, 20 * 0.9999) == pytest.approx(0.5, abs=0.001)
     assert model.constant_factor(10, 10 * 0.4) > 0.55
+    for used, least, most in ((0.9, 0.45, 0.55), (0.4, 0.6, 0.8)):  # so it is of waits that were simulated
+        found = waits(10, used, "constant")
+        assert least < sum(found) / len(found) / model.mmc_mean_wait(10 * used, 1, 10) < most
 
     @tried
     @given(SERVERS, USED)
