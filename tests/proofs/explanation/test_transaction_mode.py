@@ -645,10 +645,14 @@ def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler,
             own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
             own.psql(load("postgres/role_timeouts.sql"), role=own.role.name)
             own.admin.execute(f"alter role {own.role.name} set timezone = 'Asia/Tokyo'")
+            if int(server_version.partition(".")[0]) >= 17:
+                own.psql(load("postgres/transaction_timeout.sql"), role=own.role.name)
             assert value(early, "show statement_timeout") == "0"
             console.execute("reconnect")
             assert value(early, "show statement_timeout") == "30s"
             assert value(early, "show idle_in_transaction_session_timeout") == "1min"
+            if int(server_version.partition(".")[0]) >= 17:
+                assert value(early, "show transaction_timeout") == "5min"
             assert value(early, "show search_path") == ('"$user", public' if follows else "sales, public")
             assert value(early, "show timezone") != "Asia/Tokyo"
             with bouncer.connect(own) as late:

@@ -69,11 +69,8 @@ def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) 
             assert client.execute(SLOWLY).fetchone() == STAYED
         assert names.asked == asked
 
-        def moves() -> bool:
-            console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
-            return client.execute(WHO).fetchone() == MOVED
-
-        until("it moves", moves)
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
+        until("it moves", lambda: client.execute(WHO).fetchone() == MOVED)
         assert busy.execute(WHO).fetchone() == STAYED
         busy.commit()
         assert busy.execute(WHO).fetchone() == MOVED

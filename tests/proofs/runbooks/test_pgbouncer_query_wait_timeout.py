@@ -13,7 +13,7 @@ from tests.proofs.heard import many, piped
 from tests.proofs.pooled import Existing
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, console, pool
-from tests.stack.database import Role
+from tests.stack.database import Role, fresh
 from tests.stack.wait import until
 
 ONE = {"pool_mode": "transaction", "default_pool_size": 1}
@@ -207,8 +207,15 @@ def test_postgresql_names_the_client_that_holds_the_server_connection(database, 
     fails_with="the query is answered: not within",
 )
 @control(edit("postgres/end_idle_transactions.sql", "state like 'idle in transaction%'", "pid <> pg_backend_pid()"))
+@control(
+    edit("postgres/end_idle_transactions.sql", "\n    and datname = current_database()", ""),
+    fails_with="terminating connection",
+)
 def test_ending_silent_transactions_lets_the_next_client_in(held, database, load, sessions) -> None:
-    """The session of each who is silent ends, and the query that waited is answered; who runs a statement goes on."""
+    """The session of each who is silent ends, and the query that waited is answered; who runs a statement goes on.
+
+    A superuser ends those of another role as well, and none in another database.
+    """
     bouncer, waiting = held
     snippet = load("postgres/end_idle_transactions.sql")
     busy = sessions(database)
@@ -227,7 +234,18 @@ def test_ending_silent_transactions_lets_the_next_client_in(held, database, load
     assert pool(bouncer, database)["cl_waiting"] == 0
     assert database.admin.execute(running, [pid]).fetchone() == (True,)
     until("the other has ended", lambda: other.info.backend_pid not in database.backends())
+    stranger = Role(database.server)
+    login = {"user": stranger.name, "password": stranger.password, "autocommit": False}
+    theirs = sessions(database, **login)
+    theirs.execute("select 1")
+    with fresh(database.server) as another, another.connect(autocommit=False) as elsewhere:
+        elsewhere.execute("select 1")
+        database.psql(snippet, silent_for="0")
+        until("the stranger's has ended", lambda: theirs.info.backend_pid not in database.backends())
+        assert elsewhere.execute("select 1").fetchone() == (1,)
+    assert database.admin.execute(running, [pid]).fetchone() == (True,)
     database.terminate(pid)
+    stranger.drop(database.admin)
 
 
 @control(here("default_pool_size=2", "default_pool_size=1"), fails_with="the query is answered: not within")
