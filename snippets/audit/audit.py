@@ -719,19 +719,25 @@ def setting(module: Module, name: str, value: ast.expr) -> Found:
         module.facts.add("no cursors")
 
 
+def entries(node: ast.AST | None) -> dict[str, ast.expr]:
+    """Return what a dict that is written has, by its keys."""
+    if not isinstance(node, ast.Dict):
+        return {}
+    pairs = zip(node.keys, node.values, strict=True)
+    return {str(constant(key)): value for key, value in pairs}
+
+
 @on(ast.Dict)
 def a_dict(module: Module, node: ast.Dict, at: Context) -> Found:
-    items = {
-        str(constant(k)): v for k, v in zip(node.keys, node.values, strict=True)
-    }
+    items = entries(node)
     engine = module.text(items.get("ENGINE"))
     if re.search("sqlite|mysql|oracle|mssql", engine):
         return
     for name, value in items.items():
         yield from setting(module, name, value)
-    options = getattr(items.get("OPTIONS"), "keys", [])
+    pool = constant(entries(items.get("OPTIONS")).get("pool"))
     kept = age(items["CONN_MAX_AGE"]) if "CONN_MAX_AGE" in items else 0
-    if "pool" in map(constant, options) and isinstance(kept, int) and kept:
+    if pool and isinstance(kept, int) and kept:
         yield "pool-and-age", node
     where = module.text(items.get("HOST")) + str(constant(items.get("PORT")))
     open_ = "DISABLE_SERVER_SIDE_CURSORS" not in items
