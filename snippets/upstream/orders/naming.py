@@ -13,10 +13,12 @@ def name_the_view(get_response: Answer) -> Answer:
     """Middleware that puts the view's name before each query."""
 
     def answer(request: HttpRequest) -> HttpResponse:
-        def named(execute: Any, sql: str, *others: Any) -> Any:
+        def named(execute: Any, sql: Any, *others: Any) -> Any:
             match = request.resolver_match
             name = match.view_name if match else "middleware"
-            return execute(f"/* {name} */ {sql}", *others)
+            if isinstance(sql, str):  # else the driver composes it later
+                sql = f"/* {name} */ {sql}"
+            return execute(sql, *others)
 
         with connection.execute_wrapper(named):
             return get_response(request)

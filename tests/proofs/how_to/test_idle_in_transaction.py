@@ -40,6 +40,77 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
+# What each way to ask sends, as PostgreSQL has it; a view of one URL that has no name, and of one that has.
+ASKS = """
+import django; django.setup()
+from importlib import import_module
+from threading import Thread
+from django.conf import settings
+from django.db import connection
+from django.db.models import Func, TextField
+from django.http import StreamingHttpResponse
+from django.test import Client
+from django.urls import path
+from orders.models import Order
+SQL = import_module(connection.Database.__name__ + ".sql").SQL
+ASK = "select current_query()"
+
+def execute(query):
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]
+
+def tell(how, said):
+    print(how, " ".join(said.split()[:3]))
+
+def elsewhere():
+    tell("thread", execute(ASK))
+    connection.close()
+
+def view(request):
+    Order.objects.create(customer="Ada")
+    rows = Order.objects.values_list(Func(function="current_query", output_field=TextField()), flat=True)
+    tell("ORM", rows[0])
+    tell("execute", execute(ASK))
+    tell("composed", execute(SQL(ASK)))
+    tell("iterator", next(rows.iterator()))
+    other = Thread(target=elsewhere)
+    other.start()
+    other.join()
+    return StreamingHttpResponse(execute(ASK) for _ in range(1))
+
+settings.ROOT_URLCONF = (path("plain/", view), path("named/", view, name="busy"))
+for url in ("/plain/", "/named/"):
+    tell("stream", Client(SERVER_NAME="127.0.0.1").get(url).getvalue().decode())
+"""
+
+
+@control(edit("upstream/orders/naming.py", "isinstance(sql, str)", "sql"), fails_with="syntax error")
+@control(edit("upstream/orders/naming.py", "match.view_name", "match._func_path"))
+@control(edit("upstream/orders/naming.py", "with connection.execute_wrapper(named):", "if named:"))
+def test_each_query_of_a_view_is_named_but_for_what_it_does_not_send_as_a_text(
+    project, server, server_version, migrated
+) -> None:
+    """By the view's name, or its URL's. The driver's sql, a cursor, a thread and a stream are answered, unnamed."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        said = project.run("-c", ASKS, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.named")
+    expected = [
+        line
+        for name in ("__main__.view", "busy")
+        for line in (
+            f"ORM /* {name} */",
+            f"execute /* {name} */",
+            "composed select current_query()",
+            "iterator FETCH FORWARD 2000",
+            "thread select current_query()",
+            "stream select current_query()",
+        )
+    ]
+    assert said == (0, "\n".join([*expected, ""])), said[1]
+    project.note()
+
+
 @control(here("'100ms'", "'100s'"))
 def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_back(database) -> None:
     """The server ends its session: the next statement fails, and the row that it wrote is not there."""
