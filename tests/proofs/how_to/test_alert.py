@@ -29,8 +29,10 @@ COMMANDS = (
     "pause",
     "resume",
     "disable upstream",
+    "enable upstream",
     "kill upstream",
     "reconnect",
+    "wait_close",
     "reload",
     "set verbose = 0",
     "shutdown",
@@ -189,11 +191,18 @@ def test_a_pause_that_nobody_ends_is_alarmed(watched, begins, ends) -> None:
     edit("monitoring/rules.yml", "pgbouncer_up == 0", "pgbouncer_up == 2"), fails_with="PgBouncerDown fires: not within"
 )
 def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
-    """Its exporter goes on answering, and says so. Of one that hangs it says nothing, as it hangs as well."""
+    """Its exporter goes on answering, and says so. Of one that hangs it says nothing, as it hangs as well.
+
+    As of one that is down it tells of one that refuses it.
+    """
     with raised(watched.prometheus, "PgBouncerDown") as fire:
         watched.pgbouncer.leash.halt()
         fire()
         watched.pgbouncer.restart()
+    with raised(watched.prometheus, "PgBouncerDown") as fire:
+        watched.pgbouncer.reload(stats_users="")
+        fire()
+        watched.pgbouncer.reload(stats_users="pgbouncer_stats")
     with raised(watched.prometheus, "ExporterDown", job="pgbouncer") as fire:
         watched.pgbouncer.leash.signal(SIGSTOP)
         try:

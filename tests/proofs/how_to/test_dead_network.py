@@ -497,7 +497,9 @@ def test_djangos_options_reach_the_socket(database, project) -> None:
     code = (
         "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
         "import os, socket; end = socket.socket(fileno=os.dup(connection.connection.fileno())); "
-        "print(connection.settings_dict['OPTIONS']['connect_timeout'], "
+        "info = connection.connection.info; "
+        "taken = info.get_parameters() if hasattr(info, 'get_parameters') else info.dsn_parameters; "
+        "print(taken['connect_timeout'], "
         f"*(end.getsockopt(6, getattr(socket, name)) for name in {SOCKET}))"
     )
     said = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.far")

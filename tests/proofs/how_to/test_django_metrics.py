@@ -235,16 +235,20 @@ def test_the_view_answers_under_an_allowed_name_alone(metered) -> None:
 
 @control(here('"counter_0.db"', '"counter_0"'))
 def test_a_scrape_may_fail_while_a_worker_starts(metered, counting) -> None:
-    """The file that a worker counts in is empty for a moment: meanwhile the answer is 500, and then it is whole."""
+    """The file that a worker counts in is empty for a moment: meanwhile the answer is 500, and then it is whole.
+
+    So it is when the file has its size, and no count yet.
+    """
     busy(metered)
     before = scrape(metered)
     begun = Path(counting["PROMETHEUS_MULTIPROC_DIR"]) / "counter_0.db"
     begun.touch()
     try:
         assert deployed.status(metered.port, "/metrics", "127.0.0.1") == 500
+        os.truncate(begun, 65_536)
+        assert scrape(metered) == before
     finally:
         begun.unlink()
-    assert scrape(metered) == before
 
 
 @control(edit("upstream/metered/base.py", "REUSED.labels(self.alias).inc()", "OPENED.labels(self.alias).inc()"))

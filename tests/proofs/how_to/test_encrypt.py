@@ -200,7 +200,7 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
     """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died.
 
     So it is where PgBouncer has failed to log in. In executemany() and a pipeline psycopg 3 is not told that it has
-    waited too long either.
+    waited too long either, nor who ended a backend.
     """
     bouncer = setup.start(**tls(setup, "client"), default_pool_size=1)
 
@@ -231,6 +231,14 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
         for pid in setup.database.backends():
             setup.database.terminate(pid)
         assert hears(cut) == reasons[1]
+        for ask, _ in asks:
+            with closing(client()) as other:
+                other.execute("select 1")
+                for pid in setup.database.backends():
+                    setup.database.terminate(pid)
+                said = f"consuming input failed: {LOST}" + r"|server conn crashed\?" * (ask is piped)
+                with pytest.raises(psycopg.Error, match=f"^({said})"):
+                    ask(other)
         orphan, first, next_one = (client() for _ in range(3))
         for name, entry in bouncer.entries.items():
             bouncer.entries[name] = entry.replace(f"port={setup.server.port} ", "port=1 ")
