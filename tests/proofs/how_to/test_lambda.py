@@ -25,12 +25,20 @@ FUNCTION = Runner("", "a function", ("-c", GIVER.format(gives=CALLED)), at_once=
 
 @control(here('"age-60"', '"age-0"'))
 def test_requests_of_one_environment_share_a_connection(run_in) -> None:
-    """With CONN_MAX_AGE = 60, three calls of the application in one process use one connection, which stays open."""
+    """With CONN_MAX_AGE = 60, three calls of the application in one process use one connection, which stays open.
+
+    With 0 each has one of its own, and none is left.
+    """
     at_work = run_in(FUNCTION, "age-60")
     lost = [at_work.wave() for _ in range(3)]
     assert lost == [0, 0, 0]
     assert (len(at_work.seen), at_work.open()) == (1, 1)
     at_work.note()
+    not_kept = run_in(FUNCTION, "age-0")
+    lost = [not_kept.wave() for _ in range(3)]
+    assert lost == [0, 0, 0]
+    assert len(not_kept.seen) == 3
+    until("none is left", lambda: not_kept.open() == 0)
 
 
 @control(here("'2s'", "0"), fails_with="PostgreSQL has ended it: not within")
