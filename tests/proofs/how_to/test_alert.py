@@ -201,7 +201,9 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
         watched.pgbouncer.restart()
     with raised(watched.prometheus, "PgBouncerDown") as fire:
         watched.pgbouncer.reload(stats_users="")
+        watched.pgbouncer.restart()  # an old exporter keeps its connection
         fire()
+        assert value(watched.exporters["pgbouncer"], "pgbouncer_up") == 0
         watched.pgbouncer.reload(stats_users="pgbouncer_stats")
     with raised(watched.prometheus, "ExporterDown", job="pgbouncer") as fire:
         watched.pgbouncer.leash.signal(SIGSTOP)
