@@ -84,7 +84,7 @@ RULES = {
     ),
     "driver-prepare": Rule(
         "look",
-        "it fails where PgBouncer follows no prepared statements",
+        "where PgBouncer follows none it fails, or runs another's",
         "PgBouncer 1.24 or newer, or no prepare_threshold",
         "runbooks/pgbouncer-prepared-statement/",
     ),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from proven import ROOT, evidence
 from proven.problems import ProblemError
 from proven.sources import snippets
 from proven.sources.controls import control, each, edit, here, replace
+from tests.proofs.heard import heard
 from tests.proofs.watched import CONFIG, POOL, RULES, Watched, fill, needs_monitoring, watching
 from tests.stack import monitoring
 from tests.stack.monitoring import Exporter, Prometheus
@@ -185,6 +187,22 @@ def test_a_pause_that_nobody_ends_is_alarmed(watched, begins, ends) -> None:
         console.execute(f"{begins} upstream")
         fire()
         console.execute(f"{ends} upstream")
+
+
+@control(here('execute("pause")', 'execute("pause upstream")'))
+def test_a_pause_without_a_name_is_in_no_number_that_the_alert_reads(watched) -> None:
+    """PgBouncer answers its exporter meanwhile, which tells of no database that is paused or disabled."""
+    with watched.pgbouncer.admin() as console:
+        console.execute("pause")
+        began = time.time()
+        try:
+            scraped = "timestamp(pgbouncer_up)"
+            until("it is scraped", lambda: (watched.prometheus.value(scraped) or 0) > began)
+            assert watched.prometheus.value("pgbouncer_up") == 1
+            assert not watched.prometheus.query(rules()["PgBouncerPaused"]["expr"])
+        finally:
+            for ends in ("resume", "resume upstream"):
+                heard(console.execute, ends)
 
 
 @control(

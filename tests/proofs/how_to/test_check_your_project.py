@@ -289,6 +289,8 @@ select current_setting('max_connections')::int - current_setting('superuser_rese
 """
 WORST = """
 import itertools, json, os
+from django.conf import settings
+settings.DATABASES["elsewhere"] = {**settings.DATABASES["default"], "PORT": 1}
 import django; django.setup()
 from django.test.utils import override_settings
 from pooling_checks.server import worst_moment
@@ -396,11 +398,12 @@ def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project
 
 @control(edit("upstream/pooling_checks/server.py", "math.ceil(", "math.floor("))
 @control(edit("upstream/pooling_checks/server.py", "pool_size(settings) or told", "told"))
+@control(edit("upstream/pooling_checks/server.py", "if place(settings) == place(here)", "if True"))
 @pytest.mark.parametrize(("module", "aliases", "pool"), [("settings.pgbouncer", 2, None), ("settings.pool", 1, 4)])
 def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, module, aliases, pool) -> None:
     """With many numbers, and two aliases of one server, the check counts what the functions of that page count.
 
-    Of an alias that has Django's pool, its size stands in place of the threads.
+    One of another server is not among them. Where an alias has Django's pool, its size stands for the threads.
     """
     if pool:
         needs_a_pool()

@@ -312,13 +312,14 @@ def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(st
 
 
 @control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir =\n    logfile = /tmp/log\n"))
+@control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir = /tmp\n"))
 def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
     """No socket, no log file and no pid file: it has no file open but where its output goes."""
     bouncer = start("config.yaml")
     (document,) = documents(load(f"{FOLDER}/config.yaml"))
     config = {row["key"]: row["value"] for row in bouncer.show("config")}
     written = settings_of(document.get(*INI))
-    assert "unix_socket_dir" in written
+    assert written["unix_socket_dir"] == ""
     assert not {"logfile", "pidfile"} & written.keys()
     assert [config[name] for name in ("unix_socket_dir", "logfile", "pidfile")] == ["", "", ""]
     opened = [str(file.readlink()) for file in Path(f"/proc/{bouncer.leash.pid}/fd").iterdir()]

@@ -682,6 +682,7 @@ def environment(load) -> dict:
 
 
 @control(edit("upstream/settings/environment.py", "if not value.isdecimal():", "if not value:"))
+@control(edit("upstream/settings/prod.py", 'flag("DB_CONN_HEALTH_CHECKS", default=True)', "True"))
 def test_a_malformed_value_stops_the_start(project: Project) -> None:
     """The error is the last line that the settings leave behind. In .env a comment behind a value is a part of it."""
     said = [project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")]
@@ -696,6 +697,10 @@ def test_a_malformed_value_stops_the_start(project: Project) -> None:
         assert output.splitlines()[-1].endswith(
             f'ImproperlyConfigured: DB_CONN_MAX_AGE={value!r}: give a whole number of seconds, or "none" for no limit'
         )
+    for name, value in (("DB_CONN_HEALTH_CHECKS", "maybe"), ("DATABASE_URL", "postgresql://upstream:pw@127.0.0.1/")):
+        status, output = project.run("-c", SHOW, **{"database_url": ANY_URL, name: value})
+        assert status == 1
+        assert f"ImproperlyConfigured: {name}" in output.splitlines()[-1]
 
 
 @control(edit("upstream/settings/environment.py", 'get(name, "")', "get(name, 'postgresql://127.0.0.1/upstream')"))

@@ -327,6 +327,12 @@ def dead(writer: psycopg.Connection) -> int:
     return writer.execute("select pg_stat_get_dead_tuples('item'::regclass)").fetchone()[0]
 
 
+def told(pair) -> bool:
+    """Return whether the primary has heard what a query on the replica needs."""
+    query = "select count(backend_xmin) = 1 from pg_stat_replication"
+    return pair.database.admin.execute(query).fetchone()[0]
+
+
 def begin(pair, reader: psycopg.Connection) -> None:
     """Begin a transaction that goes on seeing what the replica has now."""
     pair.catch_up()
@@ -366,9 +372,8 @@ def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, loa
     pair.copy.psql(load("replicas/feedback.sql"))
     with pair.copy.connect() as reader:
         begin(pair, reader)
-        told = "select count(*) = 1 from pg_stat_replication where backend_xmin is not null"
         if pair.copy.admin.execute("show hot_standby_feedback").fetchone() == ("on",):
-            until("the primary is told", lambda: pair.database.admin.execute(told).fetchone() == (True,))
+            until("the primary is told", lambda: told(pair))
         clear(rows)
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ""
@@ -376,6 +381,22 @@ def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, loa
         rows.execute("alter table item add remark text")
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ENDED
+
+
+@control(here("fetch 5 from", "fetch all from"))
+def test_feedback_saves_no_cursor_that_stands_on_a_page_which_is_cleared(pair, rows, load) -> None:
+    """Rows that nobody sees any more are removed from it, and the primary has been told of the cursor's transaction."""
+    impatient(pair)
+    rows.execute("delete from item where id > %s", [ROWS // 2])
+    pair.catch_up()
+    until("nothing is left of the proof before", lambda: not told(pair))
+    with pair.copy.connect() as reader:
+        reader.execute("begin; declare pinned cursor for select from item; fetch 5 from pinned")
+        pair.copy.psql(load("replicas/feedback.sql"))  # only now, so that it tells of no transaction before
+        until("the primary is told", lambda: told(pair))
+        rows.execute("vacuum (truncate off) item")
+        pair.catch_up()
+        assert heard(reader.execute, "fetch 5 from pinned") == ENDED
 
 
 @control(edit("replicas/patience.sql", "'5min'", "'0'"), fails_with="what is replayed waits: not within")
