@@ -588,6 +588,23 @@ def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, da
         value(one, "select 1 + %s", 1)
 
 
+@control(here('"max_prepared_statements": 0', '"max_prepared_statements": 10'))
+@control(here("two = client(bouncer, prepare_threshold=0)", "two = client(bouncer)"))
+def test_psycopg_runs_another_clients_statement_where_none_is_followed(client, pooler, database) -> None:
+    """Where two clients have prepared statements of one name, on two server connections, one runs the other's."""
+    follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
+    bouncer = pooler(database, **POOL, **follow_none)
+    one = client(bouncer, prepare_threshold=0)
+    two = client(bouncer, prepare_threshold=0)
+    other, third = client(bouncer), client(bouncer)
+    assert value(one, "select 1 + %s", 1) == 2
+    other.execute("begin")  # takes the only server connection, so that a second one opens
+    assert value(two, "select 100 + %s", 1) == 101
+    third.execute("begin")  # takes the second one
+    other.execute("commit")  # leaves only the first free
+    assert value(two, "select 100 + %s", 1) == 2
+
+
 @control(here("django()", 'django(OPTIONS={"server_side_binding": True, "prepare_threshold": 0})'))
 def test_django_prepares_nothing_by_itself(django, client) -> None:
     """However often it sends a query, no prepared statement is left on the server connection."""
