@@ -54,6 +54,22 @@ def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, l
     assert not exists(database, name)
 
 
+@control(here("bouncer.url(database))  # leaves it", "database.url)  # leaves it"))
+@control(edit("postgres/drop_test_database.sql", "with (force)", ""), fails_with="is being accessed by other users")
+@control(here("database=name", 'database="another"'))
+@pytest.mark.parametrize("way", ["through PgBouncer", "past it"])
+def test_an_old_test_database_keeps_the_next_run_from_its_tests(project, testing, load, way) -> None:
+    """The database that the first run left is in the way of the next, whose tests run once it is dropped by force."""
+    database, bouncer, name = testing
+    run(project, bouncer.url(database))  # leaves it
+    status, output = run(project, bouncer.url(database) if way == "through PgBouncer" else database.url)
+    text = f'Got an error recreating the test database: database "{name}" is being accessed by other users'
+    assert (status, text in output, "Ran 1 test" in output) == (2, True, False), output
+    database.psql(load("postgres/drop_test_database.sql"), database=name)
+    status, output = run(project, database.url)
+    assert (status, "\nOK\n" in output, exists(database, name)) == (0, True, False), output
+
+
 COPIES = """
 import django; django.setup()
 from django.test.utils import setup_databases
@@ -104,6 +120,51 @@ def test_djangos_own_pool_is_not_in_the_way(project, testing) -> None:
     status, output = project.run("-c", POOL, database_url=database.url, **settings)
     assert (status, "\nOK\n" in output) == (0, True), output
     assert not exists(database, name)
+
+
+TWO = """
+import copy, sys
+from django.conf import settings
+aliases = settings.DATABASES
+aliases["default"]["OPTIONS"]["pool"] = True
+aliases["second"] = copy.deepcopy(aliases["default"])
+if {mirror}:
+    aliases["second"] |= {{"NAME": "elsewhere", "TEST": {{"MIRROR": "default"}}}}
+if not {pool}:
+    del aliases["second"]["OPTIONS"]["pool"]
+sys.path.insert(0, {folder!r})
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "test", "test_both", "--noinput"])
+"""
+BOTH = """
+from django.test import TestCase
+from orders.models import Order
+
+class Both(TestCase):
+    databases = {"default", "second"}
+
+    def test_each_is_asked(self):
+        for alias in self.databases:
+            self.assertEqual(Order.objects.using(alias).count(), 0)
+"""
+
+
+@control(here("pool=True", "pool=False"))
+@control(here("pool=False", "pool=True"))
+@control(here("write_text(BOTH)", """write_text(BOTH.replace(', "second"', ""))"""))
+@pytest.mark.parametrize("mirror", [True, False], ids=["a mirror", "the same name"])
+def test_the_pool_of_a_second_alias_is_in_the_way(project, testing, tmp_path, load, mirror) -> None:
+    """Django closes the pool of the alias whose database it drops; one of another alias stays, unless it has none."""
+    needs_a_pool()
+    database, _, name = testing
+    (tmp_path / "test_both.py").write_text(BOTH)
+    common = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
+    status, output = project.run("-c", TWO.format(mirror=mirror, pool=True, folder=str(tmp_path)), **common)
+    text = f'OperationalError: database "{name}" is being accessed by other users'
+    assert (status, "\nOK\n" in output, text in output) == (1, True, True), output
+    database.psql(load("postgres/drop_test_database.sql"), database=name)
+    status, output = project.run("-c", TWO.format(mirror=mirror, pool=False, folder=str(tmp_path)), **common)
+    assert (status, "\nOK\n" in output, exists(database, name)) == (0, True, False), output
 
 
 @control(here("database.url", "testing[1].url(database)"))
