@@ -11,6 +11,7 @@ handmade.py       code that stands on a page itself, which no page may
 settings.py       the values in a file of settings
 controls.py       under which change a proof must fail
 published.py      which files lie in docs/ and snippets/, and what they may be called
+syntax.py         Python's syntax trees, each made once
 reach.py          what a test reaches in tests/: helpers, constants, fixtures
 no_proof.py       what looks like a proof and is none
 proofs.py         a test under tests/proofs/: name, place, what it rests on

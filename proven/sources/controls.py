@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from proven.problems import Problem
 from proven.sources import settings
+from proven.sources.syntax import nodes
 
 Function = TypeVar("Function")
 # What nobody may change in a proof: whoever edits what it asserts can make every proof fail.
@@ -157,7 +158,7 @@ def read(node: ast.FunctionDef, path: str, lines: list[str]) -> Iterator[Control
             found = changed(found, line=each.lineno)
             segment = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # a proof begins its lines
             for change in found.changes:
-                if isinstance(change, Here) and not change.of and not spots(segment, change.old):
+                if isinstance(change, Here) and not change.of and not spots(segment, change.old, node):
                     yield Problem(path, each.lineno, absent(change.old, f"{node.name}, outside of its assertions"))
         yield found
 
@@ -167,20 +168,27 @@ def absent(old: str, where: str) -> str:
     return f"this control changes nothing: {old!r} is not in {where}"
 
 
-def spots(source: str, old: str) -> list[int]:
+def spots(source: str, old: str, function: ast.FunctionDef | None = None) -> list[int]:
     """Return where a function's source has a text outside of its assertions, in bytes from its beginning.
 
-    What stands above the function is none of it: there a control may quote the same text.
+    What stands above the function is none of it: there a control may quote the same text. `function` is its own part
+    of its file's tree, where that is there already and `source` begins with it.
     """
     text = source.encode()
     begins = [0, 0, *accumulate(len(line) for line in text.splitlines(keepends=True))]  # of each line, from 1
-    tree = ast.parse(source)
-    first = tree.body[0].lineno if tree.body else 0
-    closed = [
-        (begins[node.lineno] + node.col_offset, begins[node.end_lineno or 0] + (node.end_col_offset or 0))
-        for node in ast.walk(tree)
+    tree = [function] if function else ast.parse(source).body
+    above = function.lineno - 1 if function else 0  # so many lines of the file
+    asserted = [
+        node
+        for node in (part for statement in tree for part in nodes(statement))
         if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and called(node) in ASSERTS)
     ]
+    closed = [
+        (begins[node.lineno - above] + node.col_offset, begins[last - above] + (node.end_col_offset or 0))
+        for node in asserted
+        if (last := node.end_lineno or 0) > above
+    ]
+    first = tree[0].lineno - above if tree else 0
     found, at, length = [], text.find(old.encode(), begins[first]), len(old.encode())
     while at >= 0 and length:
         if not any(at < end and begin < at + length for begin, end in closed):

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from proven.sources.controls import called
-from proven.sources.reach import nodes
+from proven.sources.syntax import nodes
 
 PLAIN = "a proof is a plain function at the top of its module, which pages name: make it one"
 ANYTHING = ("Exception", "BaseException")

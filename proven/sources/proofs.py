@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proven import ROOT
 from proven.problems import Problem, ProblemError
-from proven.sources import characters, controls, no_proof, pages, reach
+from proven.sources import characters, controls, no_proof, pages, reach, syntax
 from proven.sources.controls import Control, Without
 
 FOLDER = "tests/proofs"
@@ -70,7 +70,7 @@ def _read(file: Path, path: str) -> list[Proof | Problem]:
 @cache  # `make serve` asks again for every file when one was edited
 def _in_file(path: str, source: str) -> list[Proof | Problem]:
     try:
-        tree = reach.tree(source)
+        tree = syntax.tree(source)
     except SyntaxError as error:
         return [Problem(path, error.lineno or 1, f"no proof in here can be read: {error.msg}")]
     constants = {
@@ -104,7 +104,7 @@ def _strings(node: ast.AST, constants: dict[str, ast.expr]) -> set[str]:
     """Return the string literals in a function, also those it reaches through the module's constants."""
     found = set()
     stated = {part for each in controls.statements(node) for part in ast.walk(each)}
-    for part in (part for part in reach.nodes(node) if part not in stated):
+    for part in (part for part in syntax.nodes(node) if part not in stated):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             found.add(part.value)
         elif isinstance(part, ast.Name) and part.id in constants:

@@ -9,10 +9,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 from proven.sources import characters, controls
+from proven.sources.syntax import nodes, tree
 
 FOLDER = "tests"
 PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
@@ -129,18 +130,6 @@ def digest(text: str) -> str:
 
 def _file(module: str) -> str:
     return f"{module.replace('.', '/')}.py"
-
-
-@lru_cache(maxsize=8)  # a module of proofs is asked for twice in a row; trees are large, and none is kept
-def tree(source: str) -> ast.Module:
-    """Return the syntax tree of a module. Raises SyntaxError."""
-    return ast.parse(source)
-
-
-@lru_cache(maxsize=512)  # several ask for the same statement, one after the other
-def nodes(node: ast.AST) -> tuple[ast.AST, ...]:
-    """Return a node of a tree and all that is in it."""
-    return tuple(ast.walk(node))
 
 
 def _top(source: str) -> list[ast.stmt]:
