@@ -94,6 +94,15 @@ def test_a_pool_is_shared_by_greenlets(project, tables) -> None:
         assert tables.sessions() == 5, "the four, and the one that held the lock"
 
 
+@control(here('"--preload"', '""'))
+def test_a_django_that_was_loaded_before_the_fork_is_patched_too_late(project, tables) -> None:
+    """With --preload requests that ask the database fail, and the others are answered."""
+    with greenlets(project, tables, "--preload", DB_CONN_MAX_AGE="0") as gunicorn:
+        assert gunicorn.request("/health/live/")[0] == 200
+        assert gunicorn.request("/orders/")[0] == 500
+        assert "DatabaseWrapper objects created in a thread can only be used in that same" in gunicorn.process.said()
+
+
 @control(here('"-k gevent"', '"--worker-connections=100"'))
 def test_gunicorn_takes_a_thousand_clients() -> None:
     """It is Gunicorn's own default for what a process with gevent has at a time."""
