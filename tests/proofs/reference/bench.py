@@ -38,7 +38,12 @@ grant all on all tables in schema public to public; grant create on schema publi
 HBA = "local all,replication postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 OTHER = "other"  # the entry of [databases] that a case may change
 # So that nobody waits for what is not to come; a case that is about waiting says its own.
-PATIENCE = {"query_wait_timeout": 3, "client_login_timeout": 3, "server_login_retry": 0.3, "server_connect_timeout": 2}
+PATIENCE = {
+    "query_wait_timeout": 20,
+    "client_login_timeout": 20,
+    "server_login_retry": 0.3,
+    "server_connect_timeout": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ class Bench:
             "password": role.password,
             "dbname": case.at,
             "sslmode": "disable",
-            "connect_timeout": 5,
+            "connect_timeout": 20,
         }
         parts |= {"host": "127.0.0.1", "port": self.bouncer.port}
         if case.to == "standby":
@@ -402,7 +407,7 @@ class Asyncpg:
                     host=parts["host"],
                     port=parts["port"],
                     ssl=parts["sslmode"],
-                    timeout=5,
+                    timeout=20,
                     statement_cache_size=0,
                 )
             )

@@ -493,8 +493,7 @@ POOLER = (
     Case(
         "FATAL: transaction timeout",
         settings={"transaction_timeout": SOON},
-        first="begin",
-        then="select pg_sleep(9)",
+        then="begin; select pg_sleep(9)",  # at once: who sends to a connection that is closed may hear no reason
         together=True,
     ),
     Case("FATAL: client_idle_timeout", settings={"client_idle_timeout": SOON}, meanwhile=left),
