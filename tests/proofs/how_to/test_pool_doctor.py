@@ -36,6 +36,15 @@ LINES = (r"\b\d+\.?\d*(?= s  )", "AGE")
 RUNNER = (r"\S+(?=, on this machine)", "RUNNER")
 ITEMS = ("transaction", "silence", "wait", "sessions")
 NAMES = ("level", "item", "value", "unit", "finding", "page")
+# How long the oldest transaction, the longest silence in one and the longest wait last by now.
+LONGEST = """
+select
+    extract(epoch from clock_timestamp() - min(xact_start)),
+    extract(epoch from clock_timestamp() - min(state_change) filter (where state = 'idle in transaction')),
+    (select extract(epoch from clock_timestamp() - min(waitstart)) from pg_locks where not granted)
+from pg_stat_activity
+where datname = %s and pid <> pg_backend_pid()
+"""
 SLOTS = {"max_connections": 23}  # 20 for all: 80 % are 16 and 95 % are 19
 
 
@@ -189,6 +198,17 @@ def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
 )
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "waits.seconds desc", "waits.seconds"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "sum(many) desc, application", "application"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "open_for as amount", "1000 * open_for as amount"))
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "'silence' as item,\n            in_state_for",
+        "'silence' as item,\n            open_for",
+    )
+)
+@control(
+    edit("upstream/orders/management/commands/pool_doctor.sql", "() - min(waitstart))", "() - min(waitstart)) * 9")
+)
 def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, load) -> None:
     """Of four transactions one, of their silences three, of seven waits five, and of twelve applications ten."""
     silent = [sessions(database, application_name=f"silent {number}", autocommit=False) for number in range(4)]
@@ -197,7 +217,8 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
     silent[0].execute("select pg_advisory_xact_lock(1), pg_advisory_xact_lock_shared(2)")
     silent[1].execute("select pg_advisory_xact_lock_shared(2)")
     for each in silent[1:]:
-        each.execute("select pg_sleep(0.1)")  # since then it is silent, for less long than the one before
+        # Since then it is silent, for less long than the one before, and than its transaction is open.
+        each.execute("select pg_sleep(0.3)")
     silent[0].execute("select 1")  # the oldest transaction is silent for the shortest time
     waits = [sessions(database, application_name=f"waits {number}") for number in reversed(range(6))]
     for number, each in enumerate(waits, start=1):
@@ -206,14 +227,24 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
         until("it waits", lambda number=number: waiting(database) == number)
     for _ in range(2):
         sessions(database, application_name="with two")
-    found = {item: [row[4] for row in told(watcher, load) if row[1] == item] for item in ITEMS}
+    least = longest(database)
+    rows = told(watcher, load)
+    most = longest(database)
+    found = {item: [row[4] for row in rows if row[1] == item] for item in ITEMS}
     assert found["sessions"][0] == "with two: 2 idle"
     assert len(found.pop("sessions")) == 10
     pids = {item: [int(finding.split()[1].rstrip(",")) for finding in findings] for item, findings in found.items()}
-    ages = {row[1]: float(row[2]) for row in reversed(told(watcher, load)) if row[1] in ("transaction", "silence")}
-    assert ages["transaction"] >= ages["silence"] > 0
-    longest = {"transaction": silent[:1], "silence": silent[1:], "wait": [waits[0], *waits[:4]]}
-    assert pids == {item: [each.info.backend_pid for each in those] for item, those in longest.items()}
+    ages = {item: float(value) for _, item, value, *_ in reversed(rows) if item in least}
+    assert all(least[item] - 0.1 <= ages[item] <= most[item] + 0.1 for item in least)  # it is told in tenths
+    those = {"transaction": silent[:1], "silence": silent[1:], "wait": [waits[0], *waits[:4]]}
+    assert pids == {item: [each.info.backend_pid for each in held] for item, held in those.items()}
+
+
+def longest(database: Database) -> dict[str, float]:
+    """Return the greatest age of each item by now, in seconds."""
+    with database.server.connect() as connection:
+        found = connection.execute(LONGEST, [database.name]).fetchone()
+    return dict(zip(("transaction", "silence", "wait"), map(float, found), strict=True))
 
 
 def waiting(database: Database) -> int:

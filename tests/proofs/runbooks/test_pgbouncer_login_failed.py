@@ -214,6 +214,8 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     mended.connect(database, **who).close()
     lent = pooler(database, **MODE, **settings, users={database.role.name: own})
     lent.connect(database).close()
+    for pid in database.backends():  # so that it has to log in once more
+        database.terminate(pid)
     lent.connect(database, **who).close()
 
 
