@@ -18,7 +18,7 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class UnknownError(LookupError):
-    """Raised for a name that was not measured, or that is not of the kind that is asked for."""
+    """Raised for a name that was not measured, is not of the kind that is asked for, or leads into a broken file."""
 
 
 def find(root: Path, path: str) -> Any:
@@ -109,4 +109,7 @@ def part(parts: Any, key: str, path: str) -> Any:
 
 @cache
 def _read(file: Path, _changed: int) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnknownError(f"{FOLDER}/{file.name} is no JSON: {error}") from None

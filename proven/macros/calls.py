@@ -159,10 +159,11 @@ def _wrong(guide: Guide, bound: Bound) -> Iterator[str]:
     yield from bound.macro.wrong(guide, **bound.given)
 
 
-def unanswered(page: Page, where: str) -> Problem:
-    """Return what is wrong with a page that is listed somewhere and does not say what it answers."""
-    message = f"{where} lists this page with its answer: give its front matter a description, one sentence"
-    return Problem(page.path, 1, message)
+def unanswered(page: Page, where: str) -> Iterator[Problem]:
+    """Return what is wrong with a page that is listed somewhere, can be read, and does not say what it answers."""
+    if not page.description and not page.problems:
+        message = f"{where} lists this page with its answer: give its front matter a description, one sentence"
+        yield Problem(page.path, 1, message)
 
 
 def bind(call: Call) -> Bound | str:

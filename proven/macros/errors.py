@@ -117,8 +117,7 @@ def heard_of(guide: Guide) -> dict[str, dict[str, Any]]:
 def _without_answers(guide: Guide) -> Iterator[Problem]:
     """Check that each page to which a text leads says what it answers: the box shows that below the link."""
     for page, _ in _texts(guide):
-        if not page.description:
-            yield unanswered(page, "the table of error texts")
+        yield from unanswered(page, "the table of error texts")
 
 
 @check

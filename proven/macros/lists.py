@@ -54,7 +54,8 @@ def _without_answers(guide: Guide) -> Iterator[Problem]:
         listed = _beside(guide, page.path)
         if not listed:
             yield Problem(page.path, call.line, "section() lists the pages beside this one, and there are none")
-        yield from (unanswered(each, page.path) for each in listed if not each.description)
+        for each in listed:
+            yield from unanswered(each, page.path)
 
 
 def _not_in(folder: str, what: str, pattern: str) -> Callable[[Guide, str], Iterator[str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from proven.evidence import measurements as seen
-from proven.evidence.measurements import FOLDER, NO_BREAK, UnknownError, label, part, parts, shown
+from proven.evidence.measurements import NO_BREAK, UnknownError, label, part, parts, shown
 from proven.guide import Guide
 from proven.macros import charts
 from proven.macros.calls import macro
@@ -70,8 +70,6 @@ def _needs(name: str, find: Callable[..., Any]) -> Callable[..., Iterator[str]]:
             find(guide.root, **given)
         except UnknownError as error:
             yield f"{name}(): {error}"
-        except ValueError as error:
-            yield f"{FOLDER}/ holds what is no JSON: {error}"
 
     return wrong
 

@@ -52,6 +52,10 @@ def unseen(path: str, text: str) -> Iterator[Problem]:
     """Return a problem for each line with a character that a reader does not see and gets all the same, or not."""
     if text.replace("\n", " ").replace("\t", " ").isprintable() and not BLANK.search(text):
         return
+    if "\r\n" in text:
+        first = text.count("\n", 0, text.index("\r\n")) + 1
+        yield Problem(path, first, "a line ends in CR LF, as on Windows: save the file with LF alone")
+        text = text.replace("\r\n", "\n")
     for number, line in enumerate(lines(text), start=1):
         for character in line:
             if character != "\t" and (not character.isprintable() or BLANK.match(character)):

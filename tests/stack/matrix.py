@@ -6,6 +6,7 @@ never recorded. `python -m tests.stack.matrix` runs all, and takes what pytest t
 or `--only edited`: the proofs whose evidence is out of date, and those that have run on one stack alone.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -115,4 +116,5 @@ def run(python: Path, arguments: tuple[str, ...], which: dict[str, str]) -> bool
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sys.exit(main(*asked.parse_known_args()[1]))

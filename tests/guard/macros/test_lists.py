@@ -21,3 +21,6 @@ def test_a_list_of_pages_has_pages_with_their_answers(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, {**listing, "docs/how-to/ask.md": "# Ask\n"})
     assert found.startswith("docs/how-to/ask.md:1: docs/how-to/index.md lists this page with its answer: ")
     assert problems(tmp_path, {"docs/how-to/ask.md": "---\ndescription: As you like.\n---\n\n# Ask\n"}) == []
+    # What cannot be read says nothing either, and nobody is told so: only why.
+    (broken,) = problems(tmp_path, {"docs/how-to/ask.md": "---\ndescription: [\n---\n\n# Ask\n"})
+    assert broken.startswith("docs/how-to/ask.md:3: the front matter is not YAML: ")

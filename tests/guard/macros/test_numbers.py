@@ -57,7 +57,7 @@ def test_a_number_that_was_not_measured_is_refused_with_its_line(tmp_path: Path,
 def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     """At the page that draws on it."""
     (found,) = problems(tmp_path, {"docs/a.md": '# A\n\n{{ measured("speed.kernel") }}\n', FILE: "{"})
-    assert found.startswith("docs/a.md:3: docs/data/measurements/ holds what is no JSON: ")
+    assert found.startswith("docs/a.md:3: measured(): docs/data/measurements/speed.json is no JSON: ")
 
 
 @pytest.mark.parametrize(

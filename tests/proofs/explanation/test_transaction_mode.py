@@ -20,6 +20,7 @@ import pytest
 from proven import ROOT, evidence
 from proven.macros.lists import PICTURES
 from proven.sources.controls import control, edit, here, replace
+from tests.proofs.reference.trials import come_and_go
 from tests.stack import pgbouncer, timeline
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
@@ -799,12 +800,7 @@ def test_a_transaction_stays_on_one_server_connection(client) -> None:
     one, other = client(), client()
     with one.transaction():
         used = value(one, "select pg_backend_pid()")
-        with one.transaction():
-            one.execute("create temporary table lines (n int) on commit drop")
-            with one.cursor().copy("copy lines from stdin") as copy:
-                copy.write_row([1])
-        with one.cursor("every") as cursor:
-            assert cursor.execute("select n from lines").fetchall() == [(1,)]
+        come_and_go(one)
         assert value(other, "select pg_backend_pid()") != used
         assert value(one, "select pg_backend_pid()") == used
 

@@ -243,7 +243,7 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
 def longest(database: Database) -> dict[str, float]:
     """Return the greatest age of each item by now, in seconds."""
     with database.server.connect() as connection:
-        found = connection.execute(LONGEST, [database.name]).fetchone()
+        found = connection.execute(LONGEST, [database.name]).fetchone() or ()
     return dict(zip(("transaction", "silence", "wait"), map(float, found), strict=True))
 
 

@@ -109,18 +109,23 @@ def leave(clients: list[Client], name: str, role: str) -> str:
     return {(True, False): YOURS, (False, True): THEIRS, (False, False): LOST, (True, True): BOTH}[mine, theirs]
 
 
+def come_and_go(client: Client) -> None:
+    """Do, within a transaction, what goes with it: a savepoint, a temporary table, COPY and a cursor."""
+    with client.transaction():
+        client.execute("create temporary table lines (n int) on commit drop")
+        with client.cursor().copy("copy lines from stdin") as copy:
+            copy.write_row([1])
+    with client.cursor("every") as cursor:
+        assert cursor.execute("select n from lines").fetchall() == [(1,)]
+
+
 def transaction(pooler: Bouncer | Pooler, database: Database) -> str:
     """A transaction with a savepoint, COPY, a temporary table, a cursor and SET LOCAL, which leaves nothing."""
     with pooler.connect(database, prepare_threshold=None) as one:
         with one.transaction():
             used = value(one, "select pg_backend_pid()")
             one.execute("set local statement_timeout = '66s'")
-            with one.transaction():
-                one.execute("create temporary table lines (n int) on commit drop")
-                with one.cursor().copy("copy lines from stdin") as copy:
-                    copy.write_row([1])
-            with one.cursor("every") as cursor:
-                assert cursor.execute("select n from lines").fetchall() == [(1,)]
+            come_and_go(one)
             assert value(one, "select pg_backend_pid()") == used
         assert value(one, "show statement_timeout") == "0"
     return WORKS
