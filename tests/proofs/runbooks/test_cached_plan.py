@@ -27,15 +27,17 @@ def grow(database) -> None:
 
 @control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
 @control(here("clients[0].rollback()", 'clients[0].execute("commit")'))
+@control(here('holder.execute("select 1")', "pass"))
 @pytest.mark.usefixtures("item")
 def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, load) -> None:
-    """Those that had prepared the statement, and one that comes later; after RECONNECT each of them gets its rows.
+    """Those that had prepared the statement, and one that comes later, where the server connection had it as well.
 
-    So each does when psycopg has dropped all statements, as it does after a ROLLBACK.
+    After RECONNECT each of them gets its rows. So each does when psycopg has dropped all statements, as it does after a
+    ROLLBACK where it has prepared one.
     """
     if not at_least(1, 21):
         pytest.skip("needs PgBouncer 1.21")
-    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_prepared_statements=100)
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, max_prepared_statements=100)
     with ExitStack() as ends:
 
         def connect() -> psycopg.Connection[tuple]:
@@ -48,6 +50,9 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, lo
         clients.append(connect())
         for _ in range(2):
             assert [heard(client.execute, ALL) for client in clients] == [TEXT] * 3
+        with bouncer.connect(database, autocommit=False) as holder:
+            holder.execute("select 1")  # takes the server connection that had it, and is the last to give one back
+            assert heard(clients[1].execute, ALL) == ""
         with pytest.raises(psycopg.errors.FeatureNotSupported) as error:
             clients[0].execute(ALL)
         assert error.value.sqlstate == "0A000"

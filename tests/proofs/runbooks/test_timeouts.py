@@ -66,15 +66,21 @@ def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> No
 
 
 @control(here("{setting: 0.1}", "{setting: 0}"), fails_with="PgBouncer ends it: not within")
+@control(here('busy.execute("select 1")', "pass"), fails_with="client_idle_timeout")
 @pytest.mark.parametrize("setting", LIMITS)
 def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, database, pooler) -> None:
-    """The client hears the reason, its connection is gone, and PgBouncer's log has the reason too."""
+    """The client hears the reason, its connection is gone, and PgBouncer's log has the reason too.
+
+    A client that is silent and has a server connection is not idle to PgBouncer.
+    """
     if setting == "transaction_timeout" and not at_least(1, 25):
         pytest.skip("needs PgBouncer 1.25")
     text, query = LIMITS[setting]
     bouncer = pooler(database, pool_mode="transaction")
     idle = setting == "client_idle_timeout"
-    with bouncer.connect(database, autocommit=idle) as client:
+    with bouncer.connect(database, autocommit=False) as busy, bouncer.connect(database, autocommit=idle) as client:
+        if idle:
+            busy.execute("select 1")
         client.execute("select 1")
         bouncer.set(**{setting: 0.1})  # from now on: PgBouncer's own login would have to be over as soon
         if not query:
@@ -83,6 +89,8 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
             client.execute(query or "select 1")
         assert str(error.value).splitlines()[0] == text
         assert client.broken
+        if idle:
+            assert busy.execute("select 2").fetchone() == (2,)
     until("the log has the reason", lambda: f"closing because: {text}" in bouncer.leash.said())
     until("the server connection is gone, or stays", lambda: database.backends() == [] or idle)
 
