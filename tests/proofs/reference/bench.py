@@ -431,16 +431,28 @@ class Asyncpg:
         loop.close()
 
 
-class Django:
-    """Django's own connection, with psycopg 3."""
+def alone() -> None:
+    """Let Django work here, without a project."""
+    from django import setup
+    from django.conf import settings
 
-    def __init__(self, url: str) -> None:
+    if not settings.configured:
+        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
+        setup()
+
+
+class Django:
+    """Django's own connection, with psycopg 3; it may have options beside the URL's."""
+
+    def __init__(self, url: str, **options: object) -> None:
         from django.db.utils import ConnectionHandler
 
+        alone()
         parts = conninfo.conninfo_to_dict(url)
         names = {"USER": "user", "PASSWORD": "password", "NAME": "dbname", "HOST": "host", "PORT": "port"}
         entry = {name: str(parts.pop(part, "")) for name, part in names.items()}
-        handler = ConnectionHandler({"default": {"ENGINE": "django.db.backends.postgresql", **entry, "OPTIONS": parts}})
+        full = {"ENGINE": "django.db.backends.postgresql", **entry, "OPTIONS": {**parts, **options}}
+        handler = ConnectionHandler({"default": full})
         self.connection = handler["default"]
         self.connection.ensure_connection()
 

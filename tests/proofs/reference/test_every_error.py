@@ -8,7 +8,7 @@ import pytest
 from atlas.listed import says
 from proven import evidence
 from proven.sources.controls import control, here
-from tests.proofs.reference.bench import Bench
+from tests.proofs.reference.bench import Bench, alone
 from tests.proofs.reference.drivers import DRIVERS, IMPATIENT, provoked, waited
 from tests.proofs.reference.provocations import CASES
 from tests.proofs.reference.said import Said
@@ -20,15 +20,11 @@ from tests.stack.postgres import own_major
 @pytest.fixture(scope="module")
 def bench(cluster) -> Iterator[Bench]:
     """One PostgreSQL and one PgBouncer for the whole table."""
-    from django.conf import settings
-
     note_pgbouncer()
     # Others say it in other words: which have which text is read from the programs, in texts.json.
     if not at_least(1, 26) or own_major() < 18:
         pytest.skip("was recorded on PgBouncer 1.26 and PostgreSQL 18")
-    if not settings.configured:
-        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
-        django.setup()
+    alone()
     made = Bench(cluster(max_connections=40, reserved_connections=1, log_min_messages="warning"))
     yield made
     made.stop()

@@ -1,18 +1,18 @@
 """Proves docs/runbooks/cached-plan.md: a table that changes under a prepared statement."""
 
 import asyncio
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
-from types import SimpleNamespace
 
 import asyncpg
 import psycopg
 import pytest
-from django.db.utils import DatabaseErrorWrapper, NotSupportedError
+from django.db.utils import NotSupportedError
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
+from tests.proofs.reference.bench import Django
 from tests.stack.console import at_least, console
 
 TEXT = "cached plan must not change result type"
@@ -28,6 +28,7 @@ def grow(database) -> None:
 @control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
 @control(here("clients[0].rollback()", 'clients[0].execute("commit")'))
 @control(here('holder.execute("select 1")', "pass"))
+@control(here('"server_side_binding": True', '"server_side_binding": False'), fails_with="DID NOT RAISE")
 @pytest.mark.usefixtures("item")
 def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, load) -> None:
     """Those that had prepared the statement, and one that comes later, where the server connection had it as well.
@@ -53,12 +54,12 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, lo
         with bouncer.connect(database, autocommit=False) as holder:
             holder.execute("select 1")  # takes the server connection that had it, and is the last to give one back
             assert heard(clients[1].execute, ALL) == ""
-        with pytest.raises(psycopg.errors.FeatureNotSupported) as error:
-            clients[0].execute(ALL)
-        assert error.value.sqlstate == "0A000"
-        django = SimpleNamespace(Database=psycopg, errors_occurred=False)
-        with pytest.raises(NotSupportedError), DatabaseErrorWrapper(django):
-            raise error.value
+        preparing = {"server_side_binding": True, "prepare_threshold": 0}
+        django = ends.enter_context(closing(Django(bouncer.url(database), **preparing)))
+        with pytest.raises(NotSupportedError) as error:
+            django.run(ALL)
+        assert isinstance(error.value.__cause__, psycopg.errors.FeatureNotSupported)
+        assert error.value.__cause__.sqlstate == "0A000"
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
         assert [heard(client.execute, ALL) for client in clients] == [""] * 3
         with database.connect() as owner:
