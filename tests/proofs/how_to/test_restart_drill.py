@@ -310,8 +310,15 @@ def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database
 
 
 @control(replace("tests.proofs.how_to.test_restart_drill:SIGTERM", 3), fails_with="OperationalError")
+@control(
+    here("        client.close()\n        until", "        client.close(), bouncer.leash.halt(SIGTERM)\n        until"),
+    fails_with="OperationalError",
+)
 def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
-    """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once."""
+    """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once.
+
+    A client of the console is one of them.
+    """
     bouncer = pooler(database, pool_mode="transaction")
     client = bouncer.connect(database)
     if not at_least(1, 23):
@@ -323,12 +330,15 @@ def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
         client.close()
         return
     client.execute("select 1")
-    bouncer.leash.signal(SIGTERM)
-    until("it takes nobody new", lambda: refuses(bouncer, database))
-    for _ in range(3):
-        assert client.execute("select 1").fetchone() == (1,)
-    assert not bouncer.leash.ended()
-    client.close()
+    with bouncer.admin() as console:
+        bouncer.leash.signal(SIGTERM)
+        until("it takes nobody new", lambda: refuses(bouncer, database))
+        for _ in range(3):
+            assert client.execute("select 1").fetchone() == (1,)
+        assert not bouncer.leash.ended()
+        client.close()
+        until("the console alone is left", lambda: len(console.execute("show clients").fetchall()) == 1)
+        console.execute("show version")
     until("it has ended", bouncer.leash.ended)
 
 
