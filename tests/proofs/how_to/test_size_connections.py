@@ -1,6 +1,7 @@
 """Proves docs/how-to/size-connections.md."""
 
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -110,6 +111,32 @@ def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, 
     with fresh(cluster(max_connections=needed - 1).server) as database:
         opened, _ = fill(database, limit=peak)
     assert opened == peak - 1
+
+
+# What a session leaves for PostgreSQL to drop when it ends.
+TABLES = "do $$ begin for n in 1..200 loop execute format('create temp table t%s ()', n); end loop; end $$"
+
+
+@control(here("range(usable - 1)", "range(usable - 2)"), fails_with="one is refused: not within")
+def test_a_slot_is_free_a_moment_after_its_connection_is_closed(run_script, load, cluster) -> None:
+    """Who connects when the last slot's connection has just been closed is refused, until that session has ended."""
+    usable = run_script(load(SIZING))["usable_slots"](10)
+    with fresh(cluster(max_connections=10).server) as database, ExitStack() as kept:
+        for _ in range(usable - 1):
+            kept.enter_context(database.connect())
+
+        def refused(statement: str) -> bool:
+            try:
+                last = database.connect()
+                last.execute(statement)
+                last.close()
+                database.connect().close()
+            except psycopg.OperationalError as error:
+                return "slots are reserved" in str(error)
+            return False
+
+        until("one is refused", lambda: refused(TABLES))
+        until("the slot is free", lambda: not refused("select 1"))
 
 
 CLIMB = {"gevent", "uvicorn", "daphne", "hypercorn", "runserver", "celery55-gevent"}
