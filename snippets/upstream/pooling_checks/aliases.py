@@ -37,13 +37,23 @@ def pool_size(settings: dict[str, Any]) -> int | None:
     return given.get("max_size") or given.get("min_size", 4)
 
 
+def tries(settings: dict[str, Any]) -> bool:
+    """Return whether a kept connection is tried first, or the pool does so."""
+    pool = settings["OPTIONS"].get("pool")
+    own = isinstance(pool, dict) and pool.get("check")
+    return settings["CONN_HEALTH_CHECKS"] or bool(own)
+
+
 def host(settings: dict[str, Any]) -> str:
     """Return where the server is, as libpq finds it."""
     return settings["HOST"] or os.environ.get("PGHOST", "")
 
 
 def elsewhere(settings: dict[str, Any]) -> bool:
-    """Return whether the server is on another host than this process."""
-    at = host(settings)
-    here = at.startswith(("/", "@", "127.")) or at in ("", "localhost", "::1")
-    return not here
+    """Return whether a server is on another host than this process."""
+    return not all(here(at) for at in host(settings).split(","))
+
+
+def here(at: str) -> bool:
+    """Return whether an address, or a socket, is this host's own."""
+    return at.startswith(("/", "@", "127.")) or at in ("", "localhost", "::1")

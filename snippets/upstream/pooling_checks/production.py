@@ -6,7 +6,14 @@ from typing import Any
 
 from django.core.checks import CheckMessage
 
-from .aliases import Alias, elsewhere, keeps, pool_size, postgresql
+from .aliases import (
+    Alias,
+    elsewhere,
+    keeps,
+    pool_size,
+    postgresql,
+    tries,
+)
 from .told import found, told
 
 
@@ -18,7 +25,7 @@ def missing(alias: Alias) -> Iterator[CheckMessage]:
     name, settings = alias
     pool = pool_size(settings)
     kept = keeps(settings) or pool is not None
-    if kept and not settings["CONN_HEALTH_CHECKS"]:
+    if kept and not tries(settings):
         yield found("pooling.W020", name)
     if elsewhere(settings):
         if not given(settings, "connect_timeout", "PGCONNECT_TIMEOUT"):

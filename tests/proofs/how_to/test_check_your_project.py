@@ -104,6 +104,8 @@ POOLER = {"PORT": "6432", "DISABLE_SERVER_SIDE_CURSORS": True}
 LIMIT = {"options": {"options": "-c statement_timeout=5s"}}
 SCHEMA = {"options": {"options": "-c search_path=tenant"}}
 ATOMIC = {"settings": {"CONN_MAX_AGE": 0, "ATOMIC_REQUESTS": True}}
+UNTRIED = {"settings": {"CONN_HEALTH_CHECKS": False, "CONN_MAX_AGE": 0}}
+SECOND = {"settings": {"HOST": "127.0.0.1,db.example.com"}}
 FAR = {"HOST": "db.example.com"}
 SAFE = {"connect_timeout": 5, "tcp_user_timeout": 5000, "sslmode": "verify-full"}
 
@@ -147,13 +149,18 @@ SETTINGS: Cases = {
     "W013": [({"settings": POOLER} | SCHEMA, SCHEMA)],
     "W020": [
         ({"settings": {"CONN_HEALTH_CHECKS": False}}, {"settings": {"CONN_HEALTH_CHECKS": False, "CONN_MAX_AGE": 0}}),
-        (POOL | {"settings": {"CONN_HEALTH_CHECKS": False, "CONN_MAX_AGE": 0}}, POOL),
+        (POOL | UNTRIED, POOL),
+        (POOL | UNTRIED, UNTRIED | {"options": {"pool": {"check": "its own"}}}),
     ],
     "W021": [
         (far("connect_timeout"), far()),
         (far("connect_timeout"), far("connect_timeout") | {"env": {"PGCONNECT_TIMEOUT": "5"}}),
     ],
-    "W022": [(far("tcp_user_timeout"), far()), (far("tcp_user_timeout"), {"settings": {"HOST": "127.0.0.1"}})],
+    "W022": [
+        (far("tcp_user_timeout"), far()),
+        (far("tcp_user_timeout"), {"settings": {"HOST": "127.0.0.1"}}),
+        (far("tcp_user_timeout") | SECOND, {"settings": {"HOST": "127.0.0.1,localhost"}}),
+    ],
     "W023": [
         (far("sslmode"), far("sslmode", sslrootcert="system")),
         (far("sslmode"), far("sslmode", channel_binding="require")),
@@ -248,7 +255,9 @@ def expected(cases: Cases) -> dict[str, list[str]]:
 @control(edit("upstream/pooling_checks/transaction_mode.py", 'if options.get("assume_role")', 'if options.get("role")'))
 @control(edit("upstream/pooling_checks/transaction_mode.py", 'if names != {"search_path"}', "if names"))
 @control(edit("upstream/pooling_checks/transaction_mode.py", 'if "search_path" in names', "if names"))
-@control(edit("upstream/pooling_checks/production.py", "if kept and not settings", "if not settings"))
+@control(edit("upstream/pooling_checks/production.py", "if kept and not tries", "if not tries"))
+@control(edit("upstream/pooling_checks/aliases.py", "or bool(own)", ""))
+@control(edit("upstream/pooling_checks/aliases.py", "not all(here", "not any(here"))
 @control(edit("upstream/pooling_checks/production.py", '"PGCONNECT_TIMEOUT"', '"PGTIMEOUT"'))
 @control(
     edit(
