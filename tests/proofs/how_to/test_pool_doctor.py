@@ -867,6 +867,31 @@ def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
     assert found["finding"].endswith("1 wait, it has no server connection; PgBouncer's log says why")
 
 
+@control(
+    edit("upstream/orders/management/commands/_pool_doctor_console.py", ' if pool["database"] in databases', ""),
+    fails_with="Traceback",
+)
+def test_a_pool_that_nobody_uses_any_more_is_passed_over(stays) -> None:
+    """The database that "*" made for its clients has left SHOW DATABASES then, and SHOW POOLS still has the pool."""
+
+    def shown(view: str, name: str) -> bool:
+        return "other" in [row[name] for row in stays.bouncer.show(view)]
+
+    server = stays.database.server
+    stays.bouncer.entries["*"] = f"host={server.host} port={server.port} dbname={stays.database.name}"
+    stays.bouncer.reload()
+    psycopg.connect(stays.bouncer.url(stays.database).rpartition("/")[0] + "/other").close()
+    assert shown("databases", "name")
+    with stays.bouncer.admin() as console:
+        console.execute("reconnect other")
+    until("it is gone", lambda: not shown("databases", "name"))
+    assert shown("pools", "database")
+    said = [row["finding"] for row in stays.findings("queue")]
+    assert [f" in {stays.database.name}: " in each for each in said] == [True]
+    del stays.bouncer.entries["*"]
+    stays.bouncer.reload()
+
+
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 80", "share >= 101"))
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 95", "share >= 101"))
 def test_places_for_clients_are_counted_against_their_limit(stays) -> None:

@@ -95,9 +95,11 @@ def ask(**target: Any) -> Views:
 def queues(views: Views) -> Iterator[Finding]:
     """The pools whose clients wait longest for a server connection, and why."""
     databases = {row["name"]: row for row in views["databases"]}
+    # One that "*" made is no longer among them once nobody is connected by it.
+    used = [pool for pool in views["pools"] if pool["database"] in databases]
     # At its end clients get an error; 0 is no end.
     limit = float(value(views, "config", "query_wait_timeout"))
-    for pool in sorted(views["pools"], key=waited, reverse=True)[:10]:
+    for pool in sorted(used, key=waited, reverse=True)[:10]:
         said, page = cause(pool, databases[pool["database"]], views)
         yield found(
             "queue",
