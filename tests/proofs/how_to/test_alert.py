@@ -237,6 +237,14 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     fails_with="who fails at PgBouncer is counted: not within",
 )
 @control(
+    edit("monitoring/logins.mtail", "|no such (user|database)", ""),
+    fails_with="who fails at PgBouncer with a name is counted: not within",
+)
+@control(
+    edit("monitoring/logins.mtail", "|no pg_hba.conf entry", ""),
+    fails_with="who fails at PostgreSQL over its socket is counted: not within",
+)
+@control(
     edit("monitoring/logins.mtail", "password authentication failed|", ""),
     fails_with="who fails at PostgreSQL is counted: not within",
 )
@@ -249,12 +257,20 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     fails_with="ServerLoginsFail fires: not within",
 )
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
-    """Clients with a wrong password, at PgBouncer and at PostgreSQL; and PgBouncer, after the role's was changed."""
+    """Clients with a wrong password or name, or no line in pg_hba.conf, at PgBouncer and at PostgreSQL.
+
+    And PgBouncer, after the role's password was changed.
+    """
     logs, at_postgresql = watched.exporters["logs"], lambda database, **wrong: database.connect(**wrong)
-    for where, connect in (("PgBouncer", watched.pgbouncer.connect), ("PostgreSQL", at_postgresql)):
+    for where, connect, wrong in (
+        ("PgBouncer", watched.pgbouncer.connect, {"password": "wrong"}),
+        ("PgBouncer with a name", watched.pgbouncer.connect, {"dbname": "nowhere"}),
+        ("PostgreSQL", at_postgresql, {"password": "wrong"}),
+        ("PostgreSQL over its socket", at_postgresql, {"host": str(watched.setup.cluster.data)}),
+    ):
         counted = value(logs, "client_login_failures_total") or 0
         with pytest.raises(psycopg.OperationalError):
-            connect(watched.database, password="wrong")
+            connect(watched.database, **wrong)
         until(
             f"who fails at {where} is counted",
             lambda counted=counted: value(logs, "client_login_failures_total") == counted + 1,
