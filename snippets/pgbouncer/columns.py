@@ -258,7 +258,10 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
             "empty where you encrypt",
             "set `server_tls_sslmode` to `verify-full`",
         ),
-        "application_name": ("What the client that has it calls itself",),
+        "application_name": (
+            "What the client that has it calls itself; before 1.22 one without"
+            " a name leaves that of the last",
+        ),
         "prepared_statements": (
             "How many statements are prepared on it",
             "at `max_prepared_statements` all the time",

@@ -208,14 +208,22 @@ def test_a_pause_without_a_name_is_in_no_number_that_the_alert_reads(watched) ->
 @control(
     edit("monitoring/rules.yml", "pgbouncer_up == 0", "pgbouncer_up == 2"), fails_with="PgBouncerDown fires: not within"
 )
+@control(here('< "0.12"', '>= "0.12"'), fails_with="RuntimeError")
 def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     """Its exporter goes on answering, and says so. Of one that hangs it says nothing, as it hangs as well.
 
-    As of one that is down it tells of one that refuses it.
+    As of one that is down it tells of one that refuses it. An old exporter that is started meanwhile ends.
     """
     with raised(watched.prometheus, "PgBouncerDown") as fire:
         watched.pgbouncer.leash.halt()
         fire()
+        if monitoring.version("pgbouncer_exporter") < "0.12":
+            with pytest.raises(RuntimeError, match="connection refused"):
+                watched.pgbouncer_exporter()
+        else:
+            late = watched.pgbouncer_exporter()
+            assert value(late, "pgbouncer_up") == 0
+            late.stop()
         watched.pgbouncer.restart()
     with raised(watched.prometheus, "PgBouncerDown") as fire:
         watched.pgbouncer.reload(stats_users="")
