@@ -323,14 +323,23 @@ def test_readiness_tells_of_the_database_and_liveness_does_not(unchecked) -> Non
 @control(
     edit("upstream/orders/views.py", "with connection.cursor() as cursor", "with connection.copy().cursor() as cursor")
 )
+@control(
+    edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
+)
 def test_readiness_asks_over_the_connection_that_its_thread_has(as_shipped) -> None:
-    """It opens none of its own: one of those that the threads keep was asked last by it."""
+    """It opens none of its own: one of those that the threads keep was asked last by it.
+
+    Where that was lost and the database is there, a health check has another opened: it says 200.
+    """
     fill(as_shipped)
     assert as_shipped.request("/health/ready/")[0] == 200
     database = as_shipped.database
     asked = "select pid from pg_stat_activity where datname = %s and query = 'select 1'"
     assert len(database.admin.execute(asked, [database.name]).fetchall()) == 1
     assert len(database.backends()) == 2 * 4
+    for pid in database.backends():
+        database.terminate(pid)
+    assert as_shipped.request("/health/ready/")[0] == 200
 
 
 def allow_connections(database: Database, allowed: bool) -> bool:
