@@ -95,9 +95,14 @@ def test_a_pool_is_shared_by_greenlets(project, tables) -> None:
 
 
 @control(here('"--preload"', '""'))
-def test_a_django_that_was_loaded_before_the_fork_is_patched_too_late(project, tables) -> None:
-    """With --preload requests that ask the database fail, and the others are answered."""
-    with greenlets(project, tables, "--preload", DB_CONN_MAX_AGE="0") as gunicorn:
+@pytest.mark.parametrize("keeps", ["nothing", "a pool"])
+def test_a_django_that_was_loaded_before_the_fork_is_patched_too_late(project, tables, keeps) -> None:
+    """With --preload requests that ask the database fail, with Django's pool as well, and the others are answered."""
+    settings = {"DB_CONN_MAX_AGE": "0"}
+    if keeps == "a pool":
+        needs_a_pool()
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.pool"}
+    with greenlets(project, tables, "--preload", **settings) as gunicorn:
         assert gunicorn.request("/health/live/")[0] == 200
         assert gunicorn.request("/orders/")[0] == 500
         assert "DatabaseWrapper objects created in a thread can only be used in that same" in gunicorn.process.said()
