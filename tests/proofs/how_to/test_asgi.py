@@ -436,28 +436,48 @@ def channels(project, server, migrated, load, tmp_path) -> Iterator[Uvicorn]:
 
 @contextmanager
 def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket.socket]]:
-    """Have as many WebSockets open, each of which was told the number of orders, for as long as the block lasts."""
-    sockets = []
+    """Have as many WebSockets open, each of which was told the number of orders, for as long as the block lasts.
+
+    They ask together, and one of them alone is in its query, for as long as that waits.
+    """
+    query = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+    database = uvicorn.database
+
+    def waiting() -> int:
+        return database.admin.execute(query, [database.name]).fetchone()[0]
+
     with ExitStack() as stack:
-        for _ in range(clients):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", uvicorn.port), DEADLINE))
-            client.sendall(UPGRADE.format(path=path).encode())
+        address = ("127.0.0.1", uvicorn.port)
+        sockets = [stack.enter_context(socket.create_connection(address, DEADLINE)) for _ in range(clients)]
+        with database.server.connect(database.name) as holder:
+            holder.execute("begin; lock table orders_order")
+            for client in sockets:
+                client.sendall(UPGRADE.format(path=path).encode())
+            until("one waits", waiting)
+            uvicorn.backend()  # a request, which came after them, has asked
+            assert waiting() == 1
+            holder.execute("rollback")
+        for client in sockets:
             with client.makefile("rb") as answers:
                 while answers.readline() != b"\r\n":
                     pass
                 assert answers.read(3) == b"\x81\x010"  # a text of one byte, and that
-            sockets.append(client)
         yield sockets
 
 
-@control(
-    edit("channels/consumers.py", "str(await Order.objects.acount())", "'0'"), fails_with="one is open: not within"
-)
+@control(edit("channels/consumers.py", "str(await Order.objects.acount())", "'0'"), fails_with="one waits: not within")
 @control(
     edit("channels/consumers.py", "    @database_sync_to_async\n", "    @__import__('asgiref').sync.sync_to_async\n"),
     fails_with="it is closed: not within",
 )
 @control(here("two[0].sendall(SAYS)", "pass"), fails_with="who said something has closed it: not within")
+@control(
+    edit(
+        "channels/consumers.py",
+        "    @database_sync_to_async\n",
+        "    @__import__('functools').partial(database_sync_to_async, thread_sensitive=False)\n",
+    )
+)
 def test_consumers_share_one_thread_and_its_connection(channels) -> None:
     """Sockets that used the async ORM keep one until any sends or leaves; with database_sync_to_async none."""
     backends = channels.database.backends
