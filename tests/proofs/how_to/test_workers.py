@@ -2,7 +2,9 @@
 
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.stack.database import fresh
 from tests.stack.runners import counts
 from tests.stack.upstream import driver
 from tests.stack.wait import until
@@ -40,6 +42,32 @@ def test_without_the_rule_all_work_is_lost_from_then_on(run_in) -> None:
     (text,) = [text for name, text in CLOSED.items() if name in driver()]
     assert text in at_work.said()
     at_work.note()
+
+
+WITHIN = """
+import django; django.setup()
+from django.db import Error, transaction
+from orders.models import Order
+from orders.tasks import count_orders
+from workers.around import like_a_request
+try:
+    with transaction.atomic():
+        Order.objects.create(customer="Ada")
+        count_orders()
+        like_a_request(count_orders)()
+except Error:
+    print("no query any more")
+print(Order.objects.count())
+"""
+
+
+@control(edit("upstream/workers/around.py", "close_old_connections()", "pass"))
+def test_the_rule_within_a_transaction_loses_it(project, server, server_version, migrated) -> None:
+    """The job itself counts what was written; with the rule around it its query fails, and nothing is there."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        status, said = project.run("-c", WITHIN, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert (status, said) == (0, "1 orders\nno query any more\n0\n"), said
 
 
 @control(here('"rq"', '"rq-one"'), fails_with="connections left: 0")
