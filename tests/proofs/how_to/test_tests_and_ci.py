@@ -127,6 +127,35 @@ def test_another_connection_is_outside_of_the_tests_transaction(run) -> None:
     assert "Ran 3 tests" in said
 
 
+GIVES_BACK = """
+from django.db import connection
+from django.test import TestCase
+from orders.asynchronous import count_and_give_back
+from orders.models import Order
+
+class GivesBack(TestCase):
+    async def test_async_code(self):
+        await Order.objects.acreate(customer="Ada")
+        assert await count_and_give_back() == 1
+        assert await Order.objects.acount() == 1
+
+    def test_a_close(self):
+        Order.objects.create(customer="Ada")
+        connection.close()
+        assert Order.objects.count() == 1
+"""
+
+
+@control(here("run(GIVES_BACK)", 'run(GIVES_BACK.replace("TestCase", "TransactionTestCase"))'))
+@control(here('"TransactionTestCase"', '"TestCase"'))
+def test_code_that_closes_the_tests_own_connection_needs_a_transactiontestcase(run) -> None:
+    """In a TestCase the next query after it fails, of async code as well; in a TransactionTestCase all is there."""
+    status, said = run(GIVES_BACK)
+    assert (status, "FAILED (errors=2)" in said) == (1, True), said
+    status, said = run(GIVES_BACK.replace("TestCase", "TransactionTestCase"))
+    assert (status, "Ran 2 tests" in said) == (0, True), said
+
+
 # ---- beside each other -----------------------------------------------------------------------------------------
 
 # Two tests that wait for each other, so that each worker has one, and then count who is connected.
