@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from orders.models import Order
 
@@ -24,7 +24,7 @@ def retried(work: Callable[[], T]) -> T:
     work = connection.wrap_database_errors(work)
     try:
         return work()
-    except (OperationalError, InterfaceError):
+    except Error:
         if connection.connection is began_with and not began_with.closed:
             raise  # a timeout, a deadlock: the server has answered
     connection.close()

@@ -11,7 +11,7 @@ from tests.stack.upstream import needs_a_pool
 
 # What follows it runs work whose connection is ended at its first call: before it asks, or after it has written.
 BEGINS = """
-import io
+import io, select
 import django; django.setup()
 from django.db import Error, connection, transaction
 from orders.models import Order
@@ -49,6 +49,20 @@ def copies():
         with cursor.copy("copy (select 7) to stdout") as copy:
             return b"".join(copy).decode().strip()
 
+def commits():
+    with transaction.atomic():
+        count = Order.objects.count()
+        if called() == 1:
+            end()
+    return count
+
+def falls_silent():
+    with transaction.atomic(), connection.cursor() as cursor:
+        if called() == 1:
+            cursor.execute("set local idle_in_transaction_session_timeout = 1")
+            select.select([connection.connection], [], [])
+        return Order.objects.count()
+
 def writes():
     order = Order.objects.create(customer="Ada")
     if called() == 1:
@@ -60,6 +74,10 @@ def is_too_slow():
     with connection.cursor() as cursor:
         cursor.execute("set statement_timeout = 10")
         cursor.execute("select pg_sleep(60)")
+
+def breaks_a_rule():
+    called()
+    Order.objects.bulk_create([Order(pk=1), Order(pk=1)])
 
 def tell(work):
     try:
@@ -82,18 +100,20 @@ def lossy(**named):
 
 Order.objects.update_or_create = lossy
 """
-Says = Callable[[str], list[str]]
+Says = Callable[..., list[str]]
 
 
 @pytest.fixture
-def says(project, server, server_version, migrated) -> Iterator[Says]:
-    """Run such code in a process of the project; return what it printed: says("tell(reads)")."""
+def says(project, server, server_version, migrated, request) -> Iterator[Says]:
+    """Run such code in a process of the project; return what it printed: says("tell(reads)"), also pooled=True."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
 
-        def run(code: str) -> list[str]:
+        def run(code: str, pooled: bool = False) -> list[str]:
             settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
-            status, said = project.run("-c", BEGINS + code, database_url=database.url, **settings)
+            to = request.getfixturevalue("pooler")(database, pool_mode="transaction") if pooled else database
+            url = to.url(database) if pooled else database.url
+            status, said = project.run("-c", BEGINS + code, database_url=url, **settings)
             assert status == 0, said
             return said.splitlines()
 
@@ -107,16 +127,23 @@ def test_django_does_not_ask_again(says) -> None:
     assert said == ["OperationalError, 1"]
 
 
-@control(edit("upstream/orders/retrying.py", "    connection.close()\n    return work()", "    raise OperationalError"))
+@control(edit("upstream/orders/retrying.py", "    connection.close()\n    return work()", "    raise Error"))
 @control(edit("upstream/orders/retrying.py", "    work = connection.wrap_database_errors(work)\n", ""))
+@control(
+    edit("upstream/orders/retrying.py", "import Error, ", "import InterfaceError, OperationalError, "),
+    edit("upstream/orders/retrying.py", "except Error:", "except (OperationalError, InterfaceError):"),
+)
 def test_work_that_lost_its_connection_is_done_again(says) -> None:
     """The second call has a new connection and its answer, with a transaction in the work and without.
 
-    Work that reads by COPY is done again as well: what it raises is the driver's own, and none of Django's errors.
+    Work that reads by COPY is done again as well: what it raises is the driver's own, and none of Django's errors. So
+    is work that is lost to a timeout, or with PgBouncer: of these psycopg 3 makes an InternalError.
     """
     assert says("tell(lambda: retried(reads))") == ["0, 2"]
     assert says("tell(lambda: retried(reads_in_a_transaction))") == ["0, 2"]
     assert says("tell(lambda: retried(copies))") == ["7, 2"]
+    assert says("tell(lambda: retried(falls_silent))") == ["0, 2"]
+    assert says("tell(lambda: retried(commits))", pooled=True) == ["0, 2"]
     own = "try: copies()\nexcept connection.Database.OperationalError as error: print(isinstance(error, Error))"
     assert says(own) == ["False"]
 
@@ -158,8 +185,9 @@ def test_with_djangos_pool_it_takes_health_checks(says) -> None:
     )
 )
 def test_what_the_server_has_refused_is_not_done_again(says) -> None:
-    """A statement that is cancelled at its timeout is an OperationalError as well, and is asked once."""
+    """A statement that is cancelled at its timeout, and one that breaks a rule: each is asked once."""
     assert says("tell(lambda: retried(is_too_slow))") == ["OperationalError, 1"]
+    assert says("tell(lambda: retried(breaks_a_rule))") == ["IntegrityError, 1"]
 
 
 @control(edit("upstream/orders/retrying.py", "    if connection.in_atomic_block:", "    if not connection:"))
