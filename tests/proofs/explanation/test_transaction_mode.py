@@ -131,7 +131,14 @@ EXPORT = """
 import os, django
 django.setup()
 {snippet}
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import DatabaseError, connection
+
+@async_to_sync
+async def export_async(line):
+    async for order in Order.objects.aiterator(chunk_size=500):
+        await sync_to_async(line)(str(order.pk))
+
 Order.objects.all().delete()
 Order.objects.bulk_create(Order(customer="Ada") for _ in range(501))
 connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = {disable}
@@ -169,12 +176,20 @@ def export(project, shared, database, load) -> Callable[..., str]:
 @control(
     edit("transaction_mode/iterator.py", "chunk_size=500", "chunk_size=501"), fails_with="not enough values to unpack"
 )
+@control(
+    here('("export", "export_async")', '("export", "export_in_a_transaction")'),
+    fails_with="not enough values to unpack",
+)
 def test_iterator_loses_its_cursor_in_autocommit(export) -> None:
-    """After the first rows another client has the server connection with the cursor; the error is no DatabaseError."""
-    error, *_, count = export("export").splitlines()
-    said = r"False <class 'psycopg2?\.errors\.InvalidCursorName'> cursor \"_django_curs_\w+\" does not exist"
-    assert re.fullmatch(said, error)
-    assert count == "500"
+    """After the first rows another client has the server connection with the cursor; the error is no DatabaseError.
+
+    The same holds for aiterator().
+    """
+    for function in ("export", "export_async"):
+        error, *_, count = export(function).splitlines()
+        said = r"False <class 'psycopg2?\.errors\.InvalidCursorName'> cursor \"_django_curs_\w+\" does not exist"
+        assert re.fullmatch(said, error)
+        assert count == "500"
 
 
 @control(edit("transaction_mode/iterator.py", "with transaction.atomic():", "if transaction:"))
