@@ -692,13 +692,20 @@ def environment(load) -> dict:
 
 @control(edit("upstream/settings/environment.py", "if not value.isdecimal():", "if not value:"))
 @control(edit("upstream/settings/prod.py", 'flag("DB_CONN_HEALTH_CHECKS", default=True)', "True"))
+@control(here("DB_CONN_MAX_AGE = 5", "DB_CONN_MAX_AGE=5"))
 def test_a_malformed_value_stops_the_start(project: Project) -> None:
-    """The error is the last line that the settings leave behind. In .env a comment behind a value is a part of it."""
+    """The error is the last line that the settings leave behind. In .env a comment behind a value is a part of it.
+
+    A line there with a space before its "=" counts for nothing.
+    """
     said = [project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")]
     used = project.folder / ".env"
     used.write_text("DB_CONN_MAX_AGE=60  # one minute\n")
     try:
         said.append(project.run("-c", SHOW, database_url=ANY_URL))
+        used.write_text("DB_CONN_MAX_AGE = 5\n")
+        status, output = project.run("-c", SHOW, database_url=ANY_URL)
+        assert (status, output.splitlines()[-1]) == (0, "60 True")
     finally:
         used.unlink()
     for value, (status, output) in zip(("soon", "60  # one minute"), said, strict=True):
