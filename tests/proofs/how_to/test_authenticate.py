@@ -13,7 +13,7 @@ from psycopg import conninfo
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
-from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, settled, starting
+from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
 from tests.stack.wait import DEADLINE, until
@@ -159,29 +159,53 @@ def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
 
 
 @control(here("setup.database.admin.execute(", "str("))
+@control(here("bouncer.connect(setup.database).close()", "pass"), fails_with="password authentication failed")
 def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
     """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL.
 
-    A server connection that is there serves on, and another password than before PgBouncer itself refuses.
+    A server connection that is there serves on, and another password than before PgBouncer itself refuses. With a new
+    userlist a client that was there before gets one again once somebody has logged in, to whichever entry.
     """
     role, bouncer = setup.roles["upstream"], start()
+    again = f"alter role upstream password '{role.password}'"
     file = bouncer.leash.folder / "userlist.txt"
+
+    def none_left() -> None:
+        for pid in setup.database.backends():
+            setup.database.terminate(pid)
+        until("PgBouncer knows", lambda: bouncer.show("servers") == [])
+
+    def renew() -> None:
+        setup.users = dict(USER.findall(setup.everything.psql(load("pgbouncer/userlist.sql"))))
+        written = USER.sub(lambda line: f'"{line[1]}" "{setup.users.get(line[1], line[2])}"', file.read_text())
+        bouncer.leash.write("next.txt", written).replace(file)
+        bouncer.reload()
+
     assert who(bouncer, setup.database) == "upstream"
     setup.database.admin.execute("alter role upstream password 'another'")
     with pytest.raises(psycopg.OperationalError, match="FATAL:  SASL authentication failed"):
         who(bouncer, setup.database, password="another")
-    setup.database.admin.execute(f"alter role upstream password '{role.password}'")
+    setup.database.admin.execute(again)
     assert who(bouncer, setup.database) == "upstream"
-    for pid in setup.database.backends():
-        setup.database.terminate(pid)
-    settled(bouncer, sv_idle=0)
+    none_left()
     with pytest.raises(psycopg.OperationalError, match='password authentication failed for user "upstream"'):
         who(bouncer, setup.database)
-    setup.users = dict(USER.findall(setup.everything.psql(load("pgbouncer/userlist.sql"))))
-    written = USER.sub(lambda line: f'"{line[1]}" "{setup.users.get(line[1], line[2])}"', file.read_text())
-    bouncer.leash.write("next.txt", written).replace(file)
-    bouncer.reload()
+    bouncer.entries["reports"] = bouncer.entries["upstream"]
+    renew()
     assert who(bouncer, setup.database) == "upstream"
+    with bouncer.connect(setup.database, dbname="reports") as there:
+        setup.database.admin.execute(again)
+        renew()
+        none_left()
+        bouncer.connect(setup.database).close()
+        assert there.execute("select current_user").fetchone() == ("upstream",)
+        setup.database.admin.execute(again)
+        renew()
+        none_left()
+        with pytest.raises(psycopg.OperationalError, match='password authentication failed for user "upstream"'):
+            there.execute("select 1")
+        with pytest.raises(psycopg.OperationalError, match="server_login_retry"):
+            who(bouncer, setup.database, dbname="reports")
 
 
 @control(here("int(file.stat().st_mtime)", "int(file.stat().st_mtime) - 5"))

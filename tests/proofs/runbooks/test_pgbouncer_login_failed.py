@@ -102,21 +102,31 @@ def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
     assert refused(older, database, password="older") == failed
 
 
+def written(bouncer, users: dict[str, str]) -> None:
+    """Put another userlist in the place of PgBouncer's."""
+    secrets = {**users, pgbouncer.ADMIN: pgbouncer.secret(bouncer.password)}
+    lines = "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items())
+    bouncer.leash.write("next.txt", lines).replace(bouncer.leash.folder / "userlist.txt")
+
+
 @control(here('bouncer.reload(auth_type="scram-sha-256")', "pass"), fails_with="wrong password type")
+@control(here("bouncer.restart()", "pass"), fails_with="password authentication failed")
 def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database, pooler) -> None:
     """The line in the userlist is replaced, RELOAD reads it, and the next login goes all the way through.
 
-    With the password itself in that line as well.
+    With the password itself in that line as well; where another secret stood there, once PgBouncer has started anew.
     """
     name = database.role.name
-    for line in (pgbouncer.scram(database), {name: database.role.password}):
-        bouncer = pooler(database, **MODE, users={name: md5(database.role)}, auth_type="md5", server_login_retry=0)
-        refused(bouncer, database)
-        secrets = {**line, pgbouncer.ADMIN: pgbouncer.secret(bouncer.password)}
-        bouncer.leash.write("userlist.txt", "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
-        bouncer.reload(auth_type="scram-sha-256")
-        with bouncer.connect(database) as client:
-            assert client.execute("select current_user").fetchone() == (name,)
+    for before, auth_type in ((md5(database.role), "md5"), (pgbouncer.secret(database.role.password), "scram-sha-256")):
+        for line in (pgbouncer.scram(database), {name: database.role.password}):
+            bouncer = pooler(database, **MODE, users={name: before}, auth_type=auth_type, server_login_retry=0)
+            refused(bouncer, database)
+            written(bouncer, line)
+            bouncer.reload(auth_type="scram-sha-256")
+            if before.startswith("SCRAM") and line[name] == database.role.password:
+                bouncer.restart()
+            with bouncer.connect(database) as client:
+                assert client.execute("select current_user").fetchone() == (name,)
 
 
 @control(here('"select * from user_lookup($1)"', '"select / from user_lookup($1)"'))
@@ -191,11 +201,13 @@ def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, lo
 
 
 @control(here("users={database.role.name: own}", "users={database.role.name: database.role.password}"))
+@control(here("stuck.restart()", "pass"), fails_with="server_login_retry")
 def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
     """The first client hears why, from 1.21 on, each later one of that failure; a password mends it.
 
     An MD5 hash does as little.
-    Where a client has logged in as `auth_user` itself, since PgBouncer's start, the secret does as well.
+    Where a client has logged in as `auth_user` itself, since PgBouncer's start, the secret does as well. One that is
+    not the server's is then in the way of the password, until PgBouncer starts anew.
     """
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
@@ -217,13 +229,26 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     for pid in database.backends():  # so that it has to log in once more
         database.terminate(pid)
     lent.connect(database, **who).close()
+    settings["server_login_retry"] = 0.1
+    stuck = pooler(database, **MODE, **settings, users={database.role.name: pgbouncer.secret(database.role.password)})
+    failed = f'password authentication failed for user "{database.role.name}"'
+    assert refused(stuck, database) == failed
+    written(stuck, {database.role.name: database.role.password})
+    stuck.reload()
+    assert refused(stuck, database) == failed
+    stuck.restart()
+    stuck.connect(database, **who).close()
 
 
 @control(here("user={forced.name}", "user={role.name}"))
 @control(here("secret, forced.name: own}", "secret, forced.name: forced.password}"))
+@control(here("lent.connect(database).close()", "pass"), fails_with="wrong password type")
+@control(here("lent.restart()", "pass"), fails_with="authentication failed")
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     """In the userlist, on every version. A secret is not enough, nor is a hash, and whoever comes next waits in vain.
 
+    The secret is where the forced user has logged in through another entry since PgBouncer began. One that is not the
+    server's is then in the way of the password, until PgBouncer starts anew.
     In the entry as well; before 1.26 only where the client's own line in the userlist is no secret, and else that is
     in the way of the userlist's.
     """
@@ -248,9 +273,23 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     for listed in ({}, {forced.name: forced.password}):
         assert told(f" password={forced.password}", listed) == ("" if at_least(1, 26) else failed)
     assert told(f" password={forced.password}", {role.name: role.password}) == ""
+    who = {"user": role.name, "password": role.password}
+    for kept in (own, pgbouncer.secret(forced.password)):
+        users = {role.name: secret, forced.name: kept}
+        lent = pooler(database, **MODE, users=users, server_login_retry=0.1)
+        lent.entries["forces"] = f"{lent.entries[database.name]} user={forced.name}"
+        lent.reload()
+        if kept == own:
+            lent.connect(database).close()
+        else:
+            assert refused(lent, database) == failed
+            written(lent, {**users, forced.name: forced.password})
+            lent.reload()
+            assert refused(lent, database, dbname="forces", **who) == failed
+            lent.restart()
+        lent.connect(database, dbname="forces", **who).close()
     users = {role.name: secret, forced.name: own}
     bouncer = pooler(database, **MODE, options=f"user={forced.name}", users=users, server_login_retry=60)
-    who = {"user": role.name, "password": role.password}
     assert refused(bouncer, database, **who) == "server login failed: wrong password type"
     with bouncer.impatient():
         assert refused(bouncer, database, **who) == "query_wait_timeout"
