@@ -27,7 +27,8 @@ grant connect on database upstream to pgbouncer;
 create schema pgbouncer;
 -- region: function
 -- Runs as its owner, who may read pg_authid: so with a search_path that nobody
--- else can put anything into. Superusers and expired passwords have no secret.
+-- else can put anything into. Superusers have no secret, nor have expired
+-- passwords, and a role without a password is not found.
 create function pgbouncer.get_auth(name text)
 returns table (username text, secret text)
 language sql stable security definer
@@ -37,6 +38,7 @@ as $$
     from pg_authid
     where
         rolname = name
+        and rolpassword is not null
         and rolcanlogin
         and not rolsuper
         and not rolreplication

@@ -444,6 +444,16 @@ def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> N
             looking_up.connect(setup.database, user=name, password="x")
 
 
+@control(edit("pgbouncer/auth_query.sql", "and rolpassword is not null", ""))
+def test_a_role_without_a_password_cannot_log_in_through_auth_query(setup, looking_up) -> None:
+    """It is not found, whatever the client sends, and though it had a password a moment ago."""
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    setup.database.admin.execute(f'alter role "{role.name}" password null')
+    with pytest.raises(psycopg.OperationalError, match="no such user"):
+        looking_up.connect(setup.database, user=role.name, password=role.password)
+
+
 @control(edit("pgbouncer/auth_query.sql", "and not rolsuper", ""))
 def test_a_superuser_cannot_log_in_through_auth_query(setup, looking_up) -> None:
     """Nobody can use PgBouncer to reach the server as its owner, also with the right password."""
