@@ -1,5 +1,6 @@
 """Proves docs/how-to/through-the-pooler.md: dumps, backups, and who the client is."""
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -62,15 +63,19 @@ def test_pg_dump_breaks_in_a_pool_or_breaks_others(database, pooler) -> None:
 
 
 @control(here("application_name_add_host=1", "application_name_add_host=0"))
+@control(here('("", "app")', '("other", "app")'))
+@control(here('("w" * 60, "w" * 60)', '("w" * 40, "w" * 60)'))
 def test_pgbouncer_tells_postgresql_who_the_client_is(database, pooler) -> None:
-    """In application_name, which has the client's address; client_addr is PgBouncer's own."""
+    """In application_name, which has the client's address, as far as it has room; client_addr is PgBouncer's own."""
     bouncer = pooler(database, pool_mode="transaction", application_name_add_host=1)
-    with bouncer.connect(database, application_name="web") as client:
-        query = "select application_name, client_port from pg_stat_activity where pid = pg_backend_pid()"
-        name, port = client.execute(query).fetchone()
-        own = next(row["port"] for row in bouncer.show("clients") if row["database"] == database.name)
-        assert name == f"web - 127.0.0.1:{own}"
-        assert port != own
+    query = "select application_name, client_port from pg_stat_activity where pid = pg_backend_pid()"
+    for given, shown in (("web", "web"), ("", "app"), ("w" * 60, "w" * 60)):
+        with bouncer.connect(database, application_name=given) as client:
+            name, port = client.execute(query).fetchone()
+            with socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_STREAM) as its:
+                own = its.getsockname()[1]
+            assert name == f"{shown} - 127.0.0.1:{own}"[:63]
+            assert port != own
 
 
 # ---- replication ---------------------------------------------------------------------------------------------
