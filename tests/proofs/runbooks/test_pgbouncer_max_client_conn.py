@@ -41,13 +41,21 @@ def test_both_drivers_say_max_client_conn(full, database) -> None:
 @control(
     here("max_client_conn=3", "max_client_conn=30", of="tests.proofs.runbooks.test_pgbouncer_max_client_conn:full")
 )
+@control(here("autocommit=False", "autocommit=True"))
 def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, database) -> None:
-    """Full of clients, and PostgreSQL sees one session: it is idle, and gave PgBouncer its greeting for all of them."""
+    """Full of clients, and PostgreSQL sees one session: it is idle, and gave PgBouncer its greeting for all of them.
+
+    One with a transaction open does hold it.
+    """
     with pytest.raises(psycopg.OperationalError, match=FULL):
         full.connect(database)
     assert len(database.backends()) == 1
     row = pool(full, database)
     assert (row["cl_active"], row["sv_active"], row["sv_idle"] + row["sv_used"]) == (3, 0, 1)
+    full.set(max_client_conn=9)
+    with full.connect(database, autocommit=False) as holder:
+        holder.execute("select 1")
+        assert pool(full, database)["sv_active"] == 1
 
 
 @control(edit("pgbouncer_console/lists.sql", "show lists", "show mem"), fails_with="KeyError")
