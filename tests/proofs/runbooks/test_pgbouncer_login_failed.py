@@ -229,8 +229,8 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     for pid in database.backends():  # so that it has to log in once more
         database.terminate(pid)
     lent.connect(database, **who).close()
-    settings["server_login_retry"] = 0.1
-    stuck = pooler(database, **MODE, **settings, users={database.role.name: pgbouncer.secret(database.role.password)})
+    soon = {**settings, "server_login_retry": 0.1}
+    stuck = pooler(database, **MODE, **soon, users={database.role.name: pgbouncer.secret(database.role.password)})
     failed = f'password authentication failed for user "{database.role.name}"'
     assert refused(stuck, database) == failed
     written(stuck, {database.role.name: database.role.password})
