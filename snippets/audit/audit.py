@@ -623,13 +623,13 @@ def sql(module: Module, call: ast.Call, at: Context) -> Found:
     yield from ((rule, call) for rule in found)
 
 
-@on("iterator")
+@on("iterator", "aiterator")
 def iterator(module: Module, call: ast.Call, at: Context) -> Found:
     rows = {each.arg for each in call.keywords} <= {"chunk_size", None}
     whose = dotted(call.func)
-    own = whose == "self.iterator" and call.args
+    own = whose in {"self.iterator", "self.aiterator"} and call.args
     # A method that hands on to super() is no use yet.
-    other = own or whose == "super.iterator"
+    other = own or whose in {"super.iterator", "super.aiterator"}
     # Django wants a transaction around select_for_update() itself.
     if rows and not (at.atomic or other or "select_for_update" in whose):
         yield "cursor", call

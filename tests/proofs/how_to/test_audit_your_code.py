@@ -54,6 +54,7 @@ def audit(names, monkeypatch, capsys):
 @control(edit("audit/audit.py", 'CURSORS" and said is not False', 'CURSORS" and said is not None'))
 @control(edit("audit/audit.py", "silent.add(number if", "silent.add(0 if"))
 @control(edit("audit/audit.py", "if comment and comment[2]:", "if comment:"))
+@control(edit("audit/audit.py", '"iterator", "aiterator"', '"iterator"'))
 def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) -> None:
     """Each rule is triggered by cases of its own, among which what is like them and harmless is left alone."""
     met = set()
