@@ -111,8 +111,9 @@ def says(project, server, server_version, migrated, request) -> Iterator[Says]:
 
         def run(code: str, pooled: bool = False) -> list[str]:
             settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
-            to = request.getfixturevalue("pooler")(database, pool_mode="transaction") if pooled else database
-            url = to.url(database) if pooled else database.url
+            url = database.url
+            if pooled:
+                url = request.getfixturevalue("pooler")(database, pool_mode="transaction").url(database)
             status, said = project.run("-c", BEGINS + code, database_url=url, **settings)
             assert status == 0, said
             return said.splitlines()
