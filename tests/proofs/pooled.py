@@ -24,6 +24,7 @@ from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, Server
+from tests.stack.upstream import Gunicorn
 from tests.stack.wait import until
 
 INI = "pgbouncer/pgbouncer.ini"
@@ -224,6 +225,13 @@ def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str
     heard += burst(bouncer, database, **options)
     bouncer.restart()
     return heard + burst(bouncer, database, **options)
+
+
+def a_day_of(gunicorn: Gunicorn, bouncer: PgBouncer, database: Database) -> tuple[int, Counter[str], int]:
+    """Let an application have such a day: return the status of a request before, what clients heard, and one after."""
+    gunicorn.note()
+    before = gunicorn.request("/orders/")[0]
+    return before, a_day(bouncer, database), gunicorn.request("/orders/")[0]
 
 
 def settings_of(text: str) -> dict[str, str]:

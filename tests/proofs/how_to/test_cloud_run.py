@@ -18,7 +18,7 @@ from tests.lint import cloud_run, gcloud, google, manifests
 from tests.lint.findings import refuse
 from tests.proofs import deployed
 from tests.proofs.deployed import connects, tell_to_stop
-from tests.proofs.pooled import BURST, a_day, settings_of
+from tests.proofs.pooled import BURST, a_day_of, settings_of
 from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, free_port, until
 
@@ -229,10 +229,7 @@ def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(st
     """The mounted ini with the application's environment: whoever logs in is served, and so are requests."""
     bouncer = start()
     with served(bouncer.port) as gunicorn:
-        gunicorn.note()
-        assert gunicorn.request("/orders/")[0] == 200
-        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
-        assert gunicorn.request("/orders/")[0] == 200
+        assert a_day_of(gunicorn, bouncer, setup.database) == (200, {"upstream": 4 * BURST}, 200)
 
 
 @control(edit("upstream/orders/views.py", 'latest = Order.objects.values("id", "customer")[:20]', "latest = []"))

@@ -24,7 +24,7 @@ from tests.lint.findings import refuse
 from tests.lint.kubernetes import SCHEMAS
 from tests.proofs import deployed
 from tests.proofs.deployed import against_kubectl, asking, connects, kubectl, more, tell_to_stop
-from tests.proofs.pooled import BURST, a_day, pool, settings_of
+from tests.proofs.pooled import BURST, a_day_of, pool, settings_of
 from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
@@ -305,10 +305,7 @@ def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(st
     """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
     bouncer = start(name)
     with served(bouncer.port) as gunicorn:
-        gunicorn.note()
-        assert gunicorn.request("/orders/")[0] == 200
-        assert a_day(bouncer, setup.database) == {"upstream": 4 * BURST}
-        assert gunicorn.request("/orders/")[0] == 200
+        assert a_day_of(gunicorn, bouncer, setup.database) == (200, {"upstream": 4 * BURST}, 200)
 
 
 @control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir =\n    logfile = /tmp/log\n"))

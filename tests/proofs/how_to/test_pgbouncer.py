@@ -580,10 +580,11 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """A transaction is lost, and a new client waits until the database is resumed by its name.
 
-    A statement outside of a transaction fails as well, and PostgreSQL finishes it all the same.
+    A statement outside of a transaction fails as well, and PostgreSQL finishes it all the same. Who does nothing is
+    dropped too, and no server connection is left.
     """
     bouncer = start(server_login_retry=0)
-    client = begin(bouncer, setup.database)
+    client, idle = begin(bouncer, setup.database), bouncer.connect(setup.database)
     with setup.as_owner.connect() as owner, bouncer.connect(setup.database) as alone:
         owner.execute("create table written (n int)")
         owner.execute("select pg_advisory_lock(5)")
@@ -591,14 +592,16 @@ def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) 
         waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
         until("its statement runs", lambda: owner.execute(waits).fetchone() == (1,))
         console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
-        with pytest.raises(psycopg.OperationalError):
-            client.execute("select 1")
+        for each in (client, idle):
+            with pytest.raises(psycopg.OperationalError):
+                each.execute("select 1")
+            each.close()
+        assert bouncer.show("servers") == []
         heard = {result.status for result in iter(alone.pgconn.get_result, None)}
         assert heard == {psycopg.pq.ExecStatus.FATAL_ERROR}
         owner.execute("select pg_advisory_unlock(5)")
         until("its row is there", lambda: owner.execute("select n from written").fetchone() == (1,))
         owner.execute("drop table written")
-    client.close()
     (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
     assert row["paused"] == 1
 

@@ -12,9 +12,11 @@ import pytest
 
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here, replace
+from tests.proofs.heard import heard
 from tests.stack.console import at_least, console, pool
 from tests.stack.database import fresh
-from tests.stack.pgbouncer import scram
+from tests.stack.leash import give
+from tests.stack.pgbouncer import ADMIN, PgBouncer, scram
 from tests.stack.scripts import execute
 from tests.stack.wait import DEADLINE, until
 
@@ -309,17 +311,28 @@ def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database
         until("clients are served", lambda: not refuses(bouncer, database))
 
 
+def beside(bouncer: PgBouncer) -> str:
+    """Have PgBouncer listen on a Unix socket as well, as it does by default; return its folder."""
+    folder = bouncer.leash.folder / "sockets"
+    folder.mkdir()
+    give(folder)
+    bouncer.settings["unix_socket_dir"] = folder
+    bouncer.restart()
+    return str(folder)
+
+
 @control(replace("tests.proofs.how_to.test_restart_drill:SIGTERM", 3), fails_with="OperationalError")
+@control(here("with bouncer.admin()", "with other.admin()"), fails_with="the other one has ended: not within")
 @control(
-    here("        client.close()\n        until", "        client.close(), bouncer.leash.halt(SIGTERM)\n        until"),
-    fails_with="OperationalError",
+    here('bouncer.settings["unix_socket_dir"] = folder', "pass", of="tests.proofs.how_to.test_restart_drill:beside")
 )
 def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
     """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once.
 
-    A client of the console is one of them.
+    A client of the console is one of them. From 1.25 on the console takes new ones over its Unix socket.
     """
-    bouncer = pooler(database, pool_mode="transaction")
+    bouncer, other = (pooler(database, pool_mode="transaction") for _ in range(2))
+    sockets = beside(bouncer)
     client = bouncer.connect(database)
     if not at_least(1, 23):
         client.execute("begin")  # which a safe shutdown would wait for
@@ -330,15 +343,24 @@ def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
         client.close()
         return
     client.execute("select 1")
-    with bouncer.admin() as console:
-        bouncer.leash.signal(SIGTERM)
+    with bouncer.admin() as console, other.connect(database) as another:
+        for each in (bouncer, other):
+            each.leash.signal(SIGTERM)
         until("it takes nobody new", lambda: refuses(bouncer, database))
+        names = {"pgbouncer": (ADMIN, bouncer.password), database.name: (database.role.name, database.role.password)}
+        refused = [
+            heard(psycopg.connect, host=sockets, port=bouncer.port, dbname=name, user=user, password=password)
+            for name, (user, password) in names.items()
+        ]
+        assert [bool(text) for text in refused] == [not at_least(1, 25), True]
         for _ in range(3):
             assert client.execute("select 1").fetchone() == (1,)
         assert not bouncer.leash.ended()
-        client.close()
-        until("the console alone is left", lambda: len(console.execute("show clients").fetchall()) == 1)
-        console.execute("show version")
+        for each in (client, another):
+            each.close()
+        until("the other one has ended", other.leash.ended)
+        assert not bouncer.leash.ended()
+        assert len(console.execute("show clients").fetchall()) == 1
     until("it has ended", bouncer.leash.ended)
 
 

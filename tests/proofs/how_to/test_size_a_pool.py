@@ -250,6 +250,7 @@ def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
         "while servers < 1.5 * offered_load(rate, service_time):",
     )
 )
+@control(edit("sizing/queueing.py", "service_time, wait = 0.010, 0.005", "service_time, wait = 0.010, 0.001"))
 def test_a_larger_pool_needs_a_smaller_part_to_spare(model) -> None:
     """For the same wait: the more connections are busy, the larger is their share, and the table says the same."""
     loads = [2**number for number in range(8)]
@@ -257,6 +258,10 @@ def test_a_larger_pool_needs_a_smaller_part_to_spare(model) -> None:
     assert shares == sorted({*shares})
     table = [int(row["Utilisation"].removesuffix(" %")) for row in model.worked_sizes()]
     assert table == sorted({*table})
+    for row in model.worked_sizes():  # 95 of 100 wait for at most 5 ms where each works for 10, and not with one less
+        rate, servers = row["Transactions a second"], row["Server connections"]
+        enough, too_few = (model.mmc_wait_percentile(rate, 0.010, each) for each in (servers, servers - 1))
+        assert enough <= 0.005 < too_few
 
 
 @control(edit("sizing/queueing.py", "return 1.0", "return 0.99"))

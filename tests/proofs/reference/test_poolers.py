@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,14 @@ def tried(pooler: str, database: Database, folder: Path, runs: list[str]) -> dic
     kind = POOLERS[pooler]
     role = Role(database.server)
     database.admin.execute(f"grant {role.name} to {database.role.name}")
-    with trials.running(kind, database) as running:
+    with ExitStack() as ends:
+        ends.callback(role.drop, database.admin)
+        running = ends.enter_context(trials.running(kind, database))
         clients = [running.connect(database, prepare_threshold=None) for _ in range(3)]
         state = {name: trials.leave(clients, name, role.name) for name in trials.STATE}
         for client in clients:
             client.close()
         asks = {name: ask(running, database) for name, (_, ask) in trials.ASKS.items()}
-    role.drop(database.admin)
     return {"state": state, "asks": asks, "runs": {name: trials.RUNS[name][1](kind, database, folder) for name in runs}}
 
 
@@ -90,8 +92,10 @@ def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: p
     # In `make test`, where time is short, each of what a pooler does itself is tried on one of them.
     runs = list(trials.RUNS) if asked(request.config) else list(trials.RUNS)[USUAL.index(pooler) :: len(USUAL)]
     evidence.ran(evidence.load(CERTIFICATES))
-    with limited("it does all that is asked"):  # pgagroal 2.1 now and then lets a client wait for ever
-        found = tried(pooler, shared, folder, runs)
+    for left in (2, 1, 0):  # pgagroal 2.1 now and then lets a client wait for ever
+        with suppress(TimeoutError) if left else nullcontext(), limited("it does all that is asked"):
+            found = tried(pooler, shared, folder, runs)
+            break
     if request.config.getoption("record"):
         return record(pooler, found)
     known = json.loads(FILE.read_text())
