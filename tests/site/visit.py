@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +27,7 @@ PICTURED = ("", "404.html", "how-to/pgbouncer/", "runbooks/too-many-clients/", "
 IDLE = """() => document.documentElement.matches(".no-js")
     || new Promise((done) => requestAnimationFrame(() => requestIdleCallback(done)))"""
 FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
-# Milliseconds that a label has to come into view, which glides, and scripts to make reachable what they see scroll.
-PATIENCE = 15_000
+PATIENCE = 15_000  # milliseconds that a label has to come into view: it glides
 AXE = "axe"  # where the server has it
 # The rules that ask for colours look at the place of each element on the page: they get one with few.
 RUN_AXE = """async (others) => {
@@ -146,17 +145,23 @@ class Visit:
         return [*found, *self.needless(), *self.console, *self.failed]
 
     def layout(self, font: Font | None = None) -> list[str]:
-        """Return what is wrong with how the page is laid out: in the reader's fonts, or in others until it turns."""
+        """Return what is wrong with how the page is laid out: in the reader's fonts, or in others until it turns.
+
+        Who has others has them from the beginning: what counts is what is wrong when the page is loaded in them.
+        """
         if font:
             self.read_in(font)
-        found = [*self.check("tooWide"), *self.unreachable(), *self.check("small"), *self.hidden_tabs()]
+        found = self.misplaced()
+        if found and font:
+            self.page.reload()
+            until("everything that the page asks for", self.quiet)
+            self.page.evaluate("checks.unfold()")
+            found = self.misplaced()
         return [f"in {font or self.font} fonts: {problem}" for problem in found]
 
-    def unreachable(self) -> list[str]:
-        """Return what a pointer can operate and no keyboard, once the page's scripts have seen how it is laid out."""
-        with suppress(NotInTime):
-            self.page.wait_for_function("!checks.unreachable().length", timeout=PATIENCE)
-        return self.check("unreachable")
+    def misplaced(self) -> list[str]:
+        """Return what is wrong with the layout as it is now."""
+        return [*self.check("tooWide"), *self.check("unreachable"), *self.check("small"), *self.hidden_tabs()]
 
     def hidden_tabs(self) -> list[str]:
         """Choose one tab after the other by keyboard where their labels do not all fit, until it comes round.

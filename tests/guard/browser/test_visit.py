@@ -76,8 +76,7 @@ def planted(site: Path, host: Server, browser: Browser, tmp_path_factory: pytest
 @pytest.fixture(scope="module")
 def found(planted: Reader) -> list[str]:
     """What is found wrong with it."""
-    with planted(viewport=PHONE) as visit, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.site.visit.PATIENCE", 1000)  # nothing makes it reachable
+    with planted(viewport=PHONE) as visit:
         return [*visit.moved(), *visit.problems(), *visit.layout("narrow")]
 
 

@@ -374,7 +374,7 @@ class Asking:
                     began = True
                     connection.execute("select pg_sleep(0.01)")
                 self.heard["answered"] += 1
-            except psycopg.OperationalError:
+            except psycopg.Error:  # an InternalError too, where another's answer comes
                 self.heard["cut off" if began else "dropped" if connection else "refused"] += 1
                 connection = None
                 self.stopped.wait(0.05)
