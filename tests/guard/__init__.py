@@ -45,6 +45,7 @@ And of what else guards the project:
     stack/test_patroni.py          all of a host's processes end as one
     stack/test_pgbouncer.py        what a proof's PgBouncer is given, and what of it was changed
     stack/test_monitoring.py       where Prometheus and its exporters come from
+    stack/test_postgres.py         a killed PostgreSQL that starts again
     stack/test_matrix.py           the stacks of `make matrix`
     stack/test_find_controls.py    edits that are tried, and what is written of them
     stack/test_runners.py          snippets that a server or an interpreter refuses
