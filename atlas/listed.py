@@ -63,20 +63,26 @@ def row_of(text: str, among: Iterable[str]) -> str | None:
 
 def says(row: str, text: str, whole: bool = False) -> bool:
     """Return whether a row is within a text: … of either stands for whatever the other has there."""
-    found = _even(GAP.sub("…", BEFORE.sub("", text) if whole else text))
-    return bool(re.fullmatch(_pattern(row), found) if whole else re.search(_pattern(row), found))
+    found = _found(text, whole)
+    return bool(_pattern(row).fullmatch(found) if whole else _pattern(row).search(found))
 
 
 def saying(among: Iterable[str], texts: Iterable[str]) -> set[str]:
     """Return those texts that any of some rows is within."""
-    pattern = re.compile("|".join(map(_pattern, among)))
-    return {text for text in texts if pattern.search(_even(GAP.sub("…", text)))}
+    pattern = re.compile("|".join(_pattern(row).pattern for row in among))
+    return {text for text in texts if pattern.search(_found(text))}
 
 
 @cache
-def _pattern(row: str) -> str:
+def _found(text: str, whole: bool = False) -> str:
+    return _even(GAP.sub("…", BEFORE.sub("", text) if whole else text))
+
+
+@cache
+def _pattern(row: str) -> re.Pattern[str]:
     """Return what a row looks like in a text: what ends in a colon is followed by whatever reason there is."""
-    return ".*".join(re.escape(_even(part)) for part in GAP.split(BEFORE.sub("", re.sub(":$", ":…", row))))
+    parts = GAP.split(BEFORE.sub("", re.sub(":$", ":…", row)))
+    return re.compile(".*".join(re.escape(_even(part)) for part in parts))
 
 
 def _even(text: str) -> str:
