@@ -210,6 +210,15 @@ def driver() -> dict[str, str]:
     return {"psycopg": version("psycopg")}
 
 
+def alone() -> None:
+    """Let Django work in this process, without a project."""
+    from django.conf import settings
+
+    if not settings.configured:
+        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
+        django.setup()
+
+
 def needs_psycopg_3() -> None:
     """Leave a proof out where Django has the older driver."""
     if "psycopg2" in driver():

@@ -109,6 +109,14 @@ def test_what_fits_in_narrow_fonts_alone_is_found(reader: Reader) -> None:
         assert visit.layout("narrow") == []
 
 
+def test_in_other_fonts_what_counts_is_the_page_as_it_is_loaded(reader: Reader) -> None:
+    """What is there since alone, as where a script has not yet seen that the fonts are others, is no reader's."""
+    with reader(PAGE, viewport=PHONE) as visit:
+        visit.page.evaluate("document.querySelector('article').style.width = '2000px'")
+        assert visit.layout() != []
+        assert visit.layout("narrow") == []
+
+
 def test_an_arrow_that_leads_to_what_no_keyboard_reaches_is_found(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """Which stacks the version matrix is made of."""
 
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from proven import guide
+from proven import ROOT, guide
 from proven.evidence import ledger, stored
 from proven.evidence.ledger import Run
 from tests.guard.project import make
@@ -24,6 +26,14 @@ def test_the_newest_pgbouncer_meets_every_other_part() -> None:
         Stack("new", "18", django="django-next"),
         Stack("new", "18", driver="psycopg2"),
     ]
+
+
+def test_who_asks_what_it_takes_is_told_and_starts_nothing() -> None:
+    """As every command does; a matrix takes an hour."""
+    asked = [sys.executable, "-m", "tests.stack.matrix", "--help"]
+    said = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "`--only edited`" in said
+    assert "PgBouncer of" not in said
 
 
 def test_what_cannot_be_had_is_said() -> None:

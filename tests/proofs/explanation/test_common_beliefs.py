@@ -14,7 +14,7 @@ from proven.sources.snippets import Snippet
 from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.database import fresh
 from tests.stack.scripts import execute
-from tests.stack.upstream import needs_django_5_1
+from tests.stack.upstream import alone, needs_django_5_1
 from tests.stack.wait import until
 
 Connect = Callable[..., Any]
@@ -23,13 +23,9 @@ Connect = Callable[..., Any]
 @pytest.fixture
 def connect(database) -> Iterator[Connect]:
     """Connect with one entry of DATABASES as given: connect(CONN_MAX_AGE=60)."""
-    import django
-    from django.conf import settings
     from django.db.utils import ConnectionHandler
 
-    if not settings.configured:
-        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
-        django.setup()
+    alone()
     evidence.on(Django=version("django"), psycopg=version("psycopg"))
     opened = []
 

@@ -26,6 +26,7 @@ from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.scripts import execute
+from tests.stack.upstream import alone
 from tests.stack.wait import until
 
 Client = psycopg.Connection[tuple]
@@ -79,14 +80,10 @@ def client(shared, database) -> Iterator[Callable[..., Client]]:
 @pytest.fixture
 def django(shared, database) -> Iterator[Callable[..., Any]]:
     """Make a client of PgBouncer Django's connection: django(OPTIONS={…}). It serves what snippets import."""
-    import django
-    from django.conf import settings
     from django.db import connections
     from django.db.utils import ConnectionHandler
 
-    if not settings.configured:
-        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
-        django.setup()
+    alone()
     evidence.on(Django=version("django"))
     opened = []
 

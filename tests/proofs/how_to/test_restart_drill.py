@@ -360,7 +360,7 @@ def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
             each.close()
         until("the other one has ended", other.leash.ended)
         assert not bouncer.leash.ended()
-        assert len(console.execute("show clients").fetchall()) == 1
+        until("the console alone is left", lambda: len(console.execute("show clients").fetchall()) == 1)
     until("it has ended", bouncer.leash.ended)
 
 

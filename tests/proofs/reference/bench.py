@@ -26,6 +26,7 @@ from tests.stack.database import Database, Role
 from tests.stack.leash import give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.upstream import alone
 from tests.stack.wait import DEADLINE, until
 
 TABLES = """
@@ -429,16 +430,6 @@ class Asyncpg:
         """Close a loop once its transports have been closed."""
         loop.run_until_complete(asyncio.sleep(0.01))
         loop.close()
-
-
-def alone() -> None:
-    """Let Django work here, without a project."""
-    from django import setup
-    from django.conf import settings
-
-    if not settings.configured:
-        settings.configure(USE_TZ=True)  # by itself only since Django 5.0
-        setup()
 
 
 class Django:

@@ -8,13 +8,14 @@ import pytest
 from atlas.listed import says
 from proven import evidence
 from proven.sources.controls import control, here
-from tests.proofs.reference.bench import Bench, alone
+from tests.proofs.reference.bench import Bench
 from tests.proofs.reference.drivers import DRIVERS, IMPATIENT, provoked, waited
 from tests.proofs.reference.provocations import CASES
 from tests.proofs.reference.said import Said
 from tests.stack.console import at_least
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.postgres import own_major
+from tests.stack.upstream import alone
 
 
 @pytest.fixture(scope="module")

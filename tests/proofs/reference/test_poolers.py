@@ -87,6 +87,8 @@ def tried(pooler: str, database: Database, folder: Path, runs: list[str]) -> dic
     return {"state": state, "asks": asks, "runs": {name: trials.RUNS[name][1](kind, database, folder) for name in runs}}
 
 
+# What is tried again leaves the connections of the last try to Python.
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 @control(here("tried(pooler,", 'tried("pgpool" if pooler == "newest" else "newest",'))
 def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: pytest.FixtureRequest) -> None:
     """What becomes of what a client leaves, what each request comes to, and what the pooler itself can do."""
