@@ -34,14 +34,14 @@ def until(what: str, probe: Callable[[], T | None], seconds: float | None = None
 
 
 @contextmanager
-def limited(what: str) -> Iterator[None]:
+def limited(what: str, seconds: float = DEADLINE) -> Iterator[None]:
     """Raise TimeoutError, naming `what`, also where the main thread waits for an answer that never comes."""
 
     def late(*_: Any) -> None:
-        raise TimeoutError(f"{what}: not within {DEADLINE:g} s")
+        raise TimeoutError(f"{what}: not within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, DEADLINE)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

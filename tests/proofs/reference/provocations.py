@@ -143,6 +143,12 @@ def hear_first(connection: psycopg.Connection) -> None:
     connection.execute("select 1")
 
 
+def copies(connection: psycopg.Connection) -> None:
+    """Copy a row out of the server."""
+    with connection.cursor() as cursor, cursor.copy("copy (select 1) to stdout") as rows:
+        list(rows)
+
+
 def reset(connection: psycopg.Connection) -> None:
     """Drop the connection as a network does: RST, and no goodbye."""
     with socket.socket(fileno=os.dup(connection.fileno())) as shared:
@@ -872,6 +878,13 @@ SERVERS = (
         first="begin",
         meanwhile=lambda b: b.each("pg_terminate_backend"),
         then=lambda c: c.commit(),
+        **ONE,
+    ),
+    Case(
+        "COPY cannot be mixed with other operations",
+        first="begin",
+        meanwhile=lambda b: b.each("pg_terminate_backend"),
+        then=copies,
         **ONE,
     ),
     Case("(PID …) was terminated by signal …", meanwhile=killed, after=lambda b: b.recover(), **SERVER),
