@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import distributions, version
+from io import BufferedReader
 from typing import Any
 
 import psutil
@@ -406,9 +407,18 @@ SOCKETS = """
 from asgi import application as django
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
+from asgiref.sync import sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
 from consumers import Closes, Keeps
+from orders.models import Order
 
-sockets = URLRouter([path("keeps/", Keeps.as_asgi()), path("closes/", Closes.as_asgi())])
+class Wraps(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.accept()
+        await self.send(str(await sync_to_async(Order.objects.count)()))
+
+made = {"keeps": Keeps, "wraps": Wraps, "closes": Closes, "idles": AsyncWebsocketConsumer}
+sockets = URLRouter([path(f"{name}/", of.as_asgi()) for name, of in made.items()])
 application = ProtocolTypeRouter({"http": django, "websocket": sockets})
 """
 UPGRADE = (
@@ -458,11 +468,18 @@ def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket
             assert waiting() == 1
             holder.execute("rollback")
         for client in sockets:
-            with client.makefile("rb") as answers:
-                while answers.readline() != b"\r\n":
-                    pass
+            with upgraded(client) as answers:
                 assert answers.read(3) == b"\x81\x010"  # a text of one byte, and that
         yield sockets
+
+
+@contextmanager
+def upgraded(client: socket.socket) -> Iterator[BufferedReader]:
+    """Read until a WebSocket is open, and lend what it says from then on."""
+    with client.makefile("rb") as answers:
+        while answers.readline() != b"\r\n":
+            pass
+        yield answers
 
 
 @control(edit("channels/consumers.py", "str(await Order.objects.acount())", "'0'"), fails_with="one waits: not within")
@@ -470,7 +487,7 @@ def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket
     edit("channels/consumers.py", "    @database_sync_to_async\n", "    @__import__('asgiref').sync.sync_to_async\n"),
     fails_with="it is closed: not within",
 )
-@control(here("two[0].sendall(SAYS)", "pass"), fails_with="who said something has closed it: not within")
+@control(here("idle.sendall(SAYS)", "pass"), fails_with="who said something has closed it: not within")
 @control(
     edit(
         "channels/consumers.py",
@@ -479,14 +496,19 @@ def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket
     )
 )
 def test_consumers_share_one_thread_and_its_connection(channels) -> None:
-    """Sockets that used the async ORM keep one until any sends or leaves; with database_sync_to_async none."""
+    """After the async ORM or sync_to_async one is kept until any says or leaves; with database_sync_to_async none."""
     backends = channels.database.backends
-    with connected(channels, "/keeps/", clients=1), connected(channels, "/keeps/", clients=2) as two:
-        until("one is open", lambda: len(backends()) == 1)
-        two[0].sendall(SAYS)
-        until("who said something has closed it", lambda: backends() == [])
-        with connected(channels, "/keeps/", clients=1):
-            until("it is open again", lambda: len(backends()) == 1)
-        until("who left has closed it", lambda: backends() == [])
+    with socket.create_connection(("127.0.0.1", channels.port), DEADLINE) as idle:
+        idle.sendall(UPGRADE.format(path="/idles/").encode())
+        with upgraded(idle):
+            pass
+        for path in ("/keeps/", "/wraps/"):
+            with connected(channels, path, clients=1), connected(channels, path, clients=2):
+                until("one is open", lambda: len(backends()) == 1)
+                idle.sendall(SAYS)
+                until("who said something has closed it", lambda: backends() == [])
+                with connected(channels, path, clients=1):
+                    until("it is open again", lambda: len(backends()) == 1)
+                until("who left has closed it", lambda: backends() == [])
     with connected(channels, "/closes/", clients=3):
         until("it is closed", lambda: backends() == [])

@@ -115,19 +115,26 @@ def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) ->
     transcript(load(LOAD), report(load(LOAD), heard), [ERRORS, COUNT], case="without-PAUSE")
 
 
-@control(here("(3600, 0)", "(0, 0)"), fails_with="one of them serves: not within")
+@control(here("(3600, 0)", "(3600, 3600)"), fails_with="one of them serves: not within")
 def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
-    """PgBouncer goes on refusing clients when it is back, while another one, which may try at once, serves them."""
+    """It tries for who waits, and refuses all when PostgreSQL is back; another one, which may try at once, serves."""
     started, database = own
     patient, eager = (pooler(database, pool_mode="transaction", server_login_retry=seconds) for seconds in (3600, 0))
-    for bouncer in (patient, eager):
-        assert not refuses(bouncer, database)
-        console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
-    started.leash.halt()
-    for bouncer in (patient, eager):
-        console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
-        with bouncer.impatient():
-            assert refuses(bouncer, database)
+    with patient.connect(database) as client, ThreadPoolExecutor(1) as thread:
+        for bouncer in (patient, eager):
+            assert not refuses(bouncer, database)
+            console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
+        waits = thread.submit(heard, client.execute, "select 1")
+        until("the client waits", lambda: pool(patient, database)["cl_waiting"] == 1)
+        started.leash.halt()
+        assert "connect failed" not in patient.leash.said()
+        for bouncer in (patient, eager):
+            console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+        until("it has tried for the client", lambda: "connect failed" in patient.leash.said())
+        with patient.impatient(), eager.impatient():
+            assert refuses(patient, database)
+            assert refuses(eager, database)
+            assert waits.result() == "query_wait_timeout"
     started.start(database.server.port)
     database.follow(started.server)
     until("one of them serves", lambda: refuses(patient, database) and not refuses(eager, database))

@@ -109,6 +109,7 @@ class Bench:
         self.bouncer.entries["postgres_of_auth"] = f"{place} dbname={self.database.name}"
         self.settings, self.entries = dict(self.bouncer.settings), dict(self.bouncer.entries)
         self.console = self.bouncer.admin()
+        self.change()
         self.others: list[psycopg.Connection[tuple]] = []  # whom a case has connected beside its client
         self.connect()
         self.marks = (0, 0)

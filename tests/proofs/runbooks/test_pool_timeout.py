@@ -61,19 +61,25 @@ def test_the_pool_tries_on_until_it_has_a_connection(database, cluster, caplog) 
             assert pool.get_stats().get("requests_num", 0) == 0
 
 
-@control(here('"an-old-one"', "database.role.password"), fails_with="the pool has tried: not within")
-def test_a_changed_password_is_in_the_pools_log_alone(database, caplog) -> None:
-    """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's own text."""
-    address = database.url.replace(database.role.password, "an-old-one")
+@control(here("getconn(timeout=0.1)", "putconn(None)"), fails_with="can't return connection to pool")
+@pytest.mark.parametrize(
+    ("wrong", "why"), [("password", "password authentication failed"), ("port", "Connection refused")]
+)
+def test_why_no_connection_can_be_opened_is_in_the_pools_log_alone(database, caplog, wrong, why) -> None:
+    """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's or libpq's own text."""
+    parts = {"password": f":{database.role.password}@", "port": f":{database.server.port}/"}
+    address = database.url.replace(parts[wrong], {"password": ":an-old-one@", "port": ":1/"}[wrong])
     with (
         caplog.at_level(logging.WARNING, "psycopg.pool"),
         psycopg_pool.ConnectionPool(address, min_size=1, max_size=1) as pool,
     ):
-        until("the pool has tried", lambda: "password authentication failed" in caplog.text)
+        until("the pool has tried", lambda: why in caplog.text)
         with pytest.raises(psycopg_pool.PoolTimeout) as error:
             pool.getconn(timeout=0.1)
-        assert pool.get_stats()["connections_errors"]
-    assert "password" not in str(error.value)
+        before = pool.get_stats()
+        until("it has tried again", lambda: pool.get_stats()["connections_errors"] > before["connections_errors"])
+    assert before["pool_available"] == 0
+    assert re.fullmatch(r"couldn't get a connection after 0\.10 sec", str(error.value))
 
 
 @control(here('"max_waiting": 1', '"max_waiting": 2'), fails_with="couldn't get a connection")

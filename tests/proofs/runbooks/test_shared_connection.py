@@ -142,6 +142,7 @@ def test_a_second_query_before_the_first_is_answered_is_refused(database) -> Non
     def waits(connection) -> None:
         """Let another one use the connection meanwhile, as a greenlet does that psycogreen lets run."""
         told.append(heard(connection.cursor().execute, "select 2"))
+        told.append(heard(connection.cursor().callproc, "pg_backend_pid"))
         wait_select(connection)
 
     set_wait_callback(waits)
@@ -150,6 +151,7 @@ def test_a_second_query_before_the_first_is_answered_is_refused(database) -> Non
         cursor.execute("select 1")
     finally:
         set_wait_callback(None)
-    assert set(told) == {"execute cannot be used while an asynchronous query is underway"}
+    said = {f"{word} cannot be used while an asynchronous query is underway" for word in ("execute", "callproc")}
+    assert set(told) == said
     assert cursor.fetchone() == (1,)
     client.close()
