@@ -50,7 +50,7 @@ const BESIDE = 60; // characters around those words
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^An error occurred in the current|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^Process '|^error response from auth_query|^An error occurred in the current|^Is the server running|^server refused TLS/;
 const IGNORED = /error ignored/; // psycopg says it of what comes of another error
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
@@ -168,10 +168,12 @@ export function find(whole, symptoms) {
   const follows = (hit) => [beaten, vaguer, quotes, ignored].some((behind) => behind(hit)) || AFTERMATH.test(hit.symptom.text);
   const better = (a, b) => reason(b) - reason(a) || follows(a) - follows(b) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
-  if (meant.length || given.seen.length > MOST_BEGUN || OTHERS.test(pasted)) return meant;
-  const bare = symptoms.filter(({ text }) => prepare(text).whole.test(given.seen.replace(SEVERITY, "")));
+  if (meant.length || OTHERS.test(pasted)) return meant;
+  const little = given.seen.length <= MOST_BEGUN;
+  const bare = symptoms.filter(({ text }) => little && prepare(text).whole.test(given.seen.replace(SEVERITY, "")));
   if (bare.length) return bare.map((symptom) => ({ symptom, line: "" })).sort((a, b) => literal(b) - literal(a));
-  return pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
+  const parts = little && pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
+  return parts.length ? parts : titles(pasted, symptoms);
 }
 
 // Who types leaves marks out.
@@ -199,6 +201,10 @@ function begun(seen, symptoms) {
   }
   return found;
 }
+
+// The texts of which a line that a list of errors has cut off shows the beginning, in front of what else was pasted.
+const titles = (pasted, symptoms) =>
+  pasted.split("\n").reduce((found, line) => (found.length || !CUT.test(line.trim()) ? found : begun(plain(line.trim()).seen, symptoms)), []);
 
 // Of each try where it stands, and whether a server answered it: that says more than the network does of another address.
 const tries = (pasted) =>

@@ -669,6 +669,11 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "asyncpg",
         lambda _: asyncio.run(asyncpg.connect("postgresql+asyncpg://127.0.0.1/x")),
     ),
+    'invalid integer value "tcp://…" for connection option "port"': (
+        "psycopg2",
+        lambda _: psycopg2.connect("host=127.0.0.1 port=tcp://10.0.0.9:5432"),
+    ),
+    'invalid connection option "ssl"': ("psycopg2", lambda _: psycopg2.connect("ssl=true")),
     'invalid connection option "…"': ("psycopg2", lambda _: psycopg2.connect("pgbouncer=true")),
     "Set the DATABASE_URL environment variable": ("django-environ", unset),
     "settings.DATABASES is improperly configured. Please supply the ENGINE value": ("Django", unconfigured({})),

@@ -30,6 +30,7 @@ SERVER: dict[str, Any] = {"said_by": "server", "to": "direct", **ONE}
 CONSOLE: dict[str, Any] = {"to": "console", "clients": ("psql", "psycopg2", "asyncpg")}
 REFUSALS = 20  # in a row: a session that has just ended has its slot for a moment longer
 SOON = 0.1
+VIEWS = ("pools", "stats", "version", "lists", "databases", "clients", "servers", "config")  # of PgBouncer's console
 SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0.3}  # nobody is to be served
 MD5 = "md5" + "0" * 32
 NO_LINGER = struct.pack("ii", 1, 0)
@@ -723,6 +724,11 @@ POOLER = (
         clients=WITH_TLS,
     ),
     Case(
+        'could not read root certificate file "…": …',
+        options={"sslmode": "verify-full", "sslrootcert": key("own", "sslkey")},
+        clients=WITH_TLS,
+    ),
+    Case(
         "private key file … has group or world access",
         before=lambda b: b.keys["own"]["sslkey"].chmod(0o644),
         options={"sslmode": "require", "sslkey": key("own", "sslkey"), "sslcert": key("own", "sslcert")},
@@ -940,8 +946,8 @@ SERVERS = (
         **DIRECT,
     ),
     Case("unrecognized configuration parameter", then="set nowhere = 1", **DIRECT),
-    Case('unrecognized configuration parameter "pools"', then="show pools", **DIRECT),
-    Case('unrecognized configuration parameter "stats"', then="show stats", **DIRECT),
+    *(Case(f'unrecognized configuration parameter "{view}"', then=f"show {view}", **DIRECT) for view in VIEWS),
+    Case("SAVEPOINT can only be used in transaction blocks", then="savepoint first", **DIRECT),
     Case(
         "no schema has been selected to create in",
         first="set search_path = nowhere",
