@@ -1,5 +1,6 @@
 // What is found out in the page itself. Each check returns sentences, and each sentence names the element.
 globalThis.checks = (() => {
+  const PATIENCE = 5000 // milliseconds that something may take to come into view, on however busy a machine
   // What the browser reports as it happens, from the first moment on.
   const shifts = []
   const paints = []
@@ -175,9 +176,11 @@ globalThis.checks = (() => {
     if (element === document.body) return null
     // A radio button of the colour schemes shows as the label behind it, which is the other one's.
     const shown = [element, ...(element.labels ?? []), element.nextElementSibling].filter((other) => other?.matches(":focus, label"))
-    // On a phone, the search comes into view a moment after its field has the focus.
-    if (!shown.some(visible)) await new Promise((done) => setTimeout(done, 300))
-    const seen = shown.some(visible)
+    // Some come into view a moment after they have the focus, as the search of a phone does, or lose it again.
+    const until = performance.now() + PATIENCE
+    const comes = () => document.activeElement === element && !shown.some(visible) && performance.now() < until
+    while (comes()) await new Promise((done) => setTimeout(done, 20))
+    const seen = shown.some(visible) || document.activeElement !== element
     const again = been.includes(element)
     been.push(element)
     return { again, unseen: seen ? "" : name(element) }
