@@ -169,10 +169,10 @@ export function find(whole, symptoms) {
   const better = (a, b) => reason(b) - reason(a) || follows(a) - follows(b) || pages(a) - pages(b) || b.to - a.to;
   const meant = hits.sort(better).map((hit) => ({ symptom: hit.symptom, line: line(pasted, given.places, hit) }));
   if (meant.length || OTHERS.test(pasted)) return meant;
-  const little = given.seen.length <= MOST_BEGUN;
-  const bare = symptoms.filter(({ text }) => little && prepare(text).whole.test(given.seen.replace(SEVERITY, "")));
+  if (given.seen.length > MOST_BEGUN) return titles(pasted, symptoms);
+  const bare = symptoms.filter(({ text }) => prepare(text).whole.test(given.seen.replace(SEVERITY, "")));
   if (bare.length) return bare.map((symptom) => ({ symptom, line: "" })).sort((a, b) => literal(b) - literal(a));
-  const parts = little && pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
+  const parts = pasted.trim().includes(" ") ? begun(given.seen, symptoms) : [];
   return parts.length ? parts : titles(pasted, symptoms);
 }
 

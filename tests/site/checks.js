@@ -176,7 +176,8 @@ globalThis.checks = (() => {
     if (element === document.body) return null
     // A radio button of the colour schemes shows as the label behind it, which is the other one's.
     const shown = [element, ...(element.labels ?? []), element.nextElementSibling].filter((other) => other?.matches(":focus, label"))
-    // Some come into view a moment after they have the focus, as the search of a phone does, or lose it again.
+    // The search of a phone comes into view a moment after it has the focus. The button that leads back to the top, which
+    // is hidden and takes the focus until the theme's script has run, loses it then.
     const until = performance.now() + PATIENCE
     const comes = () => document.activeElement === element && !shown.some(visible) && performance.now() < until
     while (comes()) await new Promise((done) => setTimeout(done, 20))

@@ -140,6 +140,19 @@ def test_a_prompt_in_a_copy_is_found(planted: Reader) -> None:
     assert first.startswith("copies what is in no snippet: '$ ")
 
 
+def test_what_loses_the_focus_before_it_is_seen_is_no_place_for_it(planted: Reader) -> None:
+    """As a button that the theme's script takes away, on a machine on which that is late."""
+    with planted(viewport=PHONE) as visit:
+        stop = visit.page.evaluate("""() => {
+            const top = document.querySelector(".md-top")
+            top.removeAttribute("tabindex")
+            top.focus()
+            setTimeout(() => top.blur(), 100)
+            return checks.stop()
+        }""")
+        assert stop == {"again": False, "unseen": ""}
+
+
 def test_an_element_that_the_tab_key_passes_by_is_found(planted: Reader) -> None:
     """And one that takes the focus where nobody sees it."""
     with planted(viewport=PHONE) as visit:

@@ -4,6 +4,7 @@ A function raises it, or returns it where it is logged or the exception is anoth
 """
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -381,6 +382,18 @@ def of_asyncpg_pool(does: Callable[[Any], Any]) -> Callable[[Bench], None]:
     return run
 
 
+def given(parameter: str) -> Callable[[Bench], object]:
+    """Give asyncpg a parameter of libpq's."""
+    return lambda _: asyncpg.connect(**{parameter: "require"})
+
+
+async def of_another(made: Any) -> None:
+    """Give a connection back to another pool than the one that lent it."""
+    await made
+    connection = await made.acquire()
+    await asyncpg.create_pool(min_size=0).release(connection)
+
+
 async def released(made: Any) -> None:
     """Use a connection after it was given back."""
     await made
@@ -632,6 +645,23 @@ def worker(
     return serve
 
 
+def forgotten(bench: Bench) -> str:
+    """Let a connection of psycopg 3 go without closing it."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        psycopg.connect(bench.url(HERE))
+        gc.collect()
+    return str(said[0].message)
+
+
+def without_driver(_: Bench) -> str:
+    """Let Django look for a driver where none is installed."""
+    code = (
+        "import sys; sys.modules |= dict.fromkeys(('psycopg', 'psycopg2')); import django.db.backends.postgresql.base"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+
+
 def lost_process(_: Bench) -> str:
     """Let a process of the pool that Celery has end within its work."""
     code = """if True:
@@ -646,6 +676,7 @@ def lost_process(_: Bench) -> str:
 # By whom it is said, and how it is made to.
 DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "the connection is closed": ("psycopg 3", closed_psycopg),
+    "was deleted while still open": ("psycopg 3", forgotten),
     "the cursor is closed": ("psycopg 3", closed_cursor),
     "connection already closed": ("psycopg2", closed_psycopg2),
     "cursor already closed": ("psycopg2", closed_cursor2),
@@ -703,6 +734,9 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "connection was closed in the middle of operation": ("asyncpg", cut_within),
     "unexpected connection_lost() call": ("asyncpg", hung_up),
     "connection is closed": ("asyncpg", closed_asyncpg),
+    "Pool.release() received invalid connection": ("asyncpg", of_asyncpg_pool(of_another)),
+    "connect() got an unexpected keyword argument 'sslmode'": ("asyncpg", given("sslmode")),
+    "connect() got an unexpected keyword argument 'channel_binding'": ("asyncpg", given("channel_binding")),
     "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
     "[Errno 104] Connection reset by peer": ("asyncpg", dropped),
     "the underlying connection is closed": ("asyncpg", of_asyncpg_pool(lost_within)),
@@ -719,6 +753,7 @@ DRIVERS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         broken_atomic,
     ),
     "Accessing the database during app initialization is discouraged": ("Django", too_early),
+    "Error loading psycopg2 or psycopg module": ("Django", without_driver),
     "Normally Django will use a connection to the 'postgres' database": ("Django", without_postgres),
     "WORKER TIMEOUT": ("Gunicorn", worker("time.sleep(30)", "WORKER TIMEOUT")),
     "Worker (pid:…) was sent SIGKILL! Perhaps out of memory?": (

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from atlas.listed import says
@@ -251,6 +252,16 @@ def filled(bench: Bench, how: str = "") -> None:
                 refused = 0
             except psycopg.Error:
                 refused += 1
+    until("nobody who was refused has a slot any more", lambda: not logging_in(bench))
+
+
+def logging_in(bench: Bench) -> list[str]:
+    """Return what the processes of PostgreSQL are called that let somebody in, or have refused and not yet ended."""
+    called = []
+    for process in psutil.Process(bench.cluster.leash.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            called += process.cmdline()
+    return [name for name in called if name.endswith(("startup", "authentication"))]
 
 
 def impatient(bench: Bench, setting: str) -> None:
@@ -556,6 +567,7 @@ POOLER = (
         **LOG,
     ),
     Case("error response from auth_query", **asks("select 1/0 from pg_class where relname <> $1"), **LOG),
+    Case("error in auth_query: …", **asks("select * from nowhere($1)"), **LOG),
     Case("expected 2 columns from auth_query, not …", **asks("select $1::text"), **LOG),
     Case("bouncer config error", **asks("select $1::text")),
     Case(
@@ -949,6 +961,16 @@ SERVERS = (
     ),
     Case("unrecognized configuration parameter", then="set nowhere = 1", **DIRECT),
     *(Case(f'unrecognized configuration parameter "{view}"', then=f"show {view}", **DIRECT) for view in VIEWS),
+    Case(
+        "permission denied for schema public",
+        **altered(
+            "revoke create on schema public from public", "grant create on schema public to public", outside=False
+        ),
+        options={"user": stranger, "password": lambda b: b.stranger.password},
+        then="create table public.nothing ()",
+        **DIRECT,
+    ),
+    Case('database "test_…" does not exist', options={"dbname": "test_shop_gw0"}, **DIRECT),
     Case("SAVEPOINT can only be used in transaction blocks", then="savepoint first", **DIRECT),
     Case(
         "no schema has been selected to create in",
@@ -1100,6 +1122,12 @@ LIBRARY = (
         "alert unknown ca",
         settings={"client_tls_sslmode": "verify-full"},
         options={"sslmode": "require", "sslkey": key("another", "sslkey"), "sslcert": key("another", "sslcert")},
+        clients=WITH_TLS,
+    ),
+    Case(
+        "TLS handshake error: … alert unknown ca",
+        options={"sslmode": "verify-ca", "sslrootcert": key("another", "sslcert")},
+        said_by="pooler",
         clients=WITH_TLS,
     ),
     Case(

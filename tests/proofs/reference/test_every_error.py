@@ -26,7 +26,7 @@ def bench(cluster) -> Iterator[Bench]:
     if not at_least(1, 26) or own_major() < 18:
         pytest.skip("was recorded on PgBouncer 1.26 and PostgreSQL 18")
     alone()
-    made = Bench(cluster(max_connections=40, reserved_connections=1, log_min_messages="warning"))
+    made = Bench(cluster(max_connections=40, reserved_connections=3, log_min_messages="warning"))
     yield made
     made.stop()
 
