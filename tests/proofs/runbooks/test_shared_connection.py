@@ -126,6 +126,26 @@ def test_over_tls_1_2_the_second_to_speak_hears_of_its_cipher(driver, encrypted,
     assert said["parent"][0] == "parent"
 
 
+@control(here("range(6)", "range(5)"))
+def test_processes_that_share_a_connection_prepare_under_the_same_name(database) -> None:
+    """psycopg 3 does so when it runs a query for the sixth time, in each process by its own count."""
+    code = """if True:
+        import os, sys, psycopg
+        connection = psycopg.connect(sys.argv[1], autocommit=True)
+        def ask():
+            for _ in range(6):
+                connection.execute("select 1").fetchone()
+        if os.fork() == 0:
+            ask()
+            os._exit(0)
+        os.wait()
+        ask()
+    """
+    said = subprocess.run([sys.executable, "-c", code, database.url], capture_output=True, text=True).stderr
+    assert said.endswith('DuplicatePreparedStatement: prepared statement "_pg3_0" already exists\n')
+    evidence.on(psycopg=version("psycopg"))
+
+
 @control(here('connection.pgconn.send_query(b"select 1")', "pass"))
 @control(here("set_wait_callback(waits)", "waits(client)"))
 def test_a_second_query_before_the_first_is_answered_is_refused(database) -> None:
