@@ -11,8 +11,7 @@ from atlas.__main__ import PACKAGES
 from atlas.text import Text, plain
 from proven import ROOT
 from proven.sources import data
-from tests.proofs.reference.drivers import DRIVERS
-from tests.proofs.reference.provocations import CASES
+from tests.proofs.reference.texts.every import CASES, TEXTS
 from tests.stack import pgbouncer, postgres
 
 LIST = json.loads(listed.LIST.read_text(encoding="utf-8"))["texts"]
@@ -73,7 +72,7 @@ def test_a_program_has_the_text_of_a_row(tmp_path: Path) -> None:
 def test_what_was_heard_was_provoked() -> None:
     """Of a provocation that is there no more, the page counts nothing."""
     heard = json.loads((ROOT / data.SAID).read_text(encoding="utf-8"))["texts"]
-    assert heard.keys() == {case.text for case in CASES} | DRIVERS.keys()
+    assert heard.keys() == {case.text for case in CASES} | TEXTS.keys()
 
 
 def test_what_differs_is_no_part_of_a_text() -> None:

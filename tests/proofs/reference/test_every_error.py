@@ -8,10 +8,10 @@ import pytest
 from atlas.listed import says
 from proven import evidence
 from proven.sources.controls import control, here
-from tests.proofs.reference.bench import Bench
-from tests.proofs.reference.drivers import DRIVERS, IMPATIENT, provoked, waited
-from tests.proofs.reference.provocations import CASES
-from tests.proofs.reference.said import Said
+from tests.proofs.reference.texts.bench import Bench
+from tests.proofs.reference.texts.by_asyncpg import IMPATIENT, waited
+from tests.proofs.reference.texts.every import CASES, TEXTS, provoked
+from tests.proofs.reference.texts.said import Said
 from tests.stack.console import at_least
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.postgres import own_major
@@ -57,7 +57,7 @@ def test_each_text_is_provoked(case, bench, said) -> None:
 
 
 @control(here("provoked(text, bench)", 'provoked("", bench)'))
-@pytest.mark.parametrize("text", DRIVERS)
+@pytest.mark.parametrize("text", TEXTS)
 def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
     """As is what drivers, pools, Django and Gunicorn say by themselves."""
     if "during app initialization" in text and django.VERSION < (5, 0):
@@ -68,10 +68,10 @@ def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
 
 
 @control(here("waited(does, bench)", 'waited(IMPATIENT["fetch"][0], bench)'))
-@control(here("timeout=0.1", "timeout=None", of="tests.proofs.reference.drivers:of_call"))
-@control(here("0.1", "None", of="tests.proofs.reference.drivers:of_connection"))
-@control(here("0.1", "None", of="tests.proofs.reference.drivers:of_wait"))
-@control(here("0.1", "None", of="tests.proofs.reference.drivers:of_block"))
+@control(here("timeout=0.1", "timeout=None", of="tests.proofs.reference.texts.by_asyncpg:of_call"))
+@control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_connection"))
+@control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_wait"))
+@control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_block"))
 def test_a_timeout_of_asyncpg_has_no_text_and_its_traceback_tells_who_waited(bench) -> None:
     """acquire without connect, connect, or neither: then it was a query, and its connection answers the next one.
 

@@ -12,7 +12,7 @@ from django.db.utils import NotSupportedError
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
-from tests.proofs.reference.bench import Django
+from tests.proofs.reference.texts.clients import Django
 from tests.stack.console import at_least, console
 
 TEXT = "cached plan must not change result type"

@@ -12,7 +12,7 @@ from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
-from tests.proofs.reference.bench import startup
+from tests.proofs.reference.texts.clients import startup
 from tests.stack.database import fresh, run_psql
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major

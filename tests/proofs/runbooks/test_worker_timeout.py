@@ -7,7 +7,7 @@ import pytest
 from gunicorn.config import Timeout
 
 from proven.sources.controls import control, here
-from tests.proofs.reference.drivers import worker
+from tests.proofs.reference.texts.by_runners import worker
 from tests.stack.wait import until
 
 # What Gunicorn has in its log once the worker is gone, and what it has not.

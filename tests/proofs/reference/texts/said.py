@@ -6,7 +6,7 @@ from typing import Any
 
 from atlas.listed import says
 from proven import ROOT
-from tests.proofs.reference.bench import Heard
+from tests.proofs.reference.texts.bench import Heard
 from tests.stack import pgbouncer
 
 FILE = ROOT / "docs" / "data" / "said.json"

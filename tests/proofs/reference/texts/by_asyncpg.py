@@ -1,0 +1,276 @@
+"""What asyncpg and its pool say by themselves. A function raises it, or returns what a traceback has."""
+
+import asyncio
+import socket
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+import psycopg
+
+from tests.proofs.reference.texts.bench import HERE, Bench
+from tests.proofs.reference.texts.clients import Asyncpg
+from tests.proofs.reference.texts.having import listening
+
+SLOW = "select pg_sleep(5)"  # longer than anybody waits for it
+
+
+def used_twice(bench: Bench) -> None:
+    """Use one connection of asyncpg for two queries at a time."""
+    client = Asyncpg(bench.url(HERE))
+
+    async def both() -> None:
+        await asyncio.gather(client.connection.fetch("select pg_sleep(0.2)"), client.connection.fetch("select 1"))
+
+    try:
+        client.loop.run_until_complete(both())
+    finally:
+        client.close()
+
+
+def cut_within(bench: Bench) -> None:
+    """End the socket of asyncpg within a query."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        client.connection.get_settings()  # it is there
+        client.loop.call_later(0.05, client.connection._transport.abort)
+        client.run("select pg_sleep(5)")
+    finally:
+        client.close()
+
+
+def dropped(_: Bench) -> str:
+    """Let asyncpg meet a server that resets the connection: what its traceback has above asyncpg's own words."""
+    try:
+        asyncio.run(asyncpg.connect(host="127.0.0.1", port=listening(reset=True), user="x", ssl=False, timeout=5))
+    except asyncpg.PostgresError as error:
+        return "".join(traceback.format_exception(error))
+    return ""
+
+
+def hung_up(_: Bench) -> None:
+    """Let asyncpg ask for TLS where nobody answers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def hang_up() -> None:
+        client, _ = listener.accept()
+        client.recv(8)
+        client.close()
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    with listener:
+        port = listener.getsockname()[1]
+        Asyncpg(f"host=127.0.0.1 port={port} user=x password=x dbname=x sslmode=require")
+
+
+def closed_asyncpg(bench: Bench) -> None:
+    """Use a connection of asyncpg after its end."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        client.loop.run_until_complete(client.connection.close())
+        client.run("select 1")
+    finally:
+        client.end(client.loop)
+
+
+def another_loop(bench: Bench) -> None:
+    """Use a connection of asyncpg in another event loop than it was opened in."""
+    client = Asyncpg(bench.url(HERE))
+    try:
+        asyncio.run(client.connection.fetch("select 1"))
+    finally:
+        client.close()
+
+
+def outlived_loop(bench: Bench) -> None:
+    """Give up a connection of asyncpg after its event loop."""
+    client = Asyncpg(bench.url(HERE))
+    transport = client.connection._transport
+    client.loop.close()
+    try:
+        client.connection.terminate()
+    finally:
+        transport._sock.close()
+        transport._sock = None
+
+
+def place(bench: Bench) -> dict[str, Any]:
+    """Return where PostgreSQL is, as asyncpg takes it."""
+    parts = psycopg.conninfo.conninfo_to_dict(bench.url(HERE))
+    parts["database"] = parts.pop("dbname")
+    return {key: parts[key] for key in ("database", "user", "password", "host", "port")} | {"ssl": False}
+
+
+def of_asyncpg_pool(does: Callable[[Any], Any]) -> Callable[[Bench], None]:
+    """Do something with asyncpg's pool."""
+
+    def run(bench: Bench) -> None:
+        async def main() -> None:
+            made = asyncpg.create_pool(**place(bench), min_size=1, max_size=1)
+            try:
+                await does(made)
+            finally:
+                with suppress(Exception):
+                    made.terminate()
+                await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+
+    return run
+
+
+def given(parameter: str) -> Callable[[Bench], object]:
+    """Give asyncpg a parameter of libpq's."""
+    return lambda _: asyncpg.connect(**{parameter: "require"})
+
+
+async def of_another(made: Any) -> None:
+    """Give a connection back to another pool than the one that lent it."""
+    await made
+    connection = await made.acquire()
+    await asyncpg.create_pool(min_size=0).release(connection)
+
+
+async def released(made: Any) -> None:
+    """Use a connection after it was given back."""
+    await made
+    connection = await made.acquire()
+    await made.release(connection)
+    await connection.fetch("select 1")
+
+
+async def after_close(made: Any) -> None:
+    """Ask asyncpg's pool after its end."""
+    await made
+    await made.close()
+    await made.acquire()
+
+
+async def while_closing(made: Any) -> None:
+    """Ask asyncpg's pool while it waits for a connection that it has lent."""
+    await made
+    lent = await made.acquire()
+    closing = asyncio.create_task(made.close())
+    await asyncio.sleep(0.01)
+    try:
+        await made.acquire()
+    finally:
+        await made.release(lent)
+        await closing
+
+
+async def before_open(made: Any) -> None:
+    """Ask it before it was awaited."""
+    await made.acquire()
+
+
+async def lost_within(made: Any) -> None:
+    """Go on with a transaction after the pool's connection was closed."""
+    await made
+    connection = await made.acquire()
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.close()
+    await transaction.rollback()
+
+
+async def lent(made: Any) -> None:
+    """Ask asyncpg's pool for one connection too many, and not wait for long."""
+    await made
+    async with made.acquire(), made.acquire(timeout=0.1):
+        pass
+
+
+def silent(_: Bench) -> None:
+    """Let asyncpg connect to what never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asyncio.run(asyncpg.connect(host="127.0.0.1", port=listener.getsockname()[1], ssl=False, timeout=0.1))
+
+
+async def of_call(connection: Any) -> None:
+    """Give the call a limit."""
+    await connection.fetch(SLOW, timeout=0.1)
+
+
+async def of_wait(connection: Any) -> None:
+    """Give asyncpg none, and do not wait for it."""
+    await asyncio.wait_for(connection.fetch(SLOW), 0.1)
+
+
+async def of_block(connection: Any) -> None:
+    """Give asyncpg none, and leave the block before it is done."""
+    async with asyncio.timeout(0.1):
+        await connection.fetch(SLOW)
+
+
+def asked(does: Callable[[Any], Any], **limits: float | None) -> Callable[[Bench], None]:
+    """Let asyncpg ask for what takes longer than somebody waits, on a connection that answers the next query."""
+
+    def run(bench: Bench) -> None:
+        async def main() -> None:
+            connection = await asyncpg.connect(**place(bench), **limits)
+            try:
+                await does(connection)
+            finally:
+                assert await connection.fetchval("select 1", timeout=60) == 1
+                await connection.close()
+
+        asyncio.run(main())
+
+    return run
+
+
+def of_connection(bench: Bench) -> None:
+    """Give the call none: the connection has one."""
+    asked(lambda connection: connection.fetch(SLOW), command_timeout=0.1)(bench)
+
+
+# Who waits in vain with asyncpg, by the function that its traceback has.
+IMPATIENT: dict[str, tuple[Callable[[Bench], None], ...]] = {
+    "acquire": (of_asyncpg_pool(lent),),
+    "connect": (silent,),
+    "fetch": (asked(of_call), of_connection, asked(of_wait), asked(of_block)),
+}
+
+
+def waited(does: Callable[[Bench], None], bench: Bench) -> tuple[str, set[str]]:
+    """Return what a timeout around asyncpg says, and which functions of asyncpg its traceback has, causes and all."""
+    try:
+        does(bench)
+    except TimeoutError as error:
+        causes: list[BaseException] = [error]
+        # As it is printed; of asyncio.timeout() Python has the cause from 3.11.3 on.
+        while cause := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(cause)
+        stack = [frame for each in causes for frame in traceback.extract_tb(each.__traceback__)]
+        names = {frame.name.strip("_") for frame in stack if "asyncpg" in frame.filename}
+        return "".join(traceback.format_exception_only(error)), names
+    return "", set()
+
+
+# By whom it is said, and how it is made to.
+TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
+    'invalid DSN: scheme is expected to be either "postgresql" or "postgres", got …': (
+        "asyncpg",
+        lambda _: asyncio.run(asyncpg.connect("postgresql+asyncpg://127.0.0.1/x")),
+    ),
+    "cannot perform operation: another operation is …": ("asyncpg", used_twice),
+    "connection was closed in the middle of operation": ("asyncpg", cut_within),
+    "unexpected connection_lost() call": ("asyncpg", hung_up),
+    "connection is closed": ("asyncpg", closed_asyncpg),
+    "Pool.release() received invalid connection": ("asyncpg", of_asyncpg_pool(of_another)),
+    "connect() got an unexpected keyword argument 'sslmode'": ("asyncpg", given("sslmode")),
+    "connect() got an unexpected keyword argument 'channel_binding'": ("asyncpg", given("channel_binding")),
+    "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),
+    "[Errno 104] Connection reset by peer": ("asyncpg", dropped),
+    "the underlying connection is closed": ("asyncpg", of_asyncpg_pool(lost_within)),
+    "TimeoutError": ("asyncpg", lambda bench: waited(IMPATIENT["acquire"][0], bench)[0]),
+    "attached to a different loop": ("asyncpg", another_loop),
+    "Event loop is closed": ("asyncpg", outlived_loop),
+    "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
+    "pool is closing": ("asyncpg", of_asyncpg_pool(while_closing)),
+    "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
+}
