@@ -38,8 +38,10 @@ PACKAGES = {
         daphne
         dramatiq
         gevent
+        granian
         huey
         hypercorn
+        mangum
         pytest-django
         pyuwsgi
         rq

@@ -90,6 +90,12 @@ def uwsgi(*options: str) -> tuple[str, ...]:
     return ("-c", run, "--http-socket", "127.0.0.1:{port}", "--module", "wsgi", "--master", *options)
 
 
+def granian(interface: str, *options: str) -> tuple[str, ...]:
+    """Return what starts Granian with an interface, "wsgi" or "asgi", and these options."""
+    where = ("--host", "127.0.0.1", "--port", "{port}")
+    return ("-m", "granian", "--interface", interface, *where, *options, f"{interface}:application")
+
+
 def celery(pool: str, at_once: int) -> tuple[str, ...]:
     """Return what starts a worker of Celery's that does not talk to other workers."""
     alone = ("--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -182,6 +188,8 @@ RUNNERS = {
         packages=NEW,
         fresh=True,
     ),
+    "granian": Runner("Granian", "WSGI", granian("wsgi", "--blocking-threads", "3"), packages=NEW),
+    "granian-asgi": Runner("Granian", "ASGI", granian("asgi"), packages=NEW),
     "uvicorn": Runner("uvicorn", "", ("-m", "uvicorn", ASGI, "--port", "{port}")),
     "daphne": Runner("Daphne", "", ("-m", "daphne", "--port", "{port}", ASGI), packages=NEW),
     "hypercorn": Runner(

@@ -139,7 +139,7 @@ def test_a_slot_is_free_a_moment_after_its_connection_is_closed(run_script, load
         until("the slot is free", lambda: not refused("select 1"))
 
 
-CLIMB = {"gevent", "uvicorn", "daphne", "hypercorn", "runserver", "celery55-gevent"}
+CLIMB = {"gevent", "granian-asgi", "uvicorn", "daphne", "hypercorn", "runserver", "celery55-gevent"}
 
 
 @control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))

@@ -1,15 +1,22 @@
 """Proves docs/reference/runners.md: what each runner's connections come to. `make record` counts them anew."""
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 
+import psutil
 import pytest
 
-from proven import ROOT, whole
+from proven import ROOT, evidence, whole
 from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
+from setup.others import packages
 from tests.stack.forked import FORKING, answer
-from tests.stack.runners import RUNNERS, STRATEGIES, Counts, counts
+from tests.stack.runners import RUNNERS, STRATEGIES, Counts, counts, granian
 from tests.stack.upstream import needs_psycopg_3
+from tests.stack.wait import until
 
 FILE = ROOT / FOLDER / "runners.json"
 USUAL = "age-60"  # the one of which `make test` counts each runner
@@ -73,6 +80,35 @@ def test_each_runner_has_the_connections_that_the_matrix_says(
         return record(strategy, runner, found)
     assert found == before
     return None
+
+
+@control(here('"age-60"', '"age-0"'))
+@control(here('"5"', '"600"'), fails_with="its threads have ended: not within")
+def test_granians_idle_threads_end_and_leave_what_they_kept(run_in) -> None:
+    """Under WSGI with CONN_MAX_AGE: three stay open while one thread lives on, and three more requests open two."""
+    idle = granian("wsgi", "--blocking-threads", "3", "--blocking-threads-idle-timeout", "5")
+    at_work = run_in(replace(RUNNERS["granian"], starts=idle), "age-60")
+    assert at_work.wave() == 0
+    (worker,) = psutil.Process(at_work.processes[0].pid).children()
+    with_three = worker.num_threads()
+    until("its threads have ended", lambda: worker.num_threads() <= with_three - 2)  # it keeps one
+    assert at_work.open() == 3
+    assert at_work.wave() == 0
+    assert len(at_work.seen) == 5
+    at_work.note()
+
+
+@control(here("workers=workers", "workers=1"))
+def test_granian_divides_512_threads_among_its_workers() -> None:
+    """Under WSGI, where nothing else is set: one worker has 512, two have 256 each, four 128."""
+    code = "from granian import Granian; print(Granian('', interface='wsgi', workers={workers}).blocking_threads)"
+    environment = {**os.environ, "PYTHONPATH": str(packages("runners"))}
+    threads = {}
+    for workers in (1, 2, 4):
+        asked = [sys.executable, "-c", code.format(workers=workers)]
+        threads[workers] = int(subprocess.check_output(asked, env=environment))
+    assert threads == {1: 512, 2: 256, 4: 128}
+    evidence.on(Granian=RUNNERS["granian"].version)
 
 
 @control(here('"pgbouncer-pool"', '"pool"'))
