@@ -4,7 +4,8 @@ from os import kill
 from signal import SIGCONT, SIGSTOP
 
 from proven.sources.controls import control, here
-from tests.stack.runners import GIVER, Runner
+from tests.stack.runners import GIVER, NEW, Runner
+from tests.stack.upstream import needs_a_pool
 from tests.stack.wait import until
 
 # The application is called once for each event, as Zappa does it, and nothing serves.
@@ -21,6 +22,26 @@ def give():
     print("1 orders" if status == ["200 OK"] else f"django.db.utils.Error: {status}", flush=True)
 """
 FUNCTION = Runner("", "a function", ("-c", GIVER.format(gives=CALLED)), at_once=1, own=True)
+# What API Gateway hands to a function whose handler is Mangum's.
+BY_MANGUM = """
+from mangum import Mangum
+from asgi import application
+
+handler = Mangum(application, lifespan="off")
+EVENT = {
+    "version": "2.0",
+    "rawPath": "/orders/",
+    "rawQueryString": "",
+    "headers": {"host": "127.0.0.1"},
+    "requestContext": {"http": {"method": "GET", "path": "/orders/", "sourceIp": "127.0.0.1"}},
+    "isBase64Encoded": False,
+}
+
+def give():
+    status = handler(EVENT, None)["statusCode"]
+    print("1 orders" if status == 200 else f"django.db.utils.Error: {status}", flush=True)
+"""
+MANGUM = Runner("Mangum", "", ("-c", GIVER.format(gives=BY_MANGUM)), at_once=1, packages=NEW, own=True)
 
 
 @control(here('"age-60"', '"age-0"'))
@@ -39,6 +60,30 @@ def test_requests_of_one_environment_share_a_connection(run_in) -> None:
     assert lost == [0, 0, 0]
     assert len(not_kept.seen) == 3
     until("none is left", lambda: not_kept.open() == 0)
+
+
+@control(here('(MANGUM, "age-60")', '(FUNCTION, "age-60")'))
+@control(here('(MANGUM, "age-0")', '(MANGUM, "age-60")'), fails_with="none is left: not within")
+def test_mangum_finds_no_connection_of_the_request_before(run_in) -> None:
+    """With CONN_MAX_AGE = 60 three calls open three connections, which stay open; with 0 as many, and none stays."""
+    kept = run_in(MANGUM, "age-60")
+    assert [kept.wave() for _ in range(3)] == [0, 0, 0]
+    assert (len(kept.seen), kept.open()) == (3, 3)
+    kept.note()
+    not_kept = run_in(MANGUM, "age-0")
+    assert [not_kept.wave() for _ in range(3)] == [0, 0, 0]
+    assert len(not_kept.seen) == 3
+    until("none is left", lambda: not_kept.open() == 0)
+
+
+@control(here('"pool"', '"age-60"'))
+def test_a_pool_lends_one_to_each_request_under_mangum(run_in) -> None:
+    """Three calls of the application in one process use one connection, which stays open."""
+    needs_a_pool()
+    pooled = run_in(MANGUM, "pool")
+    assert [pooled.wave() for _ in range(3)] == [0, 0, 0]
+    assert (len(pooled.seen), pooled.open()) == (1, 1)
+    pooled.note()
 
 
 @control(here("'2s'", "0"), fails_with="PostgreSQL has ended it: not within")
