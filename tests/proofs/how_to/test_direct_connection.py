@@ -273,6 +273,48 @@ def test_to_close_old_connections_in_the_block_lets_go_of_the_lock(project, setu
     assert run(project, setup, bouncer, LOSES) == "None\nlost\n"
 
 
+COMMITS = """
+from django.db import transaction
+from orders.locks import exclusive
+from orders.models import Order
+
+def others():
+    with connections["direct"].cursor() as cursor:
+        cursor.execute("select count(*) from pg_locks where locktype = 'advisory'")
+        (locks,) = cursor.fetchone()
+    return locks, Order.objects.using("direct").filter(customer=customer).count()
+
+customer = "within"
+with transaction.atomic():
+    with exclusive(8):
+        Order.objects.create(customer=customer)
+    print(*others())
+customer = "durable"
+with exclusive(8):
+    with transaction.atomic(durable=True):
+        Order.objects.create(customer=customer)
+    print(*others())
+with transaction.atomic():
+    try:
+        transaction.atomic(durable=True).__enter__()
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+@control(edit("upstream/orders/locks.py", "select pg_advisory_unlock(%s)", "select %s"))
+@control(here("COMMITS)", 'COMMITS.replace("with transaction.atomic():", "if True:"))'))
+@control(here("COMMITS)", 'COMMITS.replace("durable=True", ""))'))
+def test_a_lock_within_a_transaction_is_let_go_before_the_commit(project, setup, bouncer) -> None:
+    """Nobody has it, and others do not see the row yet. Where atomic() is inside they see the row, and it is held.
+
+    A durable one refuses to be within another.
+    """
+    said = run(project, setup, bouncer, COMMITS).splitlines()
+    assert said[:2] == ["0 0", "1 1"]
+    assert "durable" in "".join(said[2:])
+
+
 @control(
     edit(
         "upstream/orders/management/commands/follow_orders.py", 'cursor.execute("set idle_session_timeout = 0")', "pass"
