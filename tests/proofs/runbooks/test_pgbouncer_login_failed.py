@@ -217,7 +217,7 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
     who = {"user": role.name, "password": role.password}
     first = "server login failed: wrong password type" if at_least(1, 21) else "query_wait_timeout"
     assert refused(bouncer, database, **who) == first
-    again = "cached error: failed to answer authreq" if at_least(1, 21) else "try again later"
+    again = "cached error: failed to answer authreq" if at_least(1, 24) else "try again later"
     for _ in range(2):
         assert refused(bouncer, database, **who) == f"server login has been failing, {again} (server_login_retry)"
     hashed = pooler(database, **MODE, **settings, users={database.role.name: md5(database.role)}, query_wait_timeout=1)

@@ -24,7 +24,7 @@ def own(cluster):
 
 def text() -> str:
     """Return what PgBouncer says while it does not try again."""
-    cached = "cached error: connect failed" if at_least(1, 21) else "try again later"
+    cached = "cached error: connect failed" if at_least(1, 24) else "try again later"
     return f"server login has been failing, {cached} (server_login_retry)"
 
 
@@ -72,7 +72,7 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
     bring_back(started, database)
     assert f"psycopg ProtocolViolation: {text()}" in output
     assert "psycopg2 OperationalError: server closed the connection unexpectedly" in output
-    if at_least(1, 21):
+    if at_least(1, 24):
         transcript(snippet, output)
 
 
