@@ -181,6 +181,7 @@ def write(
     """Add runs and tools to a ledger file, and drop runs of proofs that are gone, or all that are outdated.
 
     Else the runs of a proof that was edited stay until it runs again on the same stack: they say what to run, and why.
+    What was left out says neither, and goes.
     """
 
     def current(run: Run) -> bool:
@@ -189,7 +190,8 @@ def write(
     again = {(run.proof, run.stack_key) for run in runs if current(run)}
 
     def stays(run: Run) -> bool:
-        return current(run) or (outdated and run.proof in proofs and (run.proof, run.stack_key) not in again)
+        ran = run.proof in proofs and run.outcome != NOT_RUN
+        return current(run) or (outdated and ran and (run.proof, run.stack_key) not in again)
 
     with whole.alone(file.parent):
         kept = [run for run in merge(load(file), runs) if stays(run)]

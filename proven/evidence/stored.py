@@ -2,6 +2,7 @@
 
     tools      what else a run was done with: "Chromium": "156.0.8078.108"
     parts      what proofs rest on in tests/: "tests/proofs/pooled.py::start", by a digest of its text
+    rests      the parts that one proof rests on, together: all its cases do
     snippets   what they ran, with its SHA-256: ["postgres/usage.sql", "…"]
     stacks     versions: {"PostgreSQL": "18.6", …}
     runs       a line for each proof, case, and what it rested on and ran, with how it ended on which stacks: "passed":
@@ -29,13 +30,14 @@ def read(file: Path) -> Iterator[dict[str, Any]]:
     Raises ValueError, TypeError, KeyError or AttributeError where something else is in it.
     """
     found = json.loads(file.read_text(encoding="utf-8"))
+    rests = {key: {found["parts"][digest]: digest for digest in digests} for key, digests in found["rests"].items()}
     for line in found["runs"]:
-        parts = {found["parts"][key]: key for key in line["rests"]}
         snippets = {}
         for key, words in line["snippets"].items():
             path, digest = found["snippets"][key]
             snippets[path] = [digest, *words]
-        shared = {"proof": line["proof"], "case": line.get("case", ""), "parts": parts, "snippets": snippets}
+        shared = {"proof": line["proof"], "case": line.get("case", "")}
+        shared |= {"parts": rests[line["rests"]], "snippets": snippets}
         for outcome in sorted(line.keys() - set(SHARED)):
             for key, (date, seconds, *reason) in line[outcome].items():
                 run = {"outcome": outcome, "date": date, "seconds": seconds, "stack": found["stacks"][key]}
@@ -49,7 +51,7 @@ def tools(file: Path) -> dict[str, str]:
 
 def write(file: Path, runs: list[dict[str, Any]], tools: dict[str, str]) -> None:
     """Write runs into a file, and with what else they were done."""
-    tables: dict[str, dict[str, Any]] = {"parts": {}, "snippets": {}, "stacks": {}}
+    tables: dict[str, dict[str, Any]] = {"parts": {}, "rests": {}, "snippets": {}, "stacks": {}}
 
     def key(table: str, value: Any) -> str:
         """Put a value into a table, and return what it goes by there."""
@@ -61,7 +63,8 @@ def write(file: Path, runs: list[dict[str, Any]], tools: dict[str, str]) -> None
     for run in runs:
         tables["parts"] |= {digest: name for name, digest in run["parts"].items()}
         words = {key("snippets", [path, digest]): words for path, (digest, *words) in sorted(run["snippets"].items())}
-        line = {"proof": run["proof"], "rests": sorted(run["parts"].values()), "snippets": words}
+        rests = key("rests", sorted(run["parts"].values()))
+        line = {"proof": run["proof"], "rests": rests, "snippets": words}
         line |= {"case": run["case"]} if run["case"] else {}
         line = lines.setdefault((run["proof"], run["case"], json.dumps(line)), line)
         ended = [run["date"], run["seconds"], *filter(None, [run["reason"]])]

@@ -184,12 +184,13 @@ def test_a_line_differs_only_where_its_proof_ran_anew(tmp_path: Path) -> None:
 
 
 def test_what_is_outdated_stays_until_it_runs_again(tmp_path: Path) -> None:
-    """On the same stack, in whatever cases; or until all stacks ran."""
+    """On the same stack, in whatever cases; or until all stacks ran. What was left out goes at once."""
     file = tmp_path / "ledger.json"
     edited: dict[str, Any] = {"test_answer": SimpleNamespace(parts={"tests/proofs/a.py::test_answer": "0a"})}
     old = [replace(run("passed", stack), case="gone") for stack in (NEW, OLD)]
     new = replace(run("passed", NEW), parts=edited["test_answer"].parts)
-    ledger.write(file, old, edited)
+    left_out = run("not run", {"PostgreSQL": "14.1"}, "needs PostgreSQL 15")
+    ledger.write(file, [*old, left_out], edited)
     ledger.write(file, [new], edited)
     assert sorted(run.case for run in ledger.load(file)) == ["", "gone"]
     ledger.write(file, [], edited, outdated=False)
