@@ -48,6 +48,8 @@ PACKAGES = {
     """,
     "tasks": "django-tasks\ndjango-tasks-db",  # Django's own from 6.0 on, for the Django of .venv
     "celery-5.5": "celery~=5.5.0",  # the last that keeps a connection from task to task
+    # Django apps for the runners, and workers of their own
+    "workers": "django-apscheduler\ndjango-celery-beat\ndjango-dramatiq\nprocrastinate",
     "tenants": "django-tenants",
     "pre-commit": "pre-commit",
 }

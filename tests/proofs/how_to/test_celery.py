@@ -1,13 +1,15 @@
 """Proves docs/how-to/celery.md: what a Celery worker does to connections, and what becomes of a query that it ends."""
 
 import dataclasses
+import re
 
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.stack.forked import answer
-from tests.stack.runners import RUNNERS, Running, celery, counts
-from tests.stack.upstream import needs_psycopg_3
+from tests.stack.runners import GIVES, RUNNERS, Running, celery, counts
+from tests.stack.upstream import driver, needs_psycopg_3
 from tests.stack.wait import until
 
 ONE = dataclasses.replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1), at_once=1, processes=1)
@@ -15,10 +17,34 @@ ONE = dataclasses.replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1)
 BEAT = dataclasses.replace(
     ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True
 )
+# What the drivers say of a connection that they know to be lost.
+CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already closed"}
 # Settings that keep a connection of their own.
 ASKS = """
 import os, psycopg
 kept = psycopg.connect(os.environ["DATABASE_URL"])
+"""
+# django-celery-beat, which looks at its tables more often than it would.
+STORED_BEAT = dataclasses.replace(
+    BEAT, packages=("runners", "workers"), first=("manage.py", "migrate", "django_celery_beat", "--verbosity", "0")
+)
+STORED = """
+INSTALLED_APPS = [*INSTALLED_APPS, "django_celery_beat"]
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 0.1
+"""
+# The same without what its source calls before each look.
+CLOSES_NOTHING = """
+from django.apps import AppConfig
+
+class Patched(AppConfig):
+    name = __package__
+
+    def ready(self):
+        from django_celery_beat import schedulers
+        schedulers.close_old_connections = lambda: None
+
+INSTALLED_APPS = [*INSTALLED_APPS, f"{__name__}.Patched"]
 """
 OFTEN = """
 CELERY_BEAT_SCHEDULE = {"often": {"task": "workers.on_celery.count_orders", "schedule": 0.1}}
@@ -148,6 +174,69 @@ def test_beat_opens_no_connection(run_in) -> None:
     at_work.note()
     assert at_work.open() == 0
     assert at_work.database.sessions() == 1  # the proof's own
+
+
+def sends(at_work: Running) -> None:
+    """Wait until beat has sent two more tasks."""
+    before = at_work.said().count("Sending due task")
+    until("it sends", lambda: at_work.said().count("Sending due task") >= before + 2)
+
+
+def change(at_work: Running) -> None:
+    """Say in its table that django-celery-beat's schedule was changed, as each change of a task does."""
+    later = "update django_celery_beat_periodictasks set last_update = last_update + interval '1 hour'"
+    with at_work.database.connect(application_name=GIVES) as other:
+        other.execute(later)
+
+
+@control(here("STORED + OFTEN", "STORED + OFTEN + CLOSES_NOTHING"), fails_with="it has another one: not within")
+def test_beat_with_its_times_in_the_database_outlives_its_session(run_in) -> None:
+    """django-celery-beat keeps one connection; once it was lost it has another one, sends, and takes up a change."""
+    at_work = run_in(STORED_BEAT, "age-60", more=STORED + OFTEN)
+    sends(at_work)
+    (kept,) = at_work.sessions()
+    sends(at_work)
+    assert at_work.sessions() == {kept}
+    at_work.cut()
+    until("it has another one", lambda: at_work.open() == 1 and kept not in at_work.sessions())
+    sends(at_work)
+    before = at_work.said().count("Schedule changed")
+    change(at_work)
+    assert until("it takes up the change", lambda: at_work.said().count("Schedule changed") > before)
+    note_beat(at_work)
+
+
+@control(here('"age-0"', '"age-60"'), fails_with="it has another one: not within")
+def test_beat_opens_a_connection_for_each_look_with_an_age_of_0(run_in) -> None:
+    """With CONN_MAX_AGE = 0 django-celery-beat has a connection, three times another one, and no two stay."""
+    at_work = run_in(STORED_BEAT, "age-0", more=STORED + OFTEN)
+    seen = set()
+    for _ in range(4):
+        seen |= until("it has another one", lambda seen=seen: at_work.open() == 1 and at_work.sessions() - seen)
+    assert len(seen) >= 4
+    note_beat(at_work)
+
+
+@control(here("at_work.cut()", "at_work.open()"), fails_with="beat ends: not within")
+def test_a_session_lost_while_beat_reads_its_times_ends_it(run_in) -> None:
+    """The table of times is locked and beat waits for it, to take up a change: its session is ended, and beat ends."""
+    at_work = run_in(STORED_BEAT, "age-60", more=STORED + OFTEN)
+    sends(at_work)
+    with at_work.holder.transaction():
+        at_work.holder.execute("lock table django_celery_beat_periodictask in access exclusive mode")
+        change(at_work)
+        until("it waits for the table", lambda: at_work.waiting() == 1)
+        at_work.cut()
+    assert until("beat ends", at_work.ended)
+    (text,) = [text for name, text in CLOSED.items() if name in driver()]
+    assert re.search(f"beat raised exception .*{text}", at_work.said())
+    note_beat(at_work)
+
+
+def note_beat(at_work: Running) -> None:
+    """Tell the running proof which beat it is."""
+    at_work.note()
+    evidence.on(**{"django-celery-beat": dataclasses.replace(STORED_BEAT, by="django-celery-beat").version})
 
 
 # ---- greenlets behind PgBouncer --------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """Proves docs/how-to/workers.md: what becomes of a worker's connections, and of its work when they are lost."""
 
+import dataclasses
+import re
+
 import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh
-from tests.stack.runners import counts
-from tests.stack.upstream import driver
+from tests.stack.runners import DONE, GIVES, RUNNERS, counts
+from tests.stack.upstream import driver, needs_a_pool, needs_psycopg_3
 from tests.stack.wait import until
 
 CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already closed"}
@@ -44,6 +47,14 @@ def test_without_the_rule_all_work_is_lost_from_then_on(run_in) -> None:
     at_work.note()
 
 
+IMPORTS = """
+import django; django.setup()
+from django.conf import settings
+from django.db import close_old_connections, connection, transaction
+from orders.models import Order
+from orders.tasks import count_orders
+from workers.around import like_a_request
+"""
 WITHIN = """
 import django; django.setup()
 from django.db import Error, transaction
@@ -70,6 +81,46 @@ def test_the_rule_within_a_transaction_loses_it(project, server, server_version,
     assert (status, said) == (0, "1 orders\nno query any more\n0\n"), said
 
 
+# A task that its caller does itself, as tests have it: of Celery when it is eager, of Huey in immediate mode.
+AT_ONCE = {
+    "celery": """
+settings.CELERY_TASK_ALWAYS_EAGER = True
+from workers.on_celery import count_orders as task
+give = task.delay
+""",
+    "huey": """
+settings.HUEY = {"huey_class": "huey.MemoryHuey", "immediate": True}
+from huey.contrib.djhuey import db_task
+give = db_task()(count_orders)
+""",
+}
+WITHIN_IT = """
+with transaction.atomic():
+    Order.objects.create(customer="Ada")
+    {gives}
+    count_orders()
+"""
+
+
+@control(here('"give()"', '"like_a_request(give)()"'))
+@pytest.mark.parametrize(
+    ("of", "packages"), [("celery", ("runners",)), ("celery", ("celery-5.5", "runners")), ("huey", ("runners",))]
+)
+def test_a_task_that_its_caller_does_keeps_the_transaction(
+    project, server, server_version, migrated, of, packages
+) -> None:
+    """Celery's eager task, in 5.5 and 5.7, and Huey's immediate db_task count what their caller's transaction wrote.
+
+    So does the query after it.
+    """
+    evidence.on(PostgreSQL=server_version)
+    script = IMPORTS + AT_ONCE[of] + WITHIN_IT.format(gives="give()")
+    with fresh(server, template=migrated) as database:
+        settings = {"packages": packages, "DJANGO_SETTINGS_MODULE": "settings.celery"}
+        status, said = project.run("-c", script, database_url=database.url, **settings)
+    assert (status, DONE.findall(said)) == (0, ["1 orders", "1 orders"]), said
+
+
 @control(here('"rq"', '"rq-one"'), fails_with="connections left: 0")
 def test_rq_opens_a_connection_for_each_job(run_in) -> None:
     """RQ's own worker forks for each job, whose connection ends with its process: whatever CONN_MAX_AGE is."""
@@ -88,3 +139,211 @@ def test_a_session_lost_within_a_task_ends_djangos_worker(run_in) -> None:
     with at_work.database.connect() as connection:
         states = connection.execute("select status from django_tasks_database_dbtaskresult").fetchall()
     assert states == [("RUNNING",)]
+
+
+# ---- Huey's signals --------------------------------------------------------------------------------------------
+
+# Each signal is met twice: its handler asks the database, first as it is and then with the rule around it.
+SIGNALLED = """
+from huey import signals
+from workers.on_huey import count_orders as done, huey
+
+def ask(*args):
+    Order.objects.exists()
+
+@huey.task(retries=1)
+def fails():
+    raise ValueError
+
+def kept():
+    if pool := getattr(connection, "pool", None):
+        return pool.get_stats()["pool_available"] == 0
+    return connection.connection is not None
+
+for signal, give in ((signals.SIGNAL_{complete}, done), (signals.SIGNAL_{retrying}, fails)):
+    for handler in (ask, {around}(ask)):
+        huey.signal(signal)(handler)
+        give()
+        huey.execute(huey.dequeue())
+        print("kept" if kept() else "given back")
+        huey.disconnect_signal(handler, signal)
+        huey.flush()
+        close_old_connections()
+"""
+
+
+@control(here('"COMPLETE"', '"EXECUTING"'))
+@control(here('"RETRYING"', '"ERROR"'))
+@control(here('"like_a_request"', '""'))
+@pytest.mark.parametrize("settings", ["settings.prod", "settings.pool"])
+def test_what_a_handler_of_hueys_signals_opens_is_kept(
+    project, server, server_version, migrated, tmp_path, settings
+) -> None:
+    """After SIGNAL_COMPLETE and SIGNAL_RETRYING it stays open, or lent by Django's pool; with the rule around, not."""
+    if settings == "settings.pool":
+        needs_a_pool()
+    evidence.on(PostgreSQL=server_version)
+    script = IMPORTS + SIGNALLED.format(complete="COMPLETE", retrying="RETRYING", around="like_a_request")
+    environment = {"DB_CONN_MAX_AGE": "0", "DB_POOL_SIZE": "1", "HUEY_FILE": str(tmp_path / "huey.db")}
+    with fresh(server, template=migrated) as database:
+        status, said = project.run(
+            "-c",
+            script,
+            database_url=database.url,
+            packages=("runners",),
+            DJANGO_SETTINGS_MODULE=settings,
+            **environment,
+        )
+    assert (status, re.findall("^kept|^given back", said, re.MULTILINE)) == (0, ["kept", "given back"] * 2), said
+
+
+# ---- Dramatiq's middleware -------------------------------------------------------------------------------------
+
+# django_dramatiq with its own middleware, but for Prometheus', which has a server of its own.
+IN_DJANGO = """
+import os
+from django.apps import AppConfig
+from django_dramatiq.apps import DEFAULT_BROKER_SETTINGS
+
+class Actors(AppConfig):
+    name = __package__
+
+    def ready(self):
+        import dramatiq
+        from orders.tasks import count_orders
+        dramatiq.actor(count_orders, max_retries=0)
+
+INSTALLED_APPS = [*INSTALLED_APPS, "django_dramatiq", f"{__name__}.Actors"]
+default = DEFAULT_BROKER_SETTINGS["MIDDLEWARE"][1:]
+DRAMATIQ_BROKER = {
+    "BROKER": "dramatiq.brokers.redis.RedisBroker",
+    "OPTIONS": {"url": os.environ["REDIS_URL"]},
+    "MIDDLEWARE": sorted(default, key=lambda name: name.endswith("FIRST"), reverse=True),
+}
+"""
+DJANGO_DRAMATIQ = dataclasses.replace(
+    RUNNERS["dramatiq"],
+    starts=("-m", "dramatiq", "django_dramatiq.setup", "--processes", "1", "--threads", "3"),
+    gives=f"""
+import django
+django.setup()
+import dramatiq
+from django.db import connection
+connection.settings_dict["OPTIONS"]["application_name"] = "{GIVES}"
+give = dramatiq.get_broker().get_actor("count_orders").send
+""",
+    packages=("runners", "workers"),
+    first=("manage.py", "migrate", "django_dramatiq", "--verbosity", "0"),
+)
+
+
+def version(package: str) -> str:
+    """Return the version of one of the packages of `workers`."""
+    return dataclasses.replace(DJANGO_DRAMATIQ, by=package).version
+
+
+@control(here('"DbConnectionsMiddleware"', '"none"'), fails_with="connections left: 0")
+@pytest.mark.parametrize(("put", "left"), [("by default", 3), ("first", 0)])
+def test_what_closes_has_to_be_dramatiqs_first_middleware(run_in, put, left) -> None:
+    """As django_dramatiq has its middleware, each of three threads keeps a connection of age 0, and none otherwise."""
+    first = "DbConnectionsMiddleware" if put == "first" else "none"
+    at_work = run_in(DJANGO_DRAMATIQ, "age-0", more=IN_DJANGO.replace("FIRST", first))
+    assert at_work.wave() == 0
+    assert at_work.rest(left) == left
+    at_work.note()
+    evidence.on(**{"django-dramatiq": version("django-dramatiq")})
+
+
+# ---- procrastinate, django-apscheduler -------------------------------------------------------------------------
+
+PROCRASTINATE = dataclasses.replace(
+    RUNNERS["huey"],
+    by="procrastinate",
+    kind="",
+    gives=f"""
+import django
+django.setup()
+from django.db import connection
+connection.settings_dict["OPTIONS"]["application_name"] = "{GIVES}"
+from procrastinate.contrib.django import app
+give = app.tasks["count"].defer
+""",
+    packages=("workers",),
+    first=("manage.py", "migrate", "procrastinate", "--verbosity", "0"),
+)
+ITS_TASK = """
+from django.apps import AppConfig
+
+class Tasks(AppConfig):
+    name = __package__
+
+    def ready(self):
+        from orders.tasks import count_orders
+        from procrastinate.contrib.django import app
+        app.task(name="count")(count_orders)
+
+INSTALLED_APPS = [*INSTALLED_APPS, "procrastinate.contrib.django", f"{__name__}.Tasks"]
+"""
+LISTENS = "select count(*) from pg_stat_activity where datname = %s and query like 'LISTEN%%'"
+
+
+@control(here('"--no-listen-notify"', '"--listen-notify"'))
+@pytest.mark.parametrize("listens", [True, False])
+def test_procrastinate_has_a_connection_that_listens(run_in, listens) -> None:
+    """One session of its worker's has sent LISTEN; with --no-listen-notify none has, and the tasks are done as well."""
+    needs_psycopg_3()
+    often = ("--fetch-job-polling-interval", "0.1", "--listen-notify" if listens else "--no-listen-notify")
+    worker = dataclasses.replace(PROCRASTINATE, starts=("manage.py", "procrastinate", "worker", *often))
+    at_work = run_in(worker, "age-60", more=ITS_TASK)
+
+    def listening() -> int:
+        return at_work.database.admin.execute(LISTENS, [at_work.database.name]).fetchone()[0]
+
+    if listens:
+        until("it listens", listening)
+    for done in (3, 6, 9):
+        at_work.give(3)
+        until("all are done", lambda done=done: at_work.done() == done)
+    at_work.note()
+    assert listening() == int(listens)
+
+
+# Each call comes on a connection whose session was ended.
+STORE = """
+import django
+from django.conf import settings
+settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_apscheduler"]
+django.setup()
+from django.core.management import call_command
+from django.db import connection
+from django_apscheduler.jobstores import DjangoJobStore
+from django_apscheduler.models import DjangoJob
+call_command("migrate", "django_apscheduler", verbosity=0)
+store, other = DjangoJobStore(), connection.copy()
+for call in ({calls}):
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        mine = cursor.fetchone()
+    with other.cursor() as cursor:
+        cursor.execute("select pg_terminate_backend(%s, 60000)", mine)
+    print("answer", call())
+"""
+
+
+@control(here('"store.get_all_jobs, ', '"DjangoJob.objects.count, '))
+def test_django_apschedulers_store_asks_again(project, server, server_version, migrated) -> None:
+    """Four calls of its store, each on a connection whose session was ended, are answered without health checks."""
+    evidence.on(PostgreSQL=server_version, **{"django-apscheduler": version("django-apscheduler")})
+    script = STORE.format(
+        calls="store.get_all_jobs, store.get_next_run_time, store.remove_all_jobs, store.get_all_jobs"
+    )
+    with fresh(server, template=migrated) as database:
+        status, said = project.run(
+            "-c",
+            script,
+            database_url=database.url,
+            packages=("workers",),
+            DJANGO_SETTINGS_MODULE="settings.prod",
+            DB_CONN_HEALTH_CHECKS="false",
+        )
+    assert (status, re.findall("^answer (.*)", said, re.MULTILINE)) == (0, ["[]", "None", "None", "[]"]), said
