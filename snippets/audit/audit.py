@@ -3,11 +3,11 @@
 
     python audit.py [--json | --sarif] [--baseline FILE] PATH…
 
-It reads .py and .sql files, and .ini files of PgBouncer, and runs nothing of
-them. Start it with your project's own Python: an older one reads no newer
-code. The exit status is 0 where nothing was found, 1 where something was, and
-2 for a path or a baseline that cannot be used. --baseline leaves out what that
-file lists; --write-baseline writes it. A comment on the line, or on a line of
+It reads .py and .sql files, and .ini files of PgBouncer, and runs nothing in
+them. Run it with your project's own Python: an older one cannot read newer
+code. The exit status is 0 if nothing was found, 1 if something was, and 2 for
+a path or a baseline that cannot be used. --baseline leaves out what that file
+lists; --write-baseline writes it. A comment on the line, or on a line of
 its own above it, silences a finding, with a reason: # pooling: ok goes direct
 """
 # endregion: how
@@ -15,7 +15,7 @@ its own above it, silences a finding, with a reason: # pooling: ok goes direct
 import sys
 
 if __name__ == "__main__" and not sys.flags.isolated:
-    # Python looks beside a script first, where a project's queue.py may lie.
+    # Python looks beside a script first, where a project's queue.py may be.
     del sys.path[0]
 
 import argparse
@@ -35,8 +35,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-GUIDE = "https://guide.example/"  # where the pages are that findings lead to
-LARGEST = 2_000_000  # bytes: what is larger was written by a program
+GUIDE = "https://guide.example/"  # the address of the findings' pages
+LARGEST = 2_000_000  # bytes: a larger file was generated
 LONGEST = 200  # characters of a line that are shown
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv"}
 SKIPPED |= {"test", "tests", "testing"}  # they run without a pooler
@@ -44,7 +44,7 @@ TEST = re.compile(r"(test_.*|.*_tests?|tests?|conftest)\.py")
 
 
 class Rule(NamedTuple):
-    sure: str  # sure: it breaks. likely: by what is seen here. look: perhaps
+    sure: str  # sure: it breaks. likely: from what is seen. look: perhaps
     breaks: str
     instead: str
     page: str
@@ -213,7 +213,7 @@ class Finding(NamedTuple):
 
 
 # How a statement begins that leaves something on its connection. PgBouncer
-# takes some settings along with each client; others are of other databases.
+# tracks some settings for each client; others are other databases'.
 SAFE = (
     r"local|transaction|session\s+transaction|constraints|time zone|timezone"
     "|datestyle|names|global"
@@ -234,16 +234,16 @@ HOLDS = {  # anywhere in a statement
     "session-lock": r"\bpg_(?:try_)?advisory_lock(?:_shared)?\b",
 }
 HOW = re.IGNORECASE | re.DOTALL
-# Where a comment or a body in dollars begins, and what may end one.
+# What begins a comment or a dollar-quoted body, and what may end one.
 OPENS = re.compile(r"--[^\n]*|/\*|\$(?:[^\W\d]\w*)?\$")
 ENDS = re.compile(r"(?=(\*/|\$(?:[^\W\d]\w*)?\$))")
 
 
 def bare(sql: str) -> str:
-    """Return SQL with blanks for comments, and for functions: they set later.
+    """Return SQL with comments and function bodies, which run later, blanked.
 
-    What begins and never ends stays: to look for its end each time would take
-    long in a file that begins many.
+    One that never ends stays: a search for its end each time would take long
+    in a file that begins many.
     """
     last = {end[1]: end.start() for end in ENDS.finditer(sql)}
     parts, at = [], 0
@@ -260,7 +260,7 @@ def bare(sql: str) -> str:
 
 
 def judged(sql: str) -> Iterator[tuple[str, int]]:
-    """Return the rules that SQL breaks, and where in it."""
+    """Return the rules that SQL breaks, and the position of each."""
     at = 0
     for statement in bare(sql).split(";"):
         said = statement.lstrip()
@@ -275,7 +275,7 @@ def judged(sql: str) -> Iterator[tuple[str, int]]:
 
 
 MANAGERS = {"objects", "_default_manager", "_base_manager"}
-EVALUATES = {  # and so is a query there and then
+EVALUATES = {  # each sends a query at once
     *("get", "first", "last", "count", "exists", "aggregate", "in_bulk"),
     *("create", "get_or_create", "bulk_create", "update_or_create"),
     *("update", "bulk_update", "delete", "latest", "earliest"),
@@ -290,11 +290,11 @@ LIBRARIES = {
 }
 DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 LINKS = (ast.Attribute, ast.Call, ast.Subscript, ast.Await)
-MANY = 100  # links of a chain, functions that one leads to: then it is enough
+MANY = 100  # at most: links of a chain, functions that one leads to
 
 
 class Context(NamedTuple):
-    """What is known of where a piece of code stands."""
+    """What is known about where a piece of code is."""
 
     loading: bool = True  # it runs while the module is imported
     atomic: bool = False
@@ -309,7 +309,7 @@ Look = Callable[["Module", Any, Context], Found]
 
 
 def dotted(node: ast.AST | None) -> str:
-    """Return a name as it is written, without what is called with."""
+    """Return a name as it is written, without arguments of calls."""
     parts = []
     for _ in range(MANY):
         if not isinstance(node, LINKS):
@@ -323,7 +323,7 @@ def dotted(node: ast.AST | None) -> str:
 
 
 def called(node: ast.AST | None) -> str:
-    """Return the last name of what is called, or named."""
+    """Return the last part of the name of what is called, or named."""
     function = node.func if isinstance(node, ast.Call) else node
     if isinstance(function, ast.Attribute):
         return function.attr
@@ -331,18 +331,18 @@ def called(node: ast.AST | None) -> str:
 
 
 def constant(node: ast.AST | None) -> object:
-    """Return a value that is written as such, else the node."""
+    """Return the value of a literal, else the node."""
     return node.value if isinstance(node, ast.Constant) else node
 
 
 def argument(call: ast.Call, place: int, *names: str) -> ast.expr | None:
-    """Return an argument by its name, else by its place."""
+    """Return an argument by its name, else by its position."""
     named = [each.value for each in call.keywords if each.arg in names]
     return next(iter([*named, *call.args[place : place + 1]]), None)
 
 
 def age(node: ast.AST | None) -> object:
-    """Return an age that is written, or what it is where no variable says."""
+    """Return an age that is a literal, or the default of what reads it."""
     if isinstance(node, ast.BinOp):
         return age(node.left) and age(node.right)
     if isinstance(node, ast.Call):
@@ -357,7 +357,7 @@ def is_atomic(node: ast.AST) -> bool:
 
 
 def of_rows(node: ast.AST | None) -> bool:
-    """Return whether a chain begins at a model's manager."""
+    """Return whether a chain goes through a model's manager."""
     return not MANAGERS.isdisjoint(dotted(node).split("."))
 
 
@@ -368,18 +368,18 @@ def is_cursor(node: ast.AST) -> bool:
 
 
 def asks(node: ast.AST) -> bool:
-    """Return whether a node is a query, or is about to be one."""
+    """Return whether a node is a query, or begins one."""
     return getattr(node, "attr", None) in MANAGERS or is_cursor(node)
 
 
 def closes(node: ast.AST) -> bool:
-    """Return whether a node closes a connection, or names what does."""
+    """Return whether a node closes a connection, or names a function for it."""
     name = called(node)
     return name in CLOSES or (name == "close" and "conn" in dotted(node))
 
 
 def runs(function: ast.AST) -> Iterator[ast.AST]:
-    """Return what runs when a function does, without functions within it."""
+    """Return what runs when a function does, nested functions aside."""
     nodes = [function]
     for node in nodes:  # which grows
         yield node
@@ -388,13 +388,13 @@ def runs(function: ast.AST) -> Iterator[ast.AST]:
 
 
 def generates(function: ast.AST) -> bool:
-    """Return whether it runs later, when what decorates it has ended."""
+    """Return whether it is a generator, which outlasts its decorator."""
     yields = (ast.Yield, ast.YieldFrom)
     return any(isinstance(node, yields) for node in runs(function))
 
 
 def evaluates(node: ast.AST) -> bool:
-    """Return whether a call is a query there and then."""
+    """Return whether a call sends a query at once."""
     if not isinstance(node, ast.Call):
         return False
     if called(node) in {"list", "tuple", "set", "len"} and node.args:
@@ -403,7 +403,7 @@ def evaluates(node: ast.AST) -> bool:
 
 
 def wraps(node: ast.AST) -> bool:
-    """Return whether a node has async code run what is not."""
+    """Return whether a node has async code run sync code."""
     return called(node).endswith("sync_to_async")
 
 
@@ -411,7 +411,7 @@ DOES = {each.__name__: each for each in (asks, closes, evaluates, wraps)}
 
 
 class Module:
-    """One file of Python: what it defines, and what is found in it."""
+    """A Python file: what it defines, and what is found in it."""
 
     def __init__(self, tree: ast.Module, migration: bool) -> None:
         self.found: list[tuple[str, Any]] = []
@@ -424,11 +424,11 @@ class Module:
             self.index(node)
         off = any(constant(value) is False for value in self.values["atomic"])
         self.atomic = migration and not off  # around each of its functions
-        # What serves requests, and may fork, loads no migrations.
+        # A process that serves requests, and may fork, loads no migrations.
         self.walk(tree, Context(loading=not migration))
 
     def index(self, node: Any) -> None:
-        """Note what a node gives a name to."""
+        """Note what a node binds to a name."""
         kind = type(node)
         if kind in DEFINES[:2]:
             self.functions[node.name].append(node)
@@ -442,7 +442,7 @@ class Module:
                 self.imports[name.asname or name.name] = full
 
     def walk(self, node: Any, at: Context) -> None:
-        """Look at a node and at all below it."""
+        """Look at a node and everything below it."""
         kind = type(node)
         if look := LOOKS.get(kind):
             self.found += look(self, node, at)
@@ -470,9 +470,9 @@ class Module:
                     self.walk(child, inner)
 
     def text(self, node: ast.AST | None, follow: bool = True) -> str:
-        """Return the text of an expression, with a ; between what it may be.
+        """Return the text of an expression, with a ; between alternatives.
 
-        A name stands for all that this file gives it, but not names in that.
+        A name stands for all values this file gives it, not for names in those.
         """
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, str) else ""
@@ -496,7 +496,7 @@ class Module:
         return ";".join(self.text(each, follow) for each in choices)
 
     def full(self, node: ast.AST) -> str:
-        """Return a name as it was imported: multiprocessing.Process."""
+        """Return a name in full, as imported: multiprocessing.Process."""
         first, dot, rest = dotted(node).partition(".")
         return self.imports.get(first, first) + dot + rest
 
@@ -509,7 +509,7 @@ class Module:
         return self.functions.get(called(node), [])
 
     def itself(self, body: ast.AST, within: Within) -> Does:
-        """Return what a function does, and those of its file that it calls.
+        """Return what a function does, and the functions of its file it calls.
 
         It is read once, however many others call it.
         """
@@ -522,7 +522,7 @@ class Module:
         return self.read[body, within]
 
     def does(self, node: ast.AST, within: Within = ast.walk) -> set[str]:
-        """Return what a function does, with those of its file it calls."""
+        """Return what a function does, including those of its file it calls."""
         done: set[str] = set()
         bodies = [node]
         for body in bodies:  # which grows
@@ -533,7 +533,7 @@ class Module:
         return done
 
     def keep(self, bodies: list[ast.AST]) -> bool:
-        """Return whether one of these functions asks, and never closes."""
+        """Return whether one of these functions queries, and never closes."""
         each = map(self.does, bodies)
         return any("asks" in does and "closes" not in does for does in each)
 
@@ -543,7 +543,7 @@ CALLS: dict[str, Look] = {}
 
 
 def on(*whats: type | str) -> Callable[[Look], Look]:
-    """Have a function look at such nodes, or at calls of such names."""
+    """Register a function for such nodes, or for calls of such names."""
 
     def register(look: Look) -> Look:
         for what in whats:
@@ -619,7 +619,7 @@ def sql(module: Module, call: ast.Call, at: Context) -> Found:
             str(constant(n)).lower() for n in ast.walk(at.function or call)
         )
         if any(text.lstrip().startswith("drop ") for text in others):
-            found.pop("temporary-table")  # before its transaction ends
+            found.pop("temporary-table")  # within its transaction
     yield from ((rule, call) for rule in found)
 
 
@@ -628,9 +628,9 @@ def iterator(module: Module, call: ast.Call, at: Context) -> Found:
     rows = {each.arg for each in call.keywords} <= {"chunk_size", None}
     whose = dotted(call.func)
     own = whose in {"self.iterator", "self.aiterator"} and call.args
-    # A method that hands on to super() is no use yet.
+    # A method that only calls super() is not yet a use.
     other = own or whose in {"super.iterator", "super.aiterator"}
-    # Django wants a transaction around select_for_update() itself.
+    # Django itself requires a transaction for select_for_update().
     if rows and not (at.atomic or other or "select_for_update" in whose):
         yield "cursor", call
 
@@ -681,7 +681,7 @@ def wrapped(module: Module, call: ast.Call, at: Context) -> Found:
 
 @on("run")
 def run(module: Module, call: ast.Call, at: Context) -> Found:
-    # What a command runs so, it ends with.
+    # A command ends when what it runs this way does.
     command = getattr(at.function, "name", "") == "handle"
     if command or module.full(call.func) != "asyncio.run":
         return
@@ -703,7 +703,7 @@ def stream(module: Module, call: ast.Call, at: Context) -> Found:
 
 
 def setting(module: Module, name: str, value: ast.expr) -> Found:
-    """Judge a setting: a keyword, an item of a dict, or an assignment."""
+    """Check a setting: a keyword, an item of a dict, or an assignment."""
     said = constant(value)
     if name == "options" and re.search(r"-c\s*\w+\s*=", module.text(value)):
         yield "startup-options", value
@@ -720,7 +720,7 @@ def setting(module: Module, name: str, value: ast.expr) -> Found:
 
 
 def entries(node: ast.AST | None) -> dict[str, ast.expr]:
-    """Return what a dict that is written has, by its keys."""
+    """Return the items of a dict literal, by their keys."""
     if not isinstance(node, ast.Dict):
         return {}
     pairs = zip(node.keys, node.values, strict=True)
@@ -746,7 +746,7 @@ def a_dict(module: Module, node: ast.Dict, at: Context) -> Found:
 
 
 def installed(module: Module, values: list[ast.expr]) -> Found:
-    """Judge what is among the installed applications, or in a list of them."""
+    """Check the installed applications, and lists that are named there."""
     parts = [n for value in values for n in ast.walk(value)]
     named = sorted({n.id for n in parts if isinstance(n, ast.Name)})
     lists = [value for name in named for value in module.values[name]]
@@ -758,7 +758,7 @@ def installed(module: Module, values: list[ast.expr]) -> Found:
 
 @on(ast.Assign, ast.AnnAssign, ast.AugAssign)
 def a_value(module: Module, node: Any, at: Context) -> Found:
-    if not node.value:  # a name with a type alone
+    if not node.value:  # only an annotation
         return
     for target in getattr(node, "targets", None) or [node.target]:
         key = constant(getattr(target, "slice", None)) or called(target)
@@ -779,8 +779,8 @@ Places = Iterator[tuple[str, int, int]]  # a rule, the first line and the last
 def parsed(text: str) -> ast.Module:
     """Return Python's syntax tree.
 
-    Python 3.10 goes as deep as the text does, and dies where its stack ends:
-    this one is deep enough for the largest. Newer ones raise RecursionError.
+    Python 3.10 recurses as deep as the text nests, and crashes where its stack
+    ends: this one is enough for the largest. Newer ones raise RecursionError.
     """
     if sys.version_info.minor > 10:
         return ast.parse(text)
@@ -792,9 +792,9 @@ def parsed(text: str) -> ast.Module:
 
 
 def in_python(text: str, migration: bool, facts: set[str]) -> Places:
-    """Return what is found in Python, and add what it says of all files."""
+    """Return what is found in Python, and add what it says about all files."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes in strings
+        warnings.simplefilter("ignore")  # about escapes in strings
         module = Module(parsed(text), migration)
     facts |= module.facts
     for rule, node in module.found:
@@ -810,7 +810,7 @@ def in_ini(text: str) -> Places:
 
 
 def in_sql(text: str) -> Places:
-    """Return what is found in SQL, but for dumps: who loads one knows."""
+    """Return what is found in SQL, except in PostgreSQL's own dumps."""
     if "-- PostgreSQL database" in text[:200]:
         return
     lines = [end.start() for end in re.finditer("\n", text)]
@@ -826,7 +826,7 @@ CODE = (".py", *READERS)
 
 
 def files(path: Path) -> Iterator[Path]:
-    """Return the files below a path, without what is no code of the project."""
+    """Return the files below a path that are code of the project."""
     if not path.is_dir():
         yield path
     refused: list[OSError] = []
@@ -842,11 +842,11 @@ def files(path: Path) -> Iterator[Path]:
 
 def read(file: Path, path: Path) -> str:
     """Return a file's text. Raises OSError, ValueError or SyntaxError."""
-    # Not resolve(), which up to Python 3.12 fails where links go in a circle.
+    # Not resolve(), which up to Python 3.12 fails on circular links.
     if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(path)):
         raise ValueError(f"a link that leads out of {path}")
     if file.is_symlink() and file.is_dir():
-        return ""  # it is read where it is
+        return ""  # its target is read where it is
     if file.exists() and not (file.is_file() or file.is_dir()):
         raise ValueError("no ordinary file")
     if file.stat().st_size > LARGEST:
@@ -858,7 +858,7 @@ SILENT = re.compile(r"(.*?)(?:[#;]|--)\s*pooling:\s*ok\b[\s:,.-]*(.*)")
 
 
 def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
-    """Return what is found in a file, but for what a comment silences."""
+    """Return what is found in a file, except what a comment silences."""
     name = file.as_posix()
     try:
         text = read(file, path)
@@ -874,7 +874,7 @@ def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
         line = getattr(error, "lineno", None) or 1
         yield Finding(name, line, "not-read", why)
         return
-    except (RecursionError, MemoryError):  # which Python's parser raises
+    except (RecursionError, MemoryError):  # raised by Python's parser
         yield Finding(name, 1, "not-read", "nested too deeply")
         return
     lines = text.split("\n")
@@ -898,7 +898,7 @@ def audit(paths: list[Path]) -> list[Finding]:
     for path in paths:
         for file in files(path):
             found.update(audited(file, path, facts))
-    # What one file says of all: settings that end cursors, or name ASGI.
+    # What one file says about all: settings that disable cursors, or name ASGI.
     left_out = {"cursor"} if "no cursors" in facts else set()
     left_out |= set() if "asgi" in facts else {"age-under-asgi"}
     return sorted(each for each in found if each.rule not in left_out)
@@ -960,12 +960,12 @@ def as_sarif(found: list[Finding]) -> str:
 
 
 def known(finding: Finding) -> tuple[str, str, str]:
-    """Return what a baseline has of a finding: its line may move."""
+    """Return what a baseline has of a finding: not its line, which may move."""
     return finding.file, finding.rule, finding.text
 
 
 def without(baseline: Path, found: list[Finding]) -> list[Finding]:
-    """Return what a baseline does not list, or lists fewer times."""
+    """Return findings that a baseline does not list, or lists fewer times."""
     listed = Counter(tuple(each) for each in json.loads(baseline.read_bytes()))
     fresh = []
     for each in found:
@@ -1009,12 +1009,12 @@ def main() -> int:
 
 
 def say(text: str) -> None:
-    """Print, also where the output has fewer letters than the code."""
+    """Print, even if the output's encoding lacks some characters."""
     letters = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(text.encode(letters, "backslashreplace").decode(letters))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has enough, as head has
+    except BrokenPipeError:  # the reader has stopped, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Two consumers of Channels that ask PostgreSQL, and what each leaves open."""
+"""Two Channels consumers that query PostgreSQL, and what each leaves open."""
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -7,7 +7,7 @@ from orders.models import Order
 
 # region: keeps
 class Keeps(AsyncWebsocketConsumer):
-    """The connection stays open until somebody sends something, or leaves."""
+    """The connection stays open until the client sends something or leaves."""
 
     async def connect(self) -> None:
         await self.accept()

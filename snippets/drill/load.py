@@ -1,4 +1,4 @@
-"""Keep clients asking for a while, and count what they get to hear.
+"""Have clients send queries for a while, and count the outcomes.
 
 DATABASE_URL=postgresql://… SECONDS=60 python load.py
 """
@@ -18,7 +18,7 @@ def connect(url: str) -> psycopg.Connection:
 
 
 def client(url: str, stopped: threading.Event, heard: Counter[str]) -> None:
-    """Ask on one connection, as a thread of Django does, until it fails."""
+    """Query like a Django thread, on one connection until it fails."""
     connection = None
     while not stopped.is_set():
         try:
@@ -30,7 +30,7 @@ def client(url: str, stopped: threading.Event, heard: Counter[str]) -> None:
             if connection:
                 connection.close()
             connection = None
-            stopped.wait(0.01)  # nobody tries again at once
+            stopped.wait(0.01)  # do not retry at once
     if connection:
         connection.close()
 

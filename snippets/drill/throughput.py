@@ -28,7 +28,7 @@ def ask(address: str) -> float:
 
 def measure(address: str, clients: int, requests: int) -> str:
     with ThreadPoolExecutor(clients) as threads:
-        list(threads.map(ask, [address] * clients))  # everybody is connected
+        list(threads.map(ask, [address] * clients))  # now all are connected
         alone = ask(address)
         begun = time.monotonic()
         list(threads.map(ask, [address] * requests))

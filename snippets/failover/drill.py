@@ -1,4 +1,4 @@
-"""Ask your service all the time, whatever happens to its database, and count.
+"""Send requests to your service during a drill, and count the outcomes.
 
 BODY="customer=drill" SECONDS=60 python drill.py https://…/orders/
 """
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 RATE = float(os.environ.get("RATE", "4"))  # requests a second
 SECONDS = float(os.environ.get("SECONDS", "60"))
-PATIENCE = float(os.environ.get("PATIENCE", "10"))  # seconds, as a proxy has
+PATIENCE = float(os.environ.get("PATIENCE", "10"))  # seconds, like a proxy's
 BODY = os.environ.get("BODY", "")  # what a form sends; without it, a GET
 
 
@@ -48,7 +48,7 @@ def ask(address: str) -> Heard:
 
 
 def drill(address: str, rate: float, seconds: float) -> list[Heard]:
-    """Begin a request every so often, also while others wait for theirs."""
+    """Start requests at this rate, even while others wait for an answer."""
     heard: list[Heard] = []
     threads = [
         threading.Thread(target=lambda: heard.append(ask(address)))

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Switch over while PgBouncer's clients wait instead of failing.
 #
-# Run it where PgBouncer and patronictl are. It wants
+# Run it where PgBouncer and patronictl are. It needs
 #   PATRONI   Patroni's settings: /etc/patroni/config.yml
 #   CONSOLE   PgBouncer's console: "host=… port=6432 dbname=pgbouncer"
 #   PROXY     the database through HAProxy: "host=127.0.0.1 port=5000 …"
@@ -15,7 +15,7 @@ patroni() {
     patronictl --config-file "$PATRONI" "$@"
 }
 
-# Without a standby that follows, clients would wait for nothing.
+# Without a standby that streams, clients would wait in vain.
 standby=$(patroni list --format tsv |
     awk -F '\t' '$5 == "streaming" { print $2; exit }')
 if [ -z "$standby" ]; then
@@ -23,11 +23,11 @@ if [ -z "$standby" ]; then
     exit 1
 fi
 
-# A wrong one would show when the primary has moved, and clients wait.
+# A wrong PROXY would only show after the switchover, while clients wait.
 ask "$PROXY" select >/dev/null
 
-# patronictl takes a while to start, and asks before it acts. Until then clients
-# need not wait.
+# patronictl takes a while to start, and asks before it acts. Until then,
+# clients need not wait.
 folder=$(mktemp -d)
 mkfifo "$folder/answers"
 patroni switchover --candidate "$standby" --scheduled now \
@@ -47,8 +47,8 @@ trap 'trap "" HUP INT TERM
     kill "$pausing" 2>&- || true
     ask "$CONSOLE" resume
     rm -r "$folder"' EXIT
-# It waits until open transactions have ended. In front psql would do so in
-# spite of Ctrl-C, and this script with it.
+# PAUSE waits until open transactions have ended. In the foreground, psql would
+# do so despite Ctrl-C, and this script with it.
 psql "$CONSOLE" --no-psqlrc --quiet --command pause &
 pausing=$!
 wait "$pausing"
@@ -56,7 +56,7 @@ pausing=
 echo y >&3
 wait "$switching"
 cat "$folder/says"
-# HAProxy learns of it a moment later.
+# HAProxy notices a moment later.
 for _ in $(seq 60); do
     reads=$(ask "$PROXY" "select pg_is_in_recovery()" || true)
     [ "$reads" = f ] && exit

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Have another server become the primary, on purpose, and show who is what.
+# Show which server is the primary, and switch over to another one.
 #
 # Run it where Patroni runs, with PATRONI=/etc/patroni/config.yml
 set -eu

@@ -8,7 +8,7 @@ worker_connections = 100  # requests at a time in each process
 
 # region: callback
 def post_fork(server: Any, worker: Any) -> None:
-    """psycopg2 waits in C, where gevent cannot see it: have gevent wait.
+    """Have gevent wait for psycopg2, which would wait in C and block it.
 
     The package psycogreen does the same.
     """

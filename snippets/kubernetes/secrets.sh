@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make the Secrets that the manifests name.
-# userlist.txt is what userlist.sql prints, and ca.crt is of the authority that
-# vouches for the database. The passwords come from the environment, so that
-# they stand in no file and no command line.
+# Create the Secrets that the manifests name.
+# userlist.txt is what userlist.sql prints; ca.crt is the certificate of the CA
+# that signed the database's. The passwords come from the environment, so that
+# they are in no file and on no command line.
 set -eu
 : "${UPSTREAM_PASSWORD:?export the password of the role upstream}"
 : "${DJANGO_SECRET_KEY:?export a secret key}"
@@ -13,8 +13,8 @@ apply() {
 }
 
 apply database-ca --from-file=ca.crt
-# Nobody commands these PgBouncers, so none gets the secret to do it: the line
-# of admin_users, whatever its name is with you.
+# Nobody administers these PgBouncers, so leave out the line of admin_users,
+# whatever its name is in your setup.
 grep --invert-match '^"pgbouncer_admin"' userlist.txt |
   apply pgbouncer-users --from-file=userlist.txt=/dev/stdin
 printf 'PGPASSWORD=%s\nDJANGO_SECRET_KEY=%s\n' \

@@ -1,7 +1,7 @@
 """Fork with a connection open, and see whose answer the parent gets.
 
 Run it in the example project, with DATABASE_URL and DJANGO_SETTINGS_MODULE in
-the environment; with --fixed it is closed before.
+the environment; with --fixed it closes the connection before the fork.
 """
 
 import multiprocessing
@@ -35,7 +35,7 @@ def waits() -> bool:
 
 ask("the first answer")
 
-# A child asks, and is killed while it waits, as Gunicorn does at its timeout.
+# A child queries, and is killed while it waits, as by Gunicorn's timeout.
 other = connections.create_connection("default")
 other.cursor().execute("select pg_advisory_lock(1)")
 fork = multiprocessing.get_context("fork")

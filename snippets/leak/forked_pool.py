@@ -1,7 +1,7 @@
 """Open Django's pool, fork, and see which connections the child has.
 
 Run it in the example project, with DATABASE_URL in the environment; with
---fixed its pool is closed before.
+--fixed it closes the pool before the fork.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""The metrics that tell of connections, and what each tells."""
+"""The metrics of connections, and what each one tells."""
 
 # region: recorded
-# Written by `make record` from each exporter that the proofs met.
+# Written by `make record` from each exporter that the proofs ran with.
 RECORDED: dict[str, str] = {
     "mtail 3.0": "client_login_failures_total server_login_failures_total",
     "mtail 3.2": "client_login_failures_total server_login_failures_total",
@@ -157,7 +157,7 @@ RECORDED: dict[str, str] = {
 }
 # endregion: recorded
 
-# Those that the alerts and the dashboard draw on, and a few for a closer look.
+# Those that the alerts and the dashboard use, and a few for a closer look.
 MEANINGS: dict[str, dict[str, str]] = {
     "postgres_exporter": {
         "pg_up": "1 while PostgreSQL lets the exporter in",
@@ -223,9 +223,9 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
 }
 
-# What hosted monitoring calls the nearest thing, from the vendors' lists.
-# Google's names stand below cloudsql.googleapis.com/; those of its pools are
-# for Managed Connection Pooling.
+# The nearest metrics of hosted monitoring, from the vendors' lists. Google's
+# names are below cloudsql.googleapis.com/; those of pools are for Managed
+# Connection Pooling.
 G = "database/postgresql/"
 P = "per_database/conn_pool/"
 D = "postgresql."
@@ -281,7 +281,7 @@ def all_metrics(program: str) -> str:
 
 
 def elsewhere() -> list[dict[str, str]]:
-    """Return a row for each metric that others have under another name."""
+    """Return a row for each metric that has another name elsewhere."""
     return [
         {
             "Metric": f"`{name}`",

@@ -1,4 +1,4 @@
-"""Settings with a pool whose connections ask for a password each."""
+"""Settings with a pool that gets a password for each connection."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,12 @@ from settings.pool import DATABASES, size
 
 
 def token() -> str:
-    """Return a password that holds now. Put your provider's call in here."""
+    """Return a password that is valid now. Call your provider here."""
     return Path(os.environ["DATABASE_TOKEN_FILE"]).read_text().strip()
 
 
 class WithToken(psycopg.Connection):
-    """The pool hands on the password that it began with: take a new one."""
+    """The pool passes on the password that it began with: replace it."""
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Any:

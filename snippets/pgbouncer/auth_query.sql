@@ -3,7 +3,7 @@
 \set ON_ERROR_STOP on
 \set VERBOSITY terse
 \connect upstream
--- What holds a password goes to no log, and not into pg_stat_statements.
+-- Keep passwords out of the log and out of pg_stat_statements.
 set log_statement = 'none';
 set log_min_duration_statement = -1;
 set log_min_duration_sample = -1;
@@ -18,17 +18,17 @@ select '' = :'password' as missing
 do $$ begin raise 'a password is missing: export POOLER_PASSWORD first'; end $$;
 \endif
 set password_encryption = 'scram-sha-256';
--- All of it or nothing, so that nobody meets the function before its grants.
+-- All or nothing, so that nobody can call the function before its grants.
 begin;
--- PgBouncer's pool is its limit: a lower one here would fail bursts of logins.
+-- PgBouncer's pool limits it: a lower limit here would fail bursts of logins.
 create role pgbouncer login password :'password';
 grant connect on database upstream to pgbouncer;
 
 create schema pgbouncer;
 -- region: function
--- Runs as its owner, who may read pg_authid: so with a search_path that nobody
--- else can put anything into. Superusers have no secret, nor have expired
--- passwords, and a role without a password is not found.
+-- Runs as its owner, who may read pg_authid: hence a search_path in which
+-- nobody can shadow it. Returns no row for superusers, replication roles and
+-- roles that cannot log in, nor for a password that is missing or has expired.
 create function pgbouncer.get_auth(name text)
 returns table (username text, secret text)
 language sql stable security definer
@@ -46,7 +46,7 @@ as $$
 $$;
 -- endregion: function
 -- region: grants
--- A new function is everybody's to call, until it is revoked.
+-- Everybody may execute a new function, until that is revoked.
 revoke all on function pgbouncer.get_auth(text) from public;
 grant usage on schema pgbouncer to pgbouncer;
 grant execute on function pgbouncer.get_auth(text) to pgbouncer;

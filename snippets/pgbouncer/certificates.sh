@@ -1,8 +1,8 @@
 #!/bin/sh
 # A certificate authority of your own, and a certificate for one host:
 # sh certificates.sh pooler.internal 10.0.0.5
-# Run it again for each host, and before a year is over. Lock ca.key away in
-# between.
+# Run it for each host, and again before its certificate expires in a year.
+# Lock ca.key away in between.
 set -eu
 umask 077
 name=$1
@@ -19,5 +19,5 @@ openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
 openssl x509 -req -in "$name.csr" -copy_extensions copy -days 365 \
     -CA ca.crt -CAkey ca.key -CAcreateserial -out "$name.crt"
 rm "$name.csr"
-# Certificates are for everyone to read, keys for their server alone.
+# Everyone may read a certificate; only its server may read its key.
 chmod 644 ca.crt "$name.crt"

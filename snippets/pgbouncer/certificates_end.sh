@@ -1,7 +1,7 @@
 #!/bin/sh
-# When does each certificate end? Every day from cron:
+# When does each certificate expire? Run it daily from cron:
 # sh certificates_end.sh /etc/pgbouncer/*.crt
-# Fails where one has less than 30 days left.
+# Fails if one expires in less than 30 days.
 set -eu
 status=0
 for file; do

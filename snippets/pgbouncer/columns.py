@@ -1,7 +1,7 @@
-"""What the console's views tell: each column, its meaning, when to act."""
+"""What the console's views show: each column, its meaning, when to act."""
 
 # region: recorded
-# Written by `make record` from each PgBouncer that the proofs met.
+# Written by `make record` from each PgBouncer that the proofs ran with.
 COLUMNS: dict[str, dict[str, str]] = {
     "1.18": {
         "pools": (
@@ -128,8 +128,8 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 # endregion: recorded
 
-# What a column means, what is bad, what to do. Where there is only a meaning,
-# no value of it is bad by itself.
+# What a column means, when it is bad, what to do. With only a meaning, no value
+# is bad in itself.
 Meaning = tuple[str, ...]
 WHO: dict[str, Meaning] = {
     "database": ("The name that the client asked for",),
@@ -407,7 +407,7 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
 }
 
 
-# What pgbouncer_exporter calls it, from version 0.12 on.
+# What pgbouncer_exporter calls each, from version 0.12 on.
 POOL = "pgbouncer_pools_"
 TOTAL = "pgbouncer_stats_totals_"
 METRICS: dict[str, dict[str, str]] = {

@@ -1,7 +1,7 @@
 """How many server connections are busy on average? Reads SHOW STATS twice.
 
-PGBOUNCER_URL is the console's, of a user in stats_users: its password may be
-in a file, as psql takes it. SECONDS is the time between the two readings.
+PGBOUNCER_URL is the console's, with a user in stats_users, whose password may
+be in ~/.pgpass, as for psql. SECONDS is the time between the two readings.
 """
 
 import os
@@ -13,7 +13,7 @@ Totals = dict[str, tuple[int, ...]]
 
 
 def totals(console: psycopg.Connection) -> Totals:
-    """Return, for each database, transactions, time in them, and waits."""
+    """Return each database's transactions, time in them, and time waited."""
     cursor = console.execute("show stats")
     names = [column.name for column in cursor.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in cursor]
@@ -33,8 +33,8 @@ def report(before: Totals, after: Totals, seconds: float) -> list[str]:
             now - then for now, then in zip(counted, earlier, strict=True)
         )
         if transactions and database != "pgbouncer":
-            # PgBouncer's time in a transaction begins when the client asks,
-            # so that the wait for a server connection is in it.
+            # PgBouncer times a transaction from the client's first query on,
+            # so it includes the wait for a server connection.
             held -= waited
             lines.append(
                 f"{database}: {held / 1e6 / seconds:.2f} busy connections,"
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     with psycopg.connect(
         os.environ["PGBOUNCER_URL"], autocommit=True
     ) as console:
-        console.cursor_factory = psycopg.ClientCursor  # its protocol is simple
+        console.cursor_factory = psycopg.ClientCursor  # simple protocol
         before, began = totals(console), time.monotonic()
         time.sleep(float(os.environ.get("SECONDS", "60")))
         after = totals(console)

@@ -1,8 +1,8 @@
--- Roles with what each needs and no more, and the database.
+-- Create the database, and roles with the privileges they need and no more.
 -- As a superuser: psql --file=roles.sql
 \set ON_ERROR_STOP on
 \set VERBOSITY terse
--- What holds a password goes to no log, and not into pg_stat_statements.
+-- Keep passwords out of the log and out of pg_stat_statements.
 set log_statement = 'none';
 set log_min_duration_statement = -1;
 set log_min_duration_sample = -1;
@@ -30,18 +30,18 @@ do $$ begin raise 'a password is missing: export all five first'; end $$;
 set password_encryption = 'scram-sha-256';
 
 -- region: application
--- Migrations: owns the database and all that is in it.
+-- Migrations: owns the database and everything in it.
 create role upstream_owner login password :'owner_password';
--- The application: reads and writes rows, and changes no table.
+-- The application: reads and writes rows, but cannot change tables.
 create role upstream login password :'password';
--- Monitoring: sees every session and its last statement, values included, and
--- reads no table.
+-- Monitoring: sees every session and its last statement, values included, but
+-- cannot read tables.
 create role upstream_monitor login password :'monitor_password' in role
 pg_monitor;
 -- endregion: application
 
 -- region: console
--- PgBouncer's console: its password is here, and it may not log in here.
+-- For PgBouncer's console: they have passwords here, but cannot log in here.
 create role pgbouncer_admin nologin password :'admin_password';
 create role pgbouncer_stats nologin password :'stats_password';
 -- endregion: console
@@ -55,7 +55,7 @@ grant connect on database upstream to upstream, upstream_monitor;
 revoke all on schema public from public;
 grant create, usage on schema public to upstream_owner;
 grant usage on schema public to upstream;
--- What the owner creates from now on, the application may use.
+-- The application may use whatever the owner creates from now on.
 alter default privileges for role upstream_owner in schema public
 grant select, insert, update, delete on tables to upstream;
 alter default privileges for role upstream_owner in schema public

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Does systemd run PgBouncer, and what did it say last?
+# Is PgBouncer running, and what did it log last?
 set -eu
 systemctl status --no-pager --lines=20 pgbouncer

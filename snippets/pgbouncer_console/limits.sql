@@ -1,4 +1,4 @@
--- The settings that refuse clients or let them wait, as they are in force.
+-- The settings in effect that refuse clients or make them wait.
 -- max_client_conn              how many clients there may be
 -- default_pool_size            server connections of each user and database
 -- query_wait_timeout           how long a client may wait for one

@@ -1,2 +1,2 @@
--- How many of everything there are. used_clients counts you as well.
+-- How many there are of everything. used_clients counts you as well.
 show lists;

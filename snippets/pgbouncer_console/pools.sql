@@ -1,4 +1,4 @@
--- Who waits for a server connection, and for how long? One block a pool.
+-- Who waits for a server connection, and for how long? One block per pool.
 -- psql --file=pools.sql postgresql://pgbouncer_stats@127.0.0.1:6432/pgbouncer
 \x on
 show pools;

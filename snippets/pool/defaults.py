@@ -1,4 +1,4 @@
-"""The options of Django's own pool, each as it is where you leave it out.
+"""The options of Django's own pool, each with its default.
 
 DATABASES["default"]["OPTIONS"]["pool"] takes them, or True for just these.
 """

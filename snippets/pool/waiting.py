@@ -1,4 +1,4 @@
-"""Watch clients wait for a pool of two, and read what the pool counts.
+"""Watch clients wait for a pool of two, and read its statistics.
 
 Django's own pool is one of these: connection.pool.get_stats()
 """
@@ -19,7 +19,7 @@ TOLD = {
 
 
 def tell(what: str) -> None:
-    stats = pool.get_stats()  # what was never counted is not in it
+    stats = pool.get_stats()  # omits what was never counted
     counts = [f"{stats.get(name, 0):>8}" for name in TOLD.values()]
     print(f"{what:<22}", *counts, sep="")
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make the file with the password that pgagroal logs in with, encrypted. It runs
-# as the user that pgagroal runs as, in pgagroal's folder.
+# Create the encrypted file with the password that pgagroal logs in with. Run it
+# as the user that runs pgagroal, in pgagroal's folder.
 set -eu
 : "${UPSTREAM_PASSWORD:?is the application role\'s password}"
 umask 077

@@ -1,6 +1,6 @@
--- Are connections reused? What the sessions of this database got done.
--- A session counts when it begins; its time and transactions some time later,
--- at the latest when it ends.
+-- Are connections reused? How much the sessions of this database got done.
+-- A session is counted when it begins, its time and transactions later, when
+-- it ends at the latest.
 select
     sessions,
     xact_commit + xact_rollback as transactions,

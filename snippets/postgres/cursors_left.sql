@@ -1,5 +1,5 @@
--- Which cursors did somebody leave open on this server connection?
--- Ask through PgBouncer, more than once: each time any of them may answer.
+-- Which cursors were left open on this server connection?
+-- Run it through PgBouncer, more than once: any of them may answer.
 select
     name,
     is_holdable,

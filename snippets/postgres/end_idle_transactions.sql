@@ -1,4 +1,4 @@
--- End sessions that began a transaction and have been silent for a while.
+-- End sessions that have been idle in a transaction for a while.
 -- Their transactions are rolled back.
 -- psql --set=silent_for='10 s' --file=end_idle_transactions.sql
 select

@@ -1,5 +1,5 @@
--- Who began a transaction and then stopped talking? Until an error, each holds
--- its locks.
+-- Which sessions are idle in a transaction? Each holds its locks, unless the
+-- transaction has failed.
 select
     pid,
     application_name,

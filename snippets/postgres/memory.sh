@@ -1,9 +1,9 @@
 #!/bin/sh
-# What processes take of memory, in kB. As root, on the host they run on:
+# How much memory processes use, in kB. As root, on the host they run on:
 # sh memory.sh $(pgrep --full 'postgres: .* idle$')
-# RSS is what ps shows: memory that is shared counts in full for each process.
-# PSS divides that among them. "own" is what of PSS is neither a program's file
-# nor shared memory.
+# RSS is what ps shows: it counts shared memory in full for each process.
+# PSS divides it among the processes. "own" is the part of PSS that is neither
+# mapped from files nor shared memory.
 set -eu
 printf '%-8s %8s %8s %8s\n' pid RSS PSS own
 for pid in "$@"; do

@@ -1,5 +1,5 @@
 -- How many connections to a database are busy at the same time, on average?
--- From PostgreSQL 14 on. Run it in another database, which it leaves out:
+-- PostgreSQL 14 and later. Run it in another database, to leave itself out:
 -- psql -d postgres -v database=upstream -v seconds=60 -f offered_load.sql
 select
     clock_timestamp() as began,

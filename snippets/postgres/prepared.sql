@@ -1,4 +1,4 @@
--- Which statements has this session prepared, and since when? Only its own.
+-- Which statements has this session prepared, and when? Shows only its own.
 select
     name,
     prepare_time,

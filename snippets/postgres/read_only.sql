@@ -1,4 +1,4 @@
--- Is this a standby, and who made the session read-only?
+-- Is it a standby, and what made the session read-only?
 select
     pg_is_in_recovery() as standby,
     setting as read_only,

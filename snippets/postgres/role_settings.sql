@@ -1,4 +1,4 @@
--- Which settings do roles and databases carry, for their own new sessions?
+-- Which settings do roles and databases have for their new sessions?
 select
     coalesce('role ' || rolname, 'every role') as of_role,
     coalesce('database ' || datname, 'every database') as in_database,

@@ -1,3 +1,3 @@
--- Give a role the setting that its connection string may not carry.
+-- Give a role the setting that its connection string cannot carry.
 -- psql --set=role=upstream --file=role_statement_timeout.sql
 alter role :"role" set statement_timeout = '5s';

@@ -1,3 +1,3 @@
--- Let a role's new sessions begin in the time zone that Django would set.
+-- Start a role's new sessions in the time zone that Django would set.
 -- psql --set=role=upstream --file=role_time_zone.sql
 alter role :"role" set timezone = 'UTC';

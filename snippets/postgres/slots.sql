@@ -1,5 +1,5 @@
--- What decides how many connections ordinary roles can have. A change of any
--- of these waits for a restart.
+-- The settings that decide how many connections ordinary roles can have. A
+-- change to any of them takes effect at a restart only.
 select
     name,
     setting,

@@ -1,5 +1,5 @@
--- Who has a connection and no use for it? The longest idle first, with where
--- each comes from: client_port leads to the process that holds it.
+-- Which sessions hold a connection without using it? The longest idle first,
+-- with the client's address: client_port leads to the process that holds it.
 select
     pid,
     application_name,

@@ -1,5 +1,5 @@
--- Which limits of time hold in this session, and where do they come from?
--- 0 is none.
+-- Which timeouts apply in this session, and where do they come from?
+-- Leaves out 0, which means none.
 select
     name,
     setting || coalesce(unit, '') as value,

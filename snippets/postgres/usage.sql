@@ -1,5 +1,5 @@
 -- How full is the server? Only client backends take slots, and some slots are
--- not for ordinary roles.
+-- reserved.
 with limits as (
     select
         current_setting('max_connections')::int

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Look again and again, from one session: ./watch_doctor.sh, or every second
-# with ./watch_doctor.sh 1. PGHOST and its like say where.
+# Run the pool doctor every 5 seconds, in one session: ./watch_doctor.sh, or
+# every second: ./watch_doctor.sh 1. PGHOST and the like say where.
 set -eu
 {
     cat pool_doctor.sql

@@ -1,4 +1,4 @@
--- Which schemas have a relation of this name, and does the session look there?
+-- Which schemas have a relation of this name, and are they searched?
 -- psql --set=relation=orders_order --file=where_is.sql
 select
     nspname as schema,

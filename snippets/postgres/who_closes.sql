@@ -1,5 +1,5 @@
--- How long has the server run, and which settings end sessions?
--- A timeout of 0 is none.
+-- How long has the server been running, and which settings end sessions?
+-- A timeout of 0 means none.
 select
     'server running for' as what,
     date_trunc(

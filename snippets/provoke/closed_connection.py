@@ -1,6 +1,6 @@
 """Lose a connection while it is idle.
 
-Prints what the next query gets to hear from each driver.
+Prints the error that the next query gets from each driver.
 """
 
 import os
@@ -14,7 +14,7 @@ for driver in (psycopg, psycopg2):
     victim = driver.connect(url)
     cursor = victim.cursor()
     cursor.execute("select pg_backend_pid()")
-    # Ended from outside, as by a failover. A role may end its own sessions.
+    # Ended by another, as in a failover. A role may end its own sessions.
     with psycopg.connect(url, autocommit=True) as other:
         other.execute(
             "select pg_terminate_backend(%s, 5000)", cursor.fetchone()

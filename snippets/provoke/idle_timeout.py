@@ -1,6 +1,6 @@
 """Let the server end a session that is idle for too long.
 
-Prints what the next query gets to hear from each driver.
+Prints the error that the next query gets from each driver.
 """
 
 import os

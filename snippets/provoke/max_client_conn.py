@@ -1,6 +1,6 @@
 """Open connections until PgBouncer refuses one.
 
-Give it a PgBouncer with a small max_client_conn, used by nobody else.
+Give it a PgBouncer with a small max_client_conn and no other clients.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Wait for a pool in vain, for two reasons.
+"""Time out waiting for a pool, for two reasons.
 
 Prints the error, which is the same, and what tells the reasons apart.
 """

@@ -1,6 +1,6 @@
 """Use named prepared statements through a pool that does not track them.
 
-Prints what two clients get to hear that share server connections.
+Prints what happens to two clients that share server connections.
 """
 
 import os
@@ -30,7 +30,7 @@ execute("second", second)  # would prepare a _pg3_0 of its own there
 
 with psycopg.connect(url) as holder:
     holder.execute("select 2")  # takes that server connection away
-    execute("first", first)  # finds itself on a new one
+    execute("first", first)  # gets a new one instead
 
 first.close()
 second.close()

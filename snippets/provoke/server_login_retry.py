@@ -1,6 +1,6 @@
-"""Ask PgBouncer for a server that it cannot reach, twice.
+"""Query a server that PgBouncer cannot reach, three times.
 
-Prints what each driver gets to hear once PgBouncer has given up trying.
+Prints the error of the first attempt, and then that of each driver.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Open connections until the server refuses one.
 
-It takes every slot there is: give it a server of your own.
+It takes every slot there is: give it a server that nothing else uses.
 """
 
 import os

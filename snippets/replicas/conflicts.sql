@@ -1,4 +1,4 @@
--- How many queries has this replica cancelled for what it replays? Ask it.
+-- How many queries has replay cancelled on this replica? Run it there.
 select
     datname,
     confl_snapshot,

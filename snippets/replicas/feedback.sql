@@ -1,4 +1,4 @@
--- Have this replica tell the primary which rows its queries still need. It is
--- run on the replica.
+-- Have this replica tell the primary which rows its queries still need. Run
+-- it on the replica.
 alter system set hot_standby_feedback = on;
 select pg_reload_conf();

@@ -1,5 +1,5 @@
--- How far is each replica behind? Ask the primary, as a superuser or a member
--- of pg_monitor.
+-- How far behind is each replica? Run it on the primary, as a superuser or a
+-- member of pg_monitor.
 select
     application_name,
     state,

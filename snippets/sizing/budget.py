@@ -19,7 +19,7 @@ from queueing import mmc_wait_percentile, offered_load, servers_needed
 
 # region: fields
 class Field(NamedTuple):
-    """A number that somebody types: its default, and its limits."""
+    """A number to be typed in: its default, and its limits."""
 
     default: float
     lowest: float
@@ -34,9 +34,9 @@ class Field(NamedTuple):
 
 # The defaults are the example project's, and PostgreSQL's own.
 FIELDS = {
-    # The web tier: how many instances there are, and may be at most where
-    # they scale (0: no more); in each its processes; in each of these its
-    # threads, or the max_size of Django's own pool (0: there is none).
+    # The web tier: the number of instances, and the most to which they scale
+    # (0: they do not); the processes of each; and of each process the threads,
+    # or the max_size of Django's own pool (0: there is none).
     "instances": Field(1, 1, 10_000),
     "max_instances": Field(0, 0, 10_000),
     "processes": Field(2, 1, 1_000),
@@ -50,30 +50,30 @@ FIELDS = {
     "cron": Field(0, 0, 10_000),
     "migrations": Field(1, 0, 1_000),
     "other": Field(2, 0, 1_000),
-    # PgBouncer: its processes (0: there is none), and what each of them has:
-    # a pool for each pair of a user and a database (0: as recommended).
+    # PgBouncer: its processes (0: there is none), and what each of them has: a
+    # pool for each pair of a user and a database, and its size (0: as advised).
     "replicas": Field(1, 0, 1_000),
     "pairs": Field(1, 1, 1_000),
     "pool_size": Field(0, 0, 10_000),
     "reserve_pool": Field(0, 0, 10_000),
     # PostgreSQL: its settings of these names.
-    "max_connections": Field(100, 1, 262_143),  # the most that it takes
+    "max_connections": Field(100, 1, 262_143),  # the maximum
     "superuser_reserved": Field(3, 0, 262_143),
     "reserved": Field(0, 0, 262_143),
-    # The load: requests a second, for how long each holds a connection, and
-    # how long 95 of 100 may wait for one at most; in milliseconds.
+    # The load: requests a second; how long each holds a connection, and the
+    # longest that 95 of 100 may wait for one, in milliseconds.
     "rate": Field(50, 0, 100_000, whole=False),
     "db_ms": Field(10, 0, 60_000, whole=False),
     "wait_ms": Field(5, 0, 60_000, whole=False),
 }
-# Of PgBouncer itself: its log, its own sockets, requests to cancel.
+# PgBouncer's other files: its log, its own sockets, cancel requests.
 OTHER_FILES = 100
 MOST_BUSY = 1_000  # connections: beyond what one PostgreSQL server can do
 NUMBER = re.compile(r" *([0-9]{1,9}(\.[0-9]{1,9})?) *")
 
 
 def refusals(typed: Mapping[str, str]) -> dict[str, str]:
-    """Return what is wrong with what was typed, by the field's name."""
+    """Return the error for each invalid input, by the field's name."""
     found = {}
     for name, field in FIELDS.items():
         number = NUMBER.fullmatch(typed[name])
@@ -98,7 +98,7 @@ def refusals(typed: Mapping[str, str]) -> dict[str, str]:
 
 
 def numbers(typed: Mapping[str, str]) -> dict[str, float]:
-    """Return what was typed as numbers, where none of it is refused."""
+    """Return the inputs as numbers; all of them have to be valid."""
     return {
         name: int(typed[name]) if field.whole else float(typed[name])
         for name, field in FIELDS.items()
@@ -118,13 +118,13 @@ def plan(given: Mapping[str, float]) -> dict[str, float | str | None]:
     max_connections = whole["max_connections"]
     superusers, reserved = whole["superuser_reserved"], whole["reserved"]
 
-    # Who connects, at the worst moment of a deploy.
+    # What connects at the worst moment of a deploy.
     in_each = whole["pool"] or whole["threads"]
     most_instances = max(whole["instances"], whole["max_instances"])
     web = web_connections(processes, in_each, most_instances, whole["aliases"])
     everyone = peak_connections(
         web,
-        surge=Fraction(surge, 100),  # of which no decimal gets lost
+        surge=Fraction(surge, 100),  # exact, unlike a float
         celery=whole["celery"],
         cron=whole["cron"],
         migrations=whole["migrations"],
@@ -146,16 +146,16 @@ def plan(given: Mapping[str, float]) -> dict[str, float | str | None]:
     # Without a pool nobody waits: each thread keeps its own connection.
     wait = mmc_wait_percentile(rate, hold, servers) if pools else 0.0
 
-    # What each PgBouncer lets in, and what it opens itself.
+    # What each PgBouncer accepts, and what it opens itself.
     most_clients = ceil_div(clients * 5, 4)  # a quarter more
     most_servers = pairs * (size + whole["reserve_pool"])
 
-    # What is open on PostgreSQL then, and the least that leaves a fifth free.
+    # What PostgreSQL then has open, and the max_connections with a fifth free.
     behind = replicas * most_servers
     opened = behind + straight if replicas else everyone
     least = max_connections_for(ceil_div(opened * 5, 4), superusers, reserved)
 
-    # The other way round: what these max_connections allow.
+    # The other way round: what this max_connections allows.
     free = usable - straight
     kept = whole["celery"] + whole["cron"]
     fits = max(0, (free - kept) * 100 // (100 + surge))  # of the web tier
@@ -184,7 +184,7 @@ def plan(given: Mapping[str, float]) -> dict[str, float | str | None]:
 
 
 def band(opened: int, usable: int) -> str:
-    """Return how well so many connections fit."""
+    """Return how well this many connections fit."""
     if opened > usable:
         return "too many"
     return "tight" if opened * 5 > usable * 4 else "fits"
@@ -197,8 +197,8 @@ def ceil_div(number: int, by: int) -> int:
 
 # endregion: plan
 # region: files
-# The example project's settings, by whether there is a PgBouncer, and whether
-# Django has a pool of its own.
+# The example project's settings modules, by whether there is a PgBouncer, and
+# whether Django's own pool is on.
 MODULES = {
     (False, False): "settings.prod",
     (False, True): "settings.pool",
@@ -208,14 +208,14 @@ MODULES = {
 
 
 def settings(given: Mapping[str, float]) -> dict[str, dict[str, object]]:
-    """Return what goes into each file, by the setting's name."""
+    """Return the settings of each file, by their names."""
     found = plan(given)
     pooled, reserve = given["replicas"] > 0, given["reserve_pool"]
     files: dict[str, dict[str, object]] = {
         ".env": {
             "DATABASE_URL": address(6432 if pooled else 5432),
             "DATABASE_DIRECT_URL": address(5432),
-            # Django's own pool keeps connections, and takes no age.
+            # With Django's own pool, CONN_MAX_AGE has to be 0.
             "DB_CONN_MAX_AGE": 0 if given["pool"] else 60,
             "DJANGO_SETTINGS_MODULE": MODULES[pooled, given["pool"] > 0],
             "GUNICORN_WORKERS": given["processes"],
@@ -240,15 +240,15 @@ def settings(given: Mapping[str, float]) -> dict[str, dict[str, object]]:
 
 
 def address(port: int) -> str:
-    """Return the example's database at this port."""
+    """Return the URL of the example's database at this port."""
     return f"postgresql://upstream:change-me@127.0.0.1:{port}/upstream"
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:
-    """Return a file's text with these values behind their names.
+    """Return a file's text with these settings.
 
-    A setting that the text does not have is added behind the one before it,
-    unless it is 0, the default of those. Older servers may not know it.
+    A setting that the text lacks is added after the one before it, unless it
+    is 0, which is then its default: older servers may not know it.
     """
     before = ""
     for name, value in values.items():
@@ -263,7 +263,7 @@ def fill(text: str, values: Mapping[str, object]) -> str:
 
 
 # endregion: files
-# The rest of each is the default.
+# All other fields have their defaults.
 WORKED: dict[str, dict[str, float]] = {
     "The example project, 2 × 4": {},
     "The same, straight to PostgreSQL": {"replicas": 0},
@@ -301,7 +301,7 @@ WORKED: dict[str, dict[str, float]] = {
 
 
 def defaults(**changed: float) -> dict[str, float]:
-    """Return the defaults, but for what is changed."""
+    """Return the defaults, with these changes."""
     return {name: field.default for name, field in FIELDS.items()} | changed
 
 

@@ -10,7 +10,7 @@ def web_connections(
 ) -> int:
     """Return how many connections the web tier holds.
 
-    Each thread keeps one for each database alias that it uses. Holds for
+    Each thread keeps one for each database alias that it uses. This is true of
     Gunicorn's sync and gthread workers: under gevent or ASGI the number of
     threads is no limit.
     """
@@ -26,7 +26,7 @@ def peak_connections(
     migrations: int = 1,
     other: int = 2,
 ) -> int:
-    """Return the most connections at one time.
+    """Return the most connections open at one time.
 
     surge: the share of the web tier that runs twice during a deploy:
         1.0 for all of it, 0.25 for Kubernetes' default
@@ -101,7 +101,7 @@ def worked_deployments() -> list[dict[str, str | int]]:
 
 
 def worked_poolers() -> list[dict[str, str | int]]:
-    """Return where the poolers may stand, each with its server connections."""
+    """Return places for the poolers, and the server connections of each."""
     instances, processes, threads, pool = 20, 2, 4, 4
     web = web_connections(processes, threads, instances)
     beside = pooled_connections(pool, instances)

@@ -19,7 +19,7 @@ def server_connections(
 def pool_size_for(
     poolers: int, slots: int, pairs: int = 1, reserve: int = 0
 ) -> int:
-    """Return the largest pool with which they all fit into these slots."""
+    """Return the largest pool size at which all poolers fit the slots."""
     return slots // (poolers * pairs) - reserve
 
 

@@ -1,7 +1,7 @@
 """How long a transaction waits for a server connection, and how many to have.
 
-A pool is a queue: transactions arrive, server connections serve them, and who
-finds all of them busy waits in line. Times are in seconds, rates per second.
+A pool is a queue: transactions arrive, server connections serve them, and one
+that finds all busy waits in line. Times are in seconds, rates per second.
 """
 
 import math
@@ -13,7 +13,7 @@ LONGEST = 86_400.0  # a day, in seconds
 # region: checks
 def check(name: str, value: float, lowest: float, highest: float) -> None:
     """Raise ValueError unless the value lies within its limits."""
-    if not lowest <= value <= highest:  # true of nan as well
+    if not lowest <= value <= highest:  # refuses nan as well
         raise ValueError(
             f"{name} must be from {lowest:g} to {highest:g}, not {value!r}"
         )
@@ -32,10 +32,10 @@ def offered_load(rate: float, service_time: float) -> float:
     """Return how many server connections are busy on average.
 
     Little's law, L = λW (Little 1961, Operations Research 9), which
-    asks nothing of how arrivals or service times are spread.
+    assumes no distribution of arrivals or service times.
 
     rate: transactions per second
-    service_time: how long one holds a server connection, mean, in seconds
+    service_time: mean time that one holds a server connection, in seconds
     """
     check("rate", rate, 0, MOST_SERVERS * 1e6)
     check("service_time", service_time, 0, LONGEST)
@@ -45,8 +45,8 @@ def offered_load(rate: float, service_time: float) -> float:
 
 
 def utilisation(rate: float, service_time: float, servers: int) -> float:
-    """Return the busy share of the server connections; from 1 on, a pool
-    falls behind.
+    """Return the share of the server connections that is busy; from 1 on,
+    the pool falls behind.
     """
     check_servers(servers)
     return offered_load(rate, service_time) / servers
@@ -92,7 +92,7 @@ def mmc_wait_percentile(
     """Return the wait that this percentage of transactions stays within.
 
     M/M/c, exact: P(W > t) = C exp(-(c - load) t / service_time). It is 0
-    where fewer than the rest wait at all.
+    if no more than the remaining percentage waits at all.
     """
     check("percent", percent, 0, 99.999)
     load = offered_load(rate, service_time)
@@ -108,13 +108,13 @@ def mmc_wait_percentile(
 # endregion: mmc
 # region: mdc
 def constant_factor(servers: int, load: float) -> float:
-    """Return the wait where each service takes the same time, as a share of
-    the wait where service times are exponential.
+    """Return the wait when each service takes the same time, as a share of
+    the wait when service times are exponential.
 
     An approximation: Cosmetatos' of 1975, with the limit that Whitt gives
     it (Approximations for the GI/G/m queue, Production and Operations
-    Management 2, 1993). Exactly a half for one server, and towards a half
-    as they become fully used.
+    Management 2, 1993). Exactly a half for one server; approaches a half
+    as the servers become fully used.
     """
     check_servers(servers)
     check("load", load, 0, MOST_SERVERS)
@@ -126,7 +126,7 @@ def constant_factor(servers: int, load: float) -> float:
 
 
 def mdc_mean_wait(rate: float, service_time: float, servers: int) -> float:
-    """Return the mean wait where each service takes the same time.
+    """Return the mean wait when each service takes the same time.
 
     M/D/c, approximated: the mean of M/M/c, times the factor above.
     """
@@ -138,9 +138,9 @@ def mdc_wait_percentile(
     rate: float, service_time: float, servers: int, percent: float = 95
 ) -> float:
     """Return the wait that this percentage of transactions stays within,
-    where each service takes the same time.
+    when each service takes the same time.
 
-    M/D/c, approximated: as many wait as in M/M/c, for the factor's share.
+    M/D/c, approximated: that of M/M/c, times the factor above.
     """
     factor = constant_factor(servers, offered_load(rate, service_time))
     return factor * mmc_wait_percentile(rate, service_time, servers, percent)
@@ -163,7 +163,7 @@ def servers_needed(
 
 # endregion: needed
 def worked_utilisations() -> list[dict[str, str]]:
-    """Return what ten server connections do at several utilisations."""
+    """Return the waits for ten server connections at several utilisations."""
     service_time, servers = 0.010, 10
     rows = []
     for used in (0.5, 0.7, 0.85, 0.95, 0.99):
@@ -205,7 +205,7 @@ def worked_sizes() -> list[dict[str, str | int]]:
 
 
 def worked_splits() -> list[dict[str, str | int]]:
-    """Return what becomes of forty server connections that are divided."""
+    """Return the waits for forty server connections split into pools."""
     rate, service_time, servers = 3200, 0.010, 40
     rows: list[dict[str, str | int]] = []
     for pools in (1, 2, 4, 8, 20):

@@ -1,11 +1,11 @@
-"""Who the tenants are, and under which host name each one is reached."""
+"""The tenants, and the host names under which each is reached."""
 
 from django_tenants.models import DomainMixin, TenantMixin
 
 
 class Tenant(TenantMixin):
-    """A customer with a schema of its own, which is made with it."""
+    """A customer with a schema of its own, created along with it."""
 
 
 class Domain(DomainMixin):
-    """A host name of a tenant's."""
+    """A tenant's host name."""

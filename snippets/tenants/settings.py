@@ -5,7 +5,7 @@ from settings.prod import DATABASES, MIDDLEWARE
 
 DATABASES["default"]["ENGINE"] = "django_tenants.postgresql_backend"
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
-# What all tenants share, in the schema public, and what each has for itself.
+# What all tenants share, in the schema public, and what each has of its own.
 SHARED_APPS = ["django_tenants", "django.contrib.contenttypes", "tenants"]
 TENANT_APPS = ["orders"]
 INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]

@@ -1,4 +1,4 @@
-"""Tests of code that asks in a thread, and of async code."""
+"""Tests of code that queries in a thread, and of async code."""
 
 from asgiref.sync import async_to_sync
 from django.test import TestCase, TransactionTestCase
@@ -13,7 +13,7 @@ async def place() -> int:
 
 # region: thread
 class InAThread(TransactionTestCase):
-    """A TestCase has its orders in a transaction: no thread sees them."""
+    """A TestCase keeps its orders in a transaction no thread can see."""
 
     def test_a_thread_counts_the_order(self) -> None:
         Order.objects.create(customer="Ada")
@@ -24,7 +24,7 @@ class InAThread(TransactionTestCase):
 # endregion: thread
 # region: async
 class InAsyncCode(TestCase):
-    """Both ask over the test's own connection, within its transaction."""
+    """Both query on the test's own connection, within its transaction."""
 
     def setUp(self) -> None:
         Order.objects.create(customer="Edith")

@@ -1,4 +1,4 @@
-"""Read many orders without having them all in memory."""
+"""Read many orders without holding all of them in memory."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from orders.models import Order
 
 # region: breaks
 def export(line: Callable[[str], None]) -> None:
-    """Hand over one line an order."""
+    """Hand over one line per order."""
     for order in Order.objects.iterator(chunk_size=500):
         line(f"{order.pk},{order.customer}")
 
@@ -16,7 +16,7 @@ def export(line: Callable[[str], None]) -> None:
 # endregion: breaks
 # region: works
 def export_in_a_transaction(line: Callable[[str], None]) -> None:
-    """Hand over one line an order, on one server connection throughout."""
+    """Hand over a line per order, on one server connection throughout."""
     with transaction.atomic():
         for order in Order.objects.iterator(chunk_size=500):
             line(f"{order.pk},{order.customer}")

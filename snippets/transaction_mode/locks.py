@@ -9,7 +9,7 @@ NIGHTLY = 20260
 
 # region: breaks
 def alone(work: Callable[[], None]) -> bool:
-    """Hold a lock of the session; return whether the work was done."""
+    """Hold a session-level lock; return whether the work was done."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_try_advisory_lock(%s)", [NIGHTLY])
         if not cursor.fetchone()[0]:
@@ -24,7 +24,7 @@ def alone(work: Callable[[], None]) -> bool:
 # endregion: breaks
 # region: works
 def alone_in_a_transaction(work: Callable[[], None]) -> bool:
-    """Hold a lock of the transaction; return whether the work was done."""
+    """Hold a transaction-level lock; return whether the work was done."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("select pg_try_advisory_xact_lock(%s)", [NIGHTLY])
         if not cursor.fetchone()[0]:

@@ -1,4 +1,4 @@
-"""Tell PostgreSQL's row security for which tenant a request works."""
+"""Tell PostgreSQL's row security which tenant a request is for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 # region: breaks
 def become_tenant(name: str) -> None:
-    """Name the tenant for the session, which is shared with all others."""
+    """Set the tenant for the session, which serves other clients too."""
     with connection.cursor() as cursor:
         cursor.execute("select set_config('app.tenant', %s, false)", [name])
 
@@ -17,7 +17,7 @@ def become_tenant(name: str) -> None:
 # region: works
 @contextmanager
 def as_tenant(name: str) -> Iterator[None]:
-    """Name the tenant for one transaction, and for nothing after it."""
+    """Set the tenant for one transaction, and for nothing after it."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("select set_config('app.tenant', %s, true)", [name])

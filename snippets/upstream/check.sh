@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the settings say, what production lacks, and what the server says.
+# Check the settings, what production requires of them, and the server.
 set -eu
 cd "$(dirname "$0")"
 export DJANGO_SETTINGS_MODULE=settings.checked

@@ -18,24 +18,24 @@ threads = int(os.environ.get("GUNICORN_THREADS", "4"))
 graceful_timeout = 30
 
 # region: metrics
-# With settings.metered any worker answers for all of them: each counts in files
-# of its own in this folder.
+# With settings.metered any worker can answer for all of them: each keeps its
+# counts in files of its own in this folder.
 counts = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-# Made here: with --preload the application, which wants it, is loaded before
-# on_starting. Emptied there, as a HUP reads this file while workers count.
+# Created here: with --preload the application, which needs it, is loaded before
+# on_starting. Emptied there: on HUP this file is read while workers count.
 if counts:
     Path(counts).mkdir(parents=True, exist_ok=True)
 
 
 def on_starting(server: Any) -> None:
-    """Begin at nothing: what an earlier run counted would be added."""
+    """Start at zero: the counts of an earlier run would be added."""
     if counts:
         for file in Path(counts).glob("*.db"):
             file.unlink()
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget what a worker that has ended had open, not what it counted."""
+    """Forget what a worker that has ended had open, but not its counts."""
     if counts:
         from prometheus_client import multiprocess
 

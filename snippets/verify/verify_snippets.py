@@ -9,7 +9,7 @@ from json import loads
 from pathlib import Path
 
 manifest, *copies = sys.argv[1:] or sys.exit(__doc__)
-nothing = sha256().hexdigest()  # all empty files have it: they go by name too
+nothing = sha256().hexdigest()  # of every empty file: those go by name too
 try:
     snippets = loads(Path(manifest).read_bytes())["snippets"]
     states = {old: "outdated" for known in snippets for old in known["earlier"]}

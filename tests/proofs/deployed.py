@@ -1,4 +1,4 @@
-"""What a platform does with a container, done to real processes: start, probe, serve, tell to stop, kill."""
+"""What a platform does to a container, done to real processes: start, probe, send requests, terminate."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ from tests.stack.upstream import Gunicorn, Project
 from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 8
-# What ties an ini to its platform. PostgreSQL as it is tested here has no TLS.
+# The settings that tie an ini to its platform, as they are here: most test servers have no TLS.
 HERE: dict[str, Any] = {"server_tls_sslmode": "prefer", "server_tls_ca_file": ""}
 TAKEN_OVER = ("auth_file", "listen_addr", "listen_port", "unix_socket_dir", *HERE)
 
@@ -65,12 +65,12 @@ class Reached(Existing):
 
     @property
     def url(self) -> str:
-        """How the application reaches it."""
+        """The URL that the application uses."""
         return self.named
 
 
 def within(snippet: Snippet, document: Document, *keys: str) -> Snippet:
-    """Return the pgbouncer.ini that stands in a manifest, each line where it stands there."""
+    """Return the pgbouncer.ini embedded in a manifest, with each line's number in that file."""
     ini = str(document.get(*keys))
     first = document.line(keys)
     lines = tuple(snippet.source_line(first + number) for number in range(1, ini.count("\n") + 2))
@@ -78,9 +78,9 @@ def within(snippet: Snippet, document: Document, *keys: str) -> Snippet:
 
 
 def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, **settings: Any) -> PgBouncer:
-    """Start PgBouncer with the ini of a manifest: with all that is in it but what ties it to its platform.
+    """Start PgBouncer with the ini of a manifest, except for the settings that tie it to its platform.
 
-    `port` is where it looks for PostgreSQL, where that should be another than the real one's.
+    `port` is where it looks for PostgreSQL, if not on the real server's port.
     """
     at = setup.database
     if port:
@@ -91,7 +91,7 @@ def start(setup: Setup, whole: Snippet, ini: Snippet, port: int | None = None, *
 
 
 def in_effect(bouncer: PgBouncer, ini: str, database: Database) -> None:
-    """Assert that SHOW CONFIG has each setting as it is written, but those taken over, and that a client is served."""
+    """Assert that SHOW CONFIG has each setting as written, except those in TAKEN_OVER, and that a client is served."""
     config = {row["key"]: row["value"] for row in bouncer.show("config")}
     written = settings_of(ini.partition("[pgbouncer]")[2])
     assert len(written) > 8
@@ -103,9 +103,9 @@ def in_effect(bouncer: PgBouncer, ini: str, database: Database) -> None:
 
 
 def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tuple[Reached, dict[str, str]]:
-    """Return what a manifest puts into the application's environment, as (where DATABASE_URL leads, all others).
+    """Return the application's environment in a manifest, as (the database at DATABASE_URL, all other variables).
 
-    The addresses become those on this machine; the port stands for PgBouncer's.
+    Addresses are replaced with those on this machine; `port` is PgBouncer's.
     """
     found = {each["name"]: each["value"] for each in variables if "value" in each}
     pooled = Reached(setup.database, _moved(found.pop("DATABASE_URL"), "127.0.0.1", port))
@@ -121,7 +121,7 @@ def environment(variables: list[dict[str, str]], setup: Setup, port: int) -> tup
 def logins(
     setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], secrets: dict[str, str]
 ) -> list[str]:
-    """Return Django's key, then who it is on each connection, with a manifest's environment and these secrets alone."""
+    """Return SECRET_KEY, then each alias with its user or `refused`, in a manifest's environment with these secrets."""
     pooled, found = environment(variables, setup, bouncer.port)
     return project.run("-c", LOGINS, database_url=pooled.url, **{**found, "PGPASSWORD": "", **secrets})[1].splitlines()
 
@@ -129,7 +129,7 @@ def logins(
 def gets_in(
     setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], secrets: dict[str, str]
 ) -> None:
-    """Assert that the application gets in on both ways with these secrets, and on none with another password."""
+    """Assert that both connections log in with these secrets, and neither does with a wrong password."""
     said = logins(setup, project, bouncer, variables, secrets)
     assert said == ["the key", "default upstream", "direct upstream"]
     said = logins(setup, project, bouncer, variables, {**secrets, "PGPASSWORD": "wrong"})
@@ -137,9 +137,9 @@ def gets_in(
 
 
 def ways(setup: Setup, project: Project, bouncer: PgBouncer, variables: list[dict[str, str]], ca: Path) -> list[str]:
-    """Return what PostgreSQL says of each way to it, pooled and direct: "encrypted", or why nobody gets there.
+    """Return for the pooled and the direct connection "encrypted", "in the clear", or the error that it fails with.
 
-    The application has the environment of a manifest, in which TLS is as it stands there, with `ca` as its ca.crt.
+    The application has a manifest's environment, with its TLS settings unchanged and `ca` as its ca.crt.
     """
     written = {each["name"]: each.get("value", "") for each in variables}
     pooled, found = environment(variables, setup, bouncer.port)
@@ -158,7 +158,7 @@ def verified(
     authorities: dict[str, Path],
     whose: str,
 ) -> None:
-    """Assert that both ways are encrypted with our authority's ca.crt, and that neither is made with another's."""
+    """Assert that both connections are encrypted with our CA's ca.crt, and that both fail with another CA's."""
     setup.note()
     written = settings_of(ini.text)
     assert written["server_tls_ca_file"].endswith("/ca.crt")
@@ -181,13 +181,13 @@ def verified(
 
 
 def _moved(url: str, host: str, port: int) -> str:
-    """Return a URL that leads elsewhere: its own address is the reader's."""
+    """Return a URL with its address replaced: that one is the reader's."""
     user = url.partition("@")[0]
     return f"{user}@{host}:{port}/{url.rpartition('/')[2]}"
 
 
 def connects(port: int) -> bool:
-    """Return what a probe of kind tcpSocket finds."""
+    """Return whether a tcpSocket probe succeeds."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=DEADLINE).close()
     except OSError:
@@ -196,7 +196,7 @@ def connects(port: int) -> bool:
 
 
 def status(port: int, path: str, host: str, method: str = "GET") -> int:
-    """Return what a probe of kind httpGet gets, or one of another method."""
+    """Return the status that an httpGet probe, or one with another method, gets."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
     try:
         connection.request(method, path, headers={"Host": host})
@@ -206,7 +206,7 @@ def status(port: int, path: str, host: str, method: str = "GET") -> int:
 
 
 def migrate(setup: Setup, project: Project) -> None:
-    """Make the tables, past every pooler."""
+    """Create the tables, bypassing any pooler."""
     urls = {"DATABASE_DIRECT_URL": setup.as_owner.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
     command = ("manage.py", "migrate", "--database=direct", "--verbosity=0")
     ended, said = project.run(*command, database_url=setup.database.url, **urls)
@@ -215,7 +215,7 @@ def migrate(setup: Setup, project: Project) -> None:
 
 @contextmanager
 def asking(gunicorn: Gunicorn, path: str = "/connection/") -> Iterator[Counter[int]]:
-    """Keep clients sending requests for as long as the block lasts; yield how often each status came."""
+    """Keep clients sending requests for as long as the block lasts; yield a count of each status."""
     stopped, heard = threading.Event(), Counter[int]()
 
     def client() -> None:
@@ -235,14 +235,14 @@ def asking(gunicorn: Gunicorn, path: str = "/connection/") -> Iterator[Counter[i
 
 
 def more(heard: Counter[int]) -> None:
-    """Wait until more requests were answered."""
+    """Wait until more requests have been answered."""
     before = heard.total()
     until("requests are answered", lambda: heard.total() > before + 5 * CLIENTS)
 
 
 @contextmanager
 def under_way(gunicorn: Gunicorn, setup: Setup) -> "Iterator[Future[tuple[int, dict[str, Any]]]]":
-    """Have one request in the middle of its query for as long as the block lasts: what it counts is locked."""
+    """Keep one request in its query for as long as the block lasts, by locking the table that it counts."""
     with setup.server.connect(setup.database.name) as lock, ThreadPoolExecutor(1) as client:
         lock.execute("begin; lock table orders_order")
         try:
@@ -254,13 +254,13 @@ def under_way(gunicorn: Gunicorn, setup: Setup) -> "Iterator[Future[tuple[int, d
 
 
 def waits_for(setup: Setup, holder: int) -> bool:
-    """Return whether a session waits for what a backend holds."""
+    """Return whether a session waits for a lock that a backend holds."""
     query = "select exists (select from pg_locks where not granted and %s = any(pg_blocking_pids(pid)))"
     return setup.database.admin.execute(query, [holder]).fetchone() == (True,)
 
 
 def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int, dict[str, Any]]]":
-    """Send a request while Gunicorn's only thread is busy: by the time that this returns, Gunicorn has taken it."""
+    """Send a request while Gunicorn's only thread is busy, and return once Gunicorn has accepted it."""
     worker = psutil.Process(gunicorn.process.pid).children()[0]
 
     def taken() -> int:
@@ -273,7 +273,7 @@ def queued(gunicorn: Gunicorn, path: str = "/connection/") -> "Future[tuple[int,
 
 
 def sent(gunicorn: Gunicorn, path: str) -> "Future[tuple[int, dict[str, Any]]]":
-    """Send a request and do not wait for the answer."""
+    """Send a request without waiting for the answer."""
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(gunicorn.request, path)
     pool.shutdown(wait=False)
@@ -286,13 +286,13 @@ def tell_to_stop(gunicorn: Gunicorn) -> None:
 
 
 def kubectl(*arguments: str, **options: Any) -> str:
-    """Run kubectl, which asks no cluster for this, and return what it printed."""
+    """Run a kubectl command that needs no cluster, and return its output."""
     if not shutil.which("kubectl"):
         pytest.skip("needs kubectl")
     return subprocess.run(["kubectl", *arguments], check=True, capture_output=True, text=True, **options).stdout
 
 
 def against_kubectl() -> str:
-    """Name kubectl with its version."""
+    """Return kubectl's name and version."""
     known = json.loads(kubectl("version", "--client", "--output=json"))["clientVersion"]["gitVersion"]
     return f"kubectl without a cluster, {known}"

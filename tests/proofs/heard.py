@@ -1,4 +1,4 @@
-"""What a program says when something fails: the type of the exception, and its first line."""
+"""What a client hears when a call fails: the first line of the driver's error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ Errors = (psycopg.Error, psycopg2.Error)
 
 
 def heard(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
-    """Return the first line that a call fails with, less where the server is; "" where it does not fail."""
+    """Return the first line of the error that a call raises, without the server's address; "" if it succeeds."""
     try:
         made = call(*arguments, **options)
     except Errors as error:
@@ -21,11 +21,11 @@ def heard(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
 
 
 def many(client: psycopg.Connection) -> None:
-    """Ask by executemany()."""
+    """Query with executemany()."""
     client.cursor().executemany("select %s", [[1], [2]])
 
 
 def piped(client: psycopg.Connection) -> None:
-    """Ask in a pipeline, which waits for its answer."""
+    """Query in a pipeline, and wait for the answer."""
     with client.pipeline():
         client.execute("select 1")

@@ -1,4 +1,4 @@
-"""Code with what the audit must find, and what is like it and harmless: the cases in how_to/planted/."""
+"""The cases in how_to/planted/: code that the audit must report, and similar code that is harmless."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ EXPECTED = re.compile(r"expect(-below)?: (.+)")
 
 
 def planted(into: Path) -> dict[Path, set[tuple[int, str]]]:
-    """Write each case into a folder of its own; return of each folder the lines and the rules to be found."""
+    """Write each case into a folder of its own; return for each folder the lines and rules to be found."""
     return {_written(file, into): _expected(file.read_text(encoding="utf-8")) for file in sorted(CASES.iterdir())}
 
 

@@ -1,6 +1,6 @@
-"""The folder snippets/pgbouncer/ put to use as the pages tell: roles and database, userlist, PgBouncer in front.
+"""The folder snippets/pgbouncer/ used as the pages describe: roles and database, userlist, PgBouncer in front.
 
-It takes a PostgreSQL server of its own, because a reader's roles and database have the names that they have.
+It needs a PostgreSQL server of its own, because the names of a reader's roles and database are fixed.
 """
 
 import re
@@ -30,7 +30,7 @@ from tests.stack.wait import until
 INI = "pgbouncer/pgbouncer.ini"
 CERTIFICATES = "pgbouncer/certificates.sh"
 USER = re.compile(r'^"(.+)" "(.+)"$', re.MULTILINE)
-# What psql finds in its environment, and who then has that password.
+# The variables in which psql finds the passwords, and the role that has each.
 PASSWORDS = {
     "UPSTREAM_OWNER_PASSWORD": "upstream_owner",
     "UPSTREAM_PASSWORD": "upstream",
@@ -39,12 +39,12 @@ PASSWORDS = {
     "CONSOLE_STATS_PASSWORD": "pgbouncer_stats",
     "POOLER_PASSWORD": "pgbouncer",
 }
-BURST = 32  # clients that log in at a time
+BURST = 32  # clients that log in at once
 TAKEN_OVER = ("listen_addr", "listen_port", "auth_file", "admin_users")
 
 
 class Named(Role):
-    """A role that a script made, under the name that it gave."""
+    """A role that a script created, under the name that it has there."""
 
     def __init__(self, name: str, password: str) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class Named(Role):
 
 
 class Existing(Database):
-    """A database that a script made."""
+    """A database that a script created."""
 
     def __init__(self, server: Server, name: str, role: Role) -> None:
         self.server = server
@@ -69,7 +69,7 @@ class Pooled(Existing):
 
     @property
     def url(self) -> str:
-        """How the application reaches it."""
+        """The URL that the application uses."""
         return self.through
 
 
@@ -90,14 +90,14 @@ class Setup:
 
     @contextmanager
     def passwords(self) -> Iterator[None]:
-        """Have the passwords in the environment, where the scripts look for them."""
+        """Put the passwords into the environment, where the scripts look for them."""
         with pytest.MonkeyPatch.context() as environment:
             for variable, name in PASSWORDS.items():
                 environment.setenv(variable, self.roles[name].password)
             yield
 
     def load(self, path: str) -> Snippet:
-        """Load a snippet that every proof on this setup has run."""
+        """Load a snippet, to be noted as run by each proof on this setup."""
         self.ran[path] = evidence.load(path)
         return self.ran[path]
 
@@ -108,7 +108,7 @@ class Setup:
         return PgBouncer(named=named, ini=self.load(INI), users=users, **settings)  # type: ignore[arg-type]
 
     def note(self) -> None:
-        """Tell the running proof what its setup ran, and on what."""
+        """Tell the running proof what its setup ran, and on which versions."""
         for path, snippet in self.ran.items():
             evidence.ran(snippet, "ran" if path.endswith((".sql", ".sh")) else "started")
         note_postgres(self.server.version())
@@ -123,7 +123,7 @@ class Setup:
 
 @contextmanager
 def reader(cluster: Callable[..., Cluster], name: str, **settings: object) -> Iterator[Setup]:
-    """Set up a server of its own, called `name`, for as long as the block lasts; `settings` are PostgreSQL's."""
+    """Set up a reader's server, called `name`, for as long as the block lasts; `settings` are PostgreSQL's."""
     known = note_pgbouncer()
     if tuple(map(int, known.split("."))) < pgbouncer.OLDEST:
         pytest.skip("needs PgBouncer 1.21")
@@ -139,9 +139,9 @@ def reader(cluster: Callable[..., Cluster], name: str, **settings: object) -> It
 
 @contextmanager
 def certificates(*names: str) -> Iterator[list[Path]]:
-    """Make an authority and a certificate for this machine, by the reader's script; yield each folder that has one.
+    """Create for each name a CA and a certificate with the reader's script; yield the folders that hold them.
 
-    The certificate is for pooler.internal, which is 127.0.0.1.
+    Each certificate is for pooler.internal and for 127.0.0.1.
     """
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
@@ -158,7 +158,7 @@ def certificates(*names: str) -> Iterator[list[Path]]:
 
 
 def certify(folder: Path, script: str) -> None:
-    """Run the reader's script in a folder, and let servers read what it made."""
+    """Run the reader's script in a folder, and let servers read what it created."""
     command = ["sh", "-c", script, "certificates.sh", "pooler.internal", "127.0.0.1"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     folder.chmod(0o755)
@@ -169,7 +169,7 @@ def certify(folder: Path, script: str) -> None:
 def reader_with_tls(
     cluster: Callable[..., Cluster], name: str, plain: Setup
 ) -> Iterator[tuple[Setup, dict[str, Path]]]:
-    """Set up a server that has TLS, where `plain` shows that it can; yield also ca.crt, by whether it is `ours`."""
+    """Set up a server with TLS, if `plain` is built with TLS; yield it with the ca.crt of `ours` and of `others`."""
     query = "select setting from pg_settings where name = 'ssl_library'"
     if plain.database.admin.execute(query).fetchone() == ("",):
         pytest.skip("needs PostgreSQL with TLS")  # the embedded one is built without; PROVEN_PG_BIN names another
@@ -182,7 +182,7 @@ def reader_with_tls(
 
 @contextmanager
 def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
-    """Start PgBouncers of the proof's own, one(auth_type="md5"), which end with the block."""
+    """Yield a function that starts PgBouncer, one(auth_type="md5"); whatever it started stops with the block."""
     started: list[PgBouncer] = []
 
     def one(**settings: object) -> PgBouncer:
@@ -195,7 +195,7 @@ def starting(setup: Setup) -> Iterator[Callable[..., PgBouncer]]:
 
 
 def burst(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
-    """Let a burst of clients log in at a time, each for one query, and return how often each answer or error came."""
+    """Have a burst of clients log in at once, each for one query, and return how often each answer or error came."""
 
     def client(_number: int) -> str:
         try:
@@ -209,12 +209,12 @@ def burst(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str
 
 
 def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str]:
-    """Make happen in a moment what happens in a day, and return what clients heard.
+    """Go through a day's events in a moment, and return what clients heard.
 
-    Bursts of logins; RECONNECT, as after a failover; sessions that PostgreSQL ends; PgBouncer started again.
+    Bursts of logins; RECONNECT, as after a failover; sessions that PostgreSQL terminates; a restart of PgBouncer.
     """
     heard = burst(bouncer, database, **options)
-    # A login that is under way at that moment would count as failed, as the page on restarts says.
+    # A server login in progress at that moment would count as failed, as the page on restarts says.
     until("nobody logs in to the server", lambda: not any(row["sv_login"] for row in bouncer.show("pools")))
     with bouncer.admin() as console:
         console.execute("reconnect")
@@ -230,14 +230,14 @@ def a_day(bouncer: PgBouncer, database: Database, **options: str) -> Counter[str
 
 
 def a_day_of(gunicorn: Gunicorn, bouncer: PgBouncer, database: Database) -> tuple[int, Counter[str], int]:
-    """Let an application have such a day: return the status of a request before, what clients heard, and one after."""
+    """Put an application through such a day; return a request's status before it, what clients heard, and one after."""
     gunicorn.note()
     before = gunicorn.request("/orders/")[0]
     return before, a_day(bouncer, database), gunicorn.request("/orders/")[0]
 
 
 def settings_of(text: str) -> dict[str, str]:
-    """Return what lines of an ini say, as PgBouncer reads them: name = value."""
+    """Return the settings in lines of an ini, as PgBouncer parses them: name = value."""
     return dict(re.findall(r"^(\w+)[^\S\n]*=[^\S\n]*(.*?)[^\S\n]*$", text, re.MULTILINE))
 
 
@@ -249,7 +249,7 @@ def section(snippet: Snippet, name: str) -> dict[str, str]:
 
 
 def pool(bouncer: PgBouncer, user: str = "upstream", database: str = "upstream") -> dict:
-    """Return what SHOW POOLS says of one pool."""
+    """Return the row of SHOW POOLS for one pool."""
     (row,) = [row for row in bouncer.show("pools") if (row["user"], row["database"]) == (user, database)]
     return row
 

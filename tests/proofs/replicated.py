@@ -1,4 +1,4 @@
-"""A primary and its standby, on one port of two addresses, and a database that both have."""
+"""A primary and its standby, on the same port of two addresses, and a database on both."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from tests.stack.database import Database
 from tests.stack.postgres import Cluster
 from tests.stack.wait import until
 
-SETTINGS = {"autovacuum": "off"}  # rows go when a proof says so
+SETTINGS = {"autovacuum": "off"}  # only proofs remove dead rows
 
 
 class Pair:
@@ -21,21 +21,21 @@ class Pair:
         self.copy = Existing(standby.server, database.name, database.role)
 
     def position(self) -> str:
-        """Return how far the primary has written."""
+        """Return the primary's WAL insert position."""
         return str(self._ask(self.database, "select pg_current_wal_insert_lsn()"))
 
     def replayed(self, position: str) -> bool:
-        """Return whether the standby has come as far."""
+        """Return whether the standby has replayed as far."""
         return bool(self._ask(self.copy, f"select pg_last_wal_replay_lsn() >= '{position}'::pg_lsn"))
 
     def catch_up(self) -> None:
-        """Wait until the standby has all that was written."""
+        """Wait until the standby has replayed all that was written."""
         position = self.position()
         until("the standby has replayed it", lambda: self.replayed(position))
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Have the standby replay nothing for as long as the block lasts."""
+        """Pause the standby's replay for as long as the block lasts."""
         self.catch_up()
         self.copy.admin.execute("select pg_wal_replay_pause()")
         until("it replays nothing", lambda: self._ask(self.copy, "select pg_get_wal_replay_pause_state() = 'paused'"))

@@ -1,4 +1,4 @@
-"""The folder snippets/monitoring/ put to use as the pages tell: exporters and Prometheus around PgBouncer's setup."""
+"""The folder snippets/monitoring/ used as the pages describe: exporters and Prometheus around PgBouncer's setup."""
 
 import functools
 import re
@@ -53,13 +53,13 @@ class Watched:
 
     @functools.cached_property
     def prometheus(self) -> Prometheus:
-        """Prometheus, which scrapes them all. It takes five seconds before it scrapes for the first time."""
+        """Prometheus, which scrapes them all, for the first time after five seconds."""
         started = Prometheus(evidence.load(CONFIG), evidence.load(RULES), self._targets)
         self._stop.callback(started.stop)
         return started
 
     def note(self) -> None:
-        """Tell the running proof what this stack ran, and on what."""
+        """Tell the running proof what this stack ran, and on which versions."""
         self.setup.note()
         for snippet in self._ran.values():
             evidence.ran(snippet)
@@ -78,7 +78,7 @@ class Watched:
         return self._ran[path]
 
     def postgres_exporter(self, queries: str = "{folder}/queries.yml") -> Exporter:
-        """Start an exporter as the page tells; without queries.yml, where `queries` is empty."""
+        """Start postgres_exporter as the page describes; without queries.yml, if `queries` is empty."""
         server, role = self.setup.server, self.setup.roles["upstream_monitor"]
         variables = self._environment(
             "monitoring/postgres_exporter.env",
@@ -90,7 +90,7 @@ class Watched:
         return Exporter("postgres_exporter", *_arguments(variables), env=variables, files=files)
 
     def pgbouncer_exporter(self) -> Exporter:
-        """Start an exporter as the page tells."""
+        """Start pgbouncer_exporter as the page describes."""
         port, role = self.pgbouncer.port, self.setup.roles["pgbouncer_stats"]
         variables = self._environment(
             "monitoring/pgbouncer_exporter.env",
@@ -117,7 +117,7 @@ def _arguments(variables: dict[str, str]) -> list[str]:
 
 
 def needs_monitoring() -> None:
-    """Skip the running proof where Prometheus and its exporters are not to be had."""
+    """Skip the running proof where Prometheus and its exporters are not available."""
     try:
         monitoring.find("prometheus")
     except RuntimeError as error:
@@ -126,7 +126,7 @@ def needs_monitoring() -> None:
 
 @contextmanager
 def watching(cluster: Callable[..., Cluster], name: str, serve: Serve | None = None) -> Iterator[Watched]:
-    """Set all up, PostgreSQL called `name`, for as long as the block lasts; `serve` runs Django behind PgBouncer."""
+    """Run all of it, PostgreSQL as `name`, for as long as the block lasts; `serve` runs Django behind PgBouncer."""
     needs_monitoring()
     # The exporters' driver refuses fewer iterations than the standard's 4096.
     since_16 = {"scram_iterations": 4096, "reserved_connections": RESERVED} if own_major() >= 16 else {}
@@ -136,10 +136,10 @@ def watching(cluster: Callable[..., Cluster], name: str, serve: Serve | None = N
 
 @contextmanager
 def fill(database: Database, **options: Any) -> Iterator[Callable[..., str]]:
-    """Take every slot that the application can have, for as long as the block lasts.
+    """Occupy every slot open to the application for as long as the block lasts.
 
-    Each scrape has a slot for a moment, which is free again after it. Yields what takes such a one as well, until it is
-    refused, and returns with what words.
+    Each scrape uses a slot for a moment and frees it again. Yield a function that takes such slots as well, until it is
+    refused, and returns the error.
     """
     held: list[psycopg.Connection[tuple]] = []
 

@@ -1,9 +1,9 @@
 #!/bin/sh
-# The same service without a file: flags of the service come first, then each
+# The same service without a file: the service's flags come first, then each
 # container's own.
 set -eu
-# What the image says to Gunicorn, and: Cloud Run kills after 10 seconds what it
-# told to stop.
+# As in the image, and a shorter timeout: Cloud Run kills a container 10 seconds
+# after SIGTERM.
 gunicorn='--worker-tmp-dir=/dev/shm --no-control-socket --graceful-timeout=8'
 pooled='postgresql://upstream@127.0.0.1:6432/upstream?sslmode=disable'
 direct=postgresql://upstream@10.20.0.3:5432/upstream

@@ -1,16 +1,16 @@
 #!/bin/sh
 # Put what the service mounts into Secret Manager, each as version 1.
-# userlist.txt is what userlist.sql prints, and ca.crt is of the authority that
-# vouches for the database. The passwords come from the environment, so that
-# they stand in no file and no command line.
+# userlist.txt is what userlist.sql prints; ca.crt is the certificate of the CA
+# that signed the database's. The passwords come from the environment, so that
+# they are in no file and on no command line.
 set -eu
 : "${UPSTREAM_PASSWORD:?export the password of the role upstream}"
 : "${DJANGO_SECRET_KEY:?export a secret key}"
 
 gcloud secrets create pgbouncer-ini --data-file=pgbouncer.ini
 gcloud secrets create database-ca --data-file=ca.crt
-# Nobody commands these PgBouncers, so none gets the secret to do it: the line
-# of admin_users, whatever its name is with you.
+# Nobody administers these PgBouncers, so leave out the line of admin_users,
+# whatever its name is in your setup.
 grep --invert-match '^"pgbouncer_admin"' userlist.txt |
   gcloud secrets create pgbouncer-users --data-file=-
 printf %s "$UPSTREAM_PASSWORD" |

@@ -1,4 +1,4 @@
-# An instance of Cloud SQL with Managed Connection Pooling.
+# A Cloud SQL instance with Managed Connection Pooling.
 resource "google_sql_database_instance" "upstream" {
   name                = "upstream-prod"
   region              = "us-central1"
@@ -23,8 +23,8 @@ resource "google_sql_database_instance" "upstream" {
       }
     }
 
-    # Without this block: a public address, no private one, and TLS for those
-    # who ask. The network needs private services access first.
+    # Without this block: a public address, no private one, and optional TLS.
+    # The network needs private services access first.
     ip_configuration {
       ipv4_enabled    = false
       private_network = "projects/my-project/global/networks/default"

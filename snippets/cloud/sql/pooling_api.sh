@@ -5,7 +5,7 @@ project=${1:?name a project}
 instance=${2:?name an instance}
 token=$(gcloud auth print-access-token)
 
-# The token comes by a pipe: what stands on a command line, everybody can read.
+# The token comes through a pipe: everybody can read a command line.
 printf 'Authorization: Bearer %s\n' "$token" |
   curl --fail-with-body --request PATCH --header @- \
     --header "Content-Type: application/json" \

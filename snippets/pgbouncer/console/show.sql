@@ -2,7 +2,7 @@
 -- psql 'host=127.0.0.1 port=6432 dbname=pgbouncer user=pgbouncer_stats' \
 --   --file=show.sql
 -- region: pools
--- Does anyone wait for a server connection, and for how long?
+-- Is any client waiting for a server connection, and for how long?
 show pools;
 -- endregion: pools
 -- region: clients
@@ -18,14 +18,14 @@ show servers;
 show stats;
 -- endregion: stats
 -- region: databases
--- Where does each database lead, and what are its limits?
+-- Where does each database point, and what are its limits?
 show databases;
 -- endregion: databases
 -- region: lists
--- How many are there of each?
+-- How many clients, servers and pools?
 show lists;
 -- endregion: lists
 -- region: config
--- Which settings are in effect, and which of them a reload changes?
+-- Which settings are in effect, and which of them can a reload change?
 show config;
 -- endregion: config

@@ -11,12 +11,12 @@ from django_tenants.utils import get_public_schema_name, quote_schema_name
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Sends SET LOCAL within a transaction, and no tenant's query outside."""
+    """Send SET LOCAL in a transaction; refuse tenants' queries outside one."""
 
     @cached_property
     def pg_version(self) -> int:
-        # Django's own opens a cursor, and does so before a process's first
-        # transaction can begin.
+        # Django's own opens a cursor, and does so before the first
+        # transaction of a process can begin.
         self.ensure_connection()
         return self.connection.info.server_version
 
@@ -25,7 +25,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         cursor = super(base.DatabaseWrapper, self)._cursor(name)
         if self.in_atomic_block:
             names = map(quote_schema_name, self._get_cursor_search_paths())
-            # Where one failed already, ROLLBACK comes next, and needs no path.
+            # After an error only ROLLBACK can follow, and it needs no path.
             with (
                 suppress(errors.InFailedSqlTransaction),
                 self.connection.cursor() as path,

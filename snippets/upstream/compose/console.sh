@@ -3,7 +3,7 @@
 # compose/console.sh 'show pools'
 set -eu
 cd "$(dirname "$0")/.."
-# The first twelve characters of a container's id are a name on its network.
+# The first twelve characters of a container's ID are a name on its network.
 for container in $(docker compose ps --quiet pgbouncer | cut -c 1-12); do
     docker compose exec -T postgres sh -c '
         PGPASSWORD=$(cat /run/secrets/console_stats_password)

@@ -1,4 +1,4 @@
-"""Connect many clients, let all of them ask at once, and count what they hear.
+"""Connect many clients, let all of them query at once, and count the outcomes.
 
 python crowd.py DATABASE_URL 120
 """

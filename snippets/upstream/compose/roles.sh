@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the roles with the passwords of compose.yaml. PostgreSQL's image runs it.
+# Create the roles with compose.yaml's passwords. PostgreSQL's image runs this.
 set -eu
 secret() { cat "/run/secrets/$1"; }
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Make the passwords for compose.yaml, in the folder secrets, once.
+# Create the passwords for compose.yaml in the folder secrets, once.
 set -eu
 cd "$(dirname "$0")/.."
 if [ -e secrets ]; then
     echo "secrets is there already: its passwords are in the database"
     exit 0
 fi
-# Nobody else on this machine gets past the folder. In the containers, whose
-# users are others than you, each file is to be readable: hence no umask 077.
+# Nobody else on this machine can enter the folder. The containers run as other
+# users, who must be able to read each file: hence no umask 077.
 mkdir -m 700 secrets
 cd secrets
 

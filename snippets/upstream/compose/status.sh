@@ -1,5 +1,5 @@
 #!/bin/sh
-# Does PgBouncer run, and what did it say last?
+# Is PgBouncer running, and what did it log last?
 set -eu
 cd "$(dirname "$0")/.."
 docker compose ps --all --format '{{.Service}}: {{.Status}}' pgbouncer

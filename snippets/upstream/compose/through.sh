@@ -1,6 +1,6 @@
 #!/bin/sh
 # Did a request go through PgBouncer? Ask the application which backend served
-# it, then PostgreSQL who is connected to that one, then the network who that is.
+# it, PostgreSQL which address it serves, and the network whose address that is.
 set -eu
 cd "$(dirname "$0")/.."
 

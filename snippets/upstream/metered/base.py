@@ -1,24 +1,24 @@
-"""PostgreSQL for Django, counting what becomes of connections.
+"""Django's PostgreSQL backend, with metrics of its connections.
 
 Django loads it for "ENGINE": "metered". Each metric has the label alias:
 
     django_connections_opened_total        connections opened
     django_connections_reused_total        requests that found theirs open
-    django_connection_errors_total         attempts to get one that failed
-    django_connection_waiters              threads that wait for one now
+    django_connection_errors_total         failed attempts to get one
+    django_connection_waiters              threads now waiting for one
     django_health_check_failures_total     kept connections found lost
 
 and where Django's own pool is used, which then opens the connections:
 
-    django_pool_max_size                   connections it may open
+    django_pool_max_size                   most connections it may open
     django_pool_size                       connections it has
-    django_pool_available                  those that nobody has taken
+    django_pool_available                  connections that are free
     django_pool_requests_total             connections asked for
     django_pool_requests_queued_total      those that had to wait
     django_pool_requests_errors_total      those that found none free in time
-    django_pool_wait_seconds_total         for how long all waited
+    django_pool_wait_seconds_total         seconds that all of them waited
     django_pool_opened_total               connections opened
-    django_pool_open_errors_total          attempts to open one that failed
+    django_pool_open_errors_total          failed attempts to open one
     django_pool_lost_total                 connections that its check found lost
 """
 
@@ -36,7 +36,7 @@ def counter(name: str, what: str) -> Counter:
 
 
 def gauge(name: str, what: str) -> Gauge:
-    # The sum over all processes, less those that have ended.
+    # The sum over all processes that are still alive.
     return Gauge(f"django_{name}", what, ALIAS, multiprocess_mode="livesum")
 
 
@@ -47,7 +47,7 @@ WAITERS = gauge("connection_waiters", "Threads that wait for one now.")
 UNHEALTHY = counter("health_check_failures", "Kept connections found lost.")
 
 # region: pool
-# By what psycopg's pool calls them in its statistics.
+# By their names in the statistics of psycopg's pool.
 POOL_NOW = {
     "pool_max": gauge("pool_max_size", "Connections it may open."),
     "pool_size": gauge("pool_size", "Connections it has."),
@@ -67,13 +67,13 @@ lock = Lock()
 
 
 def tell(alias: str, stats: dict[str, int]) -> None:
-    """Add what a pool counted since it was last asked."""
+    """Add what a pool has counted since the last call."""
     with lock:
         for name, now in POOL_NOW.items():
             now.labels(alias).set(stats.get(name, 0))
         for name, ever in POOL_EVER.items():
             count, before = stats.get(name, 0), told.get((alias, name), 0)
-            # Where the pool is another one, it counts from nothing again.
+            # A new pool starts counting at zero again.
             more = count - before if count >= before else count
             unit = 0.001 if name.endswith("_ms") else 1
             ever.labels(alias).inc(more * unit)
@@ -84,20 +84,20 @@ def tell(alias: str, stats: dict[str, int]) -> None:
 # region: wrapper
 class DatabaseWrapper(base.DatabaseWrapper):
     used = True  # since a request last began or ended
-    # Django's own, which its type hints leave out.
+    # Django's own attributes, which its type hints omit.
     health_check_enabled: bool
     health_check_done: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A metric that is there from the beginning, at nothing, can be told
-        # to have risen.
+        # Prometheus sees a metric's first increase only if the metric was
+        # there before, at zero.
         for metric in (OPENED, REUSED, ERRORS, WAITERS, UNHEALTHY):
             metric.labels(self.alias)
 
     def close_if_unusable_or_obsolete(self) -> None:
-        """Look after the connection, as each request's begin and end do."""
-        self.used = True  # to look is no use
+        """Look after the connection, as Django does around each request."""
+        self.used = True  # a check is no use
         super().close_if_unusable_or_obsolete()
         self.used = False
 
@@ -124,7 +124,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
         finally:
             self.tell_of_pool()
-        if not self.djangos_pool():  # which opens connections when it sees fit
+        if not self.djangos_pool():  # a pool opens them when it chooses
             OPENED.labels(self.alias).inc()
         return connection
 

@@ -6,10 +6,10 @@ from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 
-# Under ATOMIC_REQUESTS it would wait for a connection with those it counts.
+# With ATOMIC_REQUESTS it would itself wait for one of the connections.
 @transaction.non_atomic_requests
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Add up what all worker processes counted, and answer for all."""
+    """Return the sum of what all worker processes have counted."""
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return HttpResponse(generate_latest(registry), CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Work in threads of our own, which see no request begin or end."""
+"""Work in threads of our own, in which no request begins or ends."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +18,7 @@ def count_and_keep() -> int:
 # endregion: keeps
 # region: closes
 def count_and_close() -> int:
-    """Close the thread's connection after the work, also if it failed."""
+    """Close the thread's connection after the work, even if it failed."""
     try:
         return Order.objects.count()
     finally:

@@ -1,6 +1,6 @@
-"""Close connections and pools before a process forks. Import it for that.
+"""Close connections and pools before each fork, once this is imported.
 
-Who was forked then opens its own, instead of sharing sockets.
+The child then opens its own, instead of sharing the parent's sockets.
 """
 
 import os

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_safe
 # region: probe
 @require_safe
 def reachable(request: HttpRequest) -> JsonResponse:
-    """Answer whether PostgreSQL does, over a connection that lives for this."""
+    """Report whether PostgreSQL answers, on a connection opened for this."""
     own = connection.copy()
     own.settings_dict["OPTIONS"].pop("pool", None)
     own.settings_dict["OPTIONS"]["connect_timeout"] = 2  # seconds

@@ -1,4 +1,4 @@
-"""What a request may say. Django's forms refuse the rest."""
+"""What a request may contain. Django's forms reject the rest."""
 
 from django import forms
 from django.http import JsonResponse
@@ -19,5 +19,5 @@ class Among(forms.Form):
 
 
 def refused(form: forms.Form) -> JsonResponse:
-    """Answer that the request is wrong, and in what."""
+    """Answer that the request is invalid, and why."""
     return JsonResponse({"errors": form.errors.get_json_data()}, status=400)

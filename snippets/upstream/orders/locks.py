@@ -14,7 +14,7 @@ def exclusive(number: int) -> Iterator[bool]:
     The lock belongs to a session, so it is taken on the direct connection.
     """
     with connections["direct"].cursor() as cursor:
-        # Nor does an idle session end, and let go of it, while we work.
+        # Nor may the idle session time out, and release it, while we work.
         cursor.execute("set idle_session_timeout = 0")
         cursor.execute("select pg_try_advisory_lock(%s)", [number])
         (locked,) = cursor.fetchone()

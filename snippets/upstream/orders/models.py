@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Order(models.Model):
-    """An order somebody placed."""
+    """An order that a customer placed."""
 
     customer = models.CharField(max_length=100)
     placed_at = models.DateTimeField(auto_now_add=True)

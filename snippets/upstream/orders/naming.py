@@ -1,4 +1,4 @@
-"""Let each query say which view sends it, for all who look at it later."""
+"""Let each query name its view, for logs and pg_stat_activity."""
 
 from collections.abc import Callable
 from typing import Any

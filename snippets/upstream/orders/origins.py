@@ -1,13 +1,13 @@
-"""Refuse what another site's page has a browser send."""
+"""Refuse POST requests that another site's page makes."""
 
 from django.http import HttpRequest, JsonResponse
 from django.utils.deprecation import MiddlewareMixin
 
 
 class RefuseOtherOrigins(MiddlewareMixin):
-    """A browser says from which origin a POST comes.
+    """Refuse a POST whose Origin header is another site's.
 
-    Here nobody logs in, so there is no cookie that a token had to protect.
+    Nobody logs in here, so there is no cookie for a CSRF token to protect.
     """
 
     def process_request(self, request: HttpRequest) -> JsonResponse | None:

@@ -1,4 +1,4 @@
-"""Place an order and charge for it, which takes another company's service."""
+"""Place an order and charge for it, through another company's service."""
 
 import http.client
 import os
@@ -11,7 +11,7 @@ from orders.models import Order
 
 
 def charge() -> int:
-    """Call the other service; return its status. No database in here."""
+    """Call the other service; return its status. It uses no database."""
     host = os.environ.get("PAYMENTS_HOST", "127.0.0.1:9000")
     seconds = float(os.environ.get("PAYMENTS_TIMEOUT", "10"))
     service = http.client.HTTPConnection(host, timeout=seconds)
@@ -25,7 +25,7 @@ def charge() -> int:
 # region: held
 @require_POST
 def pay_and_hold(request: HttpRequest) -> JsonResponse:
-    """With ATOMIC_REQUESTS the transaction stays open during the call."""
+    """Hold the transaction of ATOMIC_REQUESTS open during the call."""
     order = Order.objects.create(customer="Ada")
     return JsonResponse({"id": order.pk, "charged": charge() == 200})
 
@@ -41,7 +41,7 @@ def pay(request: HttpRequest) -> JsonResponse:
     charged = False
     try:
         charged = charge() == 200
-    finally:  # also when the service did not answer
+    finally:  # even if the service did not answer
         if not charged:
             with transaction.atomic():
                 order.delete()
@@ -53,7 +53,7 @@ def pay(request: HttpRequest) -> JsonResponse:
 @transaction.non_atomic_requests
 @require_POST
 def invoice(request: HttpRequest) -> JsonResponse:
-    """Charge for all orders; others use the connection during the call."""
+    """Charge for all orders; others get the connection during the call."""
     orders = Order.objects.count()
     connection.close()  # back into Django's own pool
     return JsonResponse({"orders": orders, "charged": charge() == 200})

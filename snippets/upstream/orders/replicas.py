@@ -1,6 +1,6 @@
 """Read from a replica, but nothing older than what this visitor has written.
 
-Only requests do. Whatever runs outside of them reads from the primary, unless
+Only requests do so. Code outside of a request reads from the primary, unless
 it asks for using("replica").
 """
 
@@ -13,8 +13,8 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse
 
 # region: router
-# Where this request reads: from the "replica" or the "primary", which is also
-# where it reads from once it has "written". Else we are "outside" of requests.
+# Where this request reads: from the "replica" or the "primary"; once it has
+# "written", from the primary too. Code without a request is "outside".
 reads: ContextVar[str] = ContextVar("reads", default="outside")
 
 
@@ -22,7 +22,7 @@ class Router:
     """Write to the primary, and read where the request does."""
 
     def db_for_read(self, model: Any, **hints: Any) -> str:
-        # A transaction decides by what it reads, so it reads where it writes.
+        # A transaction may write what it read, so it reads where it writes.
         if connections["default"].in_atomic_block:
             return "default"
         return "replica" if reads.get() == "replica" else "default"
@@ -62,7 +62,7 @@ def begins(request: HttpRequest) -> str:
 
 
 class ReadYourWrites:
-    """Keep in a cookie how far the replica must have come for this visitor."""
+    """Keep in a cookie the position that the replica must have replayed."""
 
     def __init__(self, view: Callable[[HttpRequest], HttpResponse]) -> None:
         self.view = view

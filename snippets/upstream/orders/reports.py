@@ -1,4 +1,4 @@
-"""A report that costs as much as the orders it reads."""
+"""A report whose cost grows with the orders that it reads."""
 
 from django.db.models import Count
 from django.http import HttpRequest, JsonResponse

@@ -1,4 +1,4 @@
-"""Run work again that lost its connection, where that is safe."""
+"""Retry work that lost its connection, where that is safe."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,13 +14,13 @@ T = TypeVar("T")
 def retried(work: Callable[[], T]) -> T:
     """Return what `work` returns; run it once more if it loses its connection.
 
-    Give it work that only reads, or that does no harm when it is done twice.
+    Use it only for work that reads, or that is harmless when done twice.
     """
     if connection.in_atomic_block:
         raise RuntimeError("retry the whole transaction, from outside of it")
     with connection.cursor():  # opens and checks, before there is work to lose
         began_with = connection.connection
-    # In a COPY the driver raises errors of its own: these become Django's.
+    # During COPY the driver raises errors of its own: make them Django's.
     work = connection.wrap_database_errors(work)
     try:
         return work()
@@ -34,7 +34,7 @@ def retried(work: Callable[[], T]) -> T:
 # endregion: retry
 # region: once
 def place(number: int, customer: str) -> Order:
-    """Place an order under a number that was drawn before: twice is once."""
+    """Place an order under a number drawn beforehand: a repeat adds none."""
 
     def write() -> tuple[Order, bool]:
         return Order.objects.update_or_create(

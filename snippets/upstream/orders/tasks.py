@@ -1,4 +1,4 @@
-"""A piece of work, as every worker here is given it."""
+"""The task that every worker here runs."""
 
 from orders.models import Order
 

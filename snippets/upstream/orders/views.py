@@ -1,4 +1,4 @@
-"""A few endpoints that read and write, and two that tell how the service is."""
+"""A few endpoints that read and write, and two health checks."""
 
 import os
 import threading
@@ -71,7 +71,7 @@ def live(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Answer whether requests should come here: only with a database."""
+    """Answer whether requests may come here: only if the database answers."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("select 1")

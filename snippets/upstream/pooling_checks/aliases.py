@@ -1,4 +1,4 @@
-"""The databases of the settings that are PostgreSQL."""
+"""The aliases in DATABASES that are PostgreSQL."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db import connections
 
-Alias = tuple[str, dict[str, Any]]  # its name, and what DATABASES has of it
+Alias = tuple[str, dict[str, Any]]  # its name, and its entry in DATABASES
 
 
 def postgresql(names: Iterable[str] | None = None) -> Iterator[Alias]:
-    """Return each, or those of these names, with its settings."""
+    """Return each, or only those named, with its settings."""
     for name in connections if names is None else names:
         connection = connections[name]
         if connection.vendor == "postgresql":
@@ -23,13 +23,13 @@ def keeps(settings: dict[str, Any]) -> bool:
 
 
 def has_wrong_age(settings: dict[str, Any]) -> bool:
-    """Return whether CONN_MAX_AGE is nothing that Django can count with."""
+    """Return whether CONN_MAX_AGE is neither a number nor None."""
     age = settings["CONN_MAX_AGE"]
     return age is not None and not isinstance(age, int | float)
 
 
 def pool_size(settings: dict[str, Any]) -> int | None:
-    """Return how many connections Django's pool may have, where it is on."""
+    """Return how many connections Django's pool may have, if it is on."""
     options = settings["OPTIONS"].get("pool")
     if not options:
         return None
@@ -38,19 +38,19 @@ def pool_size(settings: dict[str, Any]) -> int | None:
 
 
 def tries(settings: dict[str, Any]) -> bool:
-    """Return whether a kept connection is tried first, or the pool does so."""
+    """Return whether Django or the pool checks a connection before its use."""
     pool = settings["OPTIONS"].get("pool")
     own = isinstance(pool, dict) and pool.get("check")
     return settings["CONN_HEALTH_CHECKS"] or bool(own)
 
 
 def host(settings: dict[str, Any]) -> str:
-    """Return where the server is, as libpq finds it."""
+    """Return the server's host, as libpq determines it."""
     return settings["HOST"] or os.environ.get("PGHOST", "")
 
 
 def elsewhere(settings: dict[str, Any]) -> bool:
-    """Return whether a server is on another host than this process."""
+    """Return whether a server is on a host other than this process's."""
     return not all(here(at) for at in host(settings).split(","))
 
 

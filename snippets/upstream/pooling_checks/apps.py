@@ -1,4 +1,4 @@
-"""System checks for database connections: name the app in INSTALLED_APPS."""
+"""System checks for database connections: add the app to INSTALLED_APPS."""
 
 import sys
 
@@ -8,7 +8,7 @@ from django.db.backends.signals import connection_created
 
 from . import keeping, loaded, production, server, told, transaction_mode
 
-# Before any other app is ready; and only to find what is asked for too early.
+# Before any other app is ready, and only to find queries that come too early.
 if sys.argv[1:2] == ["check"]:
     connection_created.connect(loaded.note)
 
@@ -22,5 +22,5 @@ class PoolingChecksConfig(AppConfig):
             register(check, "pooling")
         register(transaction_mode.check, "pooling")
         register(production.check, "pooling", deploy=True)
-        # By this tag Django knows that it wants a server.
+        # The tag tells Django that it needs a server.
         register(server.check, "pooling", Tags.database)

@@ -1,4 +1,4 @@
-"""How connections are kept: by an age, or by Django's pool."""
+"""How connections are kept: by CONN_MAX_AGE, or by Django's pool."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def check(**kwargs: object) -> list[CheckMessage]:
 
 
 def ignored() -> Iterator[CheckMessage]:
-    """Find what no database has, and the project has beside them."""
+    """Find settings that the project has outside of DATABASES only."""
     for name in ("CONN_MAX_AGE", "CONN_HEALTH_CHECKS"):
         value = getattr(project, name, None)
         given = [each.settings_dict[name] for each in connections.all()]
@@ -43,7 +43,7 @@ def looked_at(alias: Alias) -> Iterator[CheckMessage]:
 
 
 def has_parameters_of_its_own(name: str) -> bool:
-    """Return whether a backend is not Django's where it says how to connect."""
+    """Return whether a backend has its own get_connection_params()."""
     backend = type(connections[name])
     own = backend.get_connection_params
     return own is not DatabaseWrapper.get_connection_params

@@ -1,4 +1,4 @@
-"""What was asked of a database while the project was loaded."""
+"""Connections that were opened while the project was loaded."""
 
 import traceback
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from django.db import connections
 
 from .told import found
 
-# The alias, and the line of the project that asked first.
+# Each alias, and the project's line that first connected.
 asked: dict[str, str] = {}
 
 
 def note(connection: Any, **kwargs: object) -> None:
-    """Remember who opens a connection before anything is to be done."""
+    """Note what opens a connection before the project is loaded."""
     frames = traceback.extract_stack()[:-1]
     imports = any("importlib" in frame.filename for frame in frames)
     if imports or not apps.ready:
@@ -25,7 +25,7 @@ def note(connection: Any, **kwargs: object) -> None:
 
 
 def is_own(file: str) -> bool:
-    """Return whether a file is the project's, and no library's."""
+    """Return whether a file is the project's, not a library's."""
     return not file.startswith("<") and "site-packages" not in file
 
 

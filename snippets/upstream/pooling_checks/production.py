@@ -41,20 +41,20 @@ def missing(alias: Alias) -> Iterator[CheckMessage]:
 
 
 def given(settings: dict[str, Any], option: str, variable: str = "") -> Any:
-    """Return an option of libpq's, or the variable that stands in for it."""
+    """Return a libpq option, or the environment variable in its place."""
     return settings["OPTIONS"].get(option) or os.environ.get(variable)
 
 
 def verifies(settings: dict[str, Any]) -> bool:
-    """Return whether libpq makes sure with whom it speaks."""
+    """Return whether libpq verifies the server's identity."""
     mode = given(settings, "sslmode", "PGSSLMODE")
     authority = given(settings, "sslrootcert", "PGSSLROOTCERT")
     if authority == "system":  # then it insists on verify-full by itself
         return True
-    # With TLS, the password shows that nobody is in between.
+    # The password exchange then proves that nobody is in between.
     if given(settings, "channel_binding", "PGCHANNELBINDING") == "require":
         return True
-    # With an authority, require verifies as verify-ca does.
+    # With a root certificate, require verifies as verify-ca does.
     return mode in ("verify-ca", "verify-full") or bool(
         mode == "require" and authority
     )

@@ -1,6 +1,6 @@
 """Every rule: its id, what it finds, what to do, and the page that proves it.
 
-An id never changes its meaning. W is a warning; E is what cannot work.
+An id never changes its meaning. W is a warning; E is an error: it cannot work.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a server is asked: python manage.py check --database default"""
+"""Checks that ask a server: python manage.py check --database default"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ def check(
     messages = []
     for alias in postgresql(databases or ()):
         if has_wrong_age(alias[1]):
-            continue  # with which Django cannot connect, as E008 says
+            continue  # Django cannot connect with it, as E008 says
         try:
             messages += answers(alias)
         except (Error, ImproperlyConfigured) as error:
@@ -43,7 +43,7 @@ def check(
 
 
 def answers(alias: Alias) -> Iterator[CheckMessage]:
-    """Ask, and return what is wrong with what the server says."""
+    """Ask the server, and return what is wrong with its answers."""
     name, settings = alias
     pooled = transaction_mode.is_told(name, settings)
     with connections[name].temporary_connection() as cursor:
@@ -63,11 +63,11 @@ def answers(alias: Alias) -> Iterator[CheckMessage]:
 def is_lent(name: str, cursor: Any) -> bool:
     """Return whether a second client is served by the same backend.
 
-    The first is still connected then, so that somebody lends it to both. Each
-    asks a few times, for there may be several that are lent.
+    The first is still connected, so a pooler must be lending it to both. Each
+    asks a few times, as the pooler may have several backends.
     """
     if told("TRANSACTION_MODE") is not None:
-        return False  # who was told does not ask
+        return False  # the project has said it
     second = connections[name].copy()
     second.settings_dict["OPTIONS"].pop("pool", None)
     with second.temporary_connection() as other:
@@ -75,7 +75,7 @@ def is_lent(name: str, cursor: Any) -> bool:
 
 
 def backends(cursor: Any) -> set[int]:
-    """Return which backends answer a client."""
+    """Return the backends that answer a client."""
     found = set()
     for _ in range(5):
         cursor.execute("select pg_backend_pid()")
@@ -86,7 +86,7 @@ def backends(cursor: Any) -> set[int]:
 def too_many(
     name: str, slots: int, role: int, database: int
 ) -> Iterator[CheckMessage]:
-    """Count what is open at the worst moment, and compare."""
+    """Compare what is open at the worst moment with the limits."""
     most = worst_moment(name)
     if most > slots:
         yield found("pooling.W031", name, f"{most}, and {slots} slots.")
@@ -99,7 +99,7 @@ def too_many(
 def worst_moment(name: str) -> int:
     """Return how many connections a deploy opens on the server of an alias.
 
-    It is the formula of how-to/size-connections/, with what the project says.
+    It is the formula of how-to/size-connections/, with the project's values.
     """
     here = connections[name].settings_dict
     in_each = sum(
@@ -114,7 +114,7 @@ def worst_moment(name: str) -> int:
 
 
 def place(settings: dict[str, Any]) -> tuple[str, str]:
-    """Return where an alias leads."""
+    """Return an alias's host and port."""
     return host(settings), str(settings["PORT"] or 5432)
 
 

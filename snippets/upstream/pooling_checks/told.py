@@ -1,4 +1,4 @@
-"""What these checks are told in the setting POOLING_CHECKS, and say."""
+"""What the setting POOLING_CHECKS tells these checks, and what they say."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,17 +9,17 @@ from django.core.checks import CheckMessage
 
 from .rules import RULES
 
-# What no other setting says. Without processes and threads nothing is counted.
+# What no other setting says. Counting needs PROCESSES and THREADS.
 # region: told
 DEFAULTS: dict[str, Any] = {
-    # The address of the guide, where each hint leads.
+    # The address of the guide, to which each hint links.
     "GUIDE": "https://guide.example",
-    # Aliases behind a pooler in transaction mode. With None it is told by
-    # port 6432, and by asking.
+    # Aliases behind a pooler in transaction mode. With None they are
+    # recognised by port 6432, and by asking the server.
     "TRANSACTION_MODE": None,
-    # What connects at the worst moment of a deploy: of each instance the
-    # processes, and their threads; the share of instances that runs twice
-    # meanwhile; and what else connects then.
+    # What connects at the worst moment of a deploy: the processes of each
+    # instance, and the threads of each process; the share of instances that
+    # runs twice meanwhile; and what else connects then.
     "PROCESSES": None,
     "THREADS": None,
     "INSTANCES": 1,
@@ -33,13 +33,13 @@ DEFAULTS: dict[str, Any] = {
 
 
 def told(name: str) -> Any:
-    """Return what the project says under this name, where that makes sense."""
+    """Return the project's value for a name if valid, else the default."""
     value = given().get(name, DEFAULTS[name])
     return DEFAULTS[name] if wanted(name, value) else value
 
 
 def given() -> dict[str, Any]:
-    """Return the setting, or nothing where it is no dictionary."""
+    """Return the setting; if it is no dictionary, under the name ""."""
     if not hasattr(settings, "POOLING_CHECKS"):
         return {}
     setting = settings.POOLING_CHECKS
@@ -47,7 +47,7 @@ def given() -> dict[str, Any]:
 
 
 def wanted(name: str, value: object) -> str:
-    """Return what to give instead, or "" where a value is right."""
+    """Return what to give instead, or "" if a value is right."""
     if name not in DEFAULTS:
         return f"a dictionary with some of {', '.join(DEFAULTS)}"
     if name == "GUIDE":
@@ -71,7 +71,7 @@ def mistakes() -> Iterator[CheckMessage]:
 
 
 def found(rule: str, alias: str = "", detail: str = "") -> CheckMessage:
-    """Return what a rule has found of an alias, as Django shows it."""
+    """Return what a rule has found about an alias, as Django's message."""
     finds, fix, page = RULES[rule]
     kind = checks.Error if ".E" in rule else checks.Warning
     return kind(

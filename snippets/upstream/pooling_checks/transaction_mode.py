@@ -1,4 +1,4 @@
-"""What breaks behind a pooler that lends connections for a transaction."""
+"""What breaks behind a pooler in transaction mode."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage
 from .aliases import Alias, postgresql
 from .told import found, told
 
-PGBOUNCER = "6432"  # its port, unless somebody gave it another
+PGBOUNCER = "6432"  # its default port
 SETTING = re.compile(r"(?:-c\s*|--)([\w.-]+)\s*=")
 
 
@@ -31,7 +31,7 @@ def is_told(name: str, settings: dict[str, Any]) -> bool:
 
 
 def broken(alias: Alias) -> Iterator[CheckMessage]:
-    """Return what is wrong with an alias that is behind one."""
+    """Return what is wrong with an alias behind such a pooler."""
     name, settings = alias
     options = settings["OPTIONS"]
     if not settings.get("DISABLE_SERVER_SIDE_CURSORS"):

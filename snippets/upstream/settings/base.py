@@ -1,7 +1,7 @@
 """Settings that every environment shares.
 
-What differs comes from the environment, or from .env beside manage.py. A secret
-may be in a file instead, which DJANGO_SECRET_KEY_FILE names.
+The rest comes from the environment, or from .env beside manage.py. The secret
+key may be in a file instead, which DJANGO_SECRET_KEY_FILE names.
 """
 
 from pathlib import Path
@@ -23,15 +23,15 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "orders.origins.RefuseOtherOrigins",
 ]
-# Of `check --deploy`: no cookie that a CSRF token would protect (W003), and TLS
-# ends before this project, where HSTS and the redirect belong (W004, W008).
+# For `check --deploy`: no cookie needs a CSRF token (W003), and TLS ends in
+# front of this project, where HSTS and the redirect belong (W004, W008).
 SILENCED_SYSTEM_CHECKS = ["security.W003", "security.W004", "security.W008"]
 ROOT_URLCONF = "urls"
 WSGI_APPLICATION = "wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 
-# Where DEBUG is off, Django by itself tells errors to ADMINS alone.
+# With DEBUG off, Django by default reports errors only to ADMINS.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -12,10 +12,10 @@ FALSE = ("false", "0", "no", "off")
 
 
 def database(name: str) -> dict[str, Any]:
-    """Return the PostgreSQL database that a URL names.
+    """Return the PostgreSQL database that a variable's URL names.
 
-    The password of DATABASE_URL may be in a file: DATABASE_PASSWORD_FILE.
-    The error does not repeat the URL: it may hold a password.
+    DATABASE_URL's password may be in the file DATABASE_PASSWORD_FILE names.
+    The error does not repeat the URL, which may contain a password.
     """
     url = os.environ.get(name, "")
     try:
@@ -32,7 +32,7 @@ def database(name: str) -> dict[str, Any]:
 
 
 def seconds(name: str, default: int) -> int | None:
-    """Return a whole number of seconds; "none" means that there is no limit."""
+    """Return a whole number of seconds, or None (no limit) for "none"."""
     value = os.environ.get(name, str(default)).strip()
     if value.lower() == "none":
         return None
@@ -52,7 +52,7 @@ def connections(name: str, default: int) -> int:
 
 
 def flag(name: str, default: bool) -> bool:
-    """Return a yes or no."""
+    """Return True or False."""
     value = os.environ.get(name, str(default)).strip()
     if value.lower() not in TRUE + FALSE:
         raise ImproperlyConfigured(f"{name}={value!r}: give True or False")

@@ -1,4 +1,4 @@
-"""Production on several servers, of which one takes writes: which one changes.
+"""Production on several servers, where the one that takes writes can change.
 
 DATABASE_URL names them all: postgresql://…@db1,db2,db3:5432/upstream
 """
@@ -9,13 +9,13 @@ from settings.prod import DATABASES
 # region: options
 options = DATABASES["default"].setdefault("OPTIONS", {})
 options |= {
-    # Of the hosts, take the one that writes.
+    # Of the hosts, use the one that takes writes.
     "target_session_attrs": "read-write",
-    # Seconds until the next host is asked.
+    # Seconds until the next host is tried.
     "connect_timeout": 3,
-    # Milliseconds until a connection is given up on which something was sent
-    # that nobody confirms, or that the other side does not read, and seconds
-    # of silence until it is asked whether the other side is there.
+    # Milliseconds that sent data may stay unacknowledged, or unread by the
+    # other side, until the connection is closed; seconds of silence until the
+    # first keepalive probe, and between probes; how many lost ones close it.
     "tcp_user_timeout": 9_000,
     "keepalives_idle": 5,
     "keepalives_interval": 2,

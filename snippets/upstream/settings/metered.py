@@ -1,4 +1,4 @@
-"""Production, with a count of what becomes of connections, at /metrics."""
+"""Production, with metrics of its connections at /metrics."""
 
 from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES

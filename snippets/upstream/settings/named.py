@@ -1,4 +1,4 @@
-"""Production with ATOMIC_REQUESTS, and each statement naming its view."""
+"""Production with ATOMIC_REQUESTS, where each query names its view."""
 
 from settings.atomic import *  # noqa: F403
 from settings.base import MIDDLEWARE

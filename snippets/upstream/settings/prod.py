@@ -1,4 +1,4 @@
-"""Production: what matters to connections comes from the environment."""
+"""Production: connection settings come from the environment."""
 
 from settings.base import *  # noqa: F403
 from settings.environment import database, flag, seconds
@@ -13,8 +13,8 @@ DATABASES = {
         **named,
         "CONN_MAX_AGE": seconds("DB_CONN_MAX_AGE", default=60),
         "CONN_HEALTH_CHECKS": flag("DB_CONN_HEALTH_CHECKS", default=True),
-        # What the URL asks for behind a "?", and what PostgreSQL shows for
-        # these connections in pg_stat_activity.
+        # The options after the URL's "?", and the name that pg_stat_activity
+        # shows for these connections.
         "OPTIONS": {**named.get("OPTIONS", {}), "application_name": "upstream"},
     }
 }

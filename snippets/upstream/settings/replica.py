@@ -1,4 +1,4 @@
-"""Production that reads from a replica, and writes to the primary."""
+"""Production that reads from a replica and writes to the primary."""
 
 from settings.base import MIDDLEWARE
 from settings.environment import database
@@ -6,7 +6,7 @@ from settings.prod import *  # noqa: F403
 from settings.prod import DATABASES
 
 # region: replica
-# DATABASE_URL leads to the primary, and DATABASE_REPLICA_URL to its replica.
+# DATABASE_URL points to the primary, DATABASE_REPLICA_URL to its replica.
 replica = database("DATABASE_REPLICA_URL")
 DATABASES["replica"] = {
     **DATABASES["default"],

@@ -1,6 +1,6 @@
-"""For `manage.py test`: both aliases lead past PgBouncer.
+"""For `manage.py test`: both aliases bypass PgBouncer.
 
-Tests make a database and drop it. PgBouncer knows nothing of the new one, and
+Tests create a database and drop it. PgBouncer does not know the new one, and
 its idle connections would keep it from being dropped.
 """
 

@@ -1,6 +1,6 @@
-"""See to connections around a piece of work, as Django does around a request.
+"""Look after connections around work, as Django does around a request.
 
-It closes what is broken or past its age, and has the rest checked.
+It closes those that are broken or past their age, and has the rest checked.
 """
 
 from collections.abc import Callable

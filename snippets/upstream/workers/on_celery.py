@@ -6,7 +6,7 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings.celery")
 app = Celery("upstream")
-# Whatever begins with CELERY_ in Django's settings.
+# Reads every Django setting that begins with CELERY_.
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
 

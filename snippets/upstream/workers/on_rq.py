@@ -12,7 +12,7 @@ django.setup()
 
 
 class Worker(SimpleWorker):
-    """One process for all jobs, where RQ's own Worker forks for each."""
+    """Run all jobs in one process; RQ's own Worker forks for each."""
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         close_old_connections()

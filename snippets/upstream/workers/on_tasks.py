@@ -2,7 +2,7 @@
 
 try:
     from django.tasks import task
-except ImportError:  # Django 5.2 has them from the package django-tasks
+except ImportError:  # in Django 5.2, from the package django-tasks
     from django_tasks import task
 
 

@@ -58,13 +58,13 @@ def test_django_has_a_pool_of_its_own(connect, database) -> None:
     needs_django_5_1()
     pool = connect(OPTIONS={"pool": True}).pool
     until("the pool has filled", lambda: len(database.backends()) == 4)
-    assert pool.get_stats()["pool_size"] == 4  # and it is on the way to no more
+    assert pool.get_stats()["pool_size"] == 4  # and no more are on the way
 
 
 @control(here("CONN_MAX_AGE=60", "CONN_MAX_AGE=0"))
 @control(here('OPTIONS={"pool": True}', 'OPTIONS={"pool": False}'))
 def test_the_pool_and_conn_max_age_exclude_each_other(connect) -> None:
-    """The pool decides how long connections live, and says so."""
+    """Django refuses both: the pool decides how long connections live."""
     needs_django_5_1()
     from django.core.exceptions import ImproperlyConfigured
 
@@ -90,7 +90,7 @@ def test_an_age_that_is_text_fails_when_a_connection_is_opened(connect) -> None:
 
 @control(here('CONN_HEALTH_CHECKS="False"', "CONN_HEALTH_CHECKS=False"), fails_with="terminating connection")
 def test_false_as_text_turns_health_checks_on(connect, database) -> None:
-    """Any text that is not empty is true: with "False" a lost connection is found and replaced."""
+    """Any non-empty text is true: with "False" a lost connection is detected and replaced."""
     wrapper = connect(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS="False")
     with wrapper.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
@@ -113,7 +113,7 @@ def test_conn_max_age_is_zero_by_default(connect) -> None:
 
 @control(here("DEBUG=True", "DEBUG=False"))
 def test_connection_queries_counts_no_connections(connect, database) -> None:
-    """It lists statements of this one connection, and only with DEBUG on: off, it is empty."""
+    """It lists the statements of one connection, and only with DEBUG on; otherwise it is empty."""
     from django.test import override_settings
 
     wrapper = connect()
@@ -134,7 +134,7 @@ def test_connection_queries_counts_no_connections(connect, database) -> None:
 @control(edit("sizing/connections.py", "- superuser_reserved - reserved", "- superuser_reserved - reserved - 5"))
 @pytest.mark.parametrize(("slots", "rings"), [(10, {80: False, 95: False}), (100, {80: True, 95: True})])
 def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, rings, cluster, sessions, load) -> None:
-    """Locked out with 7 of 10 slots taken, below an alert at 80 %; of 100 with 97, past alerts at 80 % and at 95 %."""
+    """The application is locked out at 7 of 10 slots, below an 80 % alert; at 97 of 100, past 80 % and 95 % alerts."""
     usable = execute(load("sizing/connections.py"))["usable_slots"](slots)
     with fresh(cluster(max_connections=slots).server) as database:
         for _ in range(usable):
@@ -153,12 +153,12 @@ def test_on_a_small_server_alerts_on_all_of_max_connections_never_fire(slots, ri
 # ---- memory --------------------------------------------------------------------------------------------------
 
 MEMORY = "postgres/memory.sh"
-LEAST = 5 * 1024  # kB, of what a connection is believed to take
+LEAST = 5 * 1024  # kB, the least that a connection is believed to take
 CLIENTS = 100
 
 
 class Taken(NamedTuple):
-    """What the script says of one process, in kB."""
+    """What the script prints about one process, in kB."""
 
     rss: int
     pss: int
@@ -166,11 +166,11 @@ class Taken(NamedTuple):
 
 
 def memory(script: Snippet, *pids: int) -> tuple[str, list[Taken]]:
-    """Return what the script prints of these processes, and its numbers."""
+    """Return what the script prints about these processes, and its numbers."""
     evidence.ran(script)
     command = ["sh", "-c", script.text, "memory.sh", *map(str, pids)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if "Permission denied" in done.stderr:  # to root as well, in a container that may look at no other user's processes
+    if "Permission denied" in done.stderr:  # even to root, in a container that may not inspect other users' processes
         pytest.skip("needs to see what other processes take")
     assert done.returncode == 0, done.stderr
     return done.stdout, [Taken(*map(int, line.split()[1:])) for line in done.stdout.splitlines()[1:]]
@@ -179,9 +179,9 @@ def memory(script: Snippet, *pids: int) -> tuple[str, list[Taken]]:
 @control(edit("postgres/memory.sh", "/^Pss:/", "/^Rss:/"))
 @control(here("information_schema.columns", "pg_class"))
 def test_most_of_what_ps_shows_of_an_idle_connection_is_shared(cluster, sessions, load, transcript) -> None:
-    """Of six that have run a query each PSS is below 5 MB and below half of RSS. One then reads all of the catalog.
+    """For six that have run a query, PSS is below 5 MB and below half of RSS. One of them then reads the whole catalog.
 
-    After that it has more than twice as much of its own, also after DISCARD ALL.
+    Its private memory then more than doubles, and stays so after DISCARD ALL.
     """
     with fresh(cluster(max_connections=10).server) as database:
         opened = [sessions(database) for _ in range(6)]
@@ -203,9 +203,9 @@ def test_most_of_what_ps_shows_of_an_idle_connection_is_shared(cluster, sessions
 def test_an_idle_client_of_pgbouncer_takes_a_fraction_of_a_backend(
     sslmode, times, cluster, sessions, pooler, load
 ) -> None:
-    """Less than a hundredth of what any of six idle backends has by PSS that have run a query; with TLS a tenth.
+    """Less than a hundredth of the PSS of any of six idle backends that have run a query; with TLS, less than a tenth.
 
-    Of PgBouncer its own memory is compared: its PSS falls when another one starts, which shares the program.
+    PgBouncer's private memory is compared, as its PSS falls when another PgBouncer starts, which shares the program.
     """
     with ExitStack() as opened:
         database = opened.enter_context(fresh(cluster(max_connections=10).server))

@@ -22,7 +22,7 @@ from tests.stack.scripts import execute
 from tests.stack.wait import free_port, until
 
 PEERS, FLEET = "pgbouncer/peers.ini", "sizing/fleet.py"
-TRIES = 40  # the kernel gives a client to either of them: that all go to one has a chance of 1 in 2 to the 39th
+TRIES = 40  # the kernel gives a client to either of them: the chance that all go to one is 1 in 2 to the 39th
 LOST, PASSED_ON = "closing because: failed cancel request", ": peer-"
 
 
@@ -58,7 +58,7 @@ def pair(database, pooler, load):
 
 @pytest.fixture
 def odyssey(database) -> Iterator[tuple[str, int]]:
-    """Odyssey with a pool of 1, and else the reader's configuration: how to reach it, and its process."""
+    """Odyssey with a pool of 1, and otherwise the reader's configuration: its URL and its process ID."""
     try:
         Odyssey.version()
     except RuntimeError:
@@ -69,7 +69,7 @@ def odyssey(database) -> Iterator[tuple[str, int]]:
 
 
 def show(one: PgBouncer, what: str) -> list[dict]:
-    """Return what one of them shows. Their port leads to any, their sockets to each."""
+    """Return what one of them shows. The port leads to either, each socket to its own process."""
     address = {"host": str(one.settings["unix_socket_dir"]), "port": one.port, "dbname": "pgbouncer"}
     login = {"user": pgbouncer.ADMIN, "password": one.password}
     with closing(psycopg.connect(**address, **login, autocommit=True, row_factory=dict_row)) as console:
@@ -112,9 +112,9 @@ def said(both: list[PgBouncer], words: str) -> bool:
 @control(edit("pgbouncer/peers.ini", "default_pool_size = 10", "default_pool_size = 20"))
 @control(edit("pgbouncer/peers.ini", "max_db_connections = 15", "max_db_connections = 30"))
 def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, database, load) -> None:
-    """Clients of one port arrive at both; with a pool of one each, two transactions run at a time, as counted.
+    """Clients of one port reach both; with a pool of one each, two transactions run at a time, as calculated.
 
-    The reader's two may open together what the one of pgbouncer.ini may.
+    The reader's two may together open as many as the single one of pgbouncer.ini.
     """
     one, each = settings_of(snippets.read(INI).text), section(load(PEERS), "pgbouncer")
     for name in ("default_pool_size", "max_db_connections"):
@@ -129,7 +129,7 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
             break
     assert all(counts), counts
     assert sum(counts) == len(clients)
-    for client in (clients[0], clients[-1]):  # the last is the first that came to the other
+    for client in (clients[0], clients[-1]):  # the last is the first that reached the other
         client.execute("begin")
     assert len(database.backends()) == counted
     for client in clients:
@@ -138,7 +138,7 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
 
 @control(here("both[0].url(database)", "both[0].url(database) + f\"?host={both[0].settings['unix_socket_dir']}\""))
 def test_the_console_over_the_port_is_that_of_either(pair, database) -> None:
-    """Asked for its peer_id again and again over the port, it is one process that answers, and then the other."""
+    """Asked for its peer_id over the port, on one connection after another, now one process answers, now the other."""
     both = pair(peered=True, stats_users=database.role.name)
     address = both[0].url(database)
     answered = set()
@@ -153,7 +153,7 @@ def test_the_console_over_the_port_is_that_of_either(pair, database) -> None:
 
 @control(here("peered=False", "peered=True"))
 def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
-    """It comes on a connection of its own, to the process that does not know of it, and the statement goes on."""
+    """It arrives on a connection of its own, at the process that does not know its key, and the statement goes on."""
     both = pair(peered=False)
     for _ in range(TRIES):
         with asleep(both[0].url(database), database) as client:
@@ -167,7 +167,7 @@ def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
 
 @control(here("peered=True", "peered=False"), fails_with="the statement is cancelled: not within")
 def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
-    """Whichever process it comes to, the statement is cancelled; some were passed on to the other."""
+    """Whichever process it reaches, the statement is cancelled; at least one request was passed on."""
     both = pair(peered=True)
     for _ in range(TRIES):
         with asleep(both[0].url(database), database) as client:
@@ -207,7 +207,7 @@ def test_odysseys_threads_share_one_pool_and_find_what_to_cancel(odyssey, databa
 
 @control(edit("sizing/fleet.py", '"A sidecar in each of 20 pods": (20, 5)', '"A sidecar in each of 20 pods": (20, 10)'))
 def test_the_worked_fleets_add_up(run_script, load) -> None:
-    """Each row is its poolers times its pool, and a sidecar in each of many instances needs the most by far."""
+    """Each row is its poolers times its pool, and a sidecar in each of many instances needs by far the most."""
     names = run_script(load(FLEET))
     rows = names["worked_fleets"]()
     for row in rows:

@@ -53,11 +53,11 @@ def console(shared) -> Iterator[psycopg.Connection[dict[str, Any]]]:
 
 @pytest.fixture
 def database(shared, console, server_version) -> Database:
-    """The database, with no server connection that a proof before has used."""
+    """The database, without any server connection that an earlier proof has used."""
     note_postgres(server_version)
     evidence.on(PgBouncer=pgbouncer.version(), psycopg=version("psycopg"))
     (database,) = shared.databases.values()
-    console.execute("reconnect")  # it gives nobody those that it still has
+    console.execute("reconnect")  # it gives the old ones to no client
     for pid in database.backends():
         database.terminate(pid)
     return database
@@ -79,7 +79,7 @@ def client(shared, database) -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture
 def django(shared, database) -> Iterator[Callable[..., Any]]:
-    """Make a client of PgBouncer Django's connection: django(OPTIONS={…}). It serves what snippets import."""
+    """Make a client of PgBouncer Django's default connection: django(OPTIONS={…}). Snippets import that."""
     from django.db import connections
     from django.db.utils import ConnectionHandler
 
@@ -104,7 +104,7 @@ def django(shared, database) -> Iterator[Callable[..., Any]]:
 
 
 def value(connection: Any, query: str, *parameters: object) -> Any:
-    """Return the one value that a query gives, in psycopg or in Django."""
+    """Return the one value that a query returns, in psycopg or in Django."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters or None)
         return cursor.fetchone()[0]
@@ -178,7 +178,7 @@ def export(project, shared, database, load) -> Callable[..., str]:
     fails_with="not enough values to unpack",
 )
 def test_iterator_loses_its_cursor_in_autocommit(export) -> None:
-    """After the first rows another client has the server connection with the cursor; the error is no DatabaseError.
+    """After the first rows another client takes the server connection with the cursor; the error is no DatabaseError.
 
     The same holds for aiterator().
     """
@@ -214,7 +214,7 @@ os._exit(0)
 
 @control(here("settings.prod", "settings.pgbouncer"), fails_with="not enough values to unpack")
 def test_a_cursor_outlives_the_client_that_left_it(project, shared, database, client) -> None:
-    """A process that ends within iterator() leaves its cursor, WITH HOLD, to whoever comes next."""
+    """A process that ends within iterator() leaves its cursor, WITH HOLD, to the next client."""
     other = client()
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
     assert project.run("-c", DIES, database_url=shared.url(database), **settings) == (0, "")
@@ -228,7 +228,7 @@ def test_a_cursor_outlives_the_client_that_left_it(project, shared, database, cl
 
 
 def setting_after(name: str, setting: str, client: Callable[..., Client]) -> tuple[str, str]:
-    """Let one client SET something; return what another one has then, and what the first has itself."""
+    """Let one client SET a parameter; return the value that another client has then, and the first one's own."""
     one, other = client(), client()
     one.execute(f"set {name} = {setting}")
     take_over(one, other)
@@ -237,7 +237,7 @@ def setting_after(name: str, setting: str, client: Callable[..., Client]) -> tup
 
 @control(edit("transaction_mode/timeout.py", "set statement_timeout", "set local statement_timeout"))
 def test_a_timeout_that_was_set_ends_another_clients_query(django, client, load) -> None:
-    """SET statement_timeout stays on the server connection: the next client there is cut off, its own is not."""
+    """SET statement_timeout stays on the server connection: it limits its next client, not the one that set it."""
     names = execute(load(f"{FOLDER}/timeout.py"))
     one, other = django(), client()
     assert names["report"]("select 1") == [(1,)]
@@ -249,7 +249,7 @@ def test_a_timeout_that_was_set_ends_another_clients_query(django, client, load)
 
 @control(edit("transaction_mode/timeout.py", "set local statement_timeout", "set statement_timeout"))
 def test_set_local_ends_with_its_transaction(django, client, load) -> None:
-    """The limit holds for the client that asked for it, and nobody meets it afterwards."""
+    """The limit applies to the client that set it, and to no client afterwards."""
     from django.db import OperationalError
 
     names = execute(load(f"{FOLDER}/timeout.py"))
@@ -263,7 +263,7 @@ def test_set_local_ends_with_its_transaction(django, client, load) -> None:
 
 @control(here("set local statement_timeout", "set statement_timeout"))
 def test_set_local_in_autocommit_does_nothing(client) -> None:
-    """Outside a transaction it is over as soon as it is done; PostgreSQL only warns."""
+    """Outside a transaction it has no effect; PostgreSQL only warns."""
     one, said = client(), []
     one.add_notice_handler(lambda notice: said.append(notice.message_primary))
     one.execute("set local statement_timeout = '5s'")
@@ -273,7 +273,7 @@ def test_set_local_in_autocommit_does_nothing(client) -> None:
 
 @control(here('"set local hnsw', '"set hnsw'))
 def test_pgvectors_settings_need_a_transaction_too(client) -> None:
-    """SET LOCAL hnsw.ef_search holds within a transaction, and does nothing without; SET is the next client's."""
+    """SET LOCAL hnsw.ef_search works only within a transaction; a plain SET applies to the next client instead."""
     asked = "select coalesce(current_setting('hnsw.ef_search', true), '')"
     one, other = client(), client()
     one.execute("set local hnsw.ef_search = 100")
@@ -290,14 +290,14 @@ def test_pgvectors_settings_need_a_transaction_too(client) -> None:
 
 @control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_search_path_leaks_unless_both_sides_report_it(client, server_version) -> None:
-    """PostgreSQL tells of it from 18 on, and PgBouncer listens from 1.26 on: then each client keeps its own."""
+    """PostgreSQL reports it from 18 on, and PgBouncer tracks it from 1.26 on: then each client keeps its own."""
     follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
     usual = '"$user", public'
     assert setting_after("search_path", "tenant_a", client) == ((usual, "tenant_a") if follows else ("tenant_a", usual))
 
 
 def refused_to_write(client: Client) -> bool:
-    """Return whether a client cannot make a table, for its transactions are read-only. None is left."""
+    """Return whether a client cannot create a table because its transactions are read-only. None is left behind."""
     try:
         with client.transaction(force_rollback=True):
             client.execute("create table written (n int)")
@@ -318,7 +318,7 @@ def test_a_read_only_default_leaks_before_1_26(client) -> None:
 
 @control(here("with one.transaction():", "if one:"))
 def test_a_read_only_transaction_concerns_nobody_else(client) -> None:
-    """SET TRANSACTION READ ONLY ends with the transaction it was said in."""
+    """SET TRANSACTION READ ONLY ends with the transaction in which it was issued."""
     one, other = client(), client()
     with one.transaction():
         one.execute("set transaction read only")
@@ -329,7 +329,7 @@ def test_a_read_only_transaction_concerns_nobody_else(client) -> None:
 
 @control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_interval_style_leaks_in_1_18(client) -> None:
-    """PgBouncer 1.24 takes it along with each client, 1.18 leaves it where it was set."""
+    """PgBouncer 1.24 keeps it with each client; 1.18 leaves it on the server connection."""
     follows = release() >= (1, 24)
     expected = ("postgres", "iso_8601") if follows else ("iso_8601", "postgres")
     assert setting_after("intervalstyle", "iso_8601", client) == expected
@@ -337,7 +337,7 @@ def test_interval_style_leaks_in_1_18(client) -> None:
 
 @control(here("set {name}", "set local {name}", of="tests.proofs.explanation.test_transaction_mode:setting_after"))
 def test_a_nameless_client_bears_the_name_of_another_in_1_18(client) -> None:
-    """What pg_stat_activity shows of a client that sets no application_name is what the one before it had set."""
+    """For a client that sets no application_name, the server connection has the one that the previous client set."""
     others = "" if release() >= (1, 24) else "report"
     assert setting_after("application_name", "report", client) == (others, "report")
 
@@ -347,7 +347,7 @@ def test_a_nameless_client_bears_the_name_of_another_in_1_18(client) -> None:
     ("name", "setting"), [("timezone", "'Asia/Tokyo'"), ("datestyle", "'German, DMY'"), ("client_encoding", "'LATIN1'")]
 )
 def test_what_pgbouncer_tracks_stays_with_its_client(client, name, setting) -> None:
-    """Time zone, date style and encoding go with the client to whichever server connection it gets."""
+    """Time zone, date style and encoding follow the client to whichever server connection it gets."""
     others, own = setting_after(name, setting, client)
     assert own == setting.strip("'")
     assert others != own
@@ -368,7 +368,7 @@ def test_djangos_time_zone_stays_with_it(django, client) -> None:
 
 @pytest.fixture
 def role(database) -> Iterator[Role]:
-    """Another role, which the application may take on."""
+    """Another role, which the application may assume."""
     role = Role(database.server)
     database.admin.execute(f"grant {role.name} to {database.role.name}")
     yield role
@@ -387,7 +387,7 @@ def test_set_role_makes_another_client_that_role(client, role) -> None:
 
 @control(here("set local role", "set role"))
 def test_set_local_role_ends_with_its_transaction(client, role) -> None:
-    """The rights of the role are there until the transaction ends, and for nobody afterwards."""
+    """The client has the role's rights until the transaction ends; no client has them afterwards."""
     one, other = client(), client()
     with one.transaction():
         one.execute(f"set local role {role.name}")
@@ -398,7 +398,7 @@ def test_set_local_role_ends_with_its_transaction(client, role) -> None:
 
 @control(here('OPTIONS={"assume_role": role.name}', ""))
 def test_assume_role_makes_another_client_that_role(django, client, role) -> None:
-    """Django sets the role once, when it connects: after that it stays where it was set, not with Django."""
+    """Django sets the role once, when it connects: it stays on that server connection, not with Django."""
     other = client()
     one = django(OPTIONS={"assume_role": role.name})
     take_over(one, other)
@@ -408,7 +408,7 @@ def test_assume_role_makes_another_client_that_role(django, client, role) -> Non
 
 @pytest.fixture
 def invoices(database, load) -> Iterator[Database]:
-    """Two tenants with an invoice each, behind row security."""
+    """Two tenants with an invoice each, behind row-level security."""
     database.psql(load(f"{FOLDER}/tenants.sql"), superuser=False)
     with psycopg.connect(database.superuser, autocommit=True) as owner:
         owner.execute("insert into invoice values ('ada', 10), ('edith', 20)")
@@ -420,7 +420,7 @@ def invoices(database, load) -> Iterator[Database]:
 @control(edit("transaction_mode/tenants.py", "%s, false)", "%s, true)"))
 @pytest.mark.usefixtures("invoices")
 def test_a_tenant_of_the_session_is_the_next_clients_tenant(django, client, load) -> None:
-    """Another request reads a tenant's invoices without having named one, and the tenant's own request reads none."""
+    """Another client reads a tenant's invoices without naming a tenant, and the tenant's own client reads none."""
     names = execute(load(f"{FOLDER}/tenants.py"))
     one, other = django(), client()
     names["become_tenant"]("ada")
@@ -432,7 +432,7 @@ def test_a_tenant_of_the_session_is_the_next_clients_tenant(django, client, load
 @control(edit("transaction_mode/tenants.py", "%s, true)", "%s, false)"))
 @pytest.mark.usefixtures("invoices")
 def test_a_tenant_of_the_transaction_is_nobody_elses(django, client, load) -> None:
-    """Within the block exactly its rows are there, and after it none, for nobody."""
+    """Within the block its client sees only its rows, and another client none; after it, neither sees any."""
     names = execute(load(f"{FOLDER}/tenants.py"))
     one, other = django(), client()
     with names["as_tenant"]("ada"):
@@ -447,7 +447,7 @@ def test_a_tenant_of_the_transaction_is_nobody_elses(django, client, load) -> No
 
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_lock", "pg_try_advisory_xact_lock"))
 def test_two_clients_hold_the_same_advisory_lock(database, django, client, load) -> None:
-    """On the same server connection PostgreSQL takes them for one session and lets both in; a third it refuses."""
+    """On the same server connection PostgreSQL sees one session and grants the lock to both; it refuses a third."""
     names = execute(load(f"{FOLDER}/locks.py"))
     one, other = django(), client()
     got = []
@@ -464,7 +464,7 @@ def test_two_clients_hold_the_same_advisory_lock(database, django, client, load)
 
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_lock", "pg_try_advisory_xact_lock"))
 def test_an_advisory_lock_outlives_its_client(database, django, client, load) -> None:
-    """The unlock goes to another server connection, where there is nothing to unlock; then nobody gets the lock."""
+    """The unlock goes to another server connection, where there is nothing to unlock; then no session gets the lock."""
     names = execute(load(f"{FOLDER}/locks.py"))
     one, other = django(), client()
     assert names["alone"](lambda: take_over(one, other))
@@ -477,7 +477,7 @@ def test_an_advisory_lock_outlives_its_client(database, django, client, load) ->
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_xact_lock", "pg_try_advisory_lock"))
 @control(here('other.execute("select pg_advisory_xact', 'other.execute("select pg_advisory'))
 def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, client, load) -> None:
-    """Another is refused while the work goes on, and gets the lock afterwards. So does one that waits for it."""
+    """Another is refused while the work goes on, and gets the lock afterwards. So it is with the waiting variant."""
     names = execute(load(f"{FOLDER}/locks.py"))
     django()
     other = client()
@@ -493,13 +493,13 @@ def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, cl
         with other.transaction():
             other.execute("select pg_advisory_xact_lock(%s)", [names["NIGHTLY"]])
             assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is False
-        # Nothing is left behind, on whichever server connection.
+        # Nothing is left behind on any server connection.
         assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is True
 
 
 @control(here("take_over(one, other)", "pass"))
 def test_listen_hears_nothing_and_another_client_hears_it(shared, database, client) -> None:
-    """The server connection listens, not the client: a notification goes to whoever holds it then, else to nobody."""
+    """The server connection listens, not the client: a notification goes to the client that holds it, or to none."""
     one, other = client(), client()
     heard: dict[str, list[str]] = {"one": [], "other": [], "direct": []}
     one.add_notify_handler(lambda notify: heard["one"].append(notify.payload))
@@ -512,9 +512,9 @@ def test_listen_hears_nothing_and_another_client_hears_it(shared, database, clie
         direct.execute("notify orders, 'paid'")
         one.execute("commit")
         take_over(one, other)
-        one.execute("notify orders, 'placed'")  # to send is safe
+        one.execute("notify orders, 'placed'")  # sending is safe
         other.execute("commit")
-        direct.execute("notify orders, 'sent'")  # while nobody holds the server connection
+        direct.execute("notify orders, 'sent'")  # while no client holds the server connection
         until("PgBouncer drops it", lambda: "got packet 'A' from server when not linked" in shared.leash.said())
         for each in (one, other, direct):
             each.execute("select 1")
@@ -523,7 +523,7 @@ def test_listen_hears_nothing_and_another_client_hears_it(shared, database, clie
 
 @control(edit("transaction_mode/temporary.py", 'temporary table chosen (id int)"', 'table chosen (id int)"'))
 def test_a_temporary_table_is_another_clients(django, client, load) -> None:
-    """What was put aside is gone for its client, and another one reads it."""
+    """It is gone for its own client; another one reads it, and cannot create one of that name."""
     from django.db import ProgrammingError
 
     names = execute(load(f"{FOLDER}/temporary.py"))
@@ -539,7 +539,7 @@ def test_a_temporary_table_is_another_clients(django, client, load) -> None:
 
 @control(edit("transaction_mode/temporary.py", " on commit drop", ""), fails_with='relation "chosen" already exists')
 def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, client, load) -> None:
-    """It can be made again and again, by whichever client."""
+    """It can be created again and again, and no client finds it later."""
     names = execute(load(f"{FOLDER}/temporary.py"))
     one, other = django(), client()
     assert names["through_a_table"]([1, 2]) == names["through_a_table"]([1, 2]) == [1, 2]
@@ -552,7 +552,7 @@ def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, cli
 
 @control(here("take_over(one, other)", "pass"))
 def test_sql_prepare_breaks_for_both_clients(client) -> None:
-    """The statement is gone for the client that prepared it, and in the way of another."""
+    """The client that prepared the statement cannot find it, and another cannot use the name."""
     one, other = client(), client()
     one.execute("prepare total as select 1")
     take_over(one, other)
@@ -563,7 +563,7 @@ def test_sql_prepare_breaks_for_both_clients(client) -> None:
 
 
 def prepare(one: Client, other: Client) -> list[int]:
-    """Let two clients of psycopg prepare the same statement on the same server connection, then run it on another."""
+    """Let two psycopg clients prepare the same statement on the same server connection, then run it on another."""
     query = "select 1 + %s"
     found = [value(one, query, 1), value(other, query, 2)]
     take_over(one, other)
@@ -578,7 +578,7 @@ def prepare(one: Client, other: Client) -> list[int]:
     fails_with="DuplicatePreparedStatement",
 )
 def test_psycopg_prepares_statements_that_pgbouncer_follows_from_1_24(client) -> None:
-    """From 1.24 on each client's statements are there on whichever connection it gets; before, the second one fails."""
+    """From 1.24 on, a client's statements work on whichever connection it gets; before, the second client fails."""
     one, other = client(prepare_threshold=0), client(prepare_threshold=0)
     if release() >= (1, 24):
         assert prepare(one, other) == [2, 3, 4]
@@ -589,7 +589,7 @@ def test_psycopg_prepares_statements_that_pgbouncer_follows_from_1_24(client) ->
 
 @control(here('"max_prepared_statements": 0', '"max_prepared_statements": 10'))
 def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, database) -> None:
-    """With max_prepared_statements = 0, or PgBouncer before 1.21, a statement is missing, or already there."""
+    """With max_prepared_statements = 0, or PgBouncer before 1.21, a statement is missing, or exists already."""
     follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
     bouncer = pooler(database, **POOL, **follow_none)
     one, two = client(bouncer, prepare_threshold=0), client(bouncer, prepare_threshold=0)
@@ -604,7 +604,7 @@ def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, da
 @control(here('"max_prepared_statements": 0', '"max_prepared_statements": 10'))
 @control(here("two = client(bouncer, prepare_threshold=0)", "two = client(bouncer)"))
 def test_psycopg_runs_another_clients_statement_where_none_is_followed(client, pooler, database) -> None:
-    """Where two clients have prepared statements of one name, on two server connections, one runs the other's."""
+    """If two clients have prepared statements of the same name, on two server connections, one runs the other's."""
     follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
     bouncer = pooler(database, **POOL, **follow_none)
     one = client(bouncer, prepare_threshold=0)
@@ -630,7 +630,7 @@ def test_django_prepares_nothing_by_itself(django, client) -> None:
 
 @control(here("psycopg2.connect(shared.url(database))", "shared.connect(database, prepare_threshold=0)"))
 def test_psycopg2_never_prepares(shared, database, client) -> None:
-    """It sends each query with its values in it."""
+    """It sends each query with its values in it, and prepares nothing."""
     evidence.on(psycopg2=psycopg2.__version__.split()[0])
     other = client()
     with closing(psycopg2.connect(shared.url(database))) as one:
@@ -648,7 +648,7 @@ OPTIONS = "-c statement_timeout=5000"
 
 @control(here('OPTIONS={"options": OPTIONS}', ""))
 def test_options_in_the_connection_string_are_refused(django) -> None:
-    """Django cannot connect; the text names the setting from 1.20 on."""
+    """Django cannot connect; from 1.20 on, the error names the setting."""
     from django.db import OperationalError
 
     named = "unsupported startup parameter in options: statement_timeout"
@@ -663,8 +663,8 @@ def test_options_in_the_connection_string_are_refused(django) -> None:
 def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler, load) -> None:
     """Server connections that PgBouncer opens as the role have them, older ones do not: RECONNECT replaces those.
 
-    A client that was there before keeps what PgBouncer follows: its time zone, and search_path from 1.26 and
-    PostgreSQL 18 on.
+    A client that was connected before keeps what PgBouncer tracks: its time zone, and, with 1.26 and PostgreSQL 18 or
+    later, search_path.
     """
     note_postgres(server_version)
     follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
@@ -706,7 +706,7 @@ def test_ignoring_options_loses_the_timeout_without_a_word(pooler, database, cli
 @control(here('"track_extra_parameters": "statement_timeout"', '"ignore_startup_parameters": "options"'))
 @control(here("statement_timeout=7s", "statement_timeout=5s"))
 def test_track_extra_parameters_applies_a_timeout_from_1_26(pooler, database, client) -> None:
-    """Who asks for none has none; of two that ask one has soon the other's. 1.24 applies none; 1.18 does not start."""
+    """One that sends none has none; of two that do, one gets the other's. 1.24 applies none; 1.18 does not start."""
     settings = {**POOL, "default_pool_size": 1, "track_extra_parameters": "statement_timeout"}
     if release() < (1, 20):
         with pytest.raises(RuntimeError, match="unknown parameter: pgbouncer/track_extra_parameters"):
@@ -734,18 +734,18 @@ grant select on intruder.pg_authid to public;
 @control(here("alter role {asks.name} set search_path = {path}", "select 1"))
 @pytest.mark.parametrize("way", ["client", "parameter", "role"])
 def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, server_version, pooler, way) -> None:
-    """A search_path that a client sends, in its options or by itself, reaches no auth_query (CVE-2025-12819).
+    """A search_path that a client sends, in `options` or by itself, does not affect auth_query (CVE-2025-12819).
 
-    One of PgBouncer's own role does.
+    One that is set for PgBouncer's own role does.
 
-    Someone has made a table named like PostgreSQL's own, with a password of their choice in it.
+    An attacker has created a table named like PostgreSQL's own, with a password of their choice in it.
     """
     note_postgres(server_version)
     path = "intruder, pg_catalog"
     with fresh(server) as own, psycopg.connect(own.superuser, autocommit=True) as superuser:
         asks = Role(server, "superuser")
         superuser.execute(INTRUDER.format(victim=own.role.name))
-        if way == "role":  # what the attack would have come to
+        if way == "role":  # what the attack would have achieved
             superuser.execute(f"alter role {asks.name} set search_path = {path}")
         query = "select rolname, rolpassword from pg_authid where rolname = $1"
         tracked = {"track_extra_parameters": "search_path"} if release() >= (1, 20) else {}
@@ -762,7 +762,7 @@ def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, serv
 
         with pytest.raises((psycopg.OperationalError, asyncpg.PostgresError)) as refused:
             come()
-        # Where the choice counts it opens PgBouncer's door, and PostgreSQL behind it asks for the real password.
+        # If the path takes effect, PgBouncer lets the client in, and PostgreSQL behind it requires the real password.
         by_pgbouncer = "SASL authentication failed" in str(refused.value)
         assert by_pgbouncer == (way != "role")
         bouncer.stop()
@@ -773,9 +773,9 @@ def test_a_client_cannot_choose_where_pgbouncer_looks_for_passwords(server, serv
 
 
 def refused_midway(one: Client, database: Database) -> None:
-    """Send rows of which PostgreSQL refuses one, and say that these were all when it has done so."""
+    """Send rows of which PostgreSQL rejects one, and end the COPY once it has done so."""
     with one.cursor().copy("copy once from stdin") as copy:
-        copy.write(b"0\n" * 40_000)  # more than psycopg keeps back
+        copy.write(b"0\n" * 40_000)  # more than psycopg buffers
         refuses = "select count(*) = 0 from pg_stat_activity where datname = %s and state = 'active'"
         until("a row is refused", lambda: database.admin.execute(refuses, [database.name]).fetchone()[0])
 
@@ -783,7 +783,7 @@ def refused_midway(one: Client, database: Database) -> None:
 @control(here("refused_midway(one, database)", 'one.execute("select 1 / 0")'))
 @pytest.mark.parametrize("within", ["autocommit", "transaction"])
 def test_a_copy_that_fails_keeps_its_server_connection(pooler, database, client, within) -> None:
-    """In autocommit until the client's next statement. With 1.24 until it leaves, and in a transaction as well."""
+    """In autocommit, until the client's next statement; with 1.24, until it leaves, and in a transaction as well."""
     bouncer = pooler(database, **POOL)
     with database.connect() as direct:
         direct.execute("create table if not exists once (n int primary key)")
@@ -808,7 +808,7 @@ def test_a_copy_that_fails_keeps_its_server_connection(pooler, database, client,
     fails_with="statement pooling mode",
 )
 def test_a_transaction_stays_on_one_server_connection(client) -> None:
-    """With savepoints, temporary tables that go with it, and cursors: until its end nobody else gets in."""
+    """With savepoints, ON COMMIT DROP tables and cursors: until its end no other client gets that connection."""
     one, other = client(), client()
     with one.transaction():
         used = value(one, "select pg_backend_pid()")
@@ -820,7 +820,7 @@ def test_a_transaction_stays_on_one_server_connection(client) -> None:
 @control(here('one.execute("vacuum rows")', 'one.execute("analyze rows")'))
 @control(here("client()", "client(autocommit=False)"), fails_with="cannot run inside a transaction block")
 def test_statements_that_allow_no_transaction_work(client) -> None:
-    """In autocommit CREATE INDEX CONCURRENTLY leaves a valid index, and VACUUM removes what was deleted."""
+    """In autocommit CREATE INDEX CONCURRENTLY leaves a valid index, and VACUUM removes deleted rows."""
     one = client()
     one.execute("create table rows as select generate_series(1, 100) as n")
     one.execute("create index concurrently rows_n on rows (n)")
@@ -834,7 +834,7 @@ def test_statements_that_allow_no_transaction_work(client) -> None:
 
 @control(replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "statement"}))
 def test_migrate_works_through_pgbouncer(server, server_version, project, pooler) -> None:
-    """The example project's tables are made in transaction mode."""
+    """The example project's tables are created in transaction mode."""
     note_postgres(server_version)
     with fresh(server) as own:
         bouncer = pooler(own, **POOL)
@@ -850,7 +850,7 @@ def test_migrate_works_through_pgbouncer(server, server_version, project, pooler
 
 
 def held(bouncer: PgBouncer, database: Database, clients: int | None = None) -> int:
-    """Return how many server connections clients hold, of whom there are so many."""
+    """Return how many server connections clients hold; assert how many clients there are."""
     (pool,) = [pool for pool in bouncer.show("pools") if pool["database"] == database.name]
     assert clients in (None, pool["cl_active"])
     return int(pool["sv_active"])
@@ -860,7 +860,7 @@ def held(bouncer: PgBouncer, database: Database, clients: int | None = None) -> 
     replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "session", "default_pool_size": 20})
 )
 def test_idle_clients_hold_no_server_connection(django, shared, database) -> None:
-    """Ten connections of Django, kept open after a query each, needed one server connection between them."""
+    """Ten Django connections, kept open after a query each, needed one server connection between them."""
     for _ in range(10):
         value(django(CONN_MAX_AGE=None), "select 1")
     assert held(shared, database, clients=10) == 0
@@ -869,7 +869,7 @@ def test_idle_clients_hold_no_server_connection(django, shared, database) -> Non
 
 @control(here('pool_mode="session"', 'pool_mode="transaction"'))
 def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database, client) -> None:
-    """From its first statement on: with three, the fourth client waits and is turned away, though others are idle."""
+    """From its first statement on: with a pool of three, the fourth client times out, though the others are idle."""
     bouncer = pooler(database, pool_mode="session", default_pool_size=3)
     kept = [client(bouncer) for _ in range(3)]
     assert held(bouncer, database) == 0
@@ -885,7 +885,7 @@ def test_in_session_mode_each_client_holds_one_until_it_leaves(pooler, database,
 
 @control(here('connection.execute("begin")', "pass"))
 def test_in_transaction_mode_a_transaction_holds_one_until_it_ends(pooler, database, client) -> None:
-    """With three in transactions the fourth client waits; in autocommit it would have been let in between."""
+    """With three in a transaction, the fourth client times out; once one of them commits, it is served."""
     bouncer = pooler(database, **{**POOL, "default_pool_size": 3})
     busy = [client(bouncer) for _ in range(3)]
     for connection in busy:

@@ -43,7 +43,7 @@ def serve(project: Project, server, server_version, migrated) -> Iterator:
 
 
 def crowd(gunicorn: Gunicorn, clients: int, looks: Callable[[Database], list[int]], seconds: float = 0.05) -> int:
-    """Have many clients ask at the same time, and return the most backends that there were at a look."""
+    """Have many clients send requests at once, and return the most backends that were seen at any time."""
     seen: list[int] = []
 
     def done() -> bool:
@@ -59,12 +59,12 @@ def crowd(gunicorn: Gunicorn, clients: int, looks: Callable[[Database], list[int
 
 @control(here('serve(DB_CONN_MAX_AGE="0")', 'serve(DB_CONN_MAX_AGE="0", GUNICORN_THREADS="8")'))
 def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(serve) -> None:
-    """64 clients, nothing kept: a connection at work for each thread, beside those that are just being closed."""
+    """For 64 clients, with none kept open: one connection at work per thread, besides those that are being closed."""
     gunicorn = serve(DB_CONN_MAX_AGE="0")
     seen = [0]
 
     def all_at_work() -> bool:
-        # How many are at work at a look is the machine's choice: the longer each works, the more, until it is all.
+        # How many are seen at work depends on the machine: the longer each works, the more, until it is all.
         seen.append(crowd(gunicorn, clients=64, looks=at_work, seconds=0.05 * len(seen)))
         return max(seen) >= THREADS
 
@@ -78,27 +78,27 @@ def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(se
     fails_with="both pools are full: not within",
 )
 def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(serve) -> None:
-    """Two processes with a pool of four: eight connections, whoever asks, and each is opened once."""
+    """Two processes with a pool of four keep eight connections, and open none of them anew for a second crowd."""
     needs_a_pool()
     gunicorn = serve(DJANGO_SETTINGS_MODULE="settings.pool")
 
     def asked() -> int:
         return crowd(gunicorn, clients=32, looks=Database.backends)
 
-    # A pool is opened by the first request of its process, and which of them takes one is the machine's choice.
+    # A process opens its pool with its first request, and which process takes a request depends on the machine.
     kept = until("both pools are full", lambda: asked() <= THREADS and full(gunicorn.database))
     asked()
     assert gunicorn.database.backends() == kept
 
 
 def at_work(database: Database) -> list[int]:
-    """Return the backends that run a statement: a closed connection's is there for a while, and runs none."""
+    """Return the backends that run a statement: a closed connection's lingers for a while, and runs none."""
     query = "select pid from pg_stat_activity where datname = %s and usename = %s and state = 'active'"
     return [pid for (pid,) in database.admin.execute(query, [database.name, database.role.name])]
 
 
 def full(database: Database) -> list[int] | None:
-    """Return the backends, where there are as many as the pools may have."""
+    """Return the backends if there are as many as the pools may have, else None."""
     found = database.backends()
     return found if len(found) == THREADS else None
 
@@ -116,14 +116,14 @@ def test_a_health_check_is_one_more_statement_in_each_request(serve, checked, tr
         few, many = (transactions_of(gunicorn, requests, transactions) for requests in (5, 15))
         return many - few == 10 * transactions
 
-    # Once more where autovacuum came by, whose transactions are counted as well.
+    # Repeated if autovacuum ran meanwhile, as its transactions are counted too.
     until(f"ten requests more are {10 * transactions} transactions more", as_many)
 
 
 def transactions_of(gunicorn: Gunicorn, requests: int, each: int) -> int:
-    """Return how many transactions a session counts that is opened by a request, and serves so many more.
+    """Return how many transactions are counted for a session that one request opens and `requests` more use.
 
-    Raises TimeoutError where it does not count `each` or more for every one of these.
+    Raise TimeoutError if fewer than `each` are counted per request.
     """
     query = "select xact_commit from pg_stat_database where datname = %s"
 
@@ -134,8 +134,8 @@ def transactions_of(gunicorn: Gunicorn, requests: int, each: int) -> int:
     before = counted()
     until("a request opens a session", lambda: gunicorn.request("/connection/")[0] == 200)
     backend = {gunicorn.backend() for _ in range(requests)}.pop()
-    gunicorn.database.terminate(backend)  # a session tells at its end, at the latest, what it has counted
-    # Before PostgreSQL 15 it tells a process, which passes it on.
+    gunicorn.database.terminate(backend)  # a session reports its counts when it ends, at the latest
+    # Before PostgreSQL 15 it reports to a process, which passes them on.
     until("what it has counted is known", lambda: counted() - before >= requests * each)
     return counted() - before
 
@@ -153,7 +153,7 @@ def test_the_report_costs_what_it_reads(serve) -> None:
     assert asked[3] == [{"customer": "Bea", "orders": 2}, {"customer": "Ada", "orders": 1}]
 
 
-# Each connects, sends one query, and is gone without a farewell, to which there might be an answer.
+# Each connects, sends one query, and exits without a Terminate, to which there might be an answer.
 PLAIN = """
 import os, psycopg
 connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
@@ -179,9 +179,9 @@ class Far(NamedTuple):
     project: Project
 
     def round_trips(self, program: str, url: str = "") -> int:
-        """Return for how many answers the application waits that runs a program: the fewest of two runs.
+        """Return for how many answers the application waits while it runs a program: the fewer of two runs.
 
-        TLS sends tickets that nobody waits for; what comes meanwhile would be taken for an answer.
+        TLS sends tickets that nothing waits for; one that arrives meanwhile would be taken for an answer.
         """
         return min(self._count(program, url or self.database.url) for _ in range(2))
 
@@ -196,7 +196,7 @@ class Far(NamedTuple):
 
 @pytest.fixture(scope="module")
 def far(network, project) -> Iterator[Far]:
-    """The two hosts, a while apart: so what is sent at a time is on its way before anything comes back."""
+    """The two hosts, with a delay between them: what is sent together is on its way before anything comes back."""
     made = network(2)
     cluster = Cluster(host=made.hosts[1], timezone="Europe/Berlin")
     made.between(*made.hosts, delay=0.02)
@@ -251,7 +251,7 @@ def test_a_connect_is_several_round_trips(far, load, request) -> None:
 
 @control(here('client_tls_protocols="tlsv1.2"', 'client_tls_protocols="tlsv1.3"'))
 def test_tls_is_a_round_trip_or_two_more(far, request) -> None:
-    """Beside asking for it: one in version 1.3, two in 1.2. Here PgBouncer speaks it."""
+    """Besides asking for it: one in version 1.3, two in 1.2. The server here is PgBouncer."""
     needs_psycopg_3()
     note_pgbouncer()
     evidence.ran(evidence.load(CERTIFICATES))

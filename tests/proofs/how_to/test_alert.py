@@ -44,7 +44,7 @@ ALERT = re.compile(r"^\*\*Alerts?:\*\* (.+)$", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def watched(cluster):
-    """All of it, started as the page tells, and the other Prometheus: both take five seconds before they scrape."""
+    """The stack, started as the page describes, and a second Prometheus: both scrape only after five seconds."""
     with watching(cluster, "how-to-alert") as made, ExitStack() as stop:
         exporter = made.postgres_exporter()
         stop.callback(exporter.stop)
@@ -65,9 +65,9 @@ def noted(request) -> None:
 
 @contextmanager
 def raised(prometheus: Prometheus, *names: str, **labels: str) -> Iterator[Callable[..., None]]:
-    """Nothing fires before; within the block the alerts may be waited for; after it they resolve.
+    """Assert that alerts do not fire before the block and resolve after it; yield a function that waits for them.
 
-    What has to go on until they fire may be given to the wait: fire(provoke).
+    It repeats what it is given until they fire: fire(provoke).
     """
     for name in names:
         until(f"{name} does not fire", lambda name=name: not prometheus.alerts(name))
@@ -86,13 +86,13 @@ def raised(prometheus: Prometheus, *names: str, **labels: str) -> Iterator[Calla
 
 @functools.cache
 def rules() -> dict[str, dict]:
-    """Return the alerts of the rules by their names."""
+    """Return the alerting rules by name."""
     groups = yaml.safe_load(snippets.read(RULES).text)["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 
 def runbook_of(name: str) -> str:
-    """Return the address of an alert's runbook, from the guide's."""
+    """Return the path of an alert's runbook within the guide."""
     return rules()[name]["annotations"]["runbook_url"].partition("/")[2]
 
 
@@ -101,9 +101,9 @@ def runbook_of(name: str) -> str:
 )
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 9.5"), fails_with="SlotsFull fires: not within")
 def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
-    """Both alerts on slots fire while the application is locked out, and resolve when it has let go.
+    """Both alerts on slots fire while the application is locked out, and resolve when slots are free again.
 
-    The exporter tells over a connection that it had before.
+    The exporter reports it over a connection that it already had.
     """
     admin = watched.setup.everything.admin
     query = "select pid from pg_stat_activity where usename = 'upstream_monitor' and backend_start < %s"
@@ -118,7 +118,7 @@ def test_a_server_that_fills_up_is_announced_and_then_alarmed(watched) -> None:
     edit("monitoring/rules.yml", "idle in transaction.*", "idle"), fails_with="IdleInTransaction fires: not within"
 )
 def test_a_forgotten_transaction_is_named(watched) -> None:
-    """The alert says which application has it, and resolves with the transaction."""
+    """IdleInTransaction names the application and the database, and resolves with the transaction."""
     with raised(watched.prometheus, "IdleInTransaction", application_name="worker", datname="upstream") as fire:
         connection = watched.database.connect(application_name="worker")
         connection.execute("begin")
@@ -134,7 +134,7 @@ def test_a_forgotten_transaction_is_named(watched) -> None:
     fails_with="ConnectionChurn fires: not within",
 )
 def test_connections_that_are_not_kept_are_noticed(watched) -> None:
-    """One session after another, each for one query."""
+    """ConnectionChurn fires while sessions keep opening and closing, then resolves."""
     with raised(watched.prometheus, "ConnectionChurn", datname="upstream") as fire:
         fire(lambda: connect_often(watched))
 
@@ -154,7 +154,7 @@ def connect_often(watched: Watched) -> None:
     fails_with="ClientsWait fires: not within",
 )
 def test_waiting_clients_and_their_full_pool_are_alarmed(watched) -> None:
-    """The pool has two server connections, in transactions, and a third client waits."""
+    """Both alerts fire while two transactions hold the pool and a third client waits, and resolve afterwards."""
     with raised(watched.prometheus, "ClientsWait", "PoolSaturated", database="upstream", user="upstream") as fire:
         clients = [watched.pgbouncer.connect(watched.database, autocommit=False) for _ in range(POOL)]
         for client in clients:
@@ -170,7 +170,7 @@ def test_waiting_clients_and_their_full_pool_are_alarmed(watched) -> None:
     edit("monitoring/rules.yml", "pgbouncer_used_clients /", "pgbouncer_free_clients /"), fails_with="ClientsNearlyFull"
 )
 def test_client_connections_that_run_out_are_announced(watched) -> None:
-    """Most of max_client_conn is used, by clients that do nothing."""
+    """Idle clients that use most of max_client_conn raise the alert until they leave."""
     with raised(watched.prometheus, "ClientsNearlyFull") as fire:
         clients = [watched.pgbouncer.connect(watched.database) for _ in range(27)]
         fire()
@@ -182,7 +182,7 @@ def test_client_connections_that_run_out_are_announced(watched) -> None:
 @control(edit("monitoring/rules.yml", " or pgbouncer_databases_disabled == 1", ""), fails_with="PgBouncerPaused fires")
 @pytest.mark.parametrize(("begins", "ends"), [("pause", "resume"), ("disable", "enable")], ids=["PAUSE", "DISABLE"])
 def test_a_pause_that_nobody_ends_is_alarmed(watched, begins, ends) -> None:
-    """PAUSE or DISABLE, and after a while what ends it."""
+    """The alert fires after PAUSE or DISABLE, and resolves after RESUME or ENABLE."""
     with raised(watched.prometheus, "PgBouncerPaused", name="upstream") as fire, watched.pgbouncer.admin() as console:
         console.execute(f"{begins} upstream")
         fire()
@@ -191,7 +191,7 @@ def test_a_pause_that_nobody_ends_is_alarmed(watched, begins, ends) -> None:
 
 @control(here('execute("pause")', 'execute("pause upstream")'))
 def test_a_pause_without_a_name_is_in_no_number_that_the_alert_reads(watched) -> None:
-    """PgBouncer answers its exporter meanwhile, which tells of no database that is paused or disabled."""
+    """During a PAUSE of all databases the exporter shows pgbouncer_up 1, and no database as paused or disabled."""
     with watched.pgbouncer.admin() as console:
         console.execute("pause")
         began = time.time()
@@ -210,9 +210,9 @@ def test_a_pause_without_a_name_is_in_no_number_that_the_alert_reads(watched) ->
 )
 @control(here("< 11", ">= 11"), fails_with="RuntimeError")
 def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
-    """Its exporter goes on answering, and says so. Of one that hangs it says nothing, as it hangs as well.
+    """PgBouncerDown fires when PgBouncer is down or refuses its exporter; when it hangs, ExporterDown fires instead.
 
-    As of one that is down it tells of one that refuses it. An old exporter that is started meanwhile ends.
+    Started while PgBouncer is down, an exporter from 0.11 on shows pgbouncer_up 0, and an older one exits.
     """
     with raised(watched.prometheus, "PgBouncerDown") as fire:
         watched.pgbouncer.leash.halt()
@@ -263,9 +263,9 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     fails_with="ServerLoginsFail fires: not within",
 )
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
-    """Clients with a wrong password or name, or no line in pg_hba.conf, at PgBouncer and at PostgreSQL.
+    """A login that fails on its password, database or pg_hba.conf is counted, at PgBouncer and at PostgreSQL.
 
-    And PgBouncer, after the role's password was changed.
+    Both alerts fire, one for PgBouncer's own login, whose password was changed.
     """
     logs, at_postgresql = watched.exporters["logs"], lambda database, **wrong: database.connect(**wrong)
     for where, connect, wrong in (
@@ -286,7 +286,7 @@ def test_failed_logins_are_counted_from_the_logs(watched) -> None:
 
 
 def log_in_wrongly(watched: Watched) -> None:
-    """Let clients and then PgBouncer itself try with a password that is not right."""
+    """Have clients, and then PgBouncer itself, log in with a wrong password."""
     for connect in (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
         with pytest.raises(psycopg.OperationalError):
             connect(watched.database, password="wrong")
@@ -301,14 +301,14 @@ def log_in_wrongly(watched: Watched) -> None:
 
 @pytest.fixture
 def patient(watched) -> Prometheus:
-    """Prometheus that gives postgres_exporter the second for which it tries before it says that it has failed."""
+    """Prometheus that gives postgres_exporter the second that it needs to report a failed connection."""
     until("it scrapes", lambda: watched.patient.query("pg_up == 1"))
     return watched.patient
 
 
 @control(edit("monitoring/rules.yml", "pg_up == 0", "pg_up == 2"), fails_with="PostgreSQLUnseen fires: not within")
 def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
-    """The exporter may not log in any more; it goes on answering, says so, and shows no slots."""
+    """An exporter that can no longer log in still answers, with pg_up 0 and no slots, and the alert fires."""
     admin = watched.setup.everything.admin
     with raised(patient, "PostgreSQLUnseen") as fire:
         admin.execute("alter role upstream_monitor nologin")
@@ -323,7 +323,7 @@ def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
 
 @control(edit("monitoring/rules.yml", "expr: up == 0", "expr: up == 2"), fails_with="ExporterDown fires: not within")
 def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
-    """Nothing answers where Prometheus asks."""
+    """ExporterDown fires until the exporter runs again."""
     exporter = watched.exporters["logs"]
     with raised(watched.prometheus, "ExporterDown", job="logs") as fire:
         exporter.leash.halt()
@@ -336,7 +336,7 @@ def test_an_exporter_that_is_down_is_alarmed(watched) -> None:
 @control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"))
 @control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", " in role pg_monitor, pg_read_all_data;"))
 def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> None:
-    """One sees what others do and reads none of their tables, the other may look at the console and not command it."""
+    """postgres_exporter's role sees all queries and reads no table; pgbouncer_exporter's can only SHOW."""
     admin, monitor = watched.setup.everything.admin, watched.setup.roles["upstream_monitor"]
     query = "select 1 from pg_stat_activity where usename = 'upstream_monitor'"
     until("the exporter is there", lambda: admin.execute(query).fetchone())
@@ -363,7 +363,7 @@ def test_the_exporters_log_in_with_no_more_rights_than_they_need(watched) -> Non
 
 @control(here('queries=""', ""))
 def test_the_exporter_lacks_two_numbers_without_the_queries(watched) -> None:
-    """Neither the usable slots nor the sessions ever opened; such a file it calls deprecated, and reads it."""
+    """Without queries.yml it shows neither usable slots nor sessions ever opened; with it, it also logs DEPRECATED."""
     needed = {"pg_slots_usable", "pg_stat_database_sessions_total"}
     exporter = watched.postgres_exporter(queries="")
     until("it sees PostgreSQL", lambda: value(exporter, "pg_up") == 1)
@@ -378,7 +378,7 @@ def test_the_exporter_lacks_two_numbers_without_the_queries(watched) -> None:
 
 @control(here('ignore_startup_parameters=""', "ignore_startup_parameters=needed"))
 def test_pgbouncer_must_ignore_what_the_exporters_driver_sends(watched) -> None:
-    """Without the line in pgbouncer.ini the exporter sees nothing, or ends; with it, it sees PgBouncer."""
+    """Without ignore_startup_parameters it shows pgbouncer_up 0 or, before 0.11, exits; with it, it shows 1."""
     needed = watched.pgbouncer.settings["ignore_startup_parameters"]
     watched.pgbouncer.reload(ignore_startup_parameters="")
     try:
@@ -386,7 +386,7 @@ def test_pgbouncer_must_ignore_what_the_exporters_driver_sends(watched) -> None:
         assert value(exporter, "pgbouncer_up") == 0
         said = exporter.leash.said()
         exporter.stop()
-    except RuntimeError as error:  # before 0.11 it ends instead
+    except RuntimeError as error:  # before 0.11 it exits instead
         said = str(error)
     finally:
         watched.pgbouncer.reload(ignore_startup_parameters=needed)
@@ -403,9 +403,9 @@ def value(exporter: Exporter, name: str) -> float | None:
 
 @control(here("max(pg_settings_max_connections)", "max(pg_slots_usable)"))
 def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
-    """When nobody gets in any more, clients over max_connections are below 80 %, and over the usable slots at 100 %."""
+    """When PostgreSQL refuses clients, they are below 80 % of max_connections, and at 100 % of the usable slots."""
     if own_major() < 16:
-        pytest.skip("needs PostgreSQL 16")  # before it fewer slots were reserved: this server is locked out above 80 %
+        pytest.skip("needs PostgreSQL 16")  # before that, fewer slots are reserved: this server is full only above 80 %
     prometheus = watched.prometheus
     with fill(watched.database) as take:
         until("it is seen", lambda: take() and prometheus.query("pg_slots_taken / pg_slots_usable >= 1"))
@@ -422,9 +422,9 @@ def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
 )
 @control(replace("tests.proofs.watched:RESERVED", 1), fails_with="its second connection gets in: not within")
 def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> None:
-    """Started while the server is full, it shows pg_up 0 and nothing else; with its own way in, the slots as well.
+    """Started while the server is full, it shows pg_up 0 and nothing else; with reserved slots, other metrics too.
 
-    One reserved slot is not enough for all that it shows: it opens two connections.
+    One reserved slot is not enough for all of these: it opens two connections.
     """
     if own_major() < 16:
         pytest.skip("needs PostgreSQL 16")
@@ -447,7 +447,7 @@ def test_a_reserved_slot_lets_an_exporter_in_that_starts_late(watched, load) -> 
 
 @control(here('read_text(encoding="utf-8")', 'read_text(encoding="utf-8").replace("PgBouncerDown", "Down")'))
 def test_every_alert_was_made_to_fire() -> None:
-    """No rule is left without a proof in this module that provokes what it is about."""
+    """A proof in this module makes each alert of the rules fire, and none names another alert."""
     provoked = re.findall(r"raised\([\w.]+, ((?:\"\w+\"(?:, )?)+)", Path(__file__).read_text(encoding="utf-8"))
     names = {name for found in provoked for name in re.findall(r"\w+", found)}
     for name in rules():
@@ -465,7 +465,7 @@ def test_every_alert_was_made_to_fire() -> None:
         },
         but={"nothing refers to it": ["groups.*.name"]},
     ),
-    fails_with="snippets/monitoring/",  # promtool's own words come after it
+    fails_with="snippets/monitoring/",  # promtool's own message follows
 )
 @control(
     each(
@@ -480,7 +480,7 @@ def test_every_alert_was_made_to_fire() -> None:
 )
 @control(edit("monitoring/rules.yml", "expr: 0.95", "expr: 1.5"), fails_with="name: SlotsFull")
 def test_promtool_understands_the_rules_and_tries_each(load) -> None:
-    """Each alert is quiet before, fires with its summary and its runbook, and ends, on made-up series."""
+    """On made-up series each alert is quiet, then fires with its summary and its runbook, and then resolves."""
     config, rules_yml, tests = load(CONFIG), load(RULES), load(TESTS)
     monitoring.check(config, rules_yml)
     monitoring.promtool(
@@ -494,13 +494,13 @@ def test_promtool_understands_the_rules_and_tries_each(load) -> None:
         assert {look["alertname"] for look in looks} == {name}, f"{tests.place}: {name} is looked for by its name"
 
 
-# A plausible limit in place of each, and one that is never reached.
+# In place of each limit, a plausible higher one, and one that is never reached.
 RAISED = {"0.8": ("0.9", "1"), "0.95": ("0.98", "1"), "5": ("10", "400"), "60": ("600", "36000")}
 
 
 @control(here("tried(1)", "tried(0)"))
 def test_a_limit_that_is_raised_is_reached_and_one_out_of_reach_is_named(load) -> None:
-    """All of them raised by as much as somebody may mean, the tests pass; where nothing reaches them, each fails."""
+    """With all limits raised plausibly, the tests of the rules pass; with limits out of reach, each alert is named."""
     rules_yml, tests = load(RULES), load(TESTS)
 
     def tried(which: int) -> None:
@@ -524,7 +524,7 @@ def test_a_limit_that_is_raised_is_reached_and_one_out_of_reach_is_named(load) -
 
 @control(here('"pgbouncer_up === 0"', '"pgbouncer_up == 1"'))
 def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
-    """promtool names the expression and its line."""
+    """promtool reports a syntax error with the rule's line."""
     config, good = load(CONFIG), load(RULES)
     monitoring.check(config, good)
     broken = dataclasses.replace(good, text=good.text.replace("pgbouncer_up == 0", "pgbouncer_up === 0"))
@@ -534,7 +534,7 @@ def test_a_rule_that_is_wrong_is_refused_with_its_line(load) -> None:
 
 @control(edit("monitoring/rules.yml", "/runbooks/connection-churn/", "/runbooks/too-many-clients/"))
 def test_every_alert_leads_to_a_runbook_that_names_it() -> None:
-    """And each alert that a runbook names is in the rules, and leads there."""
+    """Each alert and the runbook that names it lead to each other, and no runbook names another."""
     named = {}
     for path in sorted((ROOT / "docs/runbooks").glob("*.md")):
         for found in ALERT.findall(path.read_text(encoding="utf-8")):
@@ -550,6 +550,6 @@ def test_every_alert_leads_to_a_runbook_that_names_it() -> None:
 
 
 def line_of(name: str) -> int:
-    """Return the rule file's line on which an alert is named."""
+    """Return the line of the rules file on which an alert is named."""
     lines = (ROOT / snippets.FOLDER / RULES).read_text(encoding="utf-8").splitlines()
     return next(n for n, line in enumerate(lines, start=1) if line.endswith(f"alert: {name}"))

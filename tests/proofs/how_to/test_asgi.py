@@ -21,7 +21,7 @@ from tests.stack.upstream import needs_a_pool, needs_django_5_1
 from tests.stack.wait import DEADLINE, until
 
 AGE_ZERO = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
-# uvicorn with Django's own pool of two, for which nobody waits long.
+# uvicorn with Django's own pool of two, and a short timeout.
 POOLED = """
 import sys
 from django.conf import settings
@@ -63,7 +63,7 @@ def noted(request, server_version) -> None:
 
 @contextmanager
 def listening(uvicorn: Uvicorn, path: str, clients: int, events: int = 1) -> Iterator[None]:
-    """Have as many clients listen to a stream, each of which has heard so many events, while the block lasts."""
+    """Keep this many clients on a stream while the block lasts, each of which has received `events` events."""
     with ExitStack() as stack:
         for _ in range(clients):
             connection = http.client.HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)
@@ -79,14 +79,14 @@ def listening(uvicorn: Uvicorn, path: str, clients: int, events: int = 1) -> Ite
 
 
 def both_lent(uvicorn: Uvicorn) -> bool:
-    """Return whether two requests are served beside each other, for longer than one would wait for the other's."""
+    """Return whether two requests are served at once, for longer than either would wait for the other's connection."""
     with ThreadPoolExecutor(2) as clients:
         return {status for status, _ in clients.map(uvicorn.request, ["/orders/report/?seconds=3"] * 2)} == {200}
 
 
 @control(here('"/orders/feed-and-hold/"', '"/orders/feed/"'))
 def test_a_stream_holds_its_connection(pooled) -> None:
-    """Two streams have the pool's two connections: another request gets none until the listeners have left."""
+    """Two streams hold the pool's two connections: another request gets none until the listeners disconnect."""
     with listening(pooled, "/orders/feed-and-hold/", clients=2):
         assert pooled.request("/connection/")[0] == 500
         assert "couldn't get a connection after 2.00 sec" in pooled.said()
@@ -102,7 +102,7 @@ def test_a_stream_holds_its_connection(pooled) -> None:
     )
 )
 def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
-    """Three streams go on after a pause, over two connections, and another request is served."""
+    """Three streams send a second event over a pool of two connections, and another request is served."""
     with listening(pooled, "/orders/feed/", clients=3, events=2):
         assert pooled.request("/connection/")[0] == 200
 
@@ -113,7 +113,7 @@ def test_a_stream_that_gives_back_keeps_nobody_waiting(pooled) -> None:
     fails_with="each is closed: not within",
 )
 def test_without_a_pool_each_stream_has_a_connection(unpooled) -> None:
-    """With CONN_MAX_AGE = 0 six streams are six connections; when their listeners have left it is none."""
+    """With CONN_MAX_AGE = 0 six streams hold six connections; once their listeners disconnect, none is left."""
     needs_django_5_1()
     with listening(unpooled, "/orders/feed-and-hold/", clients=6):
         assert len(unpooled.database.backends()) == 6
@@ -130,7 +130,7 @@ def states(database: Database) -> list[str]:
 
 
 def leave_early(uvicorn: Uvicorn, clients: int) -> None:
-    """Send as many requests, hang up when all are in their query, and let that end when uvicorn knows it."""
+    """Send requests, hang up when all are in their query, and let the queries end once uvicorn has noticed."""
     database, process = uvicorn.database, psutil.Process(uvicorn.process.pid)
     waiting = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
 
@@ -161,14 +161,14 @@ def leave_early(uvicorn: Uvicorn, clients: int) -> None:
     fails_with="both are lent again: not within",
 )
 def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
-    """Clients hang up while their queries run: each connection is closed, or given back to a pool of two."""
+    """When clients hang up during their queries, each connection is closed, or given back to a pool of two."""
     leave_early(unpooled, clients=10)
     until("each is closed", lambda: unpooled.database.backends() == [])
     leave_early(pooled, clients=2)
     until("both are lent again", lambda: both_lent(pooled))
 
 
-# uvicorn without a pool, and with Python's garbage collector off, which would close what is left behind in time.
+# uvicorn without a pool, and without Python's garbage collector, which would eventually close what is left.
 KEPT = """
 import gc, sys
 gc.disable()
@@ -179,9 +179,9 @@ uvicorn.run("asgi:application", port=int(sys.argv[1]))
 
 @control(here('("django-5.0.1",)', "()"))
 def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
-    """Django 5.0.1, CONN_MAX_AGE = 0: ten clients hang up while their queries run, and ten connections stay open.
+    """Django 5.0.1, CONN_MAX_AGE = 0: ten clients hang up during their queries, and ten connections stay open.
 
-    After some requests more, connections of these, which were answered, are left as well.
+    After further requests, connections of some that were answered stay open as well.
     """
     with fresh(server, template=migrated) as database:
         old: dict[str, Any] = {"packages": ("django-5.0.1",), "fresh": True, "DB_CONN_MAX_AGE": "0"}
@@ -198,10 +198,10 @@ def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
             until("of those that were answered some are left", more)
         finally:
             uvicorn.stop()
-    evidence.on(uvicorn=version("uvicorn"))  # its Django is no column of the version matrix
+    evidence.on(uvicorn=version("uvicorn"))  # its Django has no column in the version matrix
 
 
-# uvicorn with a pool of two, and a view that starts a task, which asks when the request is over.
+# uvicorn with a pool of two, and a view that starts a task, which queries after the request has ended.
 TASKS = """
 import asyncio, sys
 from django.conf import settings
@@ -245,9 +245,9 @@ NO_POOL = "".join(line for line in TASKS.splitlines(keepends=True) if '["pool"]'
 @control(here('("count", 500)', '("count_and_give_back", 500)'))
 @control(here('("count", 2)', '("count_and_give_back", 2)'), fails_with="so many are left: not within")
 def test_a_task_that_outlives_its_request_keeps_a_connection(project, server, migrated) -> None:
-    """Two have asked and ended: another request gets none of Django's pool of two, unless they gave back.
+    """Two ended tasks keep both connections of Django's pool, and another request gets none, unless they gave it back.
 
-    Without a pool, and with CONN_MAX_AGE = 0, two stay open, and none of the requests' own.
+    Without a pool and with CONN_MAX_AGE = 0, the tasks' two stay open unless given back, and none of the requests'.
     """
     needs_a_pool()
     with fresh(server, template=migrated) as database:
@@ -269,7 +269,7 @@ def test_a_task_that_outlives_its_request_keeps_a_connection(project, server, mi
 
 # ---- outside of requests ---------------------------------------------------------------------------------------
 
-# A process that lives on when its async code has ended. CONN_MAX_AGE is 0.
+# A process that lives on after its async code has ended. CONN_MAX_AGE is 0.
 OUTSIDE = """
 import asyncio, threading, time
 import django; django.setup()
@@ -295,7 +295,7 @@ async def and_then(work):
 
 @pytest.fixture
 def left(project, server, server_version, migrated):
-    """Run such code until it has done its work; return how many connections are left then: left("count()", 1)."""
+    """Run such code until it has done its work, and wait until that many connections are left: left("count()", 1)."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database, ExitStack() as stack:
 
@@ -312,11 +312,11 @@ def left(project, server, server_version, migrated):
 
 @control(here("asyncio.run(count())", "async_to_sync(count)()"), fails_with="are left: not within")
 def test_asyncio_run_leaves_one_that_its_caller_cannot_close(left) -> None:
-    """After two asyncio.run() one is left, although CONN_MAX_AGE is 0 and the caller has called close()."""
+    """After two asyncio.run() calls one is left, although CONN_MAX_AGE is 0 and the caller has called close()."""
     left("asyncio.run(count()); asyncio.run(count()); close_old_connections(); connection.close()", 1)
 
 
-# Two threads run a loop each, as some workers do; then it says what is left in the pool.
+# Two threads run a loop each, as some workers do; then it prints how much of the pool is lent.
 LENT = """
 connection.pool.open()
 connection.pool.wait()
@@ -331,7 +331,7 @@ IN_A_POOL = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "2"}
 
 @control(here("OUTSIDE + LENT", 'OUTSIDE + LENT.replace("count()", "count_and_give_back()")'))
 def test_asyncio_run_keeps_one_of_the_pools_connections(project, server, migrated) -> None:
-    """Two threads call asyncio.run(): when both have ended, one connection of the pool's two is still lent."""
+    """Two threads call asyncio.run(): after both have ended, one of the pool's two connections is still lent."""
     needs_a_pool()
     with fresh(server, template=migrated) as database:
         status, said = project.run("-c", OUTSIDE + LENT, database_url=database.url, **IN_A_POOL)
@@ -343,20 +343,20 @@ def test_asyncio_run_keeps_one_of_the_pools_connections(project, server, migrate
     fails_with="are left: not within",
 )
 def test_async_code_that_gives_back_leaves_none(left) -> None:
-    """The same with the connection given back by the async code itself."""
+    """asyncio.run() leaves no connection where the async code itself gives it back."""
     left("asyncio.run(count_and_give_back())", 0)
 
 
 @control(here("async_to_sync(count)()", "asyncio.run(count())"), fails_with="are left: not within")
 @control(here("; close_old_connections()", ""), fails_with="are left: not within")
 def test_async_to_sync_asks_in_the_thread_that_calls(left) -> None:
-    """Its connection is the caller's, which close_old_connections() there closes."""
+    """async_to_sync uses the calling thread's connection, which close_old_connections() there closes."""
     left("async_to_sync(count)(); close_old_connections()", 0)
 
 
 @control(here("count_and_keep", "count_and_close"), fails_with="are left: not within")
 def test_threads_beside_each_other_keep_one_each(left) -> None:
-    """With thread_sensitive=False four calls beside each other keep four for as long as their loop runs."""
+    """With thread_sensitive=False four concurrent calls keep four connections for as long as their loop runs."""
     work = "lambda: (background.count_and_keep(), together.wait())"
     left(f"together = threading.Barrier(4)\nasyncio.run(and_then(beside({work})))", 4)
 
@@ -366,7 +366,7 @@ def test_threads_beside_each_other_keep_one_each(left) -> None:
     fails_with="are left: not within",
 )
 def test_threads_that_close_keep_none(left) -> None:
-    """The same, with close() at the end of the work."""
+    """Four concurrent calls that end with close() leave none open."""
     left("asyncio.run(and_then(beside(background.count_and_close)))", 0)
 
 
@@ -392,7 +392,7 @@ asyncio.run(closes())
 
 @control(here('"-c", CLOSES', '"-c", CLOSES.replace("(connection.close)", "(lambda: connection.close())")'))
 def test_close_in_async_code_is_refused(project, database) -> None:
-    """Called by itself it is, and wrapped as a method too: it is looked up in the thread that has no connection."""
+    """close() is refused, and so is sync_to_async(connection.close), as it is looked up in the event loop's thread."""
     status, said = project.run("-c", CLOSES, database_url=database.url, **AGE_ZERO)
     assert status == 0, said
     texts = said.splitlines()
@@ -425,7 +425,7 @@ UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
-SAYS = b"\x81\x80\0\0\0\0"  # a text of no byte, masked as a client has to
+SAYS = b"\x81\x80\0\0\0\0"  # an empty text frame, masked as a client's must be
 
 
 @pytest.fixture
@@ -446,9 +446,9 @@ def channels(project, server, migrated, load, tmp_path) -> Iterator[Uvicorn]:
 
 @contextmanager
 def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket.socket]]:
-    """Have as many WebSockets open, each of which was told the number of orders, for as long as the block lasts.
+    """Keep this many WebSockets open, each of which has received the number of orders, while the block lasts.
 
-    They ask together, and one of them alone is in its query, for as long as that waits.
+    They query together, and only one of them is in its query for as long as that waits.
     """
     query = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
     database = uvicorn.database
@@ -464,18 +464,18 @@ def connected(uvicorn: Uvicorn, path: str, clients: int) -> Iterator[list[socket
             for client in sockets:
                 client.sendall(UPGRADE.format(path=path).encode())
             until("one waits", waiting)
-            uvicorn.backend()  # a request, which came after them, has asked
+            uvicorn.backend()  # a request that came after them has run its query
             assert waiting() == 1
             holder.execute("rollback")
         for client in sockets:
             with upgraded(client) as answers:
-                assert answers.read(3) == b"\x81\x010"  # a text of one byte, and that
+                assert answers.read(3) == b"\x81\x010"  # a text frame of one byte, 0
         yield sockets
 
 
 @contextmanager
 def upgraded(client: socket.socket) -> Iterator[BufferedReader]:
-    """Read until a WebSocket is open, and lend what it says from then on."""
+    """Read until a WebSocket is open, and yield what can be read from then on."""
     with client.makefile("rb") as answers:
         while answers.readline() != b"\r\n":
             pass
@@ -496,7 +496,7 @@ def upgraded(client: socket.socket) -> Iterator[BufferedReader]:
     )
 )
 def test_consumers_share_one_thread_and_its_connection(channels) -> None:
-    """After the async ORM or sync_to_async one is kept until any says or leaves; with database_sync_to_async none."""
+    """The async ORM or sync_to_async keeps it until any client sends or leaves; database_sync_to_async closes it."""
     backends = channels.database.backends
     with socket.create_connection(("127.0.0.1", channels.port), DEADLINE) as idle:
         idle.sendall(UPGRADE.format(path="/idles/").encode())

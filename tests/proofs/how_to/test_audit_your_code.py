@@ -1,4 +1,4 @@
-"""Proves docs/how-to/audit-your-code.md: what was planted is found, what is hostile is survived, a build is stopped."""
+"""Proves docs/how-to/audit-your-code.md: planted cases are found, hostile files are survived, a build is stopped."""
 
 import ast
 import json
@@ -25,14 +25,14 @@ OLDEST_PYTHON = (3, 10)
 
 @pytest.fixture
 def names(load, tmp_path, monkeypatch):
-    """Return the names of the audit, which runs in a folder of this proof's own."""
+    """Return the audit's namespace, to be run in a folder of this proof's own."""
     monkeypatch.chdir(tmp_path)
     return execute(load(AUDIT))
 
 
 @pytest.fixture
 def audit(names, monkeypatch, capsys):
-    """Return a function that runs the audit as a shell does: what it printed, what it complained of, and its status."""
+    """Return a function that runs the audit as a shell does, and returns its stdout, its stderr and its status."""
 
     def run(*arguments: str) -> tuple[str, str, Any]:
         monkeypatch.setattr("sys.argv", ["audit.py", *arguments])
@@ -56,7 +56,7 @@ def audit(names, monkeypatch, capsys):
 @control(edit("audit/audit.py", "if comment and comment[2]:", "if comment:"))
 @control(edit("audit/audit.py", '"iterator", "aiterator"', '"iterator"'))
 def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) -> None:
-    """Each rule is triggered by cases of its own, among which what is like them and harmless is left alone."""
+    """Each rule finds the cases planted for it, and nothing in the similar code among them that is harmless."""
     met = set()
     for folder, expected in planted(tmp_path).items():
         assert {(each.line, each.rule) for each in names["audit"]([folder])} == expected, folder.name
@@ -66,7 +66,7 @@ def test_the_audit_finds_every_planted_case_and_no_near_miss(names, tmp_path) ->
 
 @control(edit("audit/audit.py", '"migrations" in file.with_suffix("").parts', "False"))
 def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) -> None:
-    """A migration's iterator() loses no cursor, and one with atomic = False does; no server loads what it asks."""
+    """iterator() is reported in a migration only with atomic = False, and a query at a migration's import never."""
     loop = "def fill(apps, editor):\n    apps.get_model('a', 'B').objects.iterator()\nB.objects.count()\n"
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations/a.py").write_text(loop)
@@ -79,7 +79,7 @@ def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) 
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
 @control(edit("audit/audit.py", 'parser.error(f"{path}: no such', 'print(f"{path}: no such'))
 def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
-    """It is 0 where nothing was found, 1 where something was, and 2 for a path or a baseline that cannot be used."""
+    """It is 0 if nothing is found, 1 if something is, and 2 for a path, baseline or option that cannot be used."""
     code = tmp_path / "code.py"
     code.write_text("x = 1\n")
     assert audit(".") == ("0 found\n", "", 0)
@@ -102,7 +102,7 @@ def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
 )
 @control(edit("audit/audit.py", "listed[known(each)] -= 1", "pass"))
 def test_a_baseline_lists_what_is_known(audit, tmp_path) -> None:
-    """Moved lines are not new; what is new, and one more of the same, is."""
+    """With a baseline, moved lines are not reported; a new finding, or one more of the same, is."""
     code = tmp_path / "code.py"
     code.write_text(f"{LISTENS}\n")
     baseline = ("--baseline", "known.json")
@@ -121,7 +121,7 @@ def test_a_baseline_lists_what_is_known(audit, tmp_path) -> None:
 @control(edit("audit/audit.py", "GUIDE + rule.page", "rule.page"))
 @control(edit("audit/audit.py", "one._asdict() | RULES", "RULES"))
 def test_programs_read_the_findings_as_json_and_as_sarif(names, audit, tmp_path) -> None:
-    """JSON has all of a rule beside its line; SARIF 2.1.0 names rules, levels, files and lines as it has to."""
+    """JSON has each finding's line and whole rule; SARIF 2.1.0 names rules, levels, files and lines as required."""
     (tmp_path / "a b.py").write_text(f"\n{LISTENS}\n")
     (found,) = json.loads(audit("--json", ".")[0])["findings"]
     rule = names["RULES"]["listen"]
@@ -141,7 +141,7 @@ def test_programs_read_the_findings_as_json_and_as_sarif(names, audit, tmp_path)
 
 @pytest.fixture
 def hostile(tmp_path):
-    """Make a tree of what no program expects; return the files of it that cannot be read."""
+    """Create a tree of files that no program expects; return those that cannot be read."""
     outside = tmp_path / "outside.py"
     outside.write_text(f"{LISTENS}\n")
     tree = tmp_path / "tree"
@@ -163,7 +163,7 @@ def hostile(tmp_path):
     for name, content in unread.items():
         (tree / name).write_bytes(content)
     (tree / "latin.py").write_bytes(f"# coding: latin-1\n# \xe9\n{LISTENS}\n".encode("latin-1"))
-    # What begins and never ends: whoever looked for each end in all that follows would take minutes.
+    # What begins and never ends: to search all that follows for each end would take minutes.
     (tree / "endless.sql").write_text("".join(f"$t{number}$ /* " for number in range(50_000)) + ";\nlisten a;\n")
     (tree / "link.py").symlink_to(outside)
     (tree / "folder").symlink_to(tmp_path)
@@ -178,9 +178,9 @@ def hostile(tmp_path):
 @control(edit("audit/audit.py", "> LARGEST", "> LARGEST * LARGEST"))
 @control(edit("audit/audit.py", "import argparse\n", "import argparse\nimport django\n"))
 def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) -> None:
-    """Syntax, bytes, depth, size, pipes, links that lead out, nowhere or in a circle: each is named; nothing runs.
+    """Broken, deep and large files, pipes, and links that lead out, nowhere or in a circle are named; nothing runs.
 
-    The audit itself imports what comes with Python, and is written in what Python 3.10 can read.
+    The audit itself imports only the standard library, and Python 3.10 can parse it.
     """
     for node in ast.walk(ast.parse(load(AUDIT).text, feature_version=OLDEST_PYTHON)):
         modules = [each.name for each in node.names] if isinstance(node, ast.Import) else []
@@ -198,7 +198,7 @@ def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) ->
 
 @control(edit("audit/audit.py", "    del sys.path[0]\n", "    pass\n"))
 def test_nothing_that_lies_beside_it_is_imported(load, tmp_path) -> None:
-    """Copied into a project whose modules have the names of Python's own, it runs none of them, and reads each."""
+    """Copied beside modules named like Python's own, it reads each and runs none, unless PYTHONPATH leads to them."""
     snippet = load(AUDIT)
     evidence.ran(snippet)
     (tmp_path / "audit.py").write_text(snippet.text)
@@ -214,7 +214,7 @@ def test_nothing_that_lies_beside_it_is_imported(load, tmp_path) -> None:
 
 @control(edit("audit/audit.py", "line.isprintable()", "True"))
 def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> None:
-    """What would move the cursor or colour the text is written out."""
+    """Characters that move the cursor or colour the text are escaped, in every format."""
     for moves in ("\x1b[31m", "\x9b31m", "\r#31m", "\n#31m", "\x0831m", "\x7f31m", "\u202e31m"):
         (tmp_path / f"{moves}.py").write_text(f'cursor.execute("LISTEN a") # {moves}\n', encoding="utf-8")
     for form in ([], ["--json"], ["--sarif"]):
@@ -225,7 +225,7 @@ def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> Non
 
 @control(edit("audit/audit.py", "except BrokenPipeError:", "except ZeroDivisionError:"))
 def test_whoever_reads_may_stop_where_it_is_enough(load, tmp_path) -> None:
-    """More findings than a pipe holds, and a reader that takes one line: nothing is complained of."""
+    """With more findings than a pipe holds, and a reader that takes one line, the audit reports no error."""
     snippet = load(AUDIT)
     evidence.ran(snippet)
     (tmp_path / "audit.py").write_text(snippet.text)
@@ -237,7 +237,7 @@ def test_whoever_reads_may_stop_where_it_is_enough(load, tmp_path) -> None:
 
 @control(edit("audit/audit.py", "if not TEST.fullmatch(name)", "if name"))
 def test_what_runs_without_a_pooler_is_passed_over(audit, tmp_path) -> None:
-    """Tests, what was installed, and what is hidden."""
+    """Tests, installed packages and hidden folders are passed over."""
     for name in ("tests/a.py", ".venv/a.py", "venv/a.py", "lib/site-packages/a.py", "test_a.py", "shop/conftest.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{LISTENS}\n")
@@ -247,7 +247,7 @@ def test_what_runs_without_a_pooler_is_passed_over(audit, tmp_path) -> None:
 
 @control(edit("audit/audit.py", "SET LOCAL within atomic(), or ALTER ROLE … SET", "SET LOCAL"))
 def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(audit, load, tmp_path, transcript) -> None:
-    """What the pool doctor notes, its advisory lock and its LISTEN, all past PgBouncer, and a stream that holds on."""
+    """It finds session settings, a lock and LISTEN, all past PgBouncer, and a stream that keeps its connection."""
     snippets.export(tmp_path, below="upstream")
     output, _, _ = audit(".")
     assert {line.partition(":")[0] for line in output.splitlines() if re.match(r"\w+/", line)} == {

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/authenticate.md: who gets in, on PostgreSQL with SCRAM, and what the others get to hear."""
+"""Proves docs/how-to/authenticate.md: which logins succeed, on PostgreSQL with SCRAM, and what the others are told."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from tests.stack.pgbouncer import PgBouncer, secret
 from tests.stack.wait import DEADLINE, until
 
 LOOKED_UP = "pgbouncer/auth_query.ini"
-# Before PgBouncer 1.24.1 the default read pg_shadow like this, whatever it says of expiry.
+# Before PgBouncer 1.24.1 the default read pg_shadow like this, regardless of expiry.
 CARELESS = """
 create function pgbouncer.careless(name text) returns table (username text, secret text)
 language sql security definer set search_path = pg_catalog, pg_temp
@@ -55,12 +55,12 @@ def start(setup):
 
 @pytest.fixture
 def looking_up(setup, start):
-    """PgBouncer that knows the one role by which it looks up all others."""
+    """PgBouncer that knows only the role with which it looks up all others."""
     return start(users=setup.only_pooler, **setup.lookup)
 
 
 def who(bouncer, database, **options) -> str:
-    """Log in and return who PostgreSQL says that it is."""
+    """Log in and return PostgreSQL's current_user."""
     with bouncer.connect(database, **options) as client:
         return client.execute("select current_user").fetchone()[0]
 
@@ -70,7 +70,7 @@ def who(bouncer, database, **options) -> str:
 
 @control(edit("pgbouncer/userlist.sql", "'pgbouncer_admin', ", ""))
 def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) -> None:
-    """Each line holds what pg_authid holds: enough to check the client, and to log in to the server as the client."""
+    """Each line is the secret in pg_authid, enough to check the client and to log in to the server as that client."""
     printed = setup.everything.psql(load("pgbouncer/userlist.sql"))
     users = dict(USER.findall(printed))
     assert set(users) == {"upstream", "pgbouncer_admin", "pgbouncer_stats"}
@@ -87,9 +87,9 @@ def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) 
     ids=["auth_query", "roles"],
 )
 def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypatch, name, role, needed, which) -> None:
-    """With one missing the script says so and fails. With all it goes on, and here meets the role that it has made.
+    """With one missing the script says so and fails. With all it goes on, and fails here on a role that exists already.
 
-    It stops by itself, whether or not psql was told to stop at errors.
+    It stops by itself, even if psql is told not to stop at errors.
     """
     script = load(f"pgbouncer/{name}.sql")
     evidence.ran(script)
@@ -112,14 +112,14 @@ def test_roles_are_made_with_every_password_or_not_at_all(setup, load, monkeypat
     edit("pgbouncer/auth_query.sql", "before its grants.\nbegin;", "before its grants."), fails_with="already exists"
 )
 def test_the_script_makes_all_of_it_in_the_applications_database_or_nothing(setup, load) -> None:
-    """It connects to it by itself, and what it made before a statement that fails is gone."""
+    """The script connects to that database itself, and a failing statement undoes all before it."""
     script = load("pgbouncer/auth_query.sql")
     evidence.ran(script)
     admin = setup.database.admin
     admin.execute("alter role pgbouncer rename to another")
     try:
         with setup.passwords():
-            failed = run_psql(setup.server.superuser, script.text)  # which is in the database postgres
+            failed = run_psql(setup.server.superuser, script.text)  # started in the database postgres
         assert 'schema "pgbouncer" already exists' in failed.stderr  # so it is in the application's
         assert admin.execute("select to_regnamespace('pgbouncer')").fetchone() == (None,)
         assert admin.execute("select count(*) from pg_roles where rolname = 'pgbouncer'").fetchone() == (0,)
@@ -134,7 +134,7 @@ def test_the_script_makes_all_of_it_in_the_applications_database_or_nothing(setu
 @control(edit("pgbouncer/roles.sql", "set log_transaction_sample_rate = 0;", ""))
 @pytest.mark.parametrize("name", ["auth_query", "roles"])
 def test_no_password_that_a_script_sends_is_in_the_servers_log(setup, load, name) -> None:
-    """Though the server logs each statement, samples, and those that fail: the script's own session does not."""
+    """The server logs all statements, samples and failures, but the script turns this off for its own session."""
     script = load(f"pgbouncer/{name}.sql")
     evidence.ran(script)
     loud = "-c log_statement=all -c log_min_duration_statement=0 -c log_min_messages=warning"
@@ -151,7 +151,7 @@ def test_no_password_that_a_script_sends_is_in_the_servers_log(setup, load, name
 
 @control(here('auth_type="md5"', 'auth_type="trust"'), fails_with="server login failed")
 def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
-    """The name says MD5, and a client that accepts nothing but SCRAM gets in."""
+    """A client that accepts only SCRAM gets in, and one that accepts only MD5 does not."""
     bouncer = start(auth_type="md5")
     assert who(bouncer, setup.database, require_auth="scram-sha-256") == "upstream"
     with pytest.raises(psycopg.OperationalError, match='"md5" failed'):
@@ -161,10 +161,10 @@ def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
 @control(here("setup.database.admin.execute(", "str("))
 @control(here("bouncer.connect(setup.database).close()", "pass"), fails_with="password authentication failed")
 def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
-    """Even the same password: the server makes another salt. The client is let in by PgBouncer, not by PostgreSQL.
+    """Even for the same password, which gets another salt: PgBouncer lets the client in, and PostgreSQL does not.
 
-    A server connection that is there serves on, and another password than before PgBouncer itself refuses. With a new
-    userlist a client that was there before gets one again once somebody has logged in, to whichever entry.
+    An open server connection goes on serving, and PgBouncer itself refuses a new password. With a new userlist a
+    client that was connected before gets a server connection only after another login, to whichever entry.
     """
     role, bouncer = setup.roles["upstream"], start()
     again = f"alter role upstream password '{role.password}'"
@@ -210,7 +210,7 @@ def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
 
 @control(here("int(file.stat().st_mtime)", "int(file.stat().st_mtime) - 5"))
 def test_reload_passes_over_a_userlist_of_the_same_size_and_second(setup, start) -> None:
-    """Written again in place within the second of its last change, it is not read. A second later, or moved, it is."""
+    """Rewritten in place within the second of its last change, it is not read. A second later, or moved in, it is."""
     bouncer = start(users={**setup.users, "pgbouncer_stats": secret("old")})
     file = bouncer.leash.folder / "userlist.txt"
     second = int(file.stat().st_mtime)
@@ -218,7 +218,7 @@ def test_reload_passes_over_a_userlist_of_the_same_size_and_second(setup, start)
     new = re.sub('(?<="pgbouncer_stats" ").+(?=")', secret("new"), old)
 
     def valid(text: str, changed: float, name: str = file.name) -> list[str]:
-        """Write the userlist, or another file that then takes its place; reload, and return what is valid now."""
+        """Write the userlist, or another file that replaces it; reload, and return which passwords are valid now."""
         written = bouncer.leash.write(name, text)
         os.utime(written, (changed, changed))
         written.replace(file)
@@ -231,7 +231,7 @@ def test_reload_passes_over_a_userlist_of_the_same_size_and_second(setup, start)
 
 
 def looks(bouncer, password: str) -> bool:
-    """Return whether a password opens the console to those who may look."""
+    """Return whether a password gives read-only access to the console."""
     address = f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user=pgbouncer_stats password={password}"
     try:
         psycopg.connect(address, autocommit=True).close()
@@ -242,7 +242,7 @@ def looks(bouncer, password: str) -> bool:
 
 @control(here('"upstream_owner": secret', '"upstream_owner": owner.password'))
 def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
-    """With user= in an entry PgBouncer needs the password in plain, whoever the client is: the very user as well."""
+    """With user= in an entry PgBouncer needs that user's password in plain text, even if the client is that user."""
     owner = setup.roles["upstream_owner"]
     query = "select rolpassword from pg_authid where rolname = 'upstream_owner'"
     (secret,) = setup.database.admin.execute(query).fetchone()
@@ -261,7 +261,7 @@ def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
     fails_with="authentication failed",
 )
 def test_a_password_without_a_user_is_ignored(setup, start) -> None:
-    """An entry with password= and no user= logs in with the client's secret all the same."""
+    """An entry with password= and no user= still logs in with the client's secret."""
     assert who(start(options="password=wrong"), setup.database) == "upstream"
 
 
@@ -272,7 +272,7 @@ def test_a_password_without_a_user_is_ignored(setup, start) -> None:
     edit("pgbouncer/auth_query.sql", "rolname = name", "rolname = 'upstream'"), fails_with="SASL authentication failed"
 )
 def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
-    """The application and a role that was made a moment ago log in, each as itself."""
+    """The application and a role that was just created log in, each as itself."""
     assert who(looking_up, setup.database) == "upstream"
     role = Role(setup.server)
     setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
@@ -282,7 +282,7 @@ def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
 @control(here("bouncer.restart()", "bouncer.reload()"), fails_with="SASL authentication failed")
 @control(here("start()", "start(users=setup.only_pooler, **setup.lookup)"))
 def test_who_had_a_line_is_looked_up_after_a_restart_alone(setup, start) -> None:
-    """After a RELOAD with auth_query and a shorter userlist somebody new is looked up, and who had a line is not."""
+    """After RELOAD with auth_query a new user is looked up, and one whose line was removed only after a restart."""
     bouncer = start()
     file = bouncer.leash.folder / "userlist.txt"
     pooler = setup.roles["pgbouncer"]
@@ -300,7 +300,7 @@ def test_who_had_a_line_is_looked_up_after_a_restart_alone(setup, start) -> None
 
 @control(here("password 'another'", "password 'other'"), fails_with="SASL authentication failed")
 def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
-    """Without a reload: a client with the new password gets in, and one with the old one does not."""
+    """Without a reload, a client with the new password gets in, and one with the old password does not."""
     role = Role(setup.server)
     setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
     assert who(looking_up, setup.database, user=role.name, password=role.password) == role.name
@@ -314,9 +314,9 @@ def test_auth_query_follows_a_new_password(setup, looking_up) -> None:
 @control(here('dbname="reports"', 'dbname="upstream"'))
 @control(here('("upstream", "reports")', '("upstream",)'), fails_with="password authentication failed")
 def test_a_server_connection_is_opened_with_the_secret_of_the_last_login(setup, looking_up) -> None:
-    """After a change a client that is there gets none, and its user nobody for a while, until one has logged in anew.
+    """After a password change a connected client gets none and blocks its user for a while, unless a login comes first.
 
-    Where a client with the new password comes first, it gets one, and so does who was there. Each entry under
+    After a login with the new password, clients that were connected before get one as well. Each entry under
     [databases] has a secret of its own: a login to one leaves another of the same server with the old secret.
     """
     role = Role(setup.server)
@@ -356,7 +356,7 @@ def test_a_server_connection_is_opened_with_the_secret_of_the_last_login(setup, 
 
 
 def lets_in(bouncer, database, user: str, password: str) -> bool:
-    """Return whether somebody gets through to PostgreSQL."""
+    """Return whether a user gets through to PostgreSQL."""
     try:
         return who(bouncer, database, user=user, password=password) == user
     except psycopg.OperationalError:
@@ -372,12 +372,12 @@ def lets_in(bouncer, database, user: str, password: str) -> bool:
     fails_with="every connection looks up, or a login has failed: not within",
 )
 def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(setup, start) -> None:
-    """32 clients at a time are served, also after RECONNECT while PostgreSQL has not ended the old sessions yet.
+    """32 clients at once are served, even after RECONNECT while PostgreSQL has not ended the old sessions yet.
 
-    The lock lets all lookups be under way together, as they are on a busy server. With a limit of 5 nobody gets in.
+    The lock makes all lookups run at once, as on a busy server. With a connection limit of 5 nobody gets in.
     """
     query = setup.lookup["auth_query"] + ", pg_advisory_xact_lock_shared(32)"
-    # However long all these logins take.
+    # Longer than all these logins take.
     patience = {"query_wait_timeout": DEADLINE, "client_login_timeout": DEADLINE}
     bouncer = start(users=setup.only_pooler, **{**setup.lookup, "auth_query": query}, **patience)
     size = int(section(setup.ran[INI], "pgbouncer")["default_pool_size"])
@@ -389,7 +389,7 @@ def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(s
             return str(error)
 
     def burst() -> list[str]:
-        """Return what 32 clients that come at a time get: who they are, or the error."""
+        """Return what 32 clients that log in at once get: their user, or the error."""
         with setup.server.connect("upstream") as busy, ThreadPoolExecutor(32) as clients:
             busy.execute("select pg_advisory_lock(32)")
             got = [clients.submit(client, number) for number in range(32)]
@@ -417,7 +417,7 @@ def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(s
 
 @contextmanager
 def reconnected(setup, bouncer) -> Iterator[None]:
-    """Tell PgBouncer to RECONNECT, on a server that ends no lookup's session for as long as the block lasts."""
+    """Run RECONNECT, on a server that ends no session of the lookups for as long as the block lasts."""
     query = "select pid from pg_stat_activity where usename = 'pgbouncer'"
     sessions = [pid for (pid,) in setup.database.admin.execute(query)]
     signal(sessions, SIGSTOP)
@@ -430,7 +430,7 @@ def reconnected(setup, bouncer) -> Iterator[None]:
 
 
 def signal(processes: list[int], number: int) -> None:
-    """Send a signal to each that is still there."""
+    """Send a signal to each process that still exists."""
     for pid in processes:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -438,7 +438,7 @@ def signal(processes: list[int], number: int) -> None:
 
 @control(here("**setup.lookup", "", of="tests.proofs.how_to.test_authenticate:looking_up"))
 def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> None:
-    """The text is `no such user`, and another one for a wrong password: unlike a userlist, it tells who can log in."""
+    """It is told `no such user`, and a wrong password another text: unlike a userlist, this reveals who can log in."""
     for name, text in (("nobody", "no such user"), ("upstream", "SASL authentication failed")):
         with pytest.raises(psycopg.OperationalError, match=f"FATAL:  {text}"):
             looking_up.connect(setup.database, user=name, password="x")
@@ -446,7 +446,7 @@ def test_a_user_that_auth_query_does_not_find_is_told_so(setup, looking_up) -> N
 
 @control(edit("pgbouncer/auth_query.sql", "and rolpassword is not null", ""))
 def test_a_role_without_a_password_cannot_log_in_through_auth_query(setup, looking_up) -> None:
-    """It is not found, whatever the client sends, and though it had a password a moment ago."""
+    """Such a role is not found, and a client with the password that it had is told `no such user`."""
     role = Role(setup.server)
     setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
     setup.database.admin.execute(f'alter role "{role.name}" password null')
@@ -456,7 +456,7 @@ def test_a_role_without_a_password_cannot_log_in_through_auth_query(setup, looki
 
 @control(edit("pgbouncer/auth_query.sql", "and not rolsuper", ""))
 def test_a_superuser_cannot_log_in_through_auth_query(setup, looking_up) -> None:
-    """Nobody can use PgBouncer to reach the server as its owner, also with the right password."""
+    """PgBouncer lets nobody log in to the server as a superuser, even with the right password."""
     superuser = Role(setup.server, "superuser")
     with pytest.raises(psycopg.OperationalError, match="no such user"):
         looking_up.connect(setup.database, user=superuser.name, password=superuser.password)
@@ -464,7 +464,7 @@ def test_a_superuser_cannot_log_in_through_auth_query(setup, looking_up) -> None
 
 @control(here('{"pgbouncer": secret}', "setup.only_pooler"))
 def test_auth_user_needs_its_password_in_plain(setup, start) -> None:
-    """Nobody logs in to PgBouncer as this role, so there is nothing from which a SCRAM secret could be used."""
+    """A SCRAM secret works only with the key from a client's login, and no client logs in to PgBouncer as this role."""
     query = "select rolpassword from pg_authid where rolname = 'pgbouncer'"
     (secret,) = setup.database.admin.execute(query).fetchone()
     bouncer = start(users={"pgbouncer": secret}, **setup.lookup)
@@ -474,7 +474,7 @@ def test_auth_user_needs_its_password_in_plain(setup, start) -> None:
 
 @control(here('if key != "auth_dbname"', "if key"))
 def test_auth_dbname_says_where_the_function_is(setup) -> None:
-    """Without it PgBouncer asks in the database that the client wants: where there is no function, a config error."""
+    """Without it PgBouncer looks in the client's database, and without the function there reports a config error."""
     without = {key: value for key, value in setup.lookup.items() if key != "auth_dbname"}
     with fresh(setup.server) as other:
         named = {"upstream": setup.database, "other": other}
@@ -506,7 +506,7 @@ def test_auth_dbname_says_where_the_function_is(setup) -> None:
     )
 )
 def test_only_pgbouncers_role_may_look_up_secrets(setup) -> None:
-    """The application may not call the function, and the role that may reads no table of passwords or of rows."""
+    """The application may not call the function; the role that may cannot read pg_authid or a table, or create one."""
     pooler = setup.roles["pgbouncer"]
     setup.database.admin.execute("create table if not exists public.notes ()")
     with setup.database.connect() as application, pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -520,7 +520,7 @@ def test_only_pgbouncers_role_may_look_up_secrets(setup) -> None:
 
 @control(edit("pgbouncer/auth_query.sql", "set search_path = pg_catalog, pg_temp", ""))
 def test_nobody_can_put_a_table_in_the_functions_way(setup) -> None:
-    """A caller's own search_path and temporary tables change nothing of what it reads."""
+    """A caller's own search_path and temporary tables do not change what the function reads."""
     pooler = setup.roles["pgbouncer"]
     setup.database.admin.execute("grant temporary on database upstream to pgbouncer")
     with setup.database.connect(user=pooler.name, password=pooler.password) as looking:
@@ -537,9 +537,9 @@ def test_nobody_can_put_a_table_in_the_functions_way(setup) -> None:
 
 @control(edit("pgbouncer/auth_query.sql", "and (rolvaliduntil is null or rolvaliduntil > now())", ""))
 def test_an_expired_password_is_refused_by_a_function_that_looks(setup, start) -> None:
-    """A query that does not ask for expiry lets it in, over a server connection that is open still: CVE-2025-2291.
+    """A query that ignores expiry lets it in, over a server connection that is still open: CVE-2025-2291.
 
-    One that had expired before anybody looked it up is told that there is no such user.
+    A role that had expired before it was first looked up is told `no such user`.
     """
     with setup.server.connect("upstream") as superuser:
         superuser.execute(CARELESS + "grant execute on function pgbouncer.careless to pgbouncer")

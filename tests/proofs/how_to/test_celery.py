@@ -1,4 +1,4 @@
-"""Proves docs/how-to/celery.md: what a Celery worker does to connections, and what becomes of a query that it ends."""
+"""Proves docs/how-to/celery.md: what a Celery worker does with connections, and with queries of tasks that it ends."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ from tests.stack.upstream import driver, needs_psycopg_3
 from tests.stack.wait import until
 
 ONE = dataclasses.replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1), at_once=1, processes=1)
-# Beat alone, which gives what nobody takes.
+# Beat alone, which sends tasks that nobody runs.
 BEAT = dataclasses.replace(
     ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True
 )
@@ -64,7 +64,7 @@ def test_celery_5_7_closes_after_each_task(run_in) -> None:
 @control(here('"celery55-prefork"', '"celery-prefork"'), fails_with="connections left: 3")
 @control(here('"age-60"', '"age-0"'), fails_with="connections left: 3")
 def test_celery_5_5_keeps_what_conn_max_age_keeps(run_in) -> None:
-    """With CONN_MAX_AGE=60, three children of Celery 5.5 keep one each from task to task, and replace what is lost."""
+    """With CONN_MAX_AGE=60, three children of Celery 5.5 keep one each from task to task, and replace a lost one."""
     found = counts(run_in("celery55-prefork", "age-60"), {"left": 3})
     assert found == {"most": 3, "opened": "0", "left": 3, "lost": 0}
 
@@ -87,7 +87,7 @@ def test_in_prefork_djangos_pool_is_closed_after_each_task(run_in) -> None:
 @control(here("CELERY_DB_REUSE_MAX = 6", "CELERY_DB_REUSE_MAX = 100"))
 @pytest.mark.parametrize("runner", ["celery-solo", "celery55-solo"])
 def test_db_reuse_max_keeps_a_lost_connection_as_well(run_in, runner) -> None:
-    """Six tasks share a connection with CONN_MAX_AGE = 0; lost after three, it loses the next three, and no more."""
+    """Six tasks share a connection with CONN_MAX_AGE = 0; lost after three, it fails the next three, and no more."""
     at_work = run_in(runner, "age-0", more="CELERY_DB_REUSE_MAX = 6")
     found = counts(at_work, {"left": 1})
     assert found == {"most": 1, "opened": "0", "left": 1, "lost": 1}
@@ -96,14 +96,14 @@ def test_db_reuse_max_keeps_a_lost_connection_as_well(run_in, runner) -> None:
 
 @control(here('"pgbouncer"', '"age-0"'), fails_with="connections left: 2")
 def test_behind_pgbouncer_a_task_opens_no_connection_in_postgresql(run_in) -> None:
-    """Three children of Celery 5.7 behind PgBouncer share two server connections, which stay."""
+    """Three children of Celery 5.7 behind PgBouncer share two server connections, which stay open."""
     found = counts(run_in("celery-prefork", "pgbouncer"), {"left": 2})
     assert found == {"most": 2, "opened": "0", "left": 2, "lost": 0}
 
 
 @control(here('"pool"', '"age-60"'))
 def test_celery_5_5_shares_a_pool_that_was_open_before_the_fork(run_in) -> None:
-    """What a child of 5.5 gets is another's answer, on the connection that both have of their parent; 5.7 closes it."""
+    """A child of 5.5 gets another's answer, on a connection inherited from their parent; a child of 5.7 does not."""
     runners = ("celery-prefork", "celery55-prefork")
     found = [answer(run_in, RUNNERS[runner], strategy="pool") for runner in runners]
     assert found == ["right", "wrong"]
@@ -113,7 +113,7 @@ def test_celery_5_5_shares_a_pool_that_was_open_before_the_fork(run_in) -> None:
 
 
 def wait_with(at_work: Running, queries: int, what: str) -> None:
-    """Give it tasks, one after another, until so many queries wait: its limit may end a task that has not begun its."""
+    """Send tasks one after another until that many queries wait: the limit may end a task before its query begins."""
 
     def waiting() -> bool:
         if ended(at_work) == at_work.given:
@@ -124,14 +124,14 @@ def wait_with(at_work: Running, queries: int, what: str) -> None:
 
 
 def ended(at_work: Running) -> int:
-    """Return how many tasks it has said to have ended by their limit."""
+    """Return how many tasks the worker has logged as ended by their limit."""
     return at_work.said().count(" time limit (1s) exceeded for ")
 
 
 def limited(at_work: Running, limit: str) -> None:
-    """Give it a task that waits for the table, until Celery has ended it."""
+    """Send a task that waits for the locked table, until Celery has ended it."""
     if "SOFT" in limit:
-        needs_psycopg_3()  # psycopg2 hears of no signal before its query has ended
+        needs_psycopg_3()  # psycopg2 handles no signal before its query has ended
     at_work.holder.execute("begin; lock table orders_order in access exclusive mode")
     wait_with(at_work, 1, "its query waits")
     until("Celery ends it", lambda: ended(at_work) == at_work.given)
@@ -139,13 +139,13 @@ def limited(at_work: Running, limit: str) -> None:
 
 @pytest.fixture(params=["CELERY_TASK_TIME_LIMIT", "CELERY_TASK_SOFT_TIME_LIMIT"])
 def limit(request: pytest.FixtureRequest) -> str:
-    """A setting of Celery's that ends a task after a second, at once or with an exception in it."""
+    """A Celery setting that ends a task after a second, at once or by an exception raised in it."""
     return f"{request.param} = 1"
 
 
 @control(here("= 0", "= 200"), fails_with="the next one's query waits beside it: not within")
 def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None:
-    """Celery ends the task, by its hard limit or its soft one; its query waits on, beside that of the next task."""
+    """After Celery ends a task by its hard or its soft limit, the query waits on, beside that of the next task."""
     at_work = run_in(ONE, more=limit)
     at_work.holder.execute(f"alter role {at_work.database.role.name} set client_connection_check_interval = 0")
     limited(at_work, limit)
@@ -155,7 +155,7 @@ def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None
 
 @control(edit("postgres/role_client_check.sql", "2s", "0"), fails_with="the query ends: not within")
 def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, load) -> None:
-    """With client_connection_check_interval the query of a task that was ended ends as well."""
+    """With client_connection_check_interval, the query of a task that Celery ended ends as well."""
     at_work = run_in(ONE, more=limit)
     at_work.database.psql(load("postgres/role_client_check.sql"), role=at_work.database.role.name)
     limited(at_work, limit)
@@ -168,7 +168,7 @@ def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, load) -> No
 
 @control(here("more=OFTEN", "more=OFTEN + ASKS"))
 def test_beat_opens_no_connection(run_in) -> None:
-    """Celery's beat has sent tasks, and PostgreSQL has seen no session of its."""
+    """Celery beat sends tasks, and PostgreSQL sees no session from it."""
     at_work = run_in(BEAT, more=OFTEN)
     until("it has sent three", lambda: at_work.said().count("Sending due task") >= 3)
     at_work.note()
@@ -241,7 +241,7 @@ def note_beat(at_work: Running) -> None:
 
 # ---- greenlets behind PgBouncer --------------------------------------------------------------------------------
 
-# Each task holds a transaction until all three have begun, as it would until somebody else answers.
+# Each task keeps its transaction open until all three have begun, as if it waited for another service.
 HOLDS = """
 from django.apps import AppConfig
 
@@ -266,18 +266,18 @@ class Holds(AppConfig):
 
         tasks.count_orders = hold
 """
-# Celery where psycopg 3 is not to be had.
+# Celery where psycopg 3 is not installed.
 PSYCOPG2 = "import sys; sys.modules['psycopg'] = None; from celery.__main__ import main; main()"
 GREENLETS = RUNNERS["celery-gevent"]
-STARTS = 120.0  # seconds, under a control too: what runs gevent imports all anew
+STARTS = 120.0  # seconds, under a control too: with gevent all is imported anew
 
 
 @control(here('"pgbouncer", HOLDS', '"pgbouncer", HOLDS.replace("< 3", "< 1")'))
 def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) -> None:
-    """Three greenlets of Celery with psycopg2 share PgBouncer's pool of two: one task is lost, by query_wait_timeout.
+    """Three greenlets of Celery with psycopg2 share PgBouncer's pool of two: one task is lost to query_wait_timeout.
 
-    Two transactions stay open until then: they wait for gevent, which waits in the third's query, and that for a
-    connection of theirs.
+    Two transactions stay open until then: they wait for gevent, which is blocked in the third's query, which waits
+    for one of their connections.
     """
     starts = ("-c", PSYCOPG2, *GREENLETS.starts[2:])
     at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS)
@@ -291,6 +291,6 @@ def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) ->
 
 
 def idle(at_work: Running) -> int:
-    """Return how many of its transactions are open, and run nothing."""
+    """Return how many of its sessions are idle in transaction."""
     query = "select count(*) from pg_stat_activity where datname = %s and state = 'idle in transaction'"
     return int(at_work.database.admin.execute(query, [at_work.database.name]).fetchone()[0])

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/check-your-project.md: each rule on a project that breaks it, and on the nearest that does not."""
+"""Proves docs/how-to/check-your-project.md: each rule on a project that breaks it, and on a near miss."""
 
 import ast
 import json
@@ -32,7 +32,7 @@ from tests.stack.wait import free_port
 APP = "upstream/pooling_checks"
 RULES = f"{APP}/rules.py"
 PAGE = "docs/how-to/check-your-project.md"
-PATIENCE = 120  # of a new Python or three, also on a busy machine
+PATIENCE = 120  # seconds for a new Python or three, on a busy machine too
 CHECKED = {"DJANGO_SETTINGS_MODULE": "settings.checked"}
 
 # Runs `manage.py check` in one process for many settings, and prints which rules found something.
@@ -81,7 +81,7 @@ def checked(settings=(), options=(), project=(), env=(), engine="", asks="", sql
 print(json.dumps({{name: checked(**case) for name, case in json.loads(os.environ["CASES"]).items()}}))
 """
 ASKS = "from django.db import connection\nconnection.ensure_connection()\n"
-# What such modules are called, and what is in them.
+# The modules that cases name, and their source.
 MODULES = {
     "asks.py": ASKS,
     "asks_a_pool.py": ASKS,
@@ -111,17 +111,17 @@ SAFE = {"connect_timeout": 5, "tcp_user_timeout": 5000, "sslmode": "verify-full"
 
 
 def told(**names: object) -> dict[str, Any]:
-    """Return a case in which POOLING_CHECKS says this."""
+    """Return a case with these values in POOLING_CHECKS."""
     return {"project": {"POOLING_CHECKS": names}}
 
 
 def far(*without: str, **options: object) -> dict[str, Any]:
-    """Return a case with another host, and not all of its options."""
+    """Return a case with a remote host, less some of the safe options."""
     return {"settings": FAR, "options": {name: SAFE[name] for name in SAFE if name not in without} | options}
 
 
 Cases = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
-# By the rule: settings that break it, and each time the nearest that do not.
+# For each rule: settings that break it, each with the nearest settings that do not.
 SETTINGS: Cases = {
     "W001": [
         (told(TRANSACTON_MODE=[]), told(TRANSACTION_MODE=[])),
@@ -175,7 +175,7 @@ SETTINGS: Cases = {
         (POOL | ATOMIC | told(THREADS=5), POOL | ATOMIC | told(THREADS=4)),
     ],
 }
-# Two rules find something, of which one is silenced.
+# Two rules find something; one of them is silenced.
 SILENCED = {
     "argv": "runserver",
     "settings": {"CONN_HEALTH_CHECKS": False},
@@ -205,7 +205,7 @@ def check(project, database: Database, cases: dict[str, dict[str, Any]], folder:
 
 
 def settings() -> Cases:
-    """Return all that can be tried here: W007 opens a pool, where there is one."""
+    """Return the cases that can be tried here: W007 needs Django's own pool."""
     return {rule: pairs for rule, pairs in SETTINGS.items() if has_a_pool() or rule != "W007"}
 
 
@@ -216,14 +216,14 @@ def has_a_pool() -> bool:
 
 @pytest.fixture(scope="module")
 def by_settings(project, server, tmp_path_factory) -> Iterator[dict[str, list[str]]]:
-    """What was found in each of SETTINGS."""
+    """What was found in each case of SETTINGS."""
     with fresh(server) as database:
         cases = {**flat(settings()), "silenced": SILENCED}
         yield check(project, database, cases, tmp_path_factory.mktemp("settings"))
 
 
 def expected(cases: Cases) -> dict[str, list[str]]:
-    """Return what is to be found: of each case that breaks a rule this one alone, and nothing in the nearest."""
+    """Return what is to be found: that rule alone in each case that breaks it, and nothing in the nearest."""
     return {name: [f"pooling.{name.split()[0]}"] if name.endswith("breaks") else [] for name in flat(cases)}
 
 
@@ -281,9 +281,9 @@ def expected(cases: Cases) -> dict[str, list[str]]:
 )
 @control(edit("upstream/pooling_checks/production.py", "pool < threads", "pool <= threads"))
 def test_a_rule_finds_settings_that_break_it_and_not_the_nearest(by_settings, project) -> None:
-    """Each rule of `check` and `check --deploy` alone finds what breaks it, and nothing in the nearest settings.
+    """Settings that break a rule of `check` or `check --deploy` are found by it alone, and the nearest by none.
 
-    That a pool is open is found where Django has one.
+    The rule on an open pool is tried where Django has one.
     """
     assert by_settings == expected(settings()) | {"silenced": ["pooling.W020"]}
     project.note()
@@ -311,18 +311,18 @@ for numbers in json.loads(os.environ["NUMBERS"]):
 
 
 def on_port(port: int, **settings: object) -> dict[str, Any]:
-    """Return a case that leads to another port of this machine."""
+    """Return a case with another port on this machine."""
     return {"settings": {"HOST": "127.0.0.1", "PORT": port, **settings}}
 
 
 def by_server(database: Database, limited: Role, slots: int, lends: PgBouncer, keeps: PgBouncer) -> Cases:
-    """Return by the rule what breaks it, and the nearest that does not, of the server and of what is before it."""
+    """Return for each rule cases that break it, and the nearest that do not, on the server and behind a pooler."""
     as_limited = {"settings": {"USER": limited.name, "PASSWORD": limited.password}}
     cursors = {"DISABLE_SERVER_SIDE_CURSORS": True}
     limit = {"sql": [f'alter database "{database.name}" connection limit 10']}
 
     def most(number: int) -> dict[str, Any]:
-        """Return a case in which so many connections are open at the worst moment."""
+        """Return a case in which this many connections are open at the worst moment."""
         return told(PROCESSES=1, THREADS=1, SURGE=0, MIGRATIONS=0, OTHER=number - 1)
 
     def role(what: str) -> dict[str, Any]:
@@ -353,7 +353,7 @@ def by_server(database: Database, limited: Role, slots: int, lends: PgBouncer, k
 
 @pytest.fixture(scope="module")
 def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[str]], dict[str, Any]]]:
-    """What was found in each case of by_server, and these cases."""
+    """What was found in each case of by_server, and the cases."""
     note_pgbouncer()
     limited = Role(server, "connection limit 10")
     with fresh(server) as database:
@@ -363,7 +363,7 @@ def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[st
         try:
             for role, setting in product((database.role, limited), TIMEOUTS):
                 database.admin.execute(f"alter role \"{role.name}\" set {setting} = '5s'")
-            # It has two, and gives each transaction another one than the last.
+            # It has two server connections, and gives each transaction the other one.
             with lends.connect(database, autocommit=False) as one, lends.connect(database, autocommit=False) as two:
                 assert (
                     one.execute("select pg_backend_pid()").fetchone()
@@ -394,9 +394,9 @@ def asked(project, server, tmp_path_factory) -> Iterator[tuple[dict[str, list[st
 @control(edit("upstream/pooling_checks/server.py", 'statement == "0"', "statement"))
 @control(edit("upstream/pooling_checks/server.py", 'silence == "0"', "silence"))
 def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project, server_version) -> None:
-    """Each rule of `check --database` alone finds what breaks it, on the server and through PgBouncer.
+    """What breaks a rule of `check --database`, on the server or behind PgBouncer, is found by it alone.
 
-    It finds nothing in the nearest: transaction mode is found by asking, and session mode is not taken for it.
+    The nearest is found by none: transaction mode is detected by queries, and session mode not mistaken for it.
     """
     found, cases = asked
     assert found == expected(cases)
@@ -410,9 +410,9 @@ def test_a_rule_finds_a_server_that_breaks_it_and_not_the_nearest(asked, project
 @control(edit("upstream/pooling_checks/server.py", "if place(settings) == place(here)", "if True"))
 @pytest.mark.parametrize(("module", "aliases", "pool"), [("settings.pgbouncer", 2, None), ("settings.pool", 1, 4)])
 def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, module, aliases, pool) -> None:
-    """With many numbers, and two aliases of one server, the check counts what the functions of that page count.
+    """For many numbers, and one or two aliases of a server, the check counts what the functions of that page count.
 
-    One of another server is not among them. Where an alias has Django's pool, its size stands for the threads.
+    An alias of another server is not counted. Where an alias has Django's pool, its size replaces the threads.
     """
     if pool:
         needs_a_pool()
@@ -463,7 +463,7 @@ DATABASES["default"]["OPTIONS"]["pool"] = {pool}
 
 @control(here('pool={"min_size": 2}', "pool=None"))
 def test_a_pool_goes_on_with_the_first_parameters(project, database, tmp_path) -> None:
-    """A backend that makes others each time is asked each time, and both of the pool's connections have the first."""
+    """A backend returns other parameters at each call, but both of the pool's connections have the first."""
     needs_a_pool()
     for name in ("rotating/__init__.py", "rotating/base.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -477,8 +477,8 @@ def test_a_pool_goes_on_with_the_first_parameters(project, database, tmp_path) -
 
 @control(here("search_path=tenant", "statement_timeout=5s"), fails_with="unsupported startup parameter")
 def test_a_search_path_in_options_is_refused_before_1_26(database, pooler) -> None:
-    """From 1.26 on the client connects, and has the search_path; before PostgreSQL 18 one that asks for another path
-    changes it. Before 1.26 it is refused with the setting named, or all options are.
+    """From 1.26 on the client connects, and has the search_path; before PostgreSQL 18 a client with another path
+    changes it. Before 1.26 the client is refused, for this setting or for any options at all.
     """
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
     options = "-c search_path=tenant"
@@ -500,7 +500,7 @@ def test_a_search_path_in_options_is_refused_before_1_26(database, pooler) -> No
 def test_an_age_that_is_a_text_fails_the_first_query_and_one_beside_databases_is_not_taken(
     project, database, tmp_path
 ) -> None:
-    """Django counts the seconds when it connects; elsewhere it does not look. No check of its own says anything."""
+    """As text it raises TypeError on connecting; beside DATABASES it is ignored. Django's checks report neither."""
     beside = "from settings.checked import *\ndel DATABASES['default']['CONN_MAX_AGE']\nCONN_MAX_AGE = 600\n"
     (tmp_path / "beside.py").write_text(beside)
     script = f"""
@@ -525,14 +525,14 @@ except TypeError as error:
 
 
 def limit(database: Database, **settings: str) -> None:
-    """Give the role of a database timeouts."""
+    """Set timeouts for a database's role."""
     for name, value in settings.items():
         database.admin.execute(f"alter role \"{database.role.name}\" set {name} = '{value}'")
 
 
 @control(edit("upstream/pooling_checks/told.py", "{told('GUIDE').rstrip('/')}/{page}", "{told('GUIDE')}"))
 def test_three_commands_say_what_they_find(project, database, load, transcript) -> None:
-    """Health checks are off, the database takes few connections, and the role has no timeouts: hints lead to pages."""
+    """They report missing health checks, a low connection limit and missing timeouts, with hints that link to pages."""
     database.admin.execute(f'alter database "{database.name}" connection limit 12')
     environment = {**project.environment(database.url), "DB_CONN_HEALTH_CHECKS": "False"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
@@ -555,7 +555,7 @@ def test_three_commands_say_what_they_find(project, database, load, transcript) 
 def test_a_build_can_stop_at_a_warning(project, database) -> None:
     """With --fail-level=WARNING the exit status is 1 where a rule finds something, and 0 where none does.
 
-    With --tag=pooling Django's own checks play no part, not even those that are silenced.
+    With --tag=pooling Django's own checks are not run, and none is counted as silenced.
     """
     command = ("manage.py", "check", "--deploy", "--database=default", "--fail-level=WARNING")
     status, said = project.run(*command, database_url=database.url, **CHECKED)
@@ -582,7 +582,7 @@ INSTALLED_APPS = ["orders", "pooling_checks"]
 
 @control(edit("upstream/settings/pgbouncer.py", '_CURSORS"] = True', '_CURSORS"] = False'))
 def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> None:
-    """Behind PgBouncer, with Django's own pool where there is one, both aliases: no rule finds anything."""
+    """Behind PgBouncer, with Django's own pool where there is one, no rule finds anything on either alias."""
     limit(database, statement_timeout="5s", idle_in_transaction_session_timeout="60s")
     (tmp_path / "everything.py").write_text(EVERYTHING.format(everything="pooled" if has_a_pool() else "pgbouncer"))
     through = pooler(database, pool_mode="transaction").url(database)
@@ -602,7 +602,7 @@ def test_the_example_project_passes_all(project, database, pooler, tmp_path) -> 
 
 @control(replace("tests.proofs.how_to.test_check_your_project:UNTOLD", "WSGI_APPLICATION"))
 def test_startproject_names_no_asgi_application() -> None:
-    """A new project has asgi.py, and a setting for WSGI alone."""
+    """A new project has asgi.py, but no setting ASGI_APPLICATION."""
     made = Path(django.__file__).parent / "conf/project_template/project_name"
     assert (made / "asgi.py-tpl").exists()
     assert UNTOLD not in (made / "settings.py-tpl").read_text(encoding="utf-8")
@@ -613,7 +613,7 @@ def test_startproject_names_no_asgi_application() -> None:
 
 COMMANDS = "upstream/orders/management/commands"
 OLDEST_PYTHON = (3, 10)
-DEEP = 200_000  # links of a chain: more than the stack of Python 3.10 takes
+DEEP = 200_000  # operators in a chain: more than Python 3.10's stack can take
 ELSEWHERE = """
 import os
 from urllib.parse import urlsplit
@@ -632,7 +632,7 @@ DATABASES = {
     }
 }
 """
-# One process has all three: a new Python takes longer to begin than they do.
+# One process runs all three: a new Python takes longer to start than they do.
 ALL = """
 import io, json, platform, runpy, sys
 from contextlib import suppress
@@ -671,9 +671,9 @@ def elsewhere(tmp_path) -> Path:
     ("release", "python"), [(release, python) for release, pythons in others.COPIED.items() for python in pythons]
 )
 def test_copied_out_it_runs_in_another_project(release, python, elsewhere, database) -> None:
-    """Under another name, in a project of its own: checks of both kinds and the server's, the doctor, and the audit.
+    """The checks under another name, with --deploy and --database, the doctor and the audit run in another project.
 
-    On each Python with a Django that names it, and with psycopg alone; Python 3.10 can read each of the files.
+    They run on each Python with a Django that supports it, and with psycopg alone; Python 3.10 can parse each file.
     """
     if release == "django-6.1" and database.admin.info.server_version < 150000:
         pytest.skip("needs PostgreSQL 15, as Django 6.1 does")
@@ -728,9 +728,9 @@ FINDS = (
 @control(edit("upstream/pooling_checks/rules.py", "how-to/forks/#a-query-in-ready", "how-to/forks/"))
 @control(replace("tests.proofs.how_to.test_check_your_project:FINDS", ()))
 def test_the_table_has_every_rule_with_the_page_of_its_hint(load) -> None:
-    """The rows are the rules of the code in their order, and each leads where the rule's hint does.
+    """The rows are the rules of the code in their order, and each links to the page of the rule's hint.
 
-    Each names a proof that what it warns of is so, but for the first, which is of these checks themselves.
+    Each cites a proof of what it warns of, except the first, which is about these checks themselves.
     """
     rules = execute(load(RULES))["RULES"]
     rows = ROW.findall((ROOT / PAGE).read_text())
@@ -740,7 +740,7 @@ def test_the_table_has_every_rule_with_the_page_of_its_hint(load) -> None:
 
 
 def address(link: str) -> str:
-    """Return where a link of the page leads on the site: "how-to/forks/#anchor"."""
+    """Return where a link on the page leads on the site: "how-to/forks/#anchor"."""
     path, _, anchor = link.partition("#")
     page = os.path.normpath(f"how-to/{path or 'check-your-project.md'}").removesuffix(".md")
     return f"{page}/" + (f"#{anchor}" if anchor else "")

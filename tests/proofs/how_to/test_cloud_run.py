@@ -27,9 +27,9 @@ SERVICE, BUILD, DEPLOY, SECRETS, INI = (
     f"{FOLDER}/{name}" for name in ("service.yaml", "cloudbuild.yaml", "deploy.sh", "secrets.sh", "pgbouncer.ini")
 )
 SIZING = "sizing/connections.py"
-DESCRIBED = {SERVICE: "run.v1", BUILD: "cloudbuild.v1"}  # by Google, in a description of what it takes
+DESCRIBED = {SERVICE: "run.v1", BUILD: "cloudbuild.v1"}  # the Google API whose description covers it
 FLAGS = f"the flags that gcloud completes, {gcloud.KNOWN['version']}"
-UNKNOWN = "You do not currently have an active account selected"  # what gcloud says when it has understood everything
+UNKNOWN = "You do not currently have an active account selected"  # what gcloud says once it has parsed everything
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def start(setup, load):
 
 @pytest.fixture
 def served(setup, tables, project, load):  # noqa: ARG001  (they are there)
-    """Serve the application with what service.yaml puts into its environment: served(port)."""
+    """Serve the application with its environment in service.yaml: served(port)."""
 
     def by(port: int, **settings: str):
         app = container(load, "app")
@@ -103,14 +103,14 @@ def test_the_files_of_the_service_are_what_google_describes_and_agree(load) -> N
 
 
 def checked(load, *paths: str) -> None:
-    """Note what files are compared with: Google's description of what they are, or gcloud's flags."""
+    """Record what files are compared with: the description of Google's API, or gcloud's flags."""
     for path in paths:
         against = google.api(DESCRIBED[path]).name if path in DESCRIBED else FLAGS
         evidence.ran(load(path), "checked", against=against)
 
 
 def in_source(problem: Problem) -> Problem:
-    """Return a problem at its line in the file, markers and all."""
+    """Return a problem at its line in the file, which has region markers."""
     snippet = snippets.read(problem.path.removeprefix("snippets/"))
     return Problem(problem.path, snippet.source_line(problem.line), problem.message)
 
@@ -121,12 +121,12 @@ def in_source(problem: Problem) -> Problem:
 @control(edit("cloud/run/service.yaml", 'cpu-throttling: "false"', 'cpu-throttling: "true"'))
 @control(edit("cloud/run/service.yaml", '"1"\n                path: ca.crt', '"2"\n                path: ca.crt'))
 def test_the_flags_make_the_same_service_as_the_file(load) -> None:
-    """The file, written as flags, has the flags of the script with the same values, and no other."""
+    """The file, converted to flags, has exactly the flags of the script, with the same values."""
     checked(load, SERVICE, DEPLOY)
     said = cloud_run.said(load(DEPLOY).text)
     assert list(said) == ["", "app", "pgbouncer"]
     assert said == cloud_run.flags(service(load))
-    # What that takes for granted of the file, or leaves out of the script.
+    # What that conversion assumes about the file, or leaves out of the script.
     of = service(load)
     assert f"gcloud run deploy {of.get('metadata', 'name')} " in load(DEPLOY).text
     assert {secret["items"][0]["key"] for _, secret in of.find("secret")} == {"1"}
@@ -136,7 +136,7 @@ def test_the_flags_make_the_same_service_as_the_file(load) -> None:
 
 @pytest.fixture
 def installed(tmp_path):
-    """Run gcloud, or a script with it, without anybody's account: installed("run", …)."""
+    """Run gcloud, or a script with it, without an account: installed("run", …)."""
     if not shutil.which("gcloud"):
         pytest.skip("needs gcloud")
     quiet = {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
@@ -151,7 +151,7 @@ def installed(tmp_path):
 
 @control(edit("cloud/run/deploy.sh", "--depends-on=", "--depending-on="))
 def test_gcloud_reads_the_file_and_the_script_and_stops_at_the_login(installed, load, tmp_path) -> None:
-    """gcloud itself, without an account: it refuses a flag that it lacks before it asks for one."""
+    """Without an account gcloud accepts both and asks for a login; a flag that it lacks it refuses before that."""
     evidence.ran(load(SERVICE), "checked", against=f"gcloud run services replace, {gcloud.KNOWN['version']}")
     evidence.ran(load(DEPLOY), "checked", against=f"gcloud run deploy, {gcloud.KNOWN['version']}")
     (tmp_path / "service.yaml").write_text(load(SERVICE).text)
@@ -168,16 +168,16 @@ def test_gcloud_reads_the_file_and_the_script_and_stops_at_the_login(installed, 
 
 @control(edit("cloud/run/pgbouncer.ini", "default_pool_size = 4", "default_pool_size = 04"))
 def test_pgbouncer_starts_with_the_mounted_file(start, setup, load) -> None:
-    """SHOW CONFIG has each setting as it stands there, but those that tie it to Cloud Run, and clients are served."""
+    """SHOW CONFIG has each setting as written, except those that tie it to Cloud Run, and a client is served."""
     deployed.in_effect(start(), load(INI).text, setup.database)
 
 
 @control(edit("cloud/run/service.yaml", "upstream@10.20.0.3", "upstream:other@10.20.0.3"))
 @control(edit("cloud/run/service.yaml", "name: upstream-password", "name: django-secret-key"))
 def test_the_service_gets_its_password_from_the_secrets(start, setup, project, load, tmp_path) -> None:
-    """What secrets.sh makes reaches Django by the names in service.yaml: the key, and the password of both connections.
+    """Django gets what secrets.sh creates, by the names in service.yaml: its key, and the password of both connections.
 
-    In gcloud's place is a script that keeps what each secret would hold. None holds the console's login.
+    A script in place of gcloud keeps what each secret would hold. None holds the console's login.
     """
     stand_in = tmp_path / "gcloud"
     stand_in.write_text('#!/bin/sh\ntest "$2" != create || cat >"$3" "${4#--data-file=}"\n')
@@ -202,7 +202,7 @@ def test_the_service_gets_its_password_from_the_secrets(start, setup, project, l
 @control(edit("cloud/run/service.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secured, project, load, whose) -> None:
-    """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
+    """PgBouncer's connection and the direct one are encrypted; with another CA's ca.crt both fail."""
     setup, authorities = secured
     evidence.ran(load(SERVICE), "started")
     variables = container(load, "app")["env"]
@@ -214,7 +214,7 @@ def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_service(secu
 
 @control(edit("cloud/run/service.yaml", '{"app": ["pgbouncer"]}', '{"pgbouncer": ["app"]}'))
 def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, load) -> None:
-    """As the dependencies say, on one 127.0.0.1: PgBouncer, its startup probe, then the application, which serves."""
+    """As the dependencies order it, on one 127.0.0.1, PgBouncer starts, its probe passes, the application serves."""
     assert cloud_run.dependencies(service(load)) == {"app": ["pgbouncer"]}
     assert list(container(load, "pgbouncer")["startupProbe"]["tcpSocket"]) == ["port"]
     bouncer = start()
@@ -226,7 +226,7 @@ def test_the_application_starts_when_pgbouncers_probe_has_passed(start, served, 
 
 @control(edit("cloud/run/pgbouncer.ini", "max_client_conn = 100", "max_client_conn = 10"))
 def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(start, served, setup) -> None:
-    """The mounted ini with the application's environment: whoever logs in is served, and so are requests."""
+    """With the mounted ini and the application's environment, every login is served, and so are requests."""
     bouncer = start()
     with served(bouncer.port) as gunicorn:
         assert a_day_of(gunicorn, bouncer, setup.database) == (200, {"upstream": 4 * BURST}, 200)
@@ -234,7 +234,7 @@ def test_the_files_of_the_service_together_serve_a_day_of_bursts_and_restarts(st
 
 @control(edit("upstream/orders/views.py", 'latest = Order.objects.values("id", "customer")[:20]', "latest = []"))
 def test_an_application_that_starts_first_fails_its_requests(served) -> None:
-    """With nobody on PgBouncer's port, the first request gets 500."""
+    """With nothing listening on PgBouncer's port, the first request gets 500."""
     port = free_port()
     assert not connects(port)
     with served(port) as gunicorn:
@@ -243,7 +243,7 @@ def test_an_application_that_starts_first_fails_its_requests(served) -> None:
 
 @control(here("bouncer.leash.signal(SIGTERM)", "bouncer.leash.halt()"))
 def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) -> None:
-    """SIGTERM to PgBouncer and Gunicorn at the same time: the answer comes, and then both end by themselves."""
+    """After SIGTERM to PgBouncer and Gunicorn at once, the request is answered, and then both exit by themselves."""
     bouncer = start()
     with served(bouncer.port) as gunicorn:
         gunicorn.note()
@@ -257,7 +257,7 @@ def test_a_request_is_finished_when_both_are_told_to_stop(start, served, setup) 
 @control(here("bouncer.leash.signal(SIGTERM)", "pass"))
 @pytest.mark.parametrize(("age", "status"), [("0", 500), ("1", 500), ("60", 200)], ids=["none kept", "too old", "kept"])
 def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup, age, status) -> None:
-    """PgBouncer takes nobody new after SIGTERM: what waited for its turn gets 500, unless a connection is kept."""
+    """PgBouncer accepts no new client after SIGTERM: a queued request gets 500, unless a connection is kept."""
     bouncer = start()
     with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE=age) as gunicorn:
         with deployed.under_way(gunicorn, setup) as request:
@@ -274,7 +274,7 @@ def test_a_request_that_then_needs_a_new_connection_fails(start, served, setup, 
 
 @control(here("[start() for _ in range(3)]", "[start()] * 3"), fails_with="query_wait_timeout")
 def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> None:
-    """Three of them open three times the pool, as the function says, and not one more."""
+    """Three of them open three times the pool size, as the function says, and not one more."""
     size = int(settings_of(load(INI).text)["default_pool_size"])
     bouncers = [start() for _ in range(3)]
     with ExitStack() as clients:
@@ -290,7 +290,7 @@ def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> N
 
 @control(edit("cloud/run/pgbouncer.ini", "max_db_connections = 4", "max_db_connections = 104"))
 def test_an_instance_stays_below_googles_limit(load) -> None:
-    """PgBouncer's server connections, and one past it for each thread, are fewer than 100 for each instance."""
+    """PgBouncer's server connections, and one past it for each thread, are fewer than 100 per instance."""
     app = cloud_run.variables(container(load, "app"))
     pooled = int(settings_of(snippets.read(INI).text)["max_db_connections"])
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)

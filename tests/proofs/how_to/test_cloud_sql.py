@@ -1,6 +1,6 @@
-"""Proves docs/how-to/cloud-sql.md: what Google describes is compared, and what a pooler and a proxy do is run here.
+"""Proves docs/how-to/cloud-sql.md: files are compared with what Google describes, and a pooler and a proxy run here.
 
-No service of Google's was asked. Behind the same settings, Django cannot tell this PgBouncer from a managed one.
+No Google service is called. With the same settings, Django cannot tell this PgBouncer from a managed one.
 """
 
 import json
@@ -28,9 +28,9 @@ from tests.stack.wait import until
 
 FOLDER = "cloud/sql"
 GUIDE = "https://cloud.google.com/sql/docs/postgres/configure-mcp, 2026-11-22"
-# What Google's text shows there to turn it on and off, and to set its flags.
+# The options with which Google's text turns it on and off, and sets its flags.
 SHOWN = {"--enable-connection-pooling", "--no-enable-connection-pooling", "--connection-pool-flags"}
-# The defaults of a managed pooler, where vendors name them: one that follows no prepared statements.
+# A managed pooler's defaults, where vendors name them. It does not track prepared statements.
 MANAGED = {"pool_mode": "transaction", "default_pool_size": 50, "max_client_conn": 5000}
 
 # Another client begins a transaction after the first row: it gets the server connection that the loop has just used.
@@ -64,12 +64,12 @@ print(json.dumps({alias: [entry[name] for name in named] for alias, entry in set
 
 
 def api() -> str:
-    """Name Google's description of the API, with its revision."""
+    """Return the name of Google's description of the API, with its revision."""
     return google.api(cloud_sql.API).name
 
 
 def read(snippet: Snippet) -> tuple[str, str]:
-    """Return where a snippet is, and what stands there."""
+    """Return a snippet's place and its text."""
     return snippet.place, snippet.text
 
 
@@ -79,7 +79,7 @@ def read(snippet: Snippet) -> tuple[str, str]:
 @control(edit("cloud/sql/pooling.json", "connectionPoolingEnabled", "connectionPoolEnabled"))
 @control(edit("cloud/sql/pooling.json", '"20"', "20"))
 def test_the_request_is_one_that_google_describes(load) -> None:
-    """Every field of the body is one of an instance's, with a value of its type, at the method's own address."""
+    """Every field of the body is one of an instance's, with a value of its type, and the URL is the method's own."""
     body, sender = load(f"{FOLDER}/pooling.json"), load(f"{FOLDER}/pooling_api.sh")
     refuse(cloud_sql.body_problems(*read(body)) + cloud_sql.sender_problems(*read(sender)))
     evidence.ran(body, "checked", against=api())
@@ -88,7 +88,7 @@ def test_the_request_is_one_that_google_describes(load) -> None:
 
 @control(edit("cloud/sql/pooling.sh", "--enable-connection-pooling", "--enable-connection-pool"))
 def test_gcloud_has_the_flags(load) -> None:
-    """In gcloud beta of 528 and not in gcloud alone, and in Google's text; an instance has the fields asked for."""
+    """gcloud beta 528 and Google's text have them, gcloud alone does not; an instance has the fields queried."""
     script = load(f"{FOLDER}/pooling.sh")
     refuse(cloud_sql.script_problems(*read(script)))
     used = {word.partition("=")[0] for _, words in gcloud.commands(script.text) for word in words if "pool" in word}
@@ -103,7 +103,7 @@ def test_gcloud_has_the_flags(load) -> None:
 
 @control(edit("cloud/sql/pooling.sh", "--enable-connection-pooling", "--enable-connection-pool"))
 def test_gcloud_itself_takes_the_command(load, tmp_path) -> None:
-    """It gets as far as asking who you are. A flag that it does not have ends it before, with 2."""
+    """gcloud gets as far as asking for an account. A flag that it does not have ends it before, with status 2."""
     if shutil.which("gcloud") is None:
         pytest.skip("needs gcloud")
     script = load(f"{FOLDER}/pooling.sh")
@@ -117,7 +117,7 @@ def test_gcloud_itself_takes_the_command(load, tmp_path) -> None:
 
 
 def ask(folder: Path, *words: str) -> tuple[int, str]:
-    """Run gcloud as nobody, who has no configuration and no account; return its exit status and its errors."""
+    """Run gcloud without a configuration and an account; return its exit status and its stderr."""
     nobody = {"CLOUDSDK_CONFIG": str(folder), "CLOUDSDK_CORE_CHECK_GCE_METADATA": "0"}
     environment = {**os.environ, **nobody, "CLOUDSDK_CORE_PROJECT": "upstream"}
     ended = subprocess.run(["gcloud", *words, "--quiet"], env=environment, capture_output=True, text=True)
@@ -126,7 +126,7 @@ def ask(folder: Path, *words: str) -> tuple[int, str]:
 
 @control(edit("cloud/sql/pooling.tf", "connection_pooling_enabled", "connection_pool_enabled"))
 def test_terraforms_names_are_the_apis(load) -> None:
-    """Written with capitals in place of underscores, the resource is an instance as Google describes one."""
+    """With its names in camel case, the resource is an instance as Google describes one."""
     resource = load(f"{FOLDER}/pooling.tf")
     refuse(cloud_sql.terraform_problems(*read(resource)))
     evidence.ran(resource, "checked", against=api())
@@ -135,7 +135,7 @@ def test_terraforms_names_are_the_apis(load) -> None:
 @control(edit("cloud/sql/pooling.tf", "ENCRYPTED_ONLY", "ALLOW_UNENCRYPTED_AND_ENCRYPTED"))
 @control(edit("cloud/sql/pooling.tf", "ipv4_enabled    = false", "ipv4_enabled    = true"))
 def test_terraforms_instance_has_a_private_address_and_tls_and_nothing_else(load) -> None:
-    """Neither a public address nor a client in the clear; the request and the script say nothing of either."""
+    """It has no public address, and refuses clients without TLS; the request and the script do not mention either."""
     resource, body, script = (load(f"{FOLDER}/pooling.{kind}") for kind in ("tf", "json", "sh"))
     access = cloud_sql.body_of(resource.text)["settings"]["ipConfiguration"]
     assert (access["ipv4Enabled"], access["sslMode"]) == (False, "ENCRYPTED_ONLY")
@@ -173,7 +173,7 @@ def test_all_three_ways_turn_the_same_pooling_on(load) -> None:
 
 @control(edit("cloud/sql/pools.py", "vcpus // 4", "vcpus // 2"))
 def test_the_number_of_poolers_multiplies_the_size(run_script) -> None:
-    """One for every four vCPUs and at least one, as Google says: 2 and 4 have one, 8 two, 16 four."""
+    """There is one for every four vCPUs, and at least one, as Google says: 1 to 4 have one, 8 two, 16 four."""
     snippet = evidence.load(f"{FOLDER}/pools.py")
     function = run_script(snippet)["server_connections"]
     assert [function(1, vcpus=vcpus) for vcpus in (1, 2, 4, 8, 16)] == [1, 1, 1, 2, 4]
@@ -186,7 +186,7 @@ def test_the_number_of_poolers_multiplies_the_size(run_script) -> None:
 @control(edit("cloud/sql/pooling.env", ":6432/", ":5432/"))
 @control(edit("cloud/sql/pooling.env", ":5432/", ":6432/"))
 def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
-    """Pooled on 6432 without server-side cursors, direct on 5432 with them."""
+    """The pooled alias uses 6432 without server-side cursors, the direct one 5432 with them."""
     snippet = load(f"{FOLDER}/pooling.env")
     variables = dict(line.split("=", 1) for line in snippet.text.splitlines() if "=" in line and line[0] != "#")
     url = variables.pop("DATABASE_URL")
@@ -210,7 +210,7 @@ def test_the_environment_leads_each_alias_to_its_port(load, project) -> None:
 def test_django_works_behind_a_pooler_that_follows_no_statements(
     server, server_version, migrated, project, pooler
 ) -> None:
-    """Queries, transactions and iterator() with settings.pgbouncer; Django prepares nothing that could be missing."""
+    """Queries, transactions and iterator() work with settings.pgbouncer, and Django prepares no statement."""
     note_postgres(server_version)
     follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
     with fresh(server, template=migrated) as database:
@@ -222,7 +222,7 @@ def test_django_works_behind_a_pooler_that_follows_no_statements(
 
 @control(here("(database, other)", "(database, database)"), fails_with="query_wait_timeout")
 def test_each_database_has_a_pool_of_its_own(server, database, pooler) -> None:
-    """One server connection for each of two databases is two, for the same user."""
+    """With a pool size of one, the same user has a server connection in each of two databases."""
     login = {"user": database.role.name, "password": database.role.password}
     with fresh(server) as other, ExitStack() as clients:
         bouncer = pooler(database, other, pool_mode="transaction", default_pool_size=1, query_wait_timeout=10)
@@ -234,7 +234,7 @@ def test_each_database_has_a_pool_of_its_own(server, database, pooler) -> None:
 
 @control(here("[start() for _ in range(2)]", "[start()] * 2"), fails_with="query_wait_timeout")
 def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
-    """Two poolers of one connection each hold two between them, for one user in one database."""
+    """Two poolers with a pool size of one hold two connections between them, for one user in one database."""
 
     def start():
         return pooler(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=10)
@@ -249,9 +249,9 @@ def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
 @control(here("(database.server.host, database.server.port)", '("127.0.0.1", bouncer.port)'))
 @control(here('("127.0.0.1", bouncer.port)', "(database.server.host, database.server.port)"))
 def test_a_proxy_that_forwards_connections_pools_nothing(database, pooler) -> None:
-    """Eight idle clients of a proxy that passes on what it gets are eight connections to PostgreSQL.
+    """Eight idle clients of a proxy that only forwards bytes are eight connections to PostgreSQL.
 
-    Where it leads to a pooler in transaction mode they are one.
+    Where it forwards to a pooler in transaction mode, they are one.
     """
     bouncer = pooler(database, pool_mode="transaction")
     for to, opened in (((database.server.host, database.server.port), 8), (("127.0.0.1", bouncer.port), 1)):
@@ -273,9 +273,9 @@ def release() -> tuple[int, ...]:
 
 @contextmanager
 def forwarding(host: str, port: int) -> Iterator[int]:
-    """Pass each connection on to an address by one of its own, and yield the port to connect to.
+    """Forward each connection to an address, over one of its own, and yield the port to connect to.
 
-    It speaks no PostgreSQL, so it could not tell where a transaction ends.
+    It does not speak PostgreSQL's protocol, so it cannot tell where a transaction ends.
     """
 
     def pump(one: socket.socket, other: socket.socket) -> None:

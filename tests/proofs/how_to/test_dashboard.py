@@ -29,7 +29,7 @@ DASHBOARD = "monitoring/grafana/dashboard.json"
 RECORDED = ROOT / FOLDER / "dashboard.json"
 ACROSS = 24  # columns of Grafana's grid
 UNITS = ("percentunit", "s", "short")  # of Grafana's many
-# What of each panel is drawn: a key, and the names of its series, of which a chart has three.
+# The panels that a page draws: a key, and the panel's title. A chart has up to three series.
 DRAWN = {
     "slots": "Slots taken",
     "wait": "Longest wait for a server connection",
@@ -49,7 +49,7 @@ def panels() -> list[dict]:
 
 @pytest.fixture(scope="module")
 def incident(cluster, project, tmp_path_factory):
-    """All of it, with Django behind PgBouncer, and everything that the panels show has happened."""
+    """The whole stack, with Django behind PgBouncer, after everything that the panels show has happened."""
     counts = str(tmp_path_factory.mktemp("counts") / "metrics")
 
     @contextmanager
@@ -78,13 +78,13 @@ def incident(cluster, project, tmp_path_factory):
 
 
 def visit(gunicorn, stopped: Event) -> None:
-    """Ask for thirty pages a second, until told to stop."""
+    """Request thirty pages a second, until told to stop."""
     while not stopped.wait(0.03):
         gunicorn.request("/orders/")
 
 
 def happen(watched) -> None:
-    """A pool that forgotten transactions fill, a server that fills up, short sessions, and wrong passwords."""
+    """Have forgotten transactions fill the pool, sessions fill the server, and logins fail on their passwords."""
     prometheus = watched.prometheus
     until("rates are known", lambda: prometheus.query(faster("rate(django_connections_reused_total[1m]) > 0")))
     held = [
@@ -122,15 +122,15 @@ def noted(request) -> None:
 
 
 def at(text: str) -> int:
-    """Return the snippet's line that holds a text."""
+    """Return the number of the first line that has a text."""
     lines = (ROOT / snippets.FOLDER / DASHBOARD).read_text(encoding="utf-8").splitlines()
     return next((n for n, line in enumerate(lines, start=1) if text in line), 1)
 
 
 def here(expression: str) -> str:
-    """Return an expression with what Grafana puts for its variables, in the time of the proofs.
+    """Return an expression with Grafana's variables filled in, at the speed of the proofs.
 
-    $__rate_interval is four scrapes here, from Grafana's documentation of its Prometheus data source.
+    $__rate_interval is four scrapes here, as in Grafana's documentation of its Prometheus data source.
     """
     return faster(expression.replace("$__rate_interval", "1m"))
 
@@ -141,7 +141,7 @@ def here(expression: str) -> str:
     )
 )
 def test_every_expression_has_data_from_the_real_exporters(incident, load, request) -> None:
-    """A query for a metric that nobody exports, or with a label that it has not, gives nothing and fails here."""
+    """Each query returns data; one for a metric or a label that no exporter has would return none, and fail here."""
     snippet = load(DASHBOARD)
     seconds = incident.prometheus.now() - incident.begun
     recorded = {"labels": {}}
@@ -165,7 +165,7 @@ def test_every_expression_has_data_from_the_real_exporters(incident, load, reque
 
 
 def charted(panel: dict, drawn: dict[str, list], labels: dict[str, str]) -> dict:
-    """Return what a page draws of a panel: of its series those that say something, with their names in `labels`."""
+    """Return what a page draws of a panel: up to three series that say something, with their names in `labels`."""
     key = next((key for key, title in DRAWN.items() if title == panel["title"]), None)
     if key is None:
         return {}
@@ -179,7 +179,7 @@ def charted(panel: dict, drawn: dict[str, list], labels: dict[str, str]) -> dict
 
 @control(edit("monitoring/grafana/dashboard.json", '"description":', '"describes":'))
 def test_grafana_s_own_model_knows_every_field(load) -> None:
-    """Read and written again by Grafana's Foundation SDK it is the same; a field unknown to that would be lost."""
+    """Read and written by Grafana's Foundation SDK the dashboard is the same; a field unknown to it would be lost."""
     register_default_plugins()
     snippet = load(DASHBOARD)
     ours = json.loads(snippet.text)
@@ -191,7 +191,7 @@ def test_grafana_s_own_model_knows_every_field(load) -> None:
 
 
 def lost(ours, theirs, path: str = ""):
-    """Find what is in ours and not, or not the same, in theirs: its path and its name."""
+    """Yield the path and the name of what is missing from theirs or differs there."""
     if isinstance(ours, dict):
         for key, value in ours.items():
             if not isinstance(theirs, dict) or key not in theirs:
@@ -225,9 +225,9 @@ def lost(ours, theirs, path: str = ""):
 )
 @control(edit("monitoring/grafana/dashboard.json", '"id": 1,', '"id": 10,'))
 def test_every_panel_keeps_to_grafana_s_conventions(load) -> None:
-    """A title, a description and a unit, a data source that the reader chooses, and a place that no other panel has.
+    """Each has a title, a description, a unit, a data source that the reader chooses, and a place of its own.
 
-    An axis begins at 0, and what is drawn another way is one of the panel's own lines.
+    An axis begins at 0, and an override matches one of the panel's own lines.
     """
     snippet = load(DASHBOARD)
     board = json.loads(snippet.text)

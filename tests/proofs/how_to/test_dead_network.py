@@ -1,6 +1,6 @@
-"""Proves docs/how-to/dead-network.md: wires that are cut, and a router that forgets.
+"""Proves docs/how-to/dead-network.md: links that are cut, and a router that forgets connections.
 
-No proof asserts how long anything takes. Of several that wait for the same, one ends, and the others still wait.
+No proof asserts how long anything takes. Of several clients in the same wait, one ends, and others still wait.
 """
 
 import os
@@ -44,7 +44,7 @@ try:
 except driver.Error as error:
     print(error, flush=True)
 """
-# Serves a request of the example project each time that it gets a signal, in one thread and by the project's wsgi.py.
+# Serves a request of the example project each time that it gets a signal, in one thread, through its wsgi.py.
 SERVER = """
 import signal
 from wsgiref.util import setup_testing_defaults
@@ -57,10 +57,10 @@ while signal.sigwait([signal.SIGUSR1]):
     response = application(environ, lambda status, headers: print(status, flush=True))
     response.close()
 """
-# Moments in place of half a minute: libpq's settings, PgBouncer's, and PostgreSQL's as a client can ask for them.
+# Seconds in place of half a minute: settings of libpq, of PgBouncer, and of PostgreSQL as a client can set them.
 KEEPALIVES = "keepalives_idle=2&keepalives_interval=1&keepalives_count=2"
 USER_TIMEOUT = "tcp_user_timeout=500"
-LATER = "tcp_user_timeout=6000"  # after keepalives, and after connect_timeout
+LATER = "tcp_user_timeout=6000"  # later than keepalives and connect_timeout
 CONNECT = "connect_timeout=3"
 POOLER_KEEPALIVES = {"tcp_keepidle": 2, "tcp_keepintvl": 1, "tcp_keepcnt": 2}
 SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
@@ -78,18 +78,18 @@ GIVEN_UP = {"psycopg2": "Connection timed out", "psycopg": "server closed the co
 LOST = "could not receive data from server: Connection timed out"
 LOST_OVER_TLS = "SSL SYSCALL error: Connection timed out"
 CLOSED = "server closed the connection unexpectedly"
-# What clients hear of a connection behind PgBouncer that it gave up, and of a query that it did.
+# What clients hear when PgBouncer gives up a server connection, and when it gives up a query.
 HEARD = {"psycopg": ("server conn crashed?", "query timeout"), "psycopg2": (CLOSED, CLOSED)}
 SLEEP = "select pg_sleep(300)"
 # Far more than the buffers between two processes hold, in either direction.
 MUCH = "copy (select repeat('x', 1000000) from generate_series(1, 1000)) to stdout"
 PIECE, PIECES = b"x\n" * 4096, 4000
 PAIR = {"key": "key", "cert": "crt"}
-CHECKED = "True"  # whether Django tries a connection before a request
+CHECKED = "True"  # whether Django checks a connection before a request
 
 
 class Client:
-    """A process on a host that asks when it is told to."""
+    """A process on a host that sends its query when told to."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -99,19 +99,19 @@ class Client:
         os.kill(self.process.pid, signal.SIGUSR1)
 
     def waits(self) -> bool:
-        """Return whether it has not heard that anything is wrong."""
+        """Return whether it still runs, and so has heard of no error."""
         return not self.process.ended()
 
     def answered(self, times: int = 1) -> None:
-        """Wait until it has had so many answers."""
+        """Wait until it has received this many answers."""
         until("it is answered", lambda: self.count("answered") == times)
 
     def count(self, text: str) -> int:
-        """Return how often it has said something."""
+        """Return how often it has printed a text."""
         return self.process.said().count(text)
 
     def error(self) -> str:
-        """Wait until it has heard of an error, and return the first line."""
+        """Wait until it has heard of an error, and return its first line."""
         until("it hears of an error", self.process.ended)
         return next(line for line in self.process.said().splitlines() if line not in ("connected", "answered"))
 
@@ -126,10 +126,10 @@ class Far:
         self.database = database
         self.project = project
         self.ends = ExitStack()
-        self.last: dict[frozenset, int] = {}  # how much the last packet of each connection held
+        self.last: dict[frozenset, int] = {}  # the payload of each connection's last packet
 
     def client(self, options: str = "", query: str = "select 1", url: str = "", module: str = "") -> Client:
-        """Start a client that connects to PostgreSQL with these options of libpq, or to another URL, by a driver."""
+        """Start a client that connects to PostgreSQL, or to another URL, with these options of libpq, by a driver."""
         target = f"{url or self.database.url}?{options}"
         return self._start(CLIENT, target, DRIVER=module or next(iter(driver())), QUERY=query)
 
@@ -141,7 +141,7 @@ class Far:
         return client
 
     def running(self, options: str = "", url: str = "") -> Client:
-        """Return a client whose query has come to PostgreSQL, which works on it."""
+        """Return a client whose query has reached PostgreSQL and is running there."""
         before = self.busy()
         client = self.connected(options, SLEEP, url)
         client.ask()
@@ -166,7 +166,7 @@ class Far:
         return bouncer
 
     def pooled(self, bouncer: PgBouncer, query: str = "select 1") -> Client:
-        """Return a client of PgBouncer that has been answered, so that there is a server connection, which is idle."""
+        """Return a client of PgBouncer that has been answered, so that there is an idle server connection."""
         client = self.connected("", query, bouncer.url(self.database))
         client.ask()
         client.answered()
@@ -178,20 +178,20 @@ class Far:
         return self.database.admin.execute(query, [SLEEP]).fetchone()[0]
 
     def confirmed(self) -> None:
-        """Wait until everything that was sent has been confirmed, which a kernel does a moment after it has come."""
+        """Wait until all that was sent is acknowledged, which a kernel does a moment after its arrival."""
 
         def done() -> bool:
             for packet in self.network.packets():
-                if packet.flags & SYN or packet.connection in self.last:  # it is none of an earlier proof's
+                if packet.flags & SYN or packet.connection in self.last:  # it is not an earlier proof's
                     self.last[packet.connection] = packet.payload
             return not any(self.last.values())
 
         until("all is confirmed", done)
 
     def forget(self, host: Host) -> None:
-        """Have the router forget every connection that there is between a host and PostgreSQL."""
+        """Have the router forget every connection between a host and PostgreSQL."""
         self.confirmed()
-        self.network.forget(host, self.db)  # those that have said nothing so far
+        self.network.forget(host, self.db)  # those that have been silent so far
         self.network.forget(host, self.db)
 
     def _start(self, program: str, url: str, **environment: str) -> Client:
@@ -214,7 +214,7 @@ def hosts(network, project) -> Iterator[Far]:
 
 @pytest.fixture
 def far(hosts) -> Iterator[Far]:
-    """The same, with wires that are whole, and whatever a proof starts there ends with it."""
+    """The same, with all links up; whatever a proof starts there ends with it."""
     note_postgres(hosts.cluster.server.version())
     hosts.network.packets()
     hosts.last = {}
@@ -228,7 +228,7 @@ def far(hosts) -> Iterator[Far]:
 @control(here('"connect_timeout=2"', '"keepalives=1"'), fails_with="it hears of an error: not within")
 @control(here("waiting = far.client()", 'waiting = far.client("connect_timeout=2")'))
 def test_connect_timeout_ends_a_connect_that_nobody_answers(far) -> None:
-    """It says `timeout expired`; without it the connect still waits then."""
+    """The connect fails with `timeout expired`; without it one still waits then."""
     far.network.cut(far.app, far.db)
     waiting = far.client()
     limited = far.client("connect_timeout=2")
@@ -240,10 +240,10 @@ def test_connect_timeout_ends_a_connect_that_nobody_answers(far) -> None:
 @control(here("kept = far.connected(KEEPALIVES)", "kept = far.connected(USER_TIMEOUT)"))
 @control(here("bare = far.connected(CONNECT)", "bare = far.connected(USER_TIMEOUT)"))
 def test_tcp_user_timeout_ends_a_query_that_was_lost_and_keepalives_do_not(far) -> None:
-    """A query that nobody has confirmed: it is sent again and again, and meanwhile nobody asks for a sign of life.
+    """A query that is not acknowledged is sent again and again, and meanwhile no keepalive is sent.
 
     The same keepalives have ended another client's connection by then, whose query had arrived. With connect_timeout
-    alone it waits too. The one that is ended asks last, and for longer than both settings say.
+    alone a query waits too. The one that is ended is sent last, with a timeout longer than both of these settings.
     """
     limited = far.connected(LATER)
     arrived = far.running(KEEPALIVES)
@@ -261,9 +261,9 @@ def test_tcp_user_timeout_ends_a_query_that_was_lost_and_keepalives_do_not(far) 
 @control(here("arrived = far.running(KEEPALIVES)", "arrived = far.running()"), fails_with="of an error: not within")
 @control(here("limited = far.running(USER_TIMEOUT)", "limited = far.running(KEEPALIVES)"))
 def test_keepalives_end_a_query_that_is_running_and_tcp_user_timeout_does_not(far) -> None:
-    """Nothing of the client's is under way: only who asks for a sign of life learns that there is none.
+    """Nothing of the client's is unacknowledged: only a client that sends keepalives notices that none is answered.
 
-    With connect_timeout alone, which is over by then, it waits too.
+    With connect_timeout alone, which is over by then, a query waits too.
     """
     limited = far.running(USER_TIMEOUT)
     bare = far.running(CONNECT)
@@ -276,7 +276,7 @@ def test_keepalives_end_a_query_that_is_running_and_tcp_user_timeout_does_not(fa
 
 @control(here("sslmode=require", "sslmode=disable"))
 def test_over_tls_a_second_line_follows(far, load) -> None:
-    """Of a query that was lost both drivers say the same as without TLS, and then `SSL SYSCALL error`."""
+    """For a lost query both drivers report the same as without TLS, and then `SSL SYSCALL error`."""
     with certificates("ours") as (folder,):
         evidence.ran(load(CERTIFICATES))
         own = {f"client_tls_{kind}_file": f"{folder}/pooler.internal.{end}" for kind, end in PAIR.items()}
@@ -295,10 +295,10 @@ def test_over_tls_a_second_line_follows(far, load) -> None:
 @control(here("tcp_retries2=2", "tcp_retries2=15"), fails_with="of an error: not within")
 @control(here("tcp_keepalive_time=1", "tcp_keepalive_time=7200"), fails_with="of an error: not within")
 def test_with_nothing_set_linux_decides(far) -> None:
-    """Each of its settings, made small, ends one of three waits: for a connect, for a lost query, for an answer.
+    """Each of its settings, made small, ends one of three waits: a connect, a lost query, a running query.
 
-    By default it sends the first packet again 6 times and any other 15 times, and asks for a sign of life after 7200
-    seconds, 9 times in steps of 75.
+    By default it sends the first packet again 6 times and any other 15 times, and the first keepalive after 7200
+    seconds, 9 of them in steps of 75.
     """
     shown = ["sh", "-c", "cd /proc/sys/net/ipv4; cat " + " ".join(LINUX)]
     values = subprocess.run(far.app.command(shown), capture_output=True, text=True, check=True).stdout
@@ -323,7 +323,7 @@ def test_with_nothing_set_linux_decides(far) -> None:
 @control(here("far.django(), ", "far.django(USER_TIMEOUT), "))
 @control(replace("tests.proofs.how_to.test_dead_network:CHECKED", "False"), fails_with="it is served: not within")
 def test_a_health_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
-    """A router has forgotten both connections. Where the check ends, a new one serves the request without an error."""
+    """A router has forgotten both connections. Where the check ends, the request is served over a new one."""
     bare, limited = far.django(), far.django(USER_TIMEOUT)
     far.forget(far.app)
     bare.ask()
@@ -335,7 +335,7 @@ def test_a_health_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
 
 @control(here('"keepalives_idle=1"', '"keepalives_idle=1000"'), fails_with="a sign of life: not within")
 def test_keepalives_keep_a_router_from_forgetting(far) -> None:
-    """It forgets who said nothing for a while. For a sign of life it remembers, and the next query is served."""
+    """It forgets a connection that is silent for a while. One with keepalives it remembers, and a query is answered."""
     kept = far.connected("keepalives_idle=1")
     far.confirmed()
     (its,) = far.last
@@ -357,9 +357,9 @@ def test_keepalives_keep_a_router_from_forgetting(far) -> None:
 @control(here('"nothing": {}', '"nothing": {"tcp_user_timeout": 500}'))
 @control(here("query_timeout=1", "query_timeout=0"), fails_with="they have ended: not within")
 def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
-    """tcp_user_timeout ends a query that was lost, keepalives one that is running, query_timeout both.
+    """tcp_user_timeout ends a lost query, keepalives end a running one, and query_timeout ends both.
 
-    The log says `server conn crashed?` or `query timeout`, as psycopg 3 does; with none of them both wait.
+    The log says `server conn crashed?` or `query timeout`, as psycopg 3 does; without these settings both queries wait.
     """
     settings = {"nothing": {}, "user timeout": {"tcp_user_timeout": 500}, "keepalives": POOLER_KEEPALIVES, "limit": {}}
     bouncers = {name: far.pgbouncer(**each) for name, each in settings.items()}
@@ -385,9 +385,9 @@ def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
 @control(here("server_check_delay=0, tcp_user_timeout=500", "server_check_delay=0"), fails_with="answered: not within")
 @control(here("server_check_delay=0, tcp_user_timeout", "tcp_user_timeout"), fails_with="answered: not within")
 def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
-    """A router has forgotten the server connection. Where the check ends, a new one serves the client without an error.
+    """A router has forgotten the server connection. Where the check ends, the client is served over a new one.
 
-    Where it does not, the connection keeps its place in the pool, and clients wait behind it.
+    Where it does not, the connection keeps its place in the pool, and the client waits.
     """
     bare = far.pgbouncer(server_check_delay=0, default_pool_size=1)
     limited = far.pgbouncer(server_check_delay=0, tcp_user_timeout=500, default_pool_size=1)
@@ -403,9 +403,9 @@ def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None
 
 @control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="a connect ends: not within")
 def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
-    """Its log says `connect failed`; with a long one it says nothing. Clients are not told, and wait either way.
+    """The log says `connect failed`, and nothing with a long timeout. Clients are not told, and wait either way.
 
-    So does one that was there before, and asks while the pool has no connection left.
+    So does a client that was connected before, and sends a query while the pool is empty.
     """
     limited, bare = far.pgbouncer(server_connect_timeout=1), far.pgbouncer(server_connect_timeout=300)
     asking = far.connected(url=limited.url(far.database))
@@ -424,7 +424,7 @@ def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
 @control(here("quote(SERVER_KEEPALIVES)", "quote(CHECKS)"), fails_with="sessions end: not within")
 @control(here('SERVER_KEEPALIVES} {CHECKS}"', 'SERVER_KEEPALIVES}"'), fails_with="sessions end: not within")
 def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
-    """With keepalives an idle one; one that runs a statement only where it also looks whether its client is there.
+    """Keepalives end an idle session, and a session that runs a statement only with client_connection_check_interval.
 
     With nothing set both stay.
     """
@@ -451,7 +451,7 @@ def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
     fails_with="waits for its client: not within",
 )
 def test_tcp_user_timeout_ends_a_copy_that_the_client_does_not_read(database, sessions) -> None:
-    """PostgreSQL's ends the session: its client's kernel confirms, and has no room. Without it the session waits on."""
+    """PostgreSQL's ends the session: its client's kernel acknowledges but has no room. Without it the session waits."""
     kept, limited = (sessions(database, options=f"-c tcp_user_timeout={limit}") for limit in (0, 500))
     query = "select wait_event from pg_stat_activity where pid = %s"
 
@@ -469,7 +469,7 @@ def test_tcp_user_timeout_ends_a_copy_that_the_client_does_not_read(database, se
 @control(here("for limit in (0, 500)", "for limit in (200, 500)"))
 @control(here(" where pg_sleep(300) is null", ""), fails_with="is ended: not within")
 def test_tcp_user_timeout_ends_a_copy_that_postgresql_does_not_read(database, sessions) -> None:
-    """libpq's ends the connection while PostgreSQL is at work on the first row. Without it the client waits on."""
+    """libpq's ends the connection while PostgreSQL is busy with the first row. Without it the client waits on."""
     with database.connect() as owner:
         owner.execute("create table lines (line text)")
     kept, limited = (sessions(database, tcp_user_timeout=limit) for limit in (0, 500))
@@ -484,7 +484,7 @@ def test_tcp_user_timeout_ends_a_copy_that_postgresql_does_not_read(database, se
 
 
 def asked(client: psycopg.Connection, query: str) -> None:
-    """Send a query, and read nothing of what it returns."""
+    """Send a query, and read none of its result."""
     client.pgconn.send_query(query.encode())
     until("it is sent", lambda: client.pgconn.flush() == 0)
 
@@ -493,7 +493,7 @@ def asked(client: psycopg.Connection, query: str) -> None:
 @control(edit("upstream/settings/far.py", '"tcp_user_timeout": 45_000', '"tcp_user_timeout": 0'))
 @control(edit("upstream/settings/far.py", '"keepalives_count": 3', '"keepalives_count": 9'))
 def test_djangos_options_reach_the_socket(database, project) -> None:
-    """Five seconds to connect, and 45 for what nobody confirms; after 30 of silence three probes, 5 seconds apart."""
+    """It has 5 seconds to connect and 45 for an acknowledgement; after 30 of silence come three probes, 5 apart."""
     code = (
         "import django; django.setup(); from django.db import connection; connection.ensure_connection(); "
         "import os, socket; end = socket.socket(fileno=os.dup(connection.connection.fileno())); "
@@ -513,7 +513,7 @@ def test_djangos_options_reach_the_socket(database, project) -> None:
     )
 )
 def test_a_service_of_libpq_reaches_the_socket(database, load, tmp_path, monkeypatch) -> None:
-    """The same numbers, for whatever is built on libpq; what is said besides wins over the service."""
+    """The service gives libpq the same numbers; parameters that are given besides take precedence over it."""
     service = load("network/pg_service.conf")
     file = tmp_path / "pg_service.conf"
     file.write_text(service.text)
@@ -529,7 +529,7 @@ def test_a_service_of_libpq_reaches_the_socket(database, load, tmp_path, monkeyp
 
 @control(each("network/pgbouncer.ini"))
 def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
-    """The same numbers, on PgBouncer's side."""
+    """SHOW CONFIG has the same numbers for PgBouncer."""
     snippet = load("network/pgbouncer.ini")
     settings = settings_of(snippet.text)
     bouncer = pooler(database, **settings)
@@ -548,7 +548,7 @@ def test_pgbouncer_takes_its_settings(database, load, pooler) -> None:
 @control(edit("network/postgresql.sql", "tcp_keepalives_count = 3", "tcp_keepalives_count = 9"))
 @control(edit("network/postgresql.sql", "check_interval = '10s'", "check_interval = 0"))
 def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
-    """A session that comes over TCP then has the same numbers, on PostgreSQL's side."""
+    """A session over TCP that starts after that has the same numbers, on PostgreSQL's side."""
     with fresh(cluster(cluster_name="how-to-dead-network").server) as database:
         database.psql(load("network/postgresql.sql"))
         with database.connect() as client:

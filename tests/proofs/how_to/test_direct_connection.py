@@ -1,4 +1,4 @@
-"""Proves docs/how-to/direct-connection.md: the example project with both of its ways to the database."""
+"""Proves docs/how-to/direct-connection.md: the example project with both of its connections to the database."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def noted(setup) -> None:
 
 
 def environment(setup, bouncer, owner: bool = False) -> dict[str, str]:
-    """Return where the two aliases lead: one to PgBouncer, the other to PostgreSQL, perhaps as the owner."""
+    """Return the environment for the two aliases: one for PgBouncer, the other for PostgreSQL, perhaps as the owner."""
     direct = setup.as_owner.url if owner else setup.database.url
     return {
         "database_url": bouncer.url(setup.database),
@@ -67,7 +67,7 @@ def run(project, setup, bouncer, code: str, owner: bool = False) -> str:
     )
 )
 def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> None:
-    """Nothing is left to migrate, by either way of looking, and the tables belong to the owner."""
+    """Neither alias has anything left to migrate, and the tables and the database belong to the owner."""
     assert manage(project, setup, bouncer, "migrate", "--database=direct", "--check", owner=True)[0] == 0
     assert manage(project, setup, bouncer, "migrate", "--check")[0] == 0
     with setup.database.connect() as connection:
@@ -79,9 +79,9 @@ def test_migrations_go_past_pgbouncer_as_the_owner(project, setup, bouncer) -> N
 
 @control(here('"--database=direct")', '"--database=direct", owner=True)'))
 def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
-    """With its own login it may neither drop a table, as a migration that is undone does, nor alter one.
+    """With its own login it can neither drop a table, as a reversed migration does, nor alter one.
 
-    It owns neither the schema, nor is it a member of who does, nor a superuser.
+    It does not own the schema, by itself, as a member of the owner, or as a superuser.
     """
     owns = "select pg_has_role('upstream', nspowner, 'usage') from pg_namespace where nspname = 'public'"
     assert setup.database.admin.execute(owns).fetchone() == (False,)
@@ -97,9 +97,9 @@ def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
 
 @control(here("return db == 'direct'", "return True"))
 def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp_path) -> None:
-    """`migrate` without --database then records every migration in the table that both aliases share, and makes none.
+    """`migrate` without --database then records every migration in the table that both aliases share, and applies none.
 
-    The database is one of this proof's own, in which nothing was migrated.
+    The database is one of this proof's own, to which no migration was applied.
     """
     (tmp_path / "routers.py").write_text(
         "class Direct:\n    def allow_migrate(self, db, app_label, **hints):\n        return db == 'direct'\n"
@@ -118,7 +118,7 @@ def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp
 
 
 def ended(process: Process) -> tuple[int | None, str]:
-    """Return a process's status and what it said, once it has ended by itself."""
+    """Wait until a process has ended by itself; return its status and its output."""
     until("it ends", process.ended)
     process.stop()
     return process.status, process.said()
@@ -132,7 +132,7 @@ MADE_TWICE = re.compile(
 
 @control(here("for _ in range(2)]", "for _ in range(1)]"), fails_with="both are about to: not within")
 def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
-    """Both have seen that a table is to be made: one makes it, and the other ends with an error, and adds nothing."""
+    """Both have seen that a table is missing: one creates it, and the other ends with an error, and adds nothing."""
     with fresh(setup.server) as empty:
         urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
         migrate = ("manage.py", "migrate", "--database=direct", "--verbosity=0", "orders")
@@ -170,7 +170,7 @@ LOCKED = "connections['direct'].cursor().execute('select pg_advisory_lock(2)'); 
 
 @control(here('before = ""', "before = LOCKED"))
 def test_of_two_that_make_a_data_migration_at_once_both_do(project, setup, tmp_path) -> None:
-    """Each adds its row, notes the migration, and ends well."""
+    """Each adds its row, records the migration, and succeeds."""
     (tmp_path / "vouchers/migrations").mkdir(parents=True)
     for name, text in (("__init__", ""), ("migrations/__init__", ""), ("migrations/0001_give", DATA_MIGRATION)):
         (tmp_path / f"vouchers/{name}.py").write_text(text)
@@ -209,7 +209,7 @@ HOLD = (
 
 @contextmanager
 def held(project, setup, bouncer, folder) -> Iterator[None]:
-    """Have one process hold the lock for as long as the block lasts; afterwards it has ended well."""
+    """Have one process hold the lock for as long as the block lasts; assert that it then succeeds."""
     fifo = str(folder / "until")
     os.mkfifo(fifo)
     first = project.start("-c", DJANGO + HOLD.format(fifo=fifo), **environment(setup, bouncer))
@@ -226,7 +226,7 @@ def held(project, setup, bouncer, folder) -> Iterator[None]:
 
 @control(edit("upstream/orders/locks.py", 'connections["direct"]', 'connections["default"]'))
 def test_an_advisory_lock_on_the_direct_connection_is_held_by_one_process(project, setup, bouncer, tmp_path) -> None:
-    """While one process is in the block another is told that it is not alone; afterwards the lock is free."""
+    """While one process is in the block, another does not get the lock; afterwards the lock is free."""
     with held(project, setup, bouncer, tmp_path):
         assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
     assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "True\n"
@@ -234,7 +234,7 @@ def test_an_advisory_lock_on_the_direct_connection_is_held_by_one_process(projec
 
 @pytest.fixture
 def idle_too_long(setup, load):
-    """Give the role its timeouts, with a second for the hour, and return what waits until they have ended a session."""
+    """Set the role's timeouts, with a second for the hour; yield a function that waits until one ends a session."""
     setup.everything.psql(load("postgres/role_timeouts.sql"), role="upstream")
     setup.database.admin.execute("alter role upstream set idle_session_timeout = '1s'")
 
@@ -249,7 +249,7 @@ def idle_too_long(setup, load):
 
 @control(edit("upstream/orders/locks.py", 'cursor.execute("set idle_session_timeout = 0")', "pass"))
 def test_a_lock_outlives_the_roles_idle_session_timeout(project, setup, bouncer, tmp_path, idle_too_long) -> None:
-    """The session that holds it says nothing for longer than that, and nobody else gets the lock meanwhile."""
+    """The session that holds it is idle for longer than that, and no other process gets the lock meanwhile."""
     with held(project, setup, bouncer, tmp_path):
         idle_too_long()
         assert run(project, setup, bouncer, HOLD.format(fifo=os.devnull)) == "False\n"
@@ -269,7 +269,7 @@ except Error:
 
 @control(edit("upstream/settings/pgbouncer.py", '"CONN_MAX_AGE": 0', '"CONN_MAX_AGE": 60'))
 def test_to_close_old_connections_in_the_block_lets_go_of_the_lock(project, setup, bouncer) -> None:
-    """The direct connection has no age to reach, so it is closed in the middle of the block."""
+    """With CONN_MAX_AGE = 0 the direct connection is closed in the middle of the block, and the lock lost."""
     assert run(project, setup, bouncer, LOSES) == "None\nlost\n"
 
 
@@ -306,9 +306,9 @@ with transaction.atomic():
 @control(here("COMMITS)", 'COMMITS.replace("with transaction.atomic():", "if True:"))'))
 @control(here("COMMITS)", 'COMMITS.replace("durable=True", ""))'))
 def test_a_lock_within_a_transaction_is_let_go_before_the_commit(project, setup, bouncer) -> None:
-    """Nobody has it, and others do not see the row yet. Where atomic() is inside they see the row, and it is held.
+    """The lock is free while others do not see the row yet. With atomic() inside, they see the row while it is held.
 
-    A durable one refuses to be within another.
+    A durable atomic() refuses to be within another.
     """
     said = run(project, setup, bouncer, COMMITS).splitlines()
     assert said[:2] == ["0 0", "1 1"]
@@ -321,7 +321,7 @@ def test_a_lock_within_a_transaction_is_let_go_before_the_commit(project, setup,
     )
 )
 def test_listen_outlives_the_roles_idle_session_timeout(project, setup, bouncer, idle_too_long) -> None:
-    """The command hears what is sent after it has been idle for longer than that."""
+    """The command receives what is sent after it has been idle for longer than that."""
     needs_psycopg_3()
     following = project.start("manage.py", "follow_orders", **environment(setup, bouncer))
     try:
@@ -374,13 +374,13 @@ CURSORS = (
     )
 )
 def test_a_long_report_has_its_cursor_on_the_direct_connection(project, setup, bouncer) -> None:
-    """There iterator() takes its rows from the server in batches; through PgBouncer it fetches them all at once."""
+    """There iterator() reads its rows from a server-side cursor; through PgBouncer it opens none."""
     assert run(project, setup, bouncer, CURSORS) == "(0, True) (1, True)\n"
 
 
 @control(edit("upstream/settings/pgbouncer.py", '"CONN_MAX_AGE": 0', '"CONN_MAX_AGE": 60'))
 def test_the_direct_connection_is_closed_after_each_request(project, setup, bouncer) -> None:
-    """It takes one of PostgreSQL's slots only while it is in use."""
+    """close_old_connections() closes it, and not the pooled connection."""
     code = (
         "from django.db import close_old_connections\n"
         "connections['default'].ensure_connection(); connections['direct'].ensure_connection()\n"
@@ -405,7 +405,7 @@ TESTS = (
 
 @pytest.fixture
 def createdb(setup):
-    """Let both roles make databases, and drop the one that a test run has left."""
+    """Let both roles create databases, and drop the one that a test run has left."""
     admin = setup.database.admin
     admin.execute("alter role upstream createdb; alter role upstream_owner createdb")
     yield
@@ -418,7 +418,7 @@ def createdb(setup):
 def test_djangos_tests_make_and_drop_their_database_past_pgbouncer(project, setup, bouncer) -> None:
     """Under settings.tests both aliases reach the same new database on PostgreSQL itself, and it can be dropped.
 
-    So it does in a run of `manage.py test`, as it stands on the page.
+    `manage.py test`, as it is on the page, passes as well.
     """
     status, said = manage(project, setup, bouncer, "test", "--settings", "settings.tests", owner=True)
     assert (status, "\nOK\n" in said) == (0, True), said
@@ -436,7 +436,7 @@ def test_djangos_tests_make_and_drop_their_database_past_pgbouncer(project, setu
 )
 @pytest.mark.usefixtures("createdb")
 def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> None:
-    """Under the application's own settings the run makes its database and cannot reach it."""
+    """With the application's own settings the run creates its database and cannot connect to it."""
     status, said = project.run("-c", DJANGO + TESTS, **environment(setup, bouncer))
     assert status == 1
     assert "no such database: test_upstream" in said
@@ -447,7 +447,7 @@ def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> Non
 
 @pytest.fixture
 def session_entry(setup):
-    """PgBouncer that serves the ini's second entry, with all that it says besides the address."""
+    """PgBouncer that serves the ini's second entry, with all of its options but the address."""
     entry = section(setup.load(INI), "databases")["upstream_session"]
     options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
     named = {"upstream_session": setup.database}
@@ -458,7 +458,7 @@ def session_entry(setup):
 
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
 def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entry) -> None:
-    """A client has one server connection for as long as it stays: LISTEN and locks work as on a direct connection."""
+    """A client keeps one server connection until it leaves: LISTEN and locks work as on a direct connection."""
     with session_entry.connect(setup.database) as one, session_entry.connect(setup.database) as other:
         one.execute("listen orders")
         one.execute("select pg_advisory_lock(1)")
@@ -471,7 +471,7 @@ def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entr
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
 @control(edit("pgbouncer/pgbouncer.ini", "pool_size=5", "pool_size=6"))
 def test_an_entry_in_session_mode_is_full_when_its_clients_are_idle(setup, session_entry) -> None:
-    """Five idle clients that have asked use its connections up. One that only connected gets query_wait_timeout."""
+    """Five idle clients that have run a query use up its connections; a sixth one's query gets query_wait_timeout."""
     sixth, *clients = [session_entry.connect(setup.database) for _ in range(6)]
     try:
         for client in clients:

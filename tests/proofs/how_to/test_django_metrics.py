@@ -23,7 +23,7 @@ from tests.stack.wait import DEADLINE, free_port, until
 SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
 NAMED = re.compile(r"^    (django_\w+)  ", re.MULTILINE)
 TYPED = re.compile(r"^# TYPE (\w+) ", re.MULTILINE)
-# One process with Django's own pool of two: two threads hold both, a third is refused, and then one is lost.
+# One process with Django's own pool of two: two threads hold both, a third is refused, and then one connection is lost.
 POOLED = """
 import threading
 from django.conf import settings
@@ -96,7 +96,7 @@ try:
 except OperationalError:
     print(*(counter.labels("default")._value.get() for counter in (ERRORS, OPENED)))
 """
-# Who reads the counts of a process that finds no server, where each view is a transaction.
+# Reads the counts of a process that finds no server, where each view is a transaction.
 ATOMIC = """
 from django.conf import settings
 
@@ -109,7 +109,7 @@ django.setup()
 client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
 print(*(client.get(path).status_code for path in ("/health/live/", "/metrics")))
 """
-# The same pool under the backend that django-prometheus brings.
+# A pool of one under the backend that comes with django-prometheus.
 PACKAGED = """
 from django.conf import settings
 
@@ -141,7 +141,7 @@ def samples(text: str) -> dict[str, float]:
 
 
 def scrape(gunicorn: Gunicorn) -> dict[str, float]:
-    """Return what /metrics says of the default alias."""
+    """Return the samples of the default alias in /metrics."""
     connection = http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=DEADLINE)
     try:
         connection.request("GET", "/metrics")
@@ -154,7 +154,7 @@ def scrape(gunicorn: Gunicorn) -> dict[str, float]:
 
 
 def since(before: dict[str, float], now: dict[str, float]) -> dict[str, int]:
-    """Return what has been added, by the name without its ends."""
+    """Return each increase, by the name without its prefix and suffix."""
     return {
         name.removeprefix("django_").removesuffix("_total"): int(now[name] - before[name])
         for name in now
@@ -164,20 +164,20 @@ def since(before: dict[str, float], now: dict[str, float]) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def counting(tmp_path_factory) -> dict[str, str]:
-    """What makes the project count, in a folder for all proofs of this module."""
+    """The environment in which the project counts, in a folder for all proofs of this module."""
     return counting_in(tmp_path_factory.mktemp("counts"))
 
 
 @pytest.fixture(scope="module")
 def metered(project, server, migrated, counting) -> Iterator[Gunicorn]:
-    """Two workers with four threads each, which count. No connection comes of age within a proof."""
+    """Two workers with four threads each, which count. No connection reaches its maximum age within a proof."""
     kept = {"DB_CONN_MAX_AGE": "none"}
     with fresh(server, template=migrated) as database, serving(project, database, **counting, **kept) as gunicorn:
         yield gunicorn
 
 
 def counting_in(folder: Path) -> dict[str, str]:
-    """Return what makes the project count, in a folder that it makes itself."""
+    """Return the environment in which the project counts, in a folder that it creates itself."""
     return {"DJANGO_SETTINGS_MODULE": "settings.metered", "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics")}
 
 
@@ -208,11 +208,11 @@ def busy(gunicorn: Gunicorn) -> None:
 
 @control(edit("upstream/metered/views.py", "generate_latest(registry)", "generate_latest()"))
 def test_any_worker_answers_for_all(metered) -> None:
-    """Two processes open connections, each by itself gives the sum, and that is PostgreSQL's count of sessions."""
+    """Each of two workers by itself answers with the sum of both, which is PostgreSQL's count of sessions."""
     busy(metered)
     answers = []
     for worker in workers(metered):
-        os.kill(worker, signal.SIGSTOP)  # so another answers
+        os.kill(worker, signal.SIGSTOP)  # so that the other answers
         try:
             answers.append(scrape(metered))
         finally:
@@ -221,7 +221,7 @@ def test_any_worker_answers_for_all(metered) -> None:
     assert len({frozenset(answer.items()) for answer in answers}) == 1
     opened = answers[0]["django_connections_opened_total"]
     assert opened >= 2 * 4
-    # A session that has only just begun may not have told the statistics yet: it does with a later request.
+    # A session that has only just begun may not be in the statistics yet: a later request reports it.
     until("each is counted", lambda: metered.backend() and metered.database.sessions() >= opened)
     assert metered.database.sessions() == opened
 
@@ -231,7 +231,7 @@ def test_any_worker_answers_for_all(metered) -> None:
     edit("upstream/settings/base.py", '    "orders.origins.RefuseOtherOrigins",\n', ""),
 )
 def test_the_view_answers_under_an_allowed_name_alone(metered) -> None:
-    """ALLOWED_HOSTS holds for /metrics as well, and nothing else is asked of who reads it."""
+    """ALLOWED_HOSTS applies to /metrics as well, and nothing else is required of a client that reads it."""
     busy(metered)
     assert deployed.status(metered.port, "/metrics", "127.0.0.1") == 200
     assert deployed.status(metered.port, "/metrics", "prometheus.internal") == 400
@@ -239,9 +239,9 @@ def test_the_view_answers_under_an_allowed_name_alone(metered) -> None:
 
 @control(here('"counter_0.db"', '"counter_0"'))
 def test_a_scrape_may_fail_while_a_worker_starts(metered, counting) -> None:
-    """The file that a worker counts in is empty for a moment: meanwhile the answer is 500, and then it is whole.
+    """The file that a worker counts in is empty for a moment: meanwhile the answer is 500, and then it is complete.
 
-    So it is when the file has its size, and no count yet.
+    So it is while the file has its full size but no count yet.
     """
     busy(metered)
     before = scrape(metered)
@@ -257,7 +257,7 @@ def test_a_scrape_may_fail_while_a_worker_starts(metered, counting) -> None:
 
 @control(edit("upstream/metered/base.py", "REUSED.labels(self.alias).inc()", "OPENED.labels(self.alias).inc()"))
 def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
-    """Ten more requests are ten reuses and no opening; asking for the metrics is none."""
+    """Ten more requests count as ten reuses and no opening; a scrape counts as neither."""
     busy(metered)
     before = scrape(metered)
     for _ in range(10):
@@ -267,7 +267,7 @@ def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
 
 @control(edit("upstream/metered/base.py", "UNHEALTHY.labels(self.alias).inc()", "UNHEALTHY.labels(self.alias).inc(2)"))
 def test_health_checks_that_find_a_lost_connection_are_counted(metered) -> None:
-    """Each connection that was ended behind Django's back is one failed check and one opening."""
+    """Each connection that PostgreSQL has terminated counts as one failed check and one opening."""
     busy(metered)
     before = scrape(metered)
     for pid in metered.database.backends():
@@ -280,7 +280,7 @@ def test_health_checks_that_find_a_lost_connection_are_counted(metered) -> None:
 
 @control(edit("upstream/metered/base.py", "ERRORS.labels(self.alias).inc()", "ERRORS.labels(self.alias).inc(2)"))
 def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
-    """While the database takes nobody, each request is an error and none an opening; so where no server listens."""
+    """Where the database allows no connections or no server listens, an attempt is an error and not an opening."""
     busy(metered)
     database = metered.database
     before = scrape(metered)
@@ -289,7 +289,7 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
         for pid in database.backends():
             database.terminate(pid)
         for _ in range(5):
-            # Not /orders/: Django 4.2 asks for its rows again and again, for a report that it then sends to nobody.
+            # Not /orders/: Django 4.2 queries its rows again and again, for a report that it then sends to nobody.
             assert metered.request("/connection/")[0] == 500
     finally:
         database.admin.execute(f'alter database "{database.name}" allow_connections true')
@@ -306,7 +306,7 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
 @control(edit("upstream/metered/views.py", "@transaction.non_atomic_requests\n", ""))
 @control(here("ATOMIC, database_url", 'ATOMIC.replace("True", "False"), database_url'))
 def test_under_atomic_requests_the_counts_need_no_connection(project, tmp_path) -> None:
-    """Every other view begins a transaction, and fails where no server is."""
+    """Without a server /metrics is answered, while a view in a transaction gets 500."""
     counting = counting_in(tmp_path)
     Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
     nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
@@ -325,7 +325,7 @@ def test_under_atomic_requests_the_counts_need_no_connection(project, tmp_path) 
 )
 @control(edit("upstream/gunicorn.conf.py", "multiprocess.mark_process_dead(worker.pid)", "pass"))
 def test_what_a_worker_counted_outlives_it(metered, counting) -> None:
-    """A worker is killed: what it counted stays in the sum, what it had open goes, and its successor adds to it."""
+    """A killed worker's counts stay in the sum, its open connections do not, and its successor adds its own."""
     busy(metered)
     before = scrape(metered)
     (killed, *_) = workers(metered)
@@ -342,7 +342,7 @@ def test_what_a_worker_counted_outlives_it(metered, counting) -> None:
 
 
 def workers(gunicorn: Gunicorn) -> list[int]:
-    """Return the worker processes that serve."""
+    """Return the pids of the worker processes."""
     return [child.pid for child in psutil.Process(gunicorn.process.pid).children()]
 
 
@@ -358,7 +358,7 @@ def workers(gunicorn: Gunicorn) -> list[int]:
 )
 @pytest.mark.parametrize("options", ["", "--preload"], ids=["loaded by the workers", "preloaded"])
 def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path, options) -> None:
-    """It makes the folder before it loads the application, and what a run before has left there is not added."""
+    """It creates the folder before it loads the application, and what an earlier run has left there is not added."""
     with fresh(server, template=migrated) as database:
         for _ in range(2):
             with serving(project, database, options, GUNICORN_WORKERS="1", **counting_in(tmp_path)) as gunicorn:
@@ -369,7 +369,7 @@ def test_gunicorn_begins_to_count_at_nothing(project, server, migrated, tmp_path
 
 @control(here('counting.pop("PROMETHEUS_MULTIPROC_DIR")', 'counting["PROMETHEUS_MULTIPROC_DIR"]'))
 def test_a_folder_that_only_env_names_is_not_emptied(project, server, migrated, tmp_path) -> None:
-    """The workers read .env, and count there; Gunicorn's own process does not, so the run before is added."""
+    """The workers read .env, and count there; Gunicorn's own process does not, so an earlier run is added."""
     counting, used = counting_in(tmp_path), project.folder / ".env"
     folder = counting.pop("PROMETHEUS_MULTIPROC_DIR")
     Path(folder).mkdir()
@@ -402,9 +402,9 @@ def pooled(project, server, tmp_path_factory) -> str:
 @control(edit("upstream/metered/base.py", "if not self.djangos_pool():", "if True:"))
 @control(edit("upstream/orders/health.py", '    own.settings_dict["OPTIONS"].pop("pool", None)\n', ""))
 def test_the_pool_of_django_is_counted(project, pooled) -> None:
-    """Its size, how many asked, waited and were refused, what it opened and what its check found lost.
+    """/metrics has its size, how many requests it got, queued and refused, and the connections it opened and lost.
 
-    One thread waits while others have both connections, and nobody afterwards. A probe past it opens one.
+    One thread waits while others have both connections, and none afterwards. A probe past the pool opens one.
     """
     project.note()
     assert "couldn't get a connection after 0.30 sec" in pooled
@@ -429,7 +429,7 @@ def test_the_pool_of_django_is_counted(project, pooled) -> None:
 
 @control(edit("upstream/metered/base.py", "django_pool_lost_total  ", "django_pools_lost_total "))
 def test_every_metric_is_in_the_list_and_no_other(load, pooled) -> None:
-    """The list at the head of the module names what /metrics has, to the letter."""
+    """The list at the head of the module names exactly the metrics that /metrics has."""
     listed = load("upstream/metered/base.py")
     assert set(NAMED.findall(listed.text)) == set(samples(pooled)) == set(TYPED.findall(pooled))
     evidence.ran(listed)
@@ -437,7 +437,7 @@ def test_every_metric_is_in_the_list_and_no_other(load, pooled) -> None:
 
 @control(here('"settings.metered"', '"settings.metered", "PROMETHEUS_MULTIPROC_DIR": "."'))
 def test_without_a_folder_the_view_says_so(project, database) -> None:
-    """Where PROMETHEUS_MULTIPROC_DIR is not set, one error names it."""
+    """Where PROMETHEUS_MULTIPROC_DIR is not set, a ValueError names it."""
     ask = "import django; django.setup(); from metered.urls import metrics; metrics(None)"
     counting = {"DJANGO_SETTINGS_MODULE": "settings.metered"}
     status, output = project.run("-c", ask, database_url=database.url, **counting)
@@ -450,7 +450,7 @@ def test_without_a_folder_the_view_says_so(project, database) -> None:
 
 @control(here("PACKAGED,", 'PACKAGED.replace("    connection.close()", ""),'))
 def test_django_prometheus_counts_what_a_pool_lends_as_new(project, database) -> None:
-    """Three times the same connection from Django's pool are three new ones to it; of reuse and checks it has none."""
+    """A connection that Django's pool lends three times counts as three new ones; no metric shows reuse or checks."""
     needs_a_pool()
     production = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
     status, output = project.run("-c", PACKAGED, database_url=database.url, **production)

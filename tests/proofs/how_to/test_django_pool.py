@@ -1,4 +1,4 @@
-"""Proves docs/how-to/django-pool.md: what a pool's options do, what it counts, and when a request gives back."""
+"""Proves docs/how-to/django-pool.md: what a pool's options do, what it counts, and when a connection is given back."""
 
 import inspect
 import time
@@ -28,7 +28,7 @@ PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
 
 @control(edit("pool/defaults.py", '"max_idle": 600', '"max_idle": 60'))
 def test_the_list_has_what_a_pool_is_by_itself(load) -> None:
-    """Each option of the list is psycopg's, with the value that psycopg gives it."""
+    """Each option in the list is one of psycopg_pool's, with its default value."""
     listed = execute(load("pool/defaults.py"))["POOL"]
     taken = inspect.signature(ConnectionPool.__init__).parameters
     assert listed == {name: taken[name].default for name in listed}
@@ -52,7 +52,7 @@ with connection.cursor() as cursor:
 @control(edit("upstream/settings/pool.py", '"min_size": size', '"min_size": 0'))
 @control(here('"-c", OPENED', '"-c", OPENED.replace("for", "connection.pool.open()\\nfor")'))
 def test_the_pool_is_opened_by_the_first_query(project, database) -> None:
-    """Setting Django up opens none; the first connection that is asked for does, and two that nobody has asked for."""
+    """django.setup() does not open it; the first connection requested does, with the two others of min_size = 3."""
     needs_a_pool()
     said = project.run("-c", OPENED, database_url=database.url, **PRODUCTION | {"DB_POOL_SIZE": "3"})
     assert said == (0, "True\nFalse\n3\n")
@@ -61,7 +61,7 @@ def test_the_pool_is_opened_by_the_first_query(project, database) -> None:
 @control(here('"max_idle": 0.1', '"max_idle": 100'), fails_with="nobody is connected: not within")
 @control(here('"min_size": 0', '"min_size": 1'))
 def test_a_pool_that_may_be_empty_empties(database) -> None:
-    """With min_size = 0 nobody is connected before the first query, two are when two ask, and none in the end."""
+    """With min_size = 0 none is open before the first is requested, two are while two are lent, and none in the end."""
     with ConnectionPool(database.url, open=False, **{"min_size": 0, "max_size": 2, "max_idle": 0.1}) as pool:
         pool.wait()
         assert database.backends() == []
@@ -73,7 +73,7 @@ def test_a_pool_that_may_be_empty_empties(database) -> None:
 @control(here("max_idle=0.1", "max_idle=100"), fails_with="one is left: not within")
 @control(here("pool.connection(), pool.connection(), pool", "pool.connection(), pool"))
 def test_beyond_min_size_one_is_closed_at_a_time(database, caplog) -> None:
-    """Of three that nobody needs each max_idle closes one, and min_size = 1 stays."""
+    """Of three idle connections each max_idle closes one, and the one of min_size = 1 stays."""
     caplog.set_level("INFO", "psycopg.pool")
     with ConnectionPool(database.url, open=False, min_size=1, max_size=3, max_idle=0.1) as pool:
         pool.wait()
@@ -87,11 +87,11 @@ def test_beyond_min_size_one_is_closed_at_a_time(database, caplog) -> None:
 @control(here("max_lifetime=0.1", "max_lifetime=100"), fails_with="another takes its place: not within")
 @control(here("with pool.connection(timeout=DEADLINE)", "pool.check()\n        with pool.connection(timeout=DEADLINE)"))
 def test_a_lifetime_counts_when_a_connection_comes_back(database) -> None:
-    """One past its max_lifetime stays while it is idle, is lent once more, and is replaced when it is given back."""
+    """A connection past its max_lifetime stays while it is idle, is lent once more, and is replaced when given back."""
     with ConnectionPool(database.url, open=False, min_size=1, max_lifetime=0.1) as pool:
         pool.wait()
         (old,) = database.backends()
-        there = time.monotonic()  # the pool counts from when it has it
+        there = time.monotonic()  # the pool counts from when it got it
         until("it is past its age", lambda: time.monotonic() > there + 0.2)
         with pool.connection(timeout=DEADLINE) as lent:
             assert lent.info.backend_pid == old
@@ -115,7 +115,7 @@ def test_a_lifetime_counts_when_a_connection_comes_back(database) -> None:
     edit("pool/waiting.py", "max_waiting=2", "max_waiting=3"), fails_with="couldn't get a connection after 1.00 sec"
 )
 def test_two_wait_in_order_and_a_third_is_refused(database, load, printed, transcript) -> None:
-    """The pool grows to its two; who finds none free is queued, and served in the order in which they came."""
+    """The pool grows to two connections; clients that find none free are queued, and served in order of arrival."""
     snippet = load("pool/waiting.py")
     transcript(snippet, printed(snippet, DATABASE_URL=database.url))
 
@@ -125,7 +125,7 @@ GAVE_UP = {"min_size": 1, "max_size": 1, "max_waiting": 1}
 
 @control(here("pool.getconn(timeout=0.1)", "raise psycopg_pool.PoolTimeout"), fails_with="DID NOT RAISE")
 def test_who_gave_up_is_counted_as_waiting(database) -> None:
-    """With max_waiting = 1 one waits in vain; the next is refused, though nobody waits, until one comes back."""
+    """With max_waiting = 1 a client times out; the next is refused, though none waits, until a connection is back."""
     with ConnectionPool(database.url, open=False, timeout=0.1, **GAVE_UP) as pool:
         lent = pool.getconn(timeout=DEADLINE)
         with pytest.raises(psycopg_pool.PoolTimeout):
@@ -149,7 +149,7 @@ print(sorted(name for name in ("connections_num", "requests_num", "usage_ms") if
 
 @control(here('"-c", COUNTED', '"-c", COUNTED + "\\nwith connection.pool.connection(): pass" + COUNTED'))
 def test_django_counts_no_time_of_use(project, database) -> None:
-    """After a connection was lent and given back usage_ms is missing, and what was asked for and opened is not."""
+    """After a connection was lent and given back, usage_ms is missing, but not requests_num and connections_num."""
     needs_a_pool()
     said = project.run("-c", COUNTED, database_url=database.url, **PRODUCTION)
     assert said == (0, "['connections_num', 'requests_num']\n")
@@ -157,7 +157,7 @@ def test_django_counts_no_time_of_use(project, database) -> None:
 
 # ---- when a request gives it back ------------------------------------------------------------------------------
 
-# The project with a pool of one, for which nobody waits long.
+# The project with a pool of one, and a short timeout.
 ONE = """
 from settings.pool import *
 DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1, "timeout": 2}
@@ -166,7 +166,7 @@ DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1, "timeou
 
 @contextmanager
 def pool_of_one(project: Project, server: Server, migrated: str, folder: Path) -> Iterator[tuple[Gunicorn, Payments]]:
-    """Serve the project from four threads of Gunicorn with a pool of one, and the service that its views call."""
+    """Serve the project from four threads of Gunicorn with a pool of one, and run the service that its views call."""
     needs_a_pool()
     (folder / "one.py").write_text(ONE)
     with fresh(server, template=migrated) as database, payments() as service:
@@ -183,14 +183,14 @@ def pool_of_one(project: Project, server: Server, migrated: str, folder: Path) -
 
 @pytest.fixture(scope="module")
 def shop(project, server, migrated, tmp_path_factory):
-    """Such a shop, for the proofs of this module."""
+    """Such a project, for the proofs of this module."""
     with pool_of_one(project, server, migrated, tmp_path_factory.mktemp("settings")) as made:
         yield made
 
 
 @contextmanager
 def calling(shop: tuple[Gunicorn, Payments], view: str) -> Iterator[None]:
-    """Have a request of this view wait for the other service, for as long as the block lasts."""
+    """Have a request to this view wait for the other service, for as long as the block lasts."""
     gunicorn, service = shop
     service.answer.clear()
     before = service.calls
@@ -207,7 +207,7 @@ def calling(shop: tuple[Gunicorn, Payments], view: str) -> Iterator[None]:
 
 @control(edit("upstream/orders/payments.py", "    charged = False\n", "    connection.close()\n    charged = False\n"))
 def test_a_request_holds_its_connection_while_it_calls(shop, server_version) -> None:
-    """Outside of any transaction as well: a view has asked, calls a service, and no other request gets a connection."""
+    """Even outside a transaction no other request gets a connection while a view that has queried calls a service."""
     evidence.on(PostgreSQL=server_version)
     with calling(shop, "/orders/pay/"):
         assert shop[0].request("/connection/")[0] == 500
@@ -220,7 +220,7 @@ def test_a_request_holds_its_connection_while_it_calls(shop, server_version) -> 
 
 @control(edit("upstream/orders/payments.py", "    connection.close()  # back", "    # back"))
 def test_a_view_that_closes_lets_others_have_it(shop, server_version) -> None:
-    """The view closes before it calls: another request is served over the one connection meanwhile."""
+    """A view closes its connection before it calls: another request is served over it meanwhile."""
     evidence.on(PostgreSQL=server_version)
     with calling(shop, "/orders/invoice/"):
         assert shop[0].request("/connection/")[0] == 200

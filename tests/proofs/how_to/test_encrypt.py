@@ -41,7 +41,7 @@ def noted(setup) -> None:
 
 
 def tls(setup, *sides: str) -> dict[str, Any]:
-    """Return the settings of tls.ini for these sides, with the files where they are."""
+    """Return the settings of tls.ini for these sides, with the paths of the files created here."""
     found = settings_of(setup.ran[SETTINGS].text)
     return {
         name: value.replace("/etc/pgbouncer", str(setup.certificates))
@@ -52,14 +52,14 @@ def tls(setup, *sides: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def encrypted(setup):
-    """PgBouncer that takes its clients over TLS."""
+    """PgBouncer that accepts its clients over TLS."""
     bouncer = setup.start(**tls(setup, "client"))
     yield bouncer
     bouncer.stop()
 
 
 def verified(setup) -> dict[str, str]:
-    """Return what a client says that wants to be sure whom it talks to."""
+    """Return the options of a client that verifies its server."""
     return {"sslmode": "verify-full", "sslrootcert": str(setup.certificates / "ca.crt")}
 
 
@@ -68,7 +68,7 @@ def verified(setup) -> dict[str, str]:
 
 @control(edit("pgbouncer/tls.env", "PGSSLMODE=verify-full", "PGSSLMODE=require"))
 def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
-    """With the two variables in its environment, and nothing else changed; and not to a host of another name."""
+    """It needs only the two variables in its environment, and then does not connect to a host of another name."""
     lines = setup.ran[ENVIRONMENT].text.replace("/etc/ssl/upstream", str(setup.certificates)).splitlines()
     variables = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     code = (
@@ -85,7 +85,7 @@ def test_django_talks_tls_to_pgbouncer(setup, encrypted, project) -> None:
 
 @control(edit("pgbouncer/tls.ini", "client_tls_sslmode = require", "client_tls_sslmode = disable"), fails_with="SSL")
 def test_the_console_shows_which_clients_use_tls(setup, encrypted) -> None:
-    """The column tls of SHOW CLIENTS has the version and the cipher."""
+    """The column tls of SHOW CLIENTS begins with the version of TLS."""
     with encrypted.connect(setup.database, application_name="careful", **verified(setup)):
         assert tls_of("careful", encrypted).startswith("TLSv1.3")
 
@@ -98,7 +98,7 @@ def tls_of(name: str, bouncer: PgBouncer) -> str:
 
 @control(edit("pgbouncer/tls.ini", "client_tls_sslmode = require", "client_tls_sslmode = allow"))
 def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
-    """client_tls_sslmode = require lets nobody in who does not encrypt."""
+    """client_tls_sslmode = require refuses a client that does not encrypt."""
     with pytest.raises(psycopg.OperationalError, match="FATAL:  SSL required"):
         encrypted.connect(setup.database, sslmode="disable")
 
@@ -107,7 +107,7 @@ def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
 @control(here('"sslrootcert": strangers', '"application_name": "upstream"'))
 @control(here('host="localhost", **verified(setup)', 'host="localhost", sslmode="require"'))
 def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
-    """Not with another authority's certificate, and not under another name; `require` without a CA asks for neither."""
+    """It refuses another CA's certificate and another host name; `require` without a CA checks neither."""
     strangers = str(setup.strangers / "ca.crt")
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
         encrypted.connect(setup.database, **{**verified(setup), "sslrootcert": strangers})
@@ -119,7 +119,7 @@ def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
 
 @control(here("setup.start()", 'setup.start(**tls(setup, "client"))'))
 def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) -> None:
-    """PgBouncer's default is no TLS at all: `require` fails, and libpq's own default says nothing."""
+    """PgBouncer's default is no TLS at all: `require` fails, and libpq's default, `prefer`, connects without TLS."""
     bouncer = setup.start()
     try:
         with pytest.raises(psycopg.OperationalError, match="server does not support SSL, but SSL was required"):
@@ -135,7 +135,7 @@ def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) 
 
 @control(here('"-days 0"', '"-days 9"'))
 def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload(setup) -> None:
-    """With verify-full. The script, run again, makes the next one under the same names, and RELOAD is enough."""
+    """With verify-full it is refused. The script, run again, creates one in its place, and RELOAD is enough."""
     script = setup.ran[CERTIFICATES].text
     at_once = script.replace("-days 365", "-days 0")
     assert at_once != script
@@ -161,7 +161,7 @@ def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload
 @control(edit("pgbouncer/certificates_end.sh", "2592000", "2764800"))
 @control(here('made("late", 29)', 'made("late", 99)'))
 def test_the_check_fails_where_a_certificate_ends_soon(setup, load, tmp_path) -> None:
-    """It names each with its end. The script's own have a year; one of 31 days is in time, and one of 29 too late."""
+    """It prints each one's end. The script's own and one of 31 days pass; one of 29 days or a missing file fails."""
     check = load("pgbouncer/certificates_end.sh")
     evidence.ran(check)
 
@@ -197,15 +197,15 @@ LOST = "SSL connection has been closed unexpectedly"
     ],
 )
 def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, killed) -> None:
-    """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ where PgBouncer died.
+    """psycopg 3 passes a reason on, psycopg2 says that the connection is gone, and both differ if PgBouncer is killed.
 
-    So it is where PgBouncer has failed to log in. In executemany() and a pipeline psycopg 3 is not told that it has
-    waited too long either, nor who ended a backend.
+    So it is where PgBouncer has failed to log in. In executemany() and a pipeline psycopg 3 reports neither a
+    query_wait_timeout nor who terminated a backend.
     """
     bouncer = setup.start(**tls(setup, "client"), default_pool_size=1)
 
     def client():
-        """Open one whose connection has carried a query."""
+        """Open a connection, and run a query on it."""
         connection = driver.connect(bouncer.url(setup.database), sslmode="require")
         connection.cursor().execute("select 1")
         connection.rollback()
@@ -256,9 +256,9 @@ def test_over_tls_a_lost_connection_has_other_texts(setup, driver, reasons, kill
 
 @control(edit("pgbouncer/pgbouncer.ini", "max_client_conn = 500", "max_client_conn = 10"))
 def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, project, load) -> None:
-    """pgbouncer.ini with auth_query.ini, the client's part of tls.ini and exporter.ini, behind the project's threads.
+    """pgbouncer.ini with auth_query.ini, the client side of tls.ini and exporter.ini serves all logins and requests.
 
-    The roles have their timeouts, and nobody but PgBouncer's own role is in the userlist.
+    The application's role has its timeouts, and only PgBouncer's own roles are in the userlist.
     """
     with setup.passwords():
         setup.database.psql(setup.load("pgbouncer/auth_query.sql"))
@@ -288,7 +288,7 @@ def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, 
 
 @control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = prefer"))
 def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
-    """With verify-full no query reaches a server that does not encrypt. The default, prefer, takes it."""
+    """With verify-full no query reaches a server that does not encrypt. The default, prefer, accepts it."""
     if setup.database.admin.execute("show ssl").fetchone() != ("off",):
         pytest.skip("needs PostgreSQL without TLS")
     bouncer = setup.start()
@@ -321,7 +321,7 @@ def with_tls(setup):
 
 @control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = disable"))
 def test_both_hops_are_encrypted_and_verified(setup, with_tls) -> None:
-    """PostgreSQL itself says that its connection is encrypted, and the client's is."""
+    """PostgreSQL itself reports its connection as encrypted, and the client's is encrypted too."""
     with fresh(with_tls.server) as database:
         bouncer = PgBouncer(database, **tls(setup, "client", "server"))
         try:
@@ -338,7 +338,7 @@ def test_both_hops_are_encrypted_and_verified(setup, with_tls) -> None:
 
 @control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = require"))
 def test_pgbouncer_refuses_a_server_that_nobody_vouches_for(setup, with_tls) -> None:
-    """With another authority's ca.crt it does not log in."""
+    """With another CA's ca.crt it does not log in."""
     strangers = {**tls(setup, "server"), "server_tls_ca_file": setup.strangers / "ca.crt"}
     with fresh(with_tls.server) as database:
         bouncer = PgBouncer(database, query_wait_timeout=0.5, **strangers)

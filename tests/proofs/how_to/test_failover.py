@@ -35,7 +35,7 @@ from tests.stack.scripts import execute
 from tests.stack.upstream import Process, needs_psycopg_3, serving
 from tests.stack.wait import DEADLINE, until
 
-# Keeps a connection of Django's, and writes each time that it gets a signal. It says what it heard, and where it was.
+# Keeps a Django connection, and writes each time that it gets a signal. It prints the server's address, or the error.
 WRITER = """
 import os, signal
 import django; django.setup()
@@ -77,11 +77,11 @@ from django.db import connection
 connection.ensure_connection()
 print(json.dumps({name: str(value) for name, value in connection.get_connection_params().items()}))
 """
-# Asks each second whether the other side is there, and gives up on what nobody confirms after one.
+# Sends a keepalive each second, and gives up after one on what is not acknowledged.
 IMPATIENT = "?keepalives_idle=1&keepalives_interval=1&keepalives_count=1&tcp_user_timeout=1000"
-PLAIN = 5001  # the port of an HAProxy that cuts nobody off
+PLAIN = 5001  # the port of an HAProxy that shuts no sessions
 SHUT = "    default-server on-marked-down shutdown-sessions\n"
-# What a connection of settings/failover.py asks for.
+# The parameters of a connection with settings/failover.py.
 GIVEN = {
     "target_session_attrs": "read-write",
     "connect_timeout": "3",
@@ -101,12 +101,12 @@ class Failing:
         self.ends = ExitStack()
 
     def url(self, place: str, query: str = "") -> str:
-        """Return how the application comes to the database at a place."""
+        """Return the application's URL for the database at a place."""
         role = self.database.role
         return f"postgresql://{role.name}:{role.password}@{place}/{self.database.name}{query}"
 
     def writer(self, url: str, settings: str = "settings.prod") -> "Writer":
-        """Start a process of Django's on the application's host, and wait until it has written."""
+        """Start a Django process on the application's host, and wait until it has written."""
         process = self.project.start(
             "-c", WRITER, database_url=url, host=self.app, DJANGO_SETTINGS_MODULE=settings, DB_CONN_HEALTH_CHECKS="True"
         )
@@ -129,7 +129,7 @@ class Failing:
         return process
 
     def rows(self) -> int:
-        """Return how many they have written, as the primary has them."""
+        """Return how many of their rows the primary has."""
         with psycopg.connect(self.cluster.primary.superuser, dbname=self.database.name) as connection:
             return connection.execute("select count(*) from heard").fetchone()[0]
 
@@ -142,7 +142,7 @@ class Failing:
         return f"{HAProxy.address}:{port}"
 
     def hosts(self) -> str:
-        """Return the address that names all hosts, first that of the primary."""
+        """Return the address that lists all hosts, that of the primary first."""
         first = self.cluster.primary.host
         names = [first.address, *(host.address for host in self.cluster.hosts if host != first)]
         return f"{','.join(names)}:{patroni.POSTGRESQL}"
@@ -163,14 +163,14 @@ class Writer:
         return self.process.said().splitlines()
 
     def heard(self, number: int) -> str:
-        """Wait until it has heard so often, and return the last."""
+        """Wait until it has printed this many lines, and return the last."""
         until("it has heard", lambda: len(self.lines()) >= number or self.process.ended(), LONG)
         return self.lines()[-1]
 
 
 @pytest.fixture(scope="module")
 def started(network, project) -> Iterator[Failing]:
-    """The cluster, on which proofs have the primary change."""
+    """The cluster, in which proofs have the primary change."""
     made = network(4)
     try:
         patroni.check()
@@ -189,7 +189,7 @@ def started(network, project) -> Iterator[Failing]:
 
 @pytest.fixture
 def failing(started) -> Iterator[Failing]:
-    """The same, whole. What a proof starts there ends with it."""
+    """The same, intact. What a proof starts there ends with it."""
     until("the cluster is whole", started.cluster.whole, LONG)
     database = started.database
     with psycopg.connect(started.cluster.primary.superuser) as connection:
@@ -208,7 +208,7 @@ def failing(started) -> Iterator[Failing]:
 @control(here("bare = failing.writer(url)", 'bare = failing.writer(url + "?target_session_attrs=read-write")'))
 @control(edit("failover/switchover.sh", "switchover --force", "list"))
 def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(failing, load) -> None:
-    """With a list of hosts and nothing else it takes the first that answers, which is read-only now."""
+    """With a list of hosts and nothing else it takes the first that accepts it, which is read-only by then."""
     cluster, url = failing.cluster, failing.url(failing.hosts())
     asks = failing.writer(url, "settings.failover")
     bare = failing.writer(url)
@@ -226,7 +226,7 @@ def test_after_a_switchover_django_writes_if_it_asks_for_the_server_that_does(fa
 @control(edit("failover/paused.sh", "--command pause", "--command 'show version'"))
 @control(edit("failover/paused.sh", "echo y >&3", "echo n >&3"))
 def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing, load, tmp_path) -> None:
-    """Clients wait meanwhile, none gets an error, and each row that was answered is on the new primary."""
+    """Clients wait meanwhile, none gets an error, and each row that was acknowledged is on the new primary."""
     needs_psycopg_3()  # as load.py does
     cluster, database = failing.cluster, failing.database
     proxy = load("failover/haproxy.cfg")
@@ -261,9 +261,9 @@ def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing
 @control(edit("failover/paused.sh", "trap 'exit 1' HUP INT TERM", ""), fails_with="it ends: not within")
 @control(edit("failover/paused.sh", 'ask "$PROXY" select >/dev/null', ""))
 def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(failing, load, tmp_path) -> None:
-    """A transaction is open meanwhile. Clients go on, on the same primary, and no psql of the script waits on.
+    """A transaction is open meanwhile. Clients go on, on the same primary, and no psql of the script keeps waiting.
 
-    With a wrong PROXY nobody is paused.
+    With a wrong PROXY nothing is paused.
     """
     cluster, database, script = failing.cluster, failing.database, load("failover/paused.sh")
     evidence.ran(script)
@@ -285,7 +285,7 @@ def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(fai
                 done = thread.submit(cluster.script, failing.app, f"echo $$ >{number}\n{script.text}", **wants)
                 until("the pause waits", lambda: "PAUSE command issued" in bouncer.leash.said())
                 os.kill(int(number.read_text()), signal.SIGTERM)
-                until("it ends", done.done)  # which waits for whatever the script has begun
+                until("it ends", done.done)  # which waits for whatever the script has started
                 assert heard(other.execute, "select 1") == ""
             assert (done.result().returncode, cluster.primary) == (1, before)
             pauses = bouncer.leash.said().count("PAUSE command issued")
@@ -309,10 +309,10 @@ def switch(failing: Failing, script: Snippet, **wants: str) -> None:
 @control(here('SHUT, "")', "SHUT, SHUT)"))
 @control(here("frozen.freeze()", "failing.cluster.cut(frozen)"))
 def test_only_haproxy_ends_the_wait_for_a_frozen_primary(failing, load) -> None:
-    """Its kernel confirms and answers keepalives, so tcp_user_timeout and keepalives end nothing.
+    """Its kernel acknowledges data and keepalives, so tcp_user_timeout and keepalives end nothing.
 
-    HAProxy hears no answer from Patroni, and cuts off who is connected there: with on-marked-down shutdown-sessions.
-    Then Django writes to the next primary, while others still wait.
+    HAProxy gets no answer from Patroni, and closes the sessions there, with on-marked-down shutdown-sessions.
+    Then Django writes to the next primary, while other clients still wait.
     """
     file = load("failover/haproxy.cfg")
     shut = failing.writer(failing.url(failing.haproxy(file.text)))
@@ -342,7 +342,7 @@ def test_only_haproxy_ends_the_wait_for_a_frozen_primary(failing, load) -> None:
 @control(edit("upstream/settings/failover.py", '"keepalives_interval": 2', '"keepalives_interval": 60'))
 @control(edit("upstream/settings/failover.py", '"keepalives_count": 2', '"keepalives_count": 9'))
 def test_django_asks_for_the_server_that_writes_and_gives_up_in_seconds(database, project) -> None:
-    """Three to connect, and nine for what nobody confirms, be it a packet or a sign of life."""
+    """It allows three seconds to connect, and nine for a packet or a keepalive to be acknowledged."""
     settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.failover"}
     status, said = project.run("-c", OPTIONS, **settings)
     assert status == 0, said
@@ -352,7 +352,7 @@ def test_django_asks_for_the_server_that_writes_and_gives_up_in_seconds(database
 
 @control(each("failover/pgbouncer.ini"))
 def test_pgbouncer_takes_them(database, load, pooler) -> None:
-    """Of both settings its own default is 15 seconds."""
+    """It has the values of the file; the default of both is 15 seconds."""
     usual = shown(pooler(database))
     snippet = load("failover/pgbouncer.ini")
     bouncer = pooler(database, **settings_of(snippet.text))
@@ -362,7 +362,7 @@ def test_pgbouncer_takes_them(database, load, pooler) -> None:
 
 
 def shown(bouncer: PgBouncer) -> dict[str, str]:
-    """Return how PgBouncer's console shows the two settings."""
+    """Return the two settings as PgBouncer's console shows them."""
     names = ("server_connect_timeout", "server_login_retry")
     return {row["key"]: row["value"] for row in bouncer.show("config") if row["key"] in names}
 
@@ -374,9 +374,9 @@ def shown(bouncer: PgBouncer) -> dict[str, str]:
 @control(edit("failover/drill.py", "max((b - a, a)", "min((b - a, a)"))
 @control(edit("failover/drill.py", "        thread.start()", "        thread.start() or thread.join()"))
 def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatch) -> None:
-    """It tells errors of the service, requests without an answer, and refused connections apart, and the longest gap.
+    """It tells error statuses, requests without an answer and refused connections apart, and finds the longest gap.
 
-    A request that waits for its answer does not keep the next one from being sent. What is behind a "?" is sent too.
+    A request that waits for its answer does not delay the next one. What follows a "?" in the URL is sent too.
     """
     monkeypatch.setenv("BODY", "customer=drill")
     monkeypatch.setenv("PATIENCE", str(DEADLINE))
@@ -397,7 +397,7 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
             assert drill["ask"](f"{address}report/?seconds=often").outcome == "400"
         with database.connect(autocommit=False) as owner:
             owner.execute("lock table orders_order in access exclusive mode")
-            monkeypatch.setitem(drill, "PATIENCE", 0.7)  # for as long as no answer can come
+            monkeypatch.setitem(drill, "PATIENCE", 0.7)  # while no answer can come
             assert heard() == {"no answer within 0.7 s": 6}
             assert any(later.began < former.ended for former, later in pairwise(asked))
             monkeypatch.setitem(drill, "PATIENCE", DEADLINE)

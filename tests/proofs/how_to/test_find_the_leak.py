@@ -1,4 +1,4 @@
-"""Proves docs/how-to/find-the-leak.md: connections that nobody gives back, made for real and traced to who has them."""
+"""Proves docs/how-to/find-the-leak.md: connections that nobody gives back, made for real and traced to a process."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ PORT = (r"\| +\d{4,5} +\|", "| PORT |")
 PIDS = (r"^ *\d{2,} \|", "PID |")
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
-# Four threads that live on, as a worker's do, each with a connection that it does not need any more.
+# Four threads that live on, as a worker's do, each with a connection that it no longer needs.
 KEEP = """
 import threading, time, django
 django.setup()
@@ -30,7 +30,7 @@ list(background.pool.map(lambda _: (background.count_and_keep(), together.wait()
 print("done", flush=True)
 time.sleep(600)
 """
-# A connection that a child has as well, which ends with its parent.
+# A connection that a child process has as well; the child ends with its parent.
 SHARED = """
 import os, socket, time, psycopg
 connection = psycopg.connect(os.environ["DATABASE_URL"])
@@ -42,7 +42,7 @@ if os.fork() == 0:
 print(socket.socket(fileno=os.dup(connection.fileno())).getsockname()[1], flush=True)
 time.sleep(600)
 """
-# One thread after another does a piece of work, and ends. When it is told to, Python collects, and there is a fourth.
+# One thread after another works and ends. When told to, Python collects garbage, and a fourth thread works.
 THREADS = """
 import gc, sys, threading
 from django.conf import settings
@@ -92,7 +92,7 @@ settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
-# uvicorn where Python collects when it is asked to, and not when it likes.
+# uvicorn where Python collects garbage only when it is asked to.
 COLLECTED = """
 import gc, sys
 import uvicorn
@@ -106,7 +106,7 @@ async def collects(scope, receive, send):
 gc.disable()
 uvicorn.run(collects, port=int(sys.argv[1]))
 """
-# One request, as a server hands it to WSGI, and a handler that asks when it has finished.
+# One request, as a server hands it to WSGI, and a handler that queries when it has finished.
 FINISHED = """
 import sys, time
 from wsgiref.util import setup_testing_defaults
@@ -137,7 +137,7 @@ def database(server, server_version, migrated) -> Iterator[Database]:
 def test_a_suspect_leads_to_the_process_that_holds_it(
     database, project, load, printed, transcript, monkeypatch
 ) -> None:
-    """The longest idle session's client_port belongs to the process whose threads keep their connections."""
+    """Each idle session's client_port belongs to the process whose threads keep their connections."""
     if not database.sees_clients():
         pytest.skip("needs a server of our own")
     process = project.start("-c", KEEP, database_url=database.url, **PRODUCTION)
@@ -167,7 +167,7 @@ def test_a_suspect_leads_to_the_process_that_holds_it(
     fails_with="SystemExit",
 )
 def test_two_processes_on_one_socket_are_both_named(database, project, load, printed, monkeypatch) -> None:
-    """A connection that was open before a fork is in the parent's hands and in the child's."""
+    """A connection that was open before a fork is held by the parent and by the child."""
     needs_psycopg_3()
     process = project.start("-c", SHARED, database_url=database.url)
     port = until("it has forked", process.said).strip()
@@ -184,7 +184,7 @@ def test_two_processes_on_one_socket_are_both_named(database, project, load, pri
 
 
 class Threads:
-    """A process in which three threads have worked and ended; go() lets Python collect, and a fourth work."""
+    """A process in which three threads have worked and ended; go() has Python collect garbage, and a fourth work."""
 
     def __init__(self, project: Project, database: Database, folder: Path, work: str, *pool: str) -> None:
         self.fifo = folder / "go"
@@ -221,7 +221,7 @@ def threads(project, database, tmp_path) -> Iterator[Callable[..., Threads]]:
     edit("upstream/orders/background.py", "keep() -> int:", "keep():\n    return count_and_close()\n\n\ndef kept():")
 )
 def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, database) -> None:
-    """Of a pool of two, two threads took one each and ended: no other gets any, and PostgreSQL has fewer than two."""
+    """Two threads end with both of a pool's connections: no other gets one, and PostgreSQL has fewer than two."""
     needs_a_pool()
     ended = threads("count_and_keep", "pool", "refuses")
     none = "couldn't get a connection after 0.30 sec"
@@ -237,7 +237,7 @@ def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, data
 )
 @control(here('"count_and_close", "pool"', '"count_and_close"'))
 def test_a_thread_that_closes_gives_it_back(threads, database) -> None:
-    """The same threads, closing when they are done, share what the pool has: no more than two, which stay open."""
+    """Threads that close when they are done share the pool's connections: no more than two, which stay open."""
     needs_a_pool()
     ended = threads("count_and_close", "pool")
     assert ended.said(done=1) == ["0", "0", "0"]
@@ -253,7 +253,7 @@ def test_a_thread_that_closes_gives_it_back(threads, database) -> None:
     edit("upstream/orders/background.py", "keep() -> int:", "keep():\n    return count_and_close()\n\n\ndef kept():")
 )
 def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(threads, database) -> None:
-    """Three threads have ended and three connections are left; a garbage collection closes them."""
+    """Three threads have ended and three connections are left open; a garbage collection closes them."""
     ended = threads("count_and_keep")
     assert ended.said(done=1) == ["0", "0", "0"]
     assert len(database.backends()) == 3
@@ -264,7 +264,7 @@ def test_without_a_pool_an_ended_threads_connection_stays_until_python_collects(
 @control(here('"count_and_keep", 1', '"count_and_close", 1'), fails_with="so many are left: not within")
 @control(here('"count_and_close", 0', '"count_and_keep", 0'), fails_with="so many are left: not within")
 def test_a_handler_of_request_finished_opens_one_that_stays(project, database) -> None:
-    """With CONN_MAX_AGE = 0 Django closes before a handler asks: one is left, or none where the handler closes."""
+    """With CONN_MAX_AGE = 0 a handler that queries leaves one connection open, or none where it closes it itself."""
     for work, left in [("count_and_keep", 1), ("count_and_close", 0)]:
         code = f"import sys; sys.argv[1:] = [{work!r}]\n{FINISHED}"
         process = project.start("-c", code, database_url=database.url, DB_CONN_MAX_AGE="0")
@@ -300,7 +300,7 @@ class Uvicorn(Gunicorn):
 
 @contextmanager
 def served(project: Project, database: Database, *command: str, **settings: str) -> Iterator[tuple[set[int], int]]:
-    """Send 40 requests, one after another; yield their backends, and how many there were at once. Then it ends."""
+    """Send 40 requests, one after another; yield their backends, and how many there were at once."""
     uvicorn = Uvicorn(project, database, *command, **settings)
     backends, most = set(), 0
     for _ in range(40):
@@ -315,7 +315,7 @@ def served(project: Project, database: Database, *command: str, **settings: str)
 
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -> None:
-    """With CONN_MAX_AGE 40 requests are 40 connections: none is used twice, and several are open at once."""
+    """With CONN_MAX_AGE 40 requests open 40 connections: none is used twice, and several are open at once."""
     with served(project, database, DB_CONN_MAX_AGE="60") as (backends, most):
         assert len(backends) == 40
         assert most >= 3
@@ -324,7 +324,7 @@ def test_under_asgi_each_request_leaves_a_connection_behind(project, database) -
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 @control(here('uvicorn.request("/collect/")', 'uvicorn.request("/")'), fails_with="they are closed: not within")
 def test_under_asgi_a_connection_stays_until_python_collects(project, database) -> None:
-    """Six requests have left six connections; a garbage collection closes them, while the process goes on."""
+    """Six requests leave six connections open; a garbage collection closes them, while the process goes on."""
     uvicorn = Uvicorn(project, database, "-c", COLLECTED, DB_CONN_MAX_AGE="60")
     try:
         left = sorted(uvicorn.backend() for _ in range(6))
@@ -363,7 +363,7 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
 @control(edit("upstream/orders/forks.py", "connection.close_pool()", "pass"))
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
-    """The child has its parent's connection, and its second thread none; with the pool closed before, it is well."""
+    """The child has its parent's connection, and its second thread none, unless the pool was closed before the fork."""
     needs_a_pool()
     script = load("leak/forked_pool.py")
     code = f"import sys; sys.argv[1:] = {option.split()!r}\n{script.text}"
@@ -371,7 +371,7 @@ def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript,
     assert status == 0, output
     evidence.ran(script)
     project.note()
-    # Python 3.12 and later warn of a fork beside threads, and are right.
+    # Python 3.12 and later warn, rightly, of a fork in a process with threads.
     said = "".join(line for line in output.splitlines(keepends=True) if "DeprecationWarning" not in line)
     transcript(script, said, case=option.strip("-") or None)
     asked, _, forks = script.text.partition("default.pool.open")

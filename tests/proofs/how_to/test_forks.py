@@ -1,4 +1,4 @@
-"""Proves docs/how-to/forks.md: what was open when a process forked, by hand, by Gunicorn and by uWSGI."""
+"""Proves docs/how-to/forks.md: connections that are open at a fork, by hand, by Gunicorn and by uWSGI."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,7 +28,7 @@ def tables(server, server_version, migrated) -> Iterator[Database]:
 
 
 def asked(project: Project, database: Database, load, *options: str) -> str:
-    """Fork with a connection open, and return what the parent says that it gets."""
+    """Fork with a connection open, and return what the parent prints."""
     script = load("leak/forked_connection.py")
     url = f"{database.url}?sslmode=disable"
     status, said = project.run("-c", script.text, *options, database_url=url, **PRODUCTION)
@@ -39,7 +39,7 @@ def asked(project: Project, database: Database, load, *options: str) -> str:
 
 @control(edit("leak/forked_connection.py", 'if "--fixed" in sys.argv', "if True"))
 def test_the_parent_gets_the_answer_of_its_child(project, database, load, transcript) -> None:
-    """Without TLS a query of the parent returns what its child had asked for, and nothing fails."""
+    """Without TLS a query of the parent returns the answer to its child's query, and nothing fails."""
     said = asked(project, database, load)
     assert said == "parent gets the child's answer\n"
     transcript(load("leak/forked_connection.py"), said)
@@ -47,7 +47,7 @@ def test_the_parent_gets_the_answer_of_its_child(project, database, load, transc
 
 @control(edit("upstream/orders/forks.py", "connection.close()", "pass"))
 def test_a_parent_that_closed_before_gets_its_own(project, database, load, transcript) -> None:
-    """With the module imported, the same query returns what was asked for."""
+    """With the module imported, the same query returns its own answer."""
     said = asked(project, database, load, "--fixed")
     assert said == "parent gets the parent's answer\n"
     transcript(load("leak/forked_connection.py"), said, case="fixed")
@@ -55,7 +55,7 @@ def test_a_parent_that_closed_before_gets_its_own(project, database, load, trans
 
 # ---- Gunicorn --------------------------------------------------------------------------------------------------
 
-# An application that asks PostgreSQL while it is loaded, and closes before each fork where it is told to.
+# An application that queries PostgreSQL while it is loaded, and closes before forks, or at the end, if told to.
 ASKS = """
 import os
 from wsgi import application
@@ -76,7 +76,7 @@ workers = 2
 
 
 def on_one_backend(server: Gunicorn) -> bool:
-    """Ask until both workers have answered; return whether both are on one backend."""
+    """Send requests until both workers have answered; return whether both are on one backend."""
     served: dict[int, int] = {}
 
     def both() -> bool:
@@ -91,7 +91,7 @@ def on_one_backend(server: Gunicorn) -> bool:
 
 
 def shared(project: Project, database: Database, folder: Path, *, preload: bool, **settings: str) -> bool:
-    """Serve what asks while it is loaded from two sync workers; return whether both are on one backend."""
+    """Serve an application that queries at import from two sync workers; return whether both are on one backend."""
     (folder / "asks.py").write_text(ASKS)
     (folder / "gunicorn.conf.py").write_text(CONFIGURED)
     options = f"--config {folder}/gunicorn.conf.py --pythonpath {folder} {'--preload' if preload else ''}"
@@ -108,14 +108,14 @@ def test_preloaded_workers_share_what_was_opened_while_loading(project, tables, 
 
 @control(here("preload=False", "preload=True"))
 def test_without_preload_each_worker_has_its_own(project, tables, tmp_path) -> None:
-    """The same query is asked by each worker for itself: two workers, two backends."""
+    """Each worker runs the same query for itself: two workers have two backends."""
     found = shared(project, tables, tmp_path, preload=False)
     assert not found
 
 
 @control(here('CLOSES="1"', 'OPEN="1"'))
 def test_preloaded_workers_that_closed_before_have_their_own(project, tables, tmp_path) -> None:
-    """With the module imported, --preload and the query at import go together."""
+    """With the module imported, --preload and the query at import leave each worker its own backend."""
     found = shared(project, tables, tmp_path, preload=True, CLOSES="1")
     assert not found
 
@@ -124,7 +124,7 @@ def test_preloaded_workers_that_closed_before_have_their_own(project, tables, tm
 
 
 class Uwsgi(Gunicorn):
-    """What asks while it is loaded, served by two processes of uWSGI."""
+    """An application that queries at import, served by two processes of uWSGI."""
 
     def __init__(
         self, project: Project, database: Database, folder: Path, *, lazy: bool = False, **settings: str
@@ -163,14 +163,14 @@ def uwsgi(project, tables, tmp_path) -> Iterator[Callable[..., Uwsgi]]:
 
 @control(here('CLOSES="1"', 'CLOSES="1", lazy=True'))
 def test_uwsgi_forks_without_the_module(uwsgi) -> None:
-    """Two processes are on one backend, although the module is imported: uWSGI does not fork by Python."""
+    """Two processes are on one backend, although the module is imported: uWSGI does not fork through Python."""
     one = on_one_backend(uwsgi(CLOSES="1"))
     assert one
 
 
 @control(here(', UWSGI_PY_CALL_UWSGI_FORK_HOOKS="1"', ""))
 def test_uwsgi_that_calls_pythons_hooks_forks_with_the_module(uwsgi) -> None:
-    """With py-call-uwsgi-fork-hooks, here by its variable, the module closes: two processes have two backends."""
+    """With py-call-uwsgi-fork-hooks, set here by its variable, the module closes: two processes have two backends."""
     one = on_one_backend(uwsgi(CLOSES="1", UWSGI_PY_CALL_UWSGI_FORK_HOOKS="1"))
     assert not one
 
@@ -178,7 +178,7 @@ def test_uwsgi_that_calls_pythons_hooks_forks_with_the_module(uwsgi) -> None:
 @control(here("uwsgi(lazy=True)", "uwsgi()"))
 @control(here('uwsgi(ENDS="1")', "uwsgi()"))
 def test_uwsgi_shares_nothing_where_it_loads_after_the_fork_or_closes_at_the_end(uwsgi) -> None:
-    """With lazy-apps, or with all closed in the last line that is loaded, two processes have two backends."""
+    """With lazy-apps, or with close_all() as the last line that is loaded, two processes have two backends."""
     one = [on_one_backend(each) for each in (uwsgi(lazy=True), uwsgi(ENDS="1"))]
     assert one == [False, False]
 
@@ -197,7 +197,7 @@ print("open" if connection.connection else "closed")
 
 @control(here('"-c", READY', '"-c", "import warnings; warnings.simplefilter(\'ignore\')" + READY'))
 def test_a_query_in_ready_is_warned_of_and_leaves_a_connection(project, tables) -> None:
-    """A RuntimeWarning says so from Django 5.0 on alone; the query is answered, and the connection stays open."""
+    """Only from Django 5.0 on is there a RuntimeWarning; the query is answered, and the connection stays open."""
     status, said = project.run("-c", READY, database_url=tables.url, **PRODUCTION)
     assert status == 0, said
     warning = "RuntimeWarning: Accessing the database during app initialization is discouraged."
@@ -215,14 +215,14 @@ print(Order.objects.count())
 
 @control(here("IMPORTED", "READY"))
 def test_a_query_after_the_start_is_not_warned_of(project, tables) -> None:
-    """Once the applications are set up, a query at a module's import is like any other."""
+    """Once the applications are set up, a query at a module's import is answered without a warning."""
     status, said = project.run("-c", IMPORTED, database_url=tables.url, **PRODUCTION)
     assert (status, said) == (0, "0\n")
 
 
 # ---- what the module does --------------------------------------------------------------------------------------
 
-# What follows it has a connection, a query and a fork to go on with.
+# A connection, a query and a fork for what follows it.
 BEGINS = """
 import os, subprocess, sys, warnings
 import django
@@ -296,7 +296,7 @@ print(tried())
 
 
 def forked(project: Project, database: Database, code: str) -> list[str]:
-    """Return what a process prints that has a connection, and forks."""
+    """Return the output of a process that has a connection and forks."""
     status, said = project.run("-c", BEGINS + code, database_url=f"{database.url}?sslmode=disable", **PRODUCTION)
     assert status == 0, said
     return said.splitlines()
@@ -306,21 +306,21 @@ def forked(project: Project, database: Database, code: str) -> list[str]:
 def test_only_a_fork_of_python_closes(project, database) -> None:
     """With the module imported, subprocess and os.system keep the connection; os.fork and a preexec_fn close it.
 
-    Those that are another thread's stay open.
+    Another thread's connection stays open.
     """
     assert forked(project, database, PROGRAMS) == ["the same", "the same", "another", "another", "the same"]
 
 
 @control(edit("upstream/orders/forks.py", "connection.close()", "pass"))
 def test_a_fork_within_a_transaction_ends_it(project, tables) -> None:
-    """With the module imported, the next query fails, and what was written before is not there."""
+    """With the module imported, the next query in it fails, and what was written before is rolled back."""
     assert forked(project, tables, ATOMIC) == ["an error", "0"]
 
 
 @control(
     replace(
         "tests.proofs.how_to.test_forks:IN_THE_CHILD",
-        "fork(lambda: os.close(connection.connection.fileno()))\nprint(tried())",  # without a goodbye
+        "fork(lambda: os.close(connection.connection.fileno()))\nprint(tried())",  # without Terminate
     )
 )
 def test_closing_in_the_child_ends_the_parents_session(project, database) -> None:

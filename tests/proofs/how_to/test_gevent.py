@@ -1,4 +1,4 @@
-"""Proves docs/how-to/gevent.md: greenlets of Gunicorn's gevent worker, and whose connection each one has."""
+"""Proves docs/how-to/gevent.md: greenlets of Gunicorn's gevent worker, and the connections that they have."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def tables(server, server_version, migrated) -> Iterator[Database]:
 
 @contextmanager
 def waiting(gunicorn: Gunicorn, clients: int, in_query: int) -> Iterator[None]:
-    """Have clients wait for an answer, and so many of them for a lock in PostgreSQL, for as long as the block lasts."""
+    """Have clients wait for an answer, `in_query` of them for a lock in PostgreSQL, for as long as the block lasts."""
     database = gunicorn.database
     waits = "select count(*) from pg_locks where not granted and %s = any(pg_blocking_pids(pid))"
     with database.server.connect(database.name) as lock, ThreadPoolExecutor(clients) as threads:
@@ -56,7 +56,7 @@ def waiting(gunicorn: Gunicorn, clients: int, in_query: int) -> Iterator[None]:
 
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
-    """With CONN_MAX_AGE requests on one TCP connection share one; twelve on new ones open twelve, which pile up."""
+    """With CONN_MAX_AGE requests on one TCP connection share a session; twelve on new ones open twelve that pile up."""
     with greenlets(project, tables, DB_CONN_MAX_AGE="60") as gunicorn:
         assert len(gunicorn.kept_alive(3)) == 1
         backends, most = set(), 0
@@ -72,7 +72,7 @@ def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
     fails_with="they are in their query: not within",
 )
 def test_requests_in_flight_are_connections(project, tables) -> None:
-    """With psycopg 3 and age 0 one process has twelve requests in their query, answers others, and then closes all."""
+    """With psycopg 3 and CONN_MAX_AGE = 0 one process runs twelve queries at once, answers others, then closes all."""
     needs_psycopg_3()
     with greenlets(project, tables, DB_CONN_MAX_AGE="0") as gunicorn:
         with waiting(gunicorn, CLIENTS, in_query=CLIENTS):
@@ -89,7 +89,7 @@ def test_a_pool_is_shared_by_greenlets(project, tables) -> None:
     with greenlets(project, tables, **settings) as gunicorn:
         with waiting(gunicorn, CLIENTS, in_query=4):
             pass
-        # A session that has only just begun may not have told the statistics yet: it does with a later request.
+        # A session that has only just begun may not be in the statistics yet: a later request reports it.
         until("each is counted", lambda: gunicorn.backend() and tables.sessions() >= 5)
         assert tables.sessions() == 5, "the four, and the one that held the lock"
 
@@ -97,7 +97,7 @@ def test_a_pool_is_shared_by_greenlets(project, tables) -> None:
 @control(here('"--preload"', '""'))
 @pytest.mark.parametrize("keeps", ["nothing", "a pool"])
 def test_a_django_that_was_loaded_before_the_fork_is_patched_too_late(project, tables, keeps) -> None:
-    """With --preload requests that ask the database fail, with Django's pool as well, and the others are answered."""
+    """With --preload requests that query the database fail, with Django's pool as well, and others are answered."""
     settings = {"DB_CONN_MAX_AGE": "0"}
     if keeps == "a pool":
         needs_a_pool()
@@ -110,7 +110,7 @@ def test_a_django_that_was_loaded_before_the_fork_is_patched_too_late(project, t
 
 @control(here('"-k gevent"', '"--worker-connections=100"'))
 def test_gunicorn_takes_a_thousand_clients() -> None:
-    """It is Gunicorn's own default for what a process with gevent has at a time."""
+    """It is Gunicorn's own default for the clients that a process with gevent has at once."""
     settings = Config()
     options = settings.parser().parse_args(["-k gevent"])
     assert (options.worker_connections or settings.worker_connections) == 1000
@@ -126,7 +126,7 @@ PSYCOPG2 = {"PROVEN_DRIVER": "psycopg2", "DB_CONN_MAX_AGE": "0"}
 def test_psycopg2_blocks_every_greenlet(project, tables) -> None:
     """While one request waits for PostgreSQL its process serves no other, not even one that needs no database.
 
-    Of two that come together never both are in their query.
+    Two requests sent together are never both in their query.
     """
     asleep = "select count(*) from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
 
@@ -152,7 +152,7 @@ def test_psycopg2_blocks_every_greenlet(project, tables) -> None:
     fails_with="they are in their query: not within",
 )
 def test_psycopg2_with_the_callback_lets_others_be_served(project, tables, load, tmp_path) -> None:
-    """With the callback one process has twelve requests in their query, and answers others."""
+    """With the callback one process runs twelve requests' queries at once, and answers others."""
     snippets = [load("upstream/gunicorn.conf.py"), load("gevent/gunicorn_psycopg2.py")]
     settings = tmp_path / "gunicorn.conf.py"
     settings.write_text("".join(snippet.text for snippet in snippets))

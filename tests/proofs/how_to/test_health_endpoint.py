@@ -1,4 +1,4 @@
-"""Proves docs/how-to/health-endpoint.md: probes while every connection of the pool is lent."""
+"""Proves docs/how-to/health-endpoint.md: probes while every connection of the pool is in use."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.stack.wait import until
 
 @pytest.fixture(scope="module")
 def shop(project, server, migrated, tmp_path_factory):
-    """Four threads of Gunicorn with a pool of one, and the service that the views call."""
+    """Gunicorn with four threads and a pool of one connection, and the service that its views call."""
     with pool_of_one(project, server, migrated, tmp_path_factory.mktemp("settings")) as made:
         yield made
 
@@ -27,7 +27,7 @@ def noted(server_version) -> None:
 
 @control(here('"/orders/pay/"', '"/orders/invoice/"'))
 def test_a_probe_over_the_pool_fails_while_all_is_lent(shop) -> None:
-    """PostgreSQL has nothing to do, a request has the pool's one connection, and readiness says 503."""
+    """While a request holds the pool's only connection, liveness is 200 and readiness 503; afterwards it is 200."""
     gunicorn, _ = shop
     with calling(shop, "/orders/pay/"):
         assert gunicorn.request("/health/ready/")[0] == 503
@@ -39,7 +39,7 @@ def test_a_probe_over_the_pool_fails_while_all_is_lent(shop) -> None:
 @control(edit("upstream/orders/health.py", "own.close()", "pass"), fails_with="its connection is gone: not within")
 @control(edit("upstream/orders/health.py", "status=503", "status=200"))
 def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
-    """It answers while all is lent, leaves no connection, and says 503 when PostgreSQL lets nobody in."""
+    """It is 200 with the pool exhausted, leaves no connection open, and is 503 when the database refuses logins."""
     gunicorn, _ = shop
     database = gunicorn.database
     with calling(shop, "/orders/pay/"):
@@ -59,7 +59,7 @@ def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
 )
 @control(edit("upstream/orders/views.py", "@require_safe\ndef live", '@require_http_methods(["GET"])\ndef live'))
 def test_a_probe_asks_under_an_allowed_name(shop) -> None:
-    """By GET or by HEAD; under another name each of the three is refused."""
+    """Each of the three answers GET and HEAD with 200; a GET with another Host header gets 400."""
     gunicorn, _ = shop
     for name in ("live", "ready", "reachable"):
         path = f"/health/{name}/"
@@ -86,7 +86,7 @@ probe()
 
 
 def over_an_ended_session(project, server, migrated, path: str, health_checks: str) -> int:
-    """Return what a probe says over a kept connection whose session was ended, where the database lets nobody in."""
+    """Return a probe's status over a kept connection whose session was ended, while the database refuses logins."""
     one = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_MAX_AGE": "none"}
     atomic = {"DJANGO_SETTINGS_MODULE": "settings.atomic", "DB_CONN_HEALTH_CHECKS": health_checks}
     with fresh(server, template=migrated) as database, serving(project, database, **one, **atomic) as gunicorn:
@@ -108,10 +108,10 @@ def over_an_ended_session(project, server, migrated, path: str, health_checks: s
 )
 @control(here('health_checks="False"', 'health_checks="True"'))
 def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_out(project, server, migrated) -> None:
-    """Where no server answers liveness and readiness are 500; with non_atomic_requests they are 200 and 503.
+    """With no server reachable, both return 500; with non_atomic_requests, liveness is 200 and readiness 503.
 
-    They are 500 too where a kept connection fails its health check and no other can be opened. Without health checks
-    nothing asks that connection before the view does, and liveness is 200.
+    Both also return 500 if a kept connection fails its health check and no new one can be opened. Without health
+    checks, nothing queries over that connection before the view does, and liveness returns 200.
     """
     nowhere = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = project.run("-c", ATOMIC, database_url=nowhere, DJANGO_SETTINGS_MODULE="settings.atomic")

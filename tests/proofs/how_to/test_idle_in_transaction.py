@@ -1,4 +1,4 @@
-"""Proves docs/how-to/idle-in-transaction.md: a silent transaction, its view, and what ends it."""
+"""Proves docs/how-to/idle-in-transaction.md: an idle transaction, its view, and what ends it."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ from tests.stack.wait import until
 
 @control(edit("upstream/settings/named.py", 'MIDDLEWARE = [*MIDDLEWARE, "orders.naming.name_the_view"]', ""))
 def test_the_last_statement_names_the_view(project, server, server_version, migrated, load, transcript) -> None:
-    """While a request waits for another service in its transaction, PostgreSQL shows which view it is in."""
+    """While a request waits for another service within a transaction, its last statement names the view."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database, payments() as service:
         settings = {
@@ -40,7 +40,7 @@ def test_the_last_statement_names_the_view(project, server, server_version, migr
     transcript(snippet, output, [AGES, PIDS], case="naming-the-view")
 
 
-# What each way to ask sends, as PostgreSQL has it; a view of one URL that has no name, and of one that has.
+# The text that PostgreSQL sees for each way to send a query, from a view with an unnamed URL and a named one.
 ASKS = """
 import django; django.setup()
 from importlib import import_module
@@ -91,7 +91,7 @@ for url in ("/plain/", "/named/"):
 def test_each_query_of_a_view_is_named_but_for_what_it_does_not_send_as_a_text(
     project, server, server_version, migrated
 ) -> None:
-    """By the view's name, or its URL's. The driver's sql, a cursor, a thread and a stream are answered, unnamed."""
+    """Queries get the view's or the URL's name; composed SQL, iterator(), other threads and streams run without one."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         said = project.run("-c", ASKS, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.named")
@@ -113,12 +113,12 @@ def test_each_query_of_a_view_is_named_but_for_what_it_does_not_send_as_a_text(
 
 @control(here("'100ms'", "'100s'"))
 def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_back(database) -> None:
-    """The server ends its session: the next statement fails, and the row that it wrote is not there."""
+    """The server ends its session: the next statement fails, and the row that it inserted does not exist."""
     with database.connect() as other:
         other.execute("create table written (n int)")
         with database.connect(autocommit=False) as silent:
             silent.execute("insert into written values (1)")
-            # Only then: on a busy machine it may be idle for as long between BEGIN and the statement.
+            # Set only now: on a busy machine it may be idle for that long between BEGIN and the INSERT.
             silent.execute("set idle_in_transaction_session_timeout = '100ms'")
             until("its session is gone, or stays", lambda: len(database.backends()) == 1 or silent_for(database) > 3)
             with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
@@ -130,7 +130,7 @@ def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_ba
 @control(edit("postgres/idle_in_transaction.sql", "state_change) as", "xact_start) as"))
 @control(edit("postgres/idle_in_transaction.sql", "xact_start) as", "state_change) as"))
 def test_silence_counts_from_the_last_statement_and_the_transaction_from_its_begin(database, load, sessions) -> None:
-    """Of a session that has said something after a second, the transaction is older than its silence by that."""
+    """A statement sent a second later resets silent_for but not transaction_age, and is shown as last_statement."""
     connection = sessions(database, autocommit=False)
     connection.execute("select 1")
     until("it has been silent for a second", lambda: silent_for(database) > 1)
@@ -144,7 +144,7 @@ def test_silence_counts_from_the_last_statement_and_the_transaction_from_its_beg
 
 
 def seconds(age: str) -> int:
-    """Return how many seconds an age is, as in 0:01:02."""
+    """Return the number of seconds in an age such as 0:01:02."""
     hours, minutes, rest = map(int, age.split(":"))
     return 3600 * hours + 60 * minutes + rest
 
@@ -154,7 +154,7 @@ def seconds(age: str) -> int:
     fails_with="it is silent for longer: not within",
 )
 def test_a_statement_timeout_does_not_end_a_silent_transaction(database) -> None:
-    """It counts only while a statement runs: past it the silent session is still there, and goes on."""
+    """It applies only while a statement runs: a session that is idle for longer is still there and can continue."""
     with database.connect(options="-c statement_timeout=1s", autocommit=False) as connection:
         connection.execute("select 1")
         until("it is silent for longer", lambda: silent_for(database) > 1.5)
@@ -162,7 +162,7 @@ def test_a_statement_timeout_does_not_end_a_silent_transaction(database) -> None
 
 
 def silent_for(database) -> float:
-    """Return for how many seconds the session of a database has been idle in a transaction."""
+    """Return how many seconds a session of the database has been idle in transaction, or 0."""
     query = (
         "select coalesce(max(extract(epoch from clock_timestamp() - state_change)), 0)::float"
         " from pg_stat_activity where datname = %s and state = 'idle in transaction'"
@@ -176,7 +176,7 @@ def silent_for(database) -> float:
     fails_with="its session is gone: not within",
 )
 def test_transaction_timeout_ends_one_that_is_never_silent(database, load, server_version) -> None:
-    """Since PostgreSQL 17 one of short statements ends, a silent one too, and their sessions; before, it is unknown."""
+    """From PostgreSQL 17 on it ends busy and idle transactions, with their sessions; earlier versions reject it."""
     snippet = load("postgres/transaction_timeout.sql")
     if int(server_version.partition(".")[0]) < 17:
         with pytest.raises(ProblemError, match='unrecognized configuration parameter "transaction_timeout"'):

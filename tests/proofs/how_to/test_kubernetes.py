@@ -1,4 +1,4 @@
-"""Proves docs/how-to/kubernetes.md: manifests against Kubernetes' schemas, and what is in them on real processes."""
+"""Proves docs/how-to/kubernetes.md: manifests against Kubernetes' schemas, and their contents on real processes."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def start(setup):
 
 @pytest.fixture
 def served(setup, tables, project, load):  # noqa: ARG001  (they are there)
-    """Serve the application with what a manifest puts into its environment: served(port, DB_CONN_MAX_AGE="1")."""
+    """Serve the application with the environment that its manifest sets: served(port, DB_CONN_MAX_AGE="1")."""
 
     def by(port: int, **settings: str):
         variables = deploy(load).get(*container("containers"), "env")
@@ -78,7 +78,7 @@ read = cache(manifests.documents)  # nearly every proof looks at the same ones
 
 
 def container(group: str) -> tuple[str | int, ...]:
-    """Return where the first container of a pod stands."""
+    """Return the path of a pod's first container in this group."""
     return (*kubernetes.POD, group, 0)
 
 
@@ -94,7 +94,7 @@ def deploy(load) -> manifests.Document:
 
 
 def checked(names, load) -> dict[str, str]:
-    """Return files by their place, the manifests noted as compared with Kubernetes' schemas."""
+    """Return the files by place, and record the manifests as checked against Kubernetes' schemas."""
     found = [load(f"{FOLDER}/{name}") for name in names if name.endswith(".yaml")]
     for snippet in found:
         evidence.ran(snippet, "checked", against=SCHEMAS)
@@ -103,12 +103,12 @@ def checked(names, load) -> dict[str, str]:
 
 
 def in_source(problem: Problem) -> Problem:
-    """Return a problem at its line in the file, markers and all."""
+    """Return a problem at its line in the file, region markers included."""
     snippet = snippets.read(problem.path.removeprefix("snippets/"))
     return Problem(problem.path, snippet.source_line(problem.line), problem.message)
 
 
-# ---- what Kubernetes knows, and what agrees ------------------------------------------------------------------
+# ---- valid for Kubernetes, and consistent --------------------------------------------------------------------
 
 
 @control(
@@ -160,7 +160,7 @@ def in_source(problem: Problem) -> Problem:
 @control(edit("kubernetes/pgbouncer.yaml", "targetPort: pgbouncer", "targetPort: bouncer"))
 @control(edit("kubernetes/pgbouncer.yaml", "replicas: 2", "replica: 2"))
 def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
-    """No field that Kubernetes' schemas lack; names, ports, labels, Secrets and addresses agree from file to file."""
+    """Every field is in Kubernetes' schemas, and names, ports, labels, Secrets and addresses agree across files."""
     refuse(in_source(problem) for problem in kubernetes.problems(checked(CENTRAL, load)))
 
 
@@ -187,7 +187,7 @@ def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -
     edit("kubernetes/sidecar.yaml", "        - name: upstream\n", "        - name: upstream\n          stdin: true\n")
 )
 def test_the_application_with_the_patch_is_one_that_kubernetes_knows_too(load) -> None:
-    """The patch adds a native sidecar and its files and changes one address; everything still fits."""
+    """The patch adds a native sidecar and a config volume, and changes DATABASE_URL; all files still agree."""
     texts = checked(BESIDE, load)
     changed = patched(load)
     evidence.ran(load(PATCH), "checked", against=SCHEMAS)
@@ -212,9 +212,9 @@ def patched(load) -> dict:
 
 @control(edit("kubernetes/sidecar.yaml", "kubectl patch --filename", "kubectl patch --type=merge --filename"))
 def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:
-    """The command at the head of the patch gives the Deployment that the other proofs look at.
+    """The command at the top of the patch produces the Deployment that the other proofs check.
 
-    Where the application's container has another name, it adds one without an image.
+    If the application's container has another name, the patch adds a container without an image.
     """
     for path in (APP, PATCH):
         (tmp_path / Path(path).name).write_text(load(path).text)
@@ -229,7 +229,7 @@ def test_kubectl_applies_the_patch_as_the_page_says(load, tmp_path) -> None:
 
 
 def same(one: object, other: object) -> bool:
-    """Return whether two manifests are alike, whatever the order."""
+    """Return whether two manifests are equal, in whatever order."""
 
     def ordered(value: object) -> object:
         if isinstance(value, dict):
@@ -245,9 +245,9 @@ def same(one: object, other: object) -> bool:
 @control(edit("kubernetes/secrets.sh", "--from-env-file=/dev/stdin", '--from-literal="PGPASSWORD=$UPSTREAM_PASSWORD"'))
 @control(edit("kubernetes/secrets.sh", "--from-env-file=/dev/stdin", "--from-env-file=/dev/stdin | tee sent.yaml"))
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
-    """Run for real up to the cluster: kubectl makes all Secrets, and what would be sent to a cluster is kept here.
+    """kubectl generates every Secret for real, with the expected contents; only its apply is intercepted.
 
-    No argument of kubectl's holds a password, and the script leaves no file behind.
+    No kubectl argument contains a password, no file is left behind, and without a variable nothing is sent.
     """
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
@@ -271,7 +271,7 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
 
 
 def secrets_of(script: Snippet, folder: Path, setup, passwords: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Run the script and return the Secrets that it would send, decoded; `arguments` in the folder has kubectl's."""
+    """Run the script; return the Secrets that it would apply, decoded. The file `arguments` lists what kubectl got."""
     (folder / "userlist.txt").write_text("".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items()))
     (folder / "ca.crt").write_text("a certificate\n")
     stand_in = folder / "kubectl"
@@ -294,7 +294,7 @@ def secrets_of(script: Snippet, folder: Path, setup, passwords: dict[str, str]) 
 @control(edit("kubernetes/sidecar-config.yaml", "default_pool_size = 4", "default_pool_size = 04"))
 @pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
 def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name) -> None:
-    """SHOW CONFIG has each setting as it stands there, but those that tie it to a cluster, and clients are served."""
+    """SHOW CONFIG has every setting as written, except those that are tied to a cluster, and a client is served."""
     (document,) = documents(load(f"{FOLDER}/{name}"))
     deployed.in_effect(start(name), document.get(*INI), setup.database)
 
@@ -302,7 +302,7 @@ def test_pgbouncer_starts_with_what_the_configmap_holds(start, setup, load, name
 @control(edit("kubernetes/config.yaml", "max_client_conn = 1000", "max_client_conn = 10"))
 @pytest.mark.parametrize("name", ["config.yaml", "sidecar-config.yaml"])
 def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(start, served, setup, name) -> None:
-    """The ConfigMap's PgBouncer with the application's environment: whoever logs in is served, and so are requests."""
+    """With the ConfigMap's PgBouncer and the application's environment, every client and request is served."""
     bouncer = start(name)
     with served(bouncer.port) as gunicorn:
         assert a_day_of(gunicorn, bouncer, setup.database) == (200, {"upstream": 4 * BURST}, 200)
@@ -311,7 +311,7 @@ def test_the_files_of_the_cluster_together_serve_a_day_of_bursts_and_restarts(st
 @control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir =\n    logfile = /tmp/log\n"))
 @control(edit("kubernetes/config.yaml", "unix_socket_dir =\n", "unix_socket_dir = /tmp\n"))
 def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
-    """No socket, no log file and no pid file: it has no file open but where its output goes."""
+    """It has no Unix socket, log file or PID file: the only file it has open is the one its output goes to."""
     bouncer = start("config.yaml")
     (document,) = documents(load(f"{FOLDER}/config.yaml"))
     config = {row["key"]: row["value"] for row in bouncer.show("config")}
@@ -320,7 +320,7 @@ def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
     assert not {"logfile", "pidfile"} & written.keys()
     assert [config[name] for name in ("unix_socket_dir", "logfile", "pidfile")] == ["", "", ""]
     opened = [str(file.readlink()) for file in Path(f"/proc/{bouncer.leash.pid}/fd").iterdir()]
-    # What it says goes to its container's log.
+    # Its output goes to the container's log.
     assert {file for file in opened if Path(file).is_file()} == {str(bouncer.leash.log)}
 
 
@@ -328,7 +328,7 @@ def test_pgbouncer_needs_no_file_that_it_may_write(start, load) -> None:
 @control(edit("kubernetes/app.yaml", "upstream@postgres.example.com", "upstream:other@postgres.example.com"))
 @control(edit("kubernetes/secrets.sh", "DJANGO_SECRET_KEY=%s", "SECRET_KEY=%s"))
 def test_the_application_gets_its_password_from_the_environment(start, setup, project, load, tmp_path) -> None:
-    """What secrets.sh sends reaches Django by the name in app.yaml: the key, and the password of both connections."""
+    """The Secret named in app.yaml gives Django its key and the password of both aliases; a wrong one fails on both."""
     against_kubectl()
     (source,) = deploy(load).get(*container("containers"), "envFrom")
     passwords = {"UPSTREAM_PASSWORD": setup.roles["upstream"].password, "DJANGO_SECRET_KEY": "the key"}
@@ -343,7 +343,7 @@ def test_the_application_gets_its_password_from_the_environment(start, setup, pr
 @control(edit("kubernetes/app.yaml", "value: verify-full", "value: prefer"))
 @pytest.mark.parametrize("whose", ["ours", "others"])
 def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secured, project, load, whose) -> None:
-    """PgBouncer's connection and the direct one are encrypted; with another authority's ca.crt neither is made."""
+    """PgBouncer's connection and the direct one are encrypted; with another CA's ca.crt, both are refused."""
     setup, authorities = secured
     config = load(f"{FOLDER}/config.yaml")
     evidence.ran(load(APP), "started")
@@ -357,9 +357,9 @@ def test_both_ways_to_postgresql_are_verified_with_the_files_of_the_cluster(secu
 
 @control(here("bouncer.leash.signal(SIGTERM)", "pass"), fails_with="it takes nobody: not within")
 def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, setup, load) -> None:
-    """A TCP connection, as the kubelet makes it: refused after SIGTERM and before the start, taken then.
+    """A TCP probe, like the kubelet's, passes while PgBouncer serves, and fails after SIGTERM until it is restarted.
 
-    Also when max_client_conn is reached, where the client that comes next is refused.
+    It also passes when max_client_conn is reached, although the next client is refused.
     """
     probes = [pods(load).get(*container("containers"), probe) for probe in ("readinessProbe", "livenessProbe")]
     assert all(list(probe["tcpSocket"]) == ["port"] for probe in probes)
@@ -381,7 +381,7 @@ def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, setup
 
 @control(here('start("config.yaml", ', 'start("config.yaml", listen_addr="127.0.0.2", '), fails_with="PgBouncer")
 def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
-    """PgBouncer takes connections without it, so its pods stay when the database goes."""
+    """PgBouncer accepts TCP connections without its database, even after a client has failed."""
     bouncer = start("config.yaml", port=free_port(), query_wait_timeout=0.1)
     assert connects(bouncer.port)
     with pytest.raises(psycopg.OperationalError):
@@ -391,7 +391,7 @@ def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
 
 @control(edit("kubernetes/sidecar.yaml", "--host=127.0.0.1", "--host=127.0.0.2"))
 def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, load) -> None:
-    """The command as it stands in the manifest, on another port, by PostgreSQL's own pg_isready."""
+    """The manifest's pg_isready command, on another port, fails without PgBouncer and succeeds with it."""
     (sidecar,) = patched(load)["spec"]["template"]["spec"]["initContainers"]
     program, *options = sidecar["startupProbe"]["exec"]["command"]
 
@@ -413,7 +413,7 @@ def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, l
     )
 )
 def test_the_probes_of_the_application_name_a_host_that_django_knows(start, served, load) -> None:
-    """With the header both get 200. With the pod's address, which the kubelet would send, Django answers 400."""
+    """With the manifest's Host header both probes get 200; with the pod's address, the kubelet's default, 400."""
     of = deploy(load).get(*container("containers"))
     with served(start("config.yaml").port, DJANGO_ALLOWED_HOSTS="www.example.com,127.0.0.1") as gunicorn:
         gunicorn.note()
@@ -428,7 +428,7 @@ def test_the_probes_of_the_application_name_a_host_that_django_knows(start, serv
 @control(edit("kubernetes/config.yaml", "query_wait_timeout = 15", "query_wait_timeout = 30"))
 @control(here('GUNICORN_THREADS="1"', 'GUNICORN_THREADS="2"'))
 def test_threads_that_wait_for_a_server_connection_are_not_restarted(start, served, setup, load) -> None:
-    """They keep the liveness probe waiting, which gives up after more than twice PgBouncer's query_wait_timeout."""
+    """A waiting thread delays the liveness probe, which allows over twice query_wait_timeout; both then get 200."""
     probe = deploy(load).get(*container("containers"), "livenessProbe")
     (config,) = documents(load(f"{FOLDER}/config.yaml"))
     checked(CENTRAL, load)
@@ -452,9 +452,9 @@ def test_threads_that_wait_for_a_server_connection_are_not_restarted(start, serv
 @control(here("service.lead(new.port)", "pass"), fails_with="not within")
 @control(here('DB_CONN_MAX_AGE="1"', 'DB_CONN_MAX_AGE="none"'), fails_with="it has ended by itself: not within")
 def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
-    """As the kubelet does it: a new pod is ready, the Service leads to it, preStop, SIGTERM. Each client moves over.
+    """In the kubelet's order (new pod ready, Service switched, preStop, SIGTERM), every request under load gets 200.
 
-    Under load, with connections that Django keeps for a second. The old PgBouncer ends by itself.
+    Django keeps its connections for one second, and the old PgBouncer exits by itself.
     """
     old, new = start("config.yaml"), start("config.yaml")
     service = Handover(old.port)
@@ -462,7 +462,7 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
         gunicorn.note()
         assert connects(new.port)
         service.lead(new.port)
-        assert connects(old.port)  # while preStop sleeps, whoever is still sent here is served
+        assert connects(old.port)  # while preStop sleeps, clients that are still sent here are served
         more(heard)
         old.leash.signal(SIGTERM)
         until("it takes nobody new", lambda: not connects(old.port))
@@ -477,7 +477,7 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     here("rollout.trace(old, new,", "rollout.trace(old, old,"), fails_with="server closed the connection unexpectedly"
 )
 def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, request) -> None:
-    """Four clients go through the same steps, and the drawing is what SHOW CLIENTS said after each."""
+    """The drawing shows SHOW CLIENTS after each step: all four end on the new PgBouncer, only C after being cut off."""
     old, new = start("config.yaml"), start("config.yaml")
     traced = rollout.trace(old, new, setup.database)
     if request.config.getoption("record"):
@@ -489,7 +489,7 @@ def test_the_picture_of_a_rollout_is_what_both_pgbouncers_showed(start, setup, r
 
 @control(here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"'))
 def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -> None:
-    """SIGTERM at once, while the Service still leads to it: a request that needs a new connection fails."""
+    """After an immediate SIGTERM, while the Service still points to it, a request that needs a new connection fails."""
     old = start("config.yaml")
     service = Handover(old.port)
     with served(service.port, DB_CONN_MAX_AGE="0", GUNICORN_THREADS="1") as gunicorn:
@@ -503,7 +503,7 @@ def test_without_prestop_whoever_is_still_sent_there_is_refused(start, served) -
 @control(here("service.lead(new.port)", "pass"))
 @pytest.mark.parametrize(("checks", "expected"), [("True", 200), ("False", 500)])
 def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, checks, expected) -> None:
-    """The kept connection is cut by SIGKILL; the next request finds that out and opens another. Not without checks."""
+    """SIGKILL cuts the kept connection: with health checks the next request opens another, without them it gets 500."""
     old, new = start("config.yaml"), start("config.yaml")
     service = Handover(old.port)
     with served(service.port, GUNICORN_THREADS="1", DB_CONN_HEALTH_CHECKS=checks) as gunicorn:
@@ -519,7 +519,7 @@ def test_whoever_is_idle_when_the_grace_ends_notices_nothing(start, served, chec
 
 @control(here("old.leash.halt(SIGKILL)", "pass"))
 def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, setup) -> None:
-    """So the grace is longer than the longest request."""
+    """SIGKILL during a request's query makes that request return 500."""
     old = start("config.yaml")
     with served(old.port) as gunicorn:
         with deployed.under_way(gunicorn, setup) as request:
@@ -531,7 +531,7 @@ def test_whoever_is_in_a_query_when_the_grace_ends_gets_an_error(start, served, 
 @control(edit("kubernetes/pgbouncer.yaml", "terminationGracePeriodSeconds: 120", "terminationGracePeriodSeconds: 60"))
 @control(edit("kubernetes/app.yaml", "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 30"))
 def test_the_grace_holds_prestop_the_age_of_a_connection_and_the_longest_request(load, project) -> None:
-    """Seconds against the sum of preStop, CONN_MAX_AGE and as much as Gunicorn waits for a request at its own end."""
+    """terminationGracePeriodSeconds covers preStop, graceful_timeout and, for PgBouncer, also CONN_MAX_AGE."""
     checked(CENTRAL, load)
     code = """
 from runpy import run_path
@@ -553,7 +553,7 @@ print(run_path("gunicorn.conf.py")["graceful_timeout"])
 
 @control(here("tell_to_stop(gunicorn)", "bouncer.leash.halt(); tell_to_stop(gunicorn)"))
 def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, setup, load) -> None:
-    """The application gets SIGTERM first and finishes its request through PgBouncer, which then ends at once."""
+    """Stopped first, the application finishes its request through PgBouncer, which then exits on its own SIGTERM."""
     bouncer = start("sidecar-config.yaml")
     with served(bouncer.port) as gunicorn:
         gunicorn.note()
@@ -570,7 +570,7 @@ def test_a_native_sidecar_serves_until_the_application_has_ended(start, served, 
 
 @control(here("tell_to_stop(gunicorn)", "bouncer.leash.signal(SIGTERM); tell_to_stop(gunicorn)"))
 def test_a_native_sidecar_serves_a_request_that_then_needs_a_new_connection(start, served, setup) -> None:
-    """It is told after the application has ended, so whoever waited for its turn is served as well."""
+    """A request queued before SIGTERM, which then opens a new connection, is served before the application exits."""
     bouncer = start("sidecar-config.yaml")
     with served(bouncer.port, GUNICORN_THREADS="1", DB_CONN_MAX_AGE="0") as gunicorn:
         with deployed.under_way(gunicorn, setup) as request:

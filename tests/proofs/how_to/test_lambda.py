@@ -8,7 +8,7 @@ from tests.stack.runners import GIVER, NEW, Runner
 from tests.stack.upstream import needs_a_pool
 from tests.stack.wait import until
 
-# The application is called once for each event, as Zappa does it, and nothing serves.
+# The application is called once per event, as Zappa does it, without a server.
 CALLED = """
 from wsgiref.util import setup_testing_defaults
 from wsgi import application
@@ -22,7 +22,7 @@ def give():
     print("1 orders" if status == ["200 OK"] else f"django.db.utils.Error: {status}", flush=True)
 """
 FUNCTION = Runner("", "a function", ("-c", GIVER.format(gives=CALLED)), at_once=1, own=True)
-# What API Gateway hands to a function whose handler is Mangum's.
+# The event that API Gateway passes to a function with Mangum's handler.
 BY_MANGUM = """
 from mangum import Mangum
 from asgi import application
@@ -48,7 +48,7 @@ MANGUM = Runner("Mangum", "", ("-c", GIVER.format(gives=BY_MANGUM)), at_once=1, 
 def test_requests_of_one_environment_share_a_connection(run_in) -> None:
     """With CONN_MAX_AGE = 60, three calls of the application in one process use one connection, which stays open.
 
-    With 0 each has one of its own, and none is left.
+    With 0, each call opens its own, and none is left.
     """
     at_work = run_in(FUNCTION, "age-60")
     lost = [at_work.wave() for _ in range(3)]
@@ -65,7 +65,7 @@ def test_requests_of_one_environment_share_a_connection(run_in) -> None:
 @control(here('(MANGUM, "age-60")', '(FUNCTION, "age-60")'))
 @control(here('(MANGUM, "age-0")', '(MANGUM, "age-60")'), fails_with="none is left: not within")
 def test_mangum_finds_no_connection_of_the_request_before(run_in) -> None:
-    """With CONN_MAX_AGE = 60 three calls open three connections, which stay open; with 0 as many, and none stays."""
+    """With CONN_MAX_AGE = 60, three calls open three connections, which stay open; with 0, three, which are closed."""
     kept = run_in(MANGUM, "age-60")
     assert [kept.wave() for _ in range(3)] == [0, 0, 0]
     assert (len(kept.seen), kept.open()) == (3, 3)
@@ -89,7 +89,7 @@ def test_a_pool_lends_one_to_each_request_under_mangum(run_in) -> None:
 @control(here("'2s'", "0"), fails_with="PostgreSQL has ended it: not within")
 @control(here('"age-60")', "\"age-60\", \"DATABASES['default']['CONN_HEALTH_CHECKS'] = False\")"))
 def test_a_frozen_environment_finds_a_new_connection(run_in) -> None:
-    """PostgreSQL ends a frozen process's session by idle_session_timeout; its next request is answered on another."""
+    """idle_session_timeout ends a frozen process's session; once thawed, it answers the next request over a new one."""
     at_work = run_in(FUNCTION, "age-60")
     at_work.holder.execute(f"alter role {at_work.database.role.name} set idle_session_timeout = '2s'")
     first = at_work.wave()

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/monitor.md: what the usual numbers say while an application is locked out, and when it is not."""
+"""Proves docs/how-to/monitor.md: what common metrics show while an application is locked out, and while it is not."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +18,13 @@ IN_STATES = "select count(*) from pg_stat_activity where datname = %s"
 
 @pytest.fixture
 def small(cluster) -> Iterator[Database]:
-    """A database on a server with ten slots, seven of them for all."""
+    """A database on a server with ten slots, seven of them for ordinary roles."""
     with fresh(cluster(max_connections=10).server) as database:
         yield database
 
 
 def locked_out(database: Database) -> bool:
-    """Return whether the server refuses the application."""
+    """Assert that the server refuses the application; return True."""
     with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
         database.connect()
     return True
@@ -32,7 +32,7 @@ def locked_out(database: Database) -> bool:
 
 @control(here("sessions(small)", "pass"))
 def test_the_share_of_everything_is_high_when_empty_and_past_all_when_full(small, sessions) -> None:
-    """All rows over max_connections: 60 % or more before any application has come, over 100 % when it is locked out."""
+    """All rows over max_connections: 60 to 100 % before any application connects, over 100 % when it is locked out."""
     with small.server.connect() as admin:
         assert 60 <= admin.execute(SHARE).fetchone()[0] <= 100
         for _ in range(6):
@@ -43,12 +43,12 @@ def test_the_share_of_everything_is_high_when_empty_and_past_all_when_full(small
 
 @control(here("sessions(small)", "pass"))
 def test_an_application_is_locked_out_while_nothing_is_active(small, sessions) -> None:
-    """Every slot is held by an idle session: the count of active ones is 0."""
+    """Idle sessions hold every slot, and the count of active sessions is 0."""
     for _ in range(7):
         sessions(small)
     with small.server.connect() as admin:
         assert locked_out(small)
-        until("nothing is active", lambda: admin.execute(ACTIVE).fetchone() == (0,))  # as autovacuum is for a moment
+        until("nothing is active", lambda: admin.execute(ACTIVE).fetchone() == (0,))  # autovacuum may be, for a moment
 
 
 @control(here("sessions(other)", "pass"))

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/passwords-that-expire.md: the password changes, and who gets a connection afterwards."""
+"""Proves docs/how-to/passwords-that-expire.md: a password changes, and who can connect after that."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from proven.sources.controls import control, edit, here
 from tests.stack.upstream import needs_a_pool
 from tests.stack.wait import until
 
-# A process that asks once, lets somebody change the password, and asks again.
+# A process that connects once, waits while the password is changed, and connects again.
 ASKS = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -38,15 +38,15 @@ if {told}:
     connection.settings_dict["PASSWORD"] = {new!r}
 asks()
 """
-NEW = r"new:\word"  # with what means something in a passfile
-# In which snippet each module of settings is, or what it begins with.
+NEW = r"new:\word"  # has characters that are special in a passfile
+# The snippet that each settings module is or imports.
 MODULES = {"passfile": "passfile.py", "passfile_and_pool": "passfile.py", "tokens": "tokens.py"}
 WITH_A_POOL = "import settings.pool\nfrom passfile import *\n"
 
 
 @pytest.fixture
 def rotated(project, database, load, tmp_path) -> Callable[..., str]:
-    """Ask, change the password, and return what was said then: rotated("settings.pool", ends=True)."""
+    """Connect, change the password, connect again; return what that printed: rotated("settings.pool", ends=True)."""
     script = load("passwords/passfile.sh")
     (tmp_path / "passfile.sh").write_text(script.text)
     (tmp_path / "passfile_and_pool.py").write_text(WITH_A_POOL)
@@ -87,24 +87,24 @@ def rotated(project, database, load, tmp_path) -> Callable[..., str]:
 @control(here('"settings.pool"', '"passfile_and_pool"'))
 @control(here('"settings.pool", ends=True, timeout=1', '"settings.prod", ends=True'))
 def test_the_pool_goes_on_with_the_old_password(rotated) -> None:
-    """Django has the new password, the pool's sessions have ended: nobody gets one, and the log alone says why."""
+    """Django has the new password and the pool's sessions are gone: clients time out, and only the log says why."""
     needs_a_pool()
     said = rotated("settings.pool", ends=True, timeout=1, told=True)
     assert "password authentication failed" in said
-    # The pool goes on trying, and its log with it.
+    # The pool keeps trying, and keeps logging it.
     assert "couldn't get a connection after 1.00 sec" in said.splitlines()
 
 
 @control(here('"settings.prod"', '"passfile"'))
 def test_a_password_of_the_settings_is_the_one_that_they_had(rotated) -> None:
-    """Without a pool as well: the next new connection is refused."""
+    """Without a pool, too, the next new connection uses it and is refused."""
     said = rotated("settings.prod", ends=True)
     assert "password authentication failed" in said
 
 
 @control(here("ends=False", "ends=True, timeout=1"))
 def test_an_open_session_outlives_its_password(rotated) -> None:
-    """PostgreSQL asks for it at the login alone: a pool with open connections goes on after the change."""
+    """PostgreSQL checks it only at login: a pool with an open connection keeps working after the change."""
     needs_a_pool()
     said = rotated("settings.pool", ends=False)
     assert said == "served\n"
@@ -114,7 +114,7 @@ def test_an_open_session_outlives_its_password(rotated) -> None:
 @control(edit("passwords/passfile.sh", r"s/[\\:]/\\&/g; ", ""))
 @pytest.mark.parametrize("settings", ["passfile", "passfile_and_pool"])
 def test_a_passfile_is_read_at_each_connect(rotated, settings) -> None:
-    """With and without a pool, and with a password that has a colon and a backslash."""
+    """With and without a pool, reconnecting uses the new password, even with a colon and a backslash in it."""
     if settings == "passfile_and_pool":
         needs_a_pool()
     assert rotated(settings, ends=True).endswith("served\n")
@@ -125,7 +125,7 @@ def test_a_passfile_is_read_at_each_connect(rotated, settings) -> None:
     fails_with="it has asked again: not within",
 )
 def test_a_connection_class_asks_for_a_token_each_time(rotated) -> None:
-    """Django hands the class on to the pool, whose new connections have the new password."""
+    """Django passes the class to the pool, whose new connections use the new password."""
     needs_a_pool()
     assert rotated("tokens", ends=True).endswith("served\n")
 
@@ -149,7 +149,7 @@ WRONG = {"PGPASSWORD": "wrong"}
 @control(here("({}, WRONG)", "({}, {})"))
 @control(here("0o644", "0o600"))
 def test_a_passfile_that_others_may_read_is_ignored(project, database, load, tmp_path) -> None:
-    """libpq says so, and goes on without a password. One that is as it should be is not asked beside PGPASSWORD."""
+    """libpq then connects without a password. With mode 0600 the passfile works, unless PGPASSWORD is set."""
     snippet = load("passwords/passfile.py")
     (tmp_path / "passfile.py").write_text(snippet.text)
     passfile = tmp_path / "passfile"

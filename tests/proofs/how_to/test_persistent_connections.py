@@ -66,13 +66,13 @@ def noted(request, server_version) -> None:
 
 
 def anew(database: Database) -> None:
-    """End the sessions that another proof has left, which may come of age within this one."""
+    """End the sessions that another proof has left: they may reach their maximum age during this one."""
     for pid in database.backends():
         database.terminate(pid)
 
 
 def fill(gunicorn: Gunicorn) -> list[int]:
-    """Keep every thread busy until each has a new connection; return how many there were at each look."""
+    """Keep every thread busy until each has a new connection; return how many there were at each poll."""
     anew(gunicorn.database)
     seen: list[int] = []
 
@@ -99,7 +99,7 @@ def test_two_workers_with_four_threads_hold_eight_connections(as_shipped) -> Non
     before = database.sessions()
     seen = fill(as_shipped)
     assert max(seen) == len(database.backends()) == 2 * 4
-    # A session that has only just begun may not have told the statistics yet: it does with a later request.
+    # A session that has just started may not be in the statistics yet; a later request reports it.
     until("each is counted", lambda: as_shipped.backend() and database.sessions() - before >= 2 * 4)
     assert database.sessions() - before == 2 * 4
 
@@ -120,7 +120,7 @@ with transaction.atomic():
 @control(here('"-c", FIRST_QUERY', '"-c", FIRST_QUERY.replace("print", "connection.connect()\\nprint", 1)'))
 @control(here('"-c", FIRST_QUERY', '"-c", FIRST_QUERY.replace("with transaction.atomic()", "if True")'))
 def test_the_first_query_opens_a_connection(project, database) -> None:
-    """Setting Django up opens none. A transaction opens one before it asks anything."""
+    """django.setup() opens none; entering atomic() opens one before any query is sent."""
     said = project.run("-c", FIRST_QUERY, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
     assert said == (0, "True\nFalse\nFalse\n")
 
@@ -131,7 +131,7 @@ def test_the_first_query_opens_a_connection(project, database) -> None:
     edit("upstream/settings/prod.py", '"upstream"}', '"upstream", "pool": {"min_size": 4}}'),
 )
 def test_the_next_request_finds_the_connection_open(as_shipped) -> None:
-    """Requests open nothing new: each thread has the same connection each time, and no other thread has it."""
+    """Later requests open no new connection: each thread reuses its own, which no other thread uses."""
     fill(as_shipped)
     before = set(as_shipped.database.backends())
     with ThreadPoolExecutor(max_workers=16) as clients:
@@ -145,7 +145,7 @@ def test_the_next_request_finds_the_connection_open(as_shipped) -> None:
     here('DB_CONN_MAX_AGE="0"', 'DB_CONN_MAX_AGE="60"', of="tests.proofs.how_to.test_persistent_connections:not_kept")
 )
 def test_age_zero_opens_a_connection_for_each_request(not_kept) -> None:
-    """With CONN_MAX_AGE = 0 ten requests are ten sessions, and none is left."""
+    """With CONN_MAX_AGE = 0, ten requests open ten sessions, and none is left."""
     before = not_kept.database.sessions()
     backends = {not_kept.backend() for _ in range(10)}
     assert len(backends) == 10
@@ -162,7 +162,7 @@ def test_age_zero_opens_a_connection_for_each_request(not_kept) -> None:
     fails_with="one that served several requests is replaced: not within",
 )
 def test_a_connection_past_its_age_is_replaced_at_the_next_request(unchecked) -> None:
-    """The age counts from when it was opened: one that serves request after request is replaced all the same."""
+    """The age counts from when it was opened: a connection in constant use is replaced all the same."""
     served: list[int] = []
 
     def replaced() -> int | None:
@@ -182,14 +182,14 @@ def test_a_connection_past_its_age_is_replaced_at_the_next_request(unchecked) ->
     fails_with="an idle one is there past its age: not within",
 )
 def test_nothing_closes_an_idle_connection(unchecked) -> None:
-    """The age is looked at when a request begins or ends: without one, the connection stays past it."""
+    """The age is checked when a request begins or ends: without one, the connection stays open past it."""
 
     def stays() -> bool:
         backend = unchecked.backend()
         until("it is past its age, or gone", lambda: not 0 < age(unchecked.database, backend) < 1.3)
         return unchecked.database.backends() == [backend]
 
-    # One that comes of age within its last request is closed at the end of that, as it should be: then try again.
+    # One that expires during its last request is closed at the end of it, as it should be: then try again.
     until("an idle one is there past its age", stays)
 
 
@@ -202,7 +202,7 @@ def test_nothing_closes_an_idle_connection(unchecked) -> None:
 )
 @control(here("?seconds=1.3", "?seconds=0"), fails_with="it is closed: not within")
 def test_the_age_is_looked_at_when_a_request_begins_and_when_it_ends(unchecked) -> None:
-    """One that came of age while it was idle is not used by the next request; within one, it is closed at its end."""
+    """One that expires while idle is not used by the next request; one that expires in a request is closed after it."""
 
     def idle_past_its_age() -> int | None:
         backend = unchecked.backend()
@@ -217,7 +217,7 @@ def test_the_age_is_looked_at_when_a_request_begins_and_when_it_ends(unchecked) 
 
 
 def age(database: Database, pid: int) -> float:
-    """Return for how many seconds a backend has been there; 0 where it is not."""
+    """Return how many seconds ago a backend started, or 0 if it is gone."""
     query = "select extract(epoch from clock_timestamp() - backend_start)::float from pg_stat_activity where pid = %s"
     row = database.admin.execute(query, [pid]).fetchone()
     return float(row[0]) if row else 0
@@ -230,7 +230,7 @@ def age(database: Database, pid: int) -> float:
     edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
 )
 def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) -> None:
-    """Every connection is ended behind Django's back, and every following request succeeds."""
+    """Every connection is terminated behind Django's back, and every following request succeeds on a new one."""
     fill(as_shipped)
     lost = as_shipped.database.backends()
     for pid in lost:
@@ -240,7 +240,7 @@ def test_a_health_check_replaces_a_connection_lost_between_requests(as_shipped) 
     assert not {found["backend"] for _, found in answers} & set(lost)
 
 
-# The check is on, and was made by the request's first query.
+# Health checks are on; the request's first query has run its check.
 BETWEEN = """
 import django; django.setup()
 from django.db import OperationalError, close_old_connections, connection
@@ -266,7 +266,7 @@ print(begins() != lost)
 @control(here("as_shipped.database.terminate(pid)", "pass"))
 @control(replace("tests.proofs.how_to.test_persistent_connections:BETWEEN", "print(True)"))
 def test_no_health_check_helps_within_a_request(as_shipped, project) -> None:
-    """A connection that is lost in a query or between two fails that request; the next one is fine."""
+    """A connection lost during a query or between two queries fails that request; the next one succeeds."""
     said = project.run("-c", BETWEEN, database_url=as_shipped.database.url, DJANGO_SETTINGS_MODULE="settings.prod")
     assert said == (0, "failed\nTrue\n")
     with ThreadPoolExecutor(max_workers=1) as client:
@@ -292,7 +292,7 @@ def test_without_health_checks_one_request_fails_for_each_lost_connection(unchec
         unchecked.database.terminate(unchecked.backend())
         return unchecked.request("/connection/")[0] == 500
 
-    for _ in range(2):  # one whose connection has come of age meanwhile finds a new one
+    for _ in range(2):  # one whose connection has expired meanwhile gets a new one
         until("a request fails", fails)
         assert [unchecked.request("/connection/")[0] for _ in range(3)] == [200] * 3
 
@@ -327,9 +327,9 @@ def test_readiness_tells_of_the_database_and_liveness_does_not(unchecked) -> Non
     edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
 )
 def test_readiness_asks_over_the_connection_that_its_thread_has(as_shipped) -> None:
-    """It opens none of its own: one of those that the threads keep was asked last by it.
+    """It opens none of its own: its query is the last one on one of the connections that the threads keep.
 
-    Where that was lost and the database is there, a health check has another opened: it says 200.
+    If that connection is lost and the database is up, the health check opens another: readiness returns 200.
     """
     fill(as_shipped)
     assert as_shipped.request("/health/ready/")[0] == 200
@@ -343,7 +343,7 @@ def test_readiness_asks_over_the_connection_that_its_thread_has(as_shipped) -> N
 
 
 def allow_connections(database: Database, allowed: bool) -> bool:
-    """Let nobody connect to the database, or everybody again."""
+    """Forbid new connections to the database, or allow them again."""
     database.admin.execute(f'alter database "{database.name}" allow_connections {allowed}')
     return allowed
 
@@ -366,7 +366,7 @@ POOL = "pool/connect.py"
     fails_with=": not within",  # soon there are more than four, now or when the lock's session has ended
 )
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
-    """While four are in their query twelve wait, and all are answered, over four connections that are opened once."""
+    """While four run their query, twelve wait; all get 200, over four connections that are each opened once."""
     database = pooled.database
     anew(database)
     before = database.sessions()
@@ -388,7 +388,7 @@ def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
 
 @control(edit("upstream/settings/pool.py", '"max_size": size', '"max_size": size, "timeout": 10'))
 def test_who_waits_for_the_pool_gives_up_after_thirty_seconds(project, database) -> None:
-    """Where nothing else is set: it is what psycopg's pool says of itself. The wait was run with less."""
+    """This is the timeout that psycopg's pool reports by default; the wait itself is tested with a shorter one."""
     needs_a_pool()
     asks = "import django; django.setup(); from django.db import connection; print(connection.pool.timeout)"
     settings = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.pool"}
@@ -399,7 +399,7 @@ def test_who_waits_for_the_pool_gives_up_after_thirty_seconds(project, database)
     edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
 )
 def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
-    """With health checks every connection is ended behind its back, and every following request succeeds."""
+    """With health checks, every connection is terminated behind its back, and every following request succeeds."""
     until("the pool is full", lambda: pooled.backend() and len(pooled.database.backends()) == 4)
     for pid in pooled.database.backends():
         pooled.database.terminate(pid)
@@ -408,7 +408,7 @@ def test_the_pool_tries_each_connection_that_it_lends(pooled) -> None:
 
 @contextmanager
 def wire(database: Database) -> Iterator[tuple[str, Event, list[bytes]]]:
-    """Yield the address of a database by way of a wire, what lets it pass bytes, and those that it has held up."""
+    """Yield a database's URL through a proxy, the event that lets its bytes pass, and the bytes it has held back."""
     passes, held = Event(), []
     passes.set()
 
@@ -435,7 +435,7 @@ def wire(database: Database) -> Iterator[tuple[str, Event, list[bytes]]]:
             server.shutdown()
 
 
-# A pool of one that has its connection. When it is told to, a thread asks, and when it is again, another one.
+# A pool of one, already connected. The first write to the FIFO has one thread query, the second another.
 TRIES = """
 import sys, threading
 import django
@@ -471,7 +471,7 @@ first.join()
     edit("upstream/settings/prod.py", '"DB_CONN_HEALTH_CHECKS", default=True', '"DB_CONN_HEALTH_CHECKS", default=False')
 )
 def test_the_pools_limit_does_not_count_for_its_try(project, database, tmp_path) -> None:
-    """Where nothing comes back, who waits for the pool gives up, and whose connection is tried before that waits on."""
+    """With no reply, a thread that waits for the pool times out, but one whose connection is being checked waits on."""
     needs_a_pool()
     fifo = tmp_path / "go"
     os.mkfifo(fifo)
@@ -496,7 +496,7 @@ def test_the_pools_limit_does_not_count_for_its_try(project, database, tmp_path)
 
 @control(edit("pool/connect.py", '["CONN_MAX_AGE"] = 0', '["CONN_MAX_AGE"] = 60'))
 def test_where_there_is_no_pool_the_first_query_says_so(project, database, load, transcript) -> None:
-    """With psycopg2 Django refuses; before 5.1 it hands the pool on to the driver, which knows no such option."""
+    """With psycopg2, Django refuses; before 5.1, it passes "pool" to the driver, which rejects the option."""
     snippet = load(POOL)
     status, said = project.run("-c", snippet.text, database_url=database.url)
     expected = "connected"
@@ -511,7 +511,7 @@ def test_where_there_is_no_pool_the_first_query_says_so(project, database, load,
 
 @control(here("sys.modules['psycopg_pool'] = None", "pass"))
 def test_without_its_package_the_pool_is_missed_at_the_first_query(project, database, load, transcript) -> None:
-    """psycopg_pool is one of its own, and Django's error says how to install it."""
+    """psycopg_pool is a separate package, and Django's error says how to install it."""
     needs_a_pool()
     snippet = load(POOL)
     missing = "import sys; sys.modules['psycopg_pool'] = None\n"  # as where it is not installed
@@ -540,7 +540,7 @@ def migrated_database(server, server_version, migrated) -> Iterator[Database]:
 def test_a_long_lived_command_recovers_because_it_closes_old_connections(
     project: Project, migrated_database, tmp_path
 ) -> None:
-    """Between two rounds its connection is ended; close_old_connections and the health check make up for it."""
+    """Its connection is terminated between rounds; close_old_connections and the health check replace it."""
     keyboard = tmp_path / "keyboard"
     os.mkfifo(keyboard)
     code = f"import sys; sys.stdin = open({str(keyboard)!r}); sys.argv = ['manage.py', 'count_orders']; import manage"
@@ -588,7 +588,7 @@ with connection.cursor() as cursor:
 def test_a_thread_of_your_own_keeps_its_connection_unless_it_closes_it(
     project, migrated_database, function, kept
 ) -> None:
-    """After the work, a thread of a pool and a plain one have one open each, or none where they closed it."""
+    """After the work, a pool's thread and a plain thread each keep one open, or none if they have closed it."""
     code = KEPT.format(function=function, kept=kept)
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
     assert project.run("-c", code, database_url=migrated_database.url, **settings) == (0, f"[0]\n{kept}\n")
@@ -602,13 +602,13 @@ ANY_URL = "postgresql://upstream:change-me@127.0.0.1:5432/upstream"
 
 @control(edit("upstream/settings/prod.py", "default=60", "default=600"))
 def test_defaults_are_sixty_seconds_and_checked(project: Project) -> None:
-    """Nothing set: kept for 60 s, with health checks."""
+    """By default, connections are kept for 60 s and checked."""
     assert project.run("-c", SHOW, database_url=ANY_URL) == (0, "60 True\n")
 
 
 @control(edit("upstream/settings/base.py", 'BASE_DIR / ".env"', 'BASE_DIR / ".env", overwrite=True'))
 def test_the_environment_wins_over_the_env_file(project: Project) -> None:
-    """A value comes from .env, unless the environment has one. The shipped example of that file is valid."""
+    """A value is read from .env unless the environment sets it. The .env.example in the project is valid."""
     shipped, used = project.folder / ".env.example", project.folder / ".env"
     used.write_text(shipped.read_text())
     try:
@@ -624,7 +624,7 @@ def test_the_environment_wins_over_the_env_file(project: Project) -> None:
 
 @control(edit("upstream/settings/prod.py", '**named.get("OPTIONS", {}), ', ""))
 def test_options_in_the_url_are_kept(project: Project) -> None:
-    """What stands behind the question mark reaches the driver, but for another name of the application."""
+    """Query parameters in the URL reach the driver, except application_name, which stays the project's."""
     code = "from settings import prod; print(sorted(prod.DATABASES['default']['OPTIONS'].items()))"
     options = "[('application_name', 'upstream'), ('sslmode', 'require')]"
     url = f"{ANY_URL}?sslmode=require&application_name=other"
@@ -645,7 +645,7 @@ def test_options_in_the_url_are_kept(project: Project) -> None:
     ],
 )
 def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, what) -> None:
-    """A typing error stops the start with the variable, its value and what is wanted."""
+    """A bad value raises ImproperlyConfigured with the variable, its value and what is expected."""
     settings = environment(load)
     monkeypatch.setenv(name, value)
     read = {"DB_CONN_MAX_AGE": "seconds", "DB_POOL_SIZE": "connections"}.get(name, "flag")
@@ -659,7 +659,7 @@ def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, wh
     "url", ["", "somewhere", "postgresql://a@b:port/c", "mysql://a@b/c", "postgresql://a:secret@b/"]
 )
 def test_a_url_that_names_no_database_is_refused_without_being_shown(load, monkeypatch, url) -> None:
-    """django-environ alone would return an empty database for some of these. The error keeps the password to itself."""
+    """The error does not show the password. django-environ alone would return an empty database for some of these."""
     monkeypatch.setenv("DATABASE_URL", url)
     settings = environment(load)
     with pytest.raises(
@@ -672,7 +672,7 @@ def test_a_url_that_names_no_database_is_refused_without_being_shown(load, monke
 @control(edit("upstream/settings/environment.py", "return None", "return 0"))
 @pytest.mark.parametrize(("value", "meant"), [("0", 0), (" 300 ", 300), ("none", None), ("None", None)])
 def test_seconds_may_be_unlimited(load, monkeypatch, value, meant) -> None:
-    """A whole number, or "none" for a connection that is kept for good."""
+    """A whole number is in seconds, and "none" or "None" is no limit."""
     monkeypatch.setenv("DB_CONN_MAX_AGE", value)
     assert environment(load)["seconds"]("DB_CONN_MAX_AGE", 60) == meant
 
@@ -680,7 +680,7 @@ def test_seconds_may_be_unlimited(load, monkeypatch, value, meant) -> None:
 @control(edit("upstream/settings/environment.py", "return value.lower() in TRUE", "return bool(value)"))
 @pytest.mark.parametrize(("value", "meant"), [("True", True), ("off", False), ("0", False), ("YES", True)])
 def test_false_is_false(load, monkeypatch, value, meant) -> None:
-    """The text "False" is no true value, as it would be to Python."""
+    """The texts "True" and "YES" are true, "off" and "0" are false."""
     monkeypatch.setenv("DB_CONN_HEALTH_CHECKS", value)
     assert environment(load)["flag"]("DB_CONN_HEALTH_CHECKS", default=True) is meant
 
@@ -694,9 +694,9 @@ def environment(load) -> dict:
 @control(edit("upstream/settings/prod.py", 'flag("DB_CONN_HEALTH_CHECKS", default=True)', "True"))
 @control(here("DB_CONN_MAX_AGE = 5", "DB_CONN_MAX_AGE=5"))
 def test_a_malformed_value_stops_the_start(project: Project) -> None:
-    """The error is the last line that the settings leave behind. In .env a comment behind a value is a part of it.
+    """The error is the last line of the output. In .env, a comment after a value becomes part of the value.
 
-    A line there with a space before its "=" counts for nothing.
+    A line in .env with a space before its "=" is ignored.
     """
     said = [project.run("-c", SHOW, database_url=ANY_URL, DB_CONN_MAX_AGE="soon")]
     used = project.folder / ".env"
@@ -721,7 +721,7 @@ def test_a_malformed_value_stops_the_start(project: Project) -> None:
 
 @control(edit("upstream/settings/environment.py", 'get(name, "")', "get(name, 'postgresql://127.0.0.1/upstream')"))
 def test_without_a_url_nothing_starts(project: Project) -> None:
-    """The error names the variable."""
+    """The error names DATABASE_URL."""
     unset = "import os; del os.environ['DATABASE_URL']\n"
     status, output = project.run("-c", unset + SHOW, database_url=ANY_URL)
     assert status == 1
@@ -730,7 +730,7 @@ def test_without_a_url_nothing_starts(project: Project) -> None:
 
 @control(here("""("60", '"60"')""", """('"60"', "60")"""))
 def test_a_number_in_a_containers_environment_is_refused(load) -> None:
-    """By Kubernetes' schemas and by Google's description of its API; the same in quotes is taken."""
+    """Kubernetes' schemas and Google's API description both reject it; the same number in quotes is accepted."""
     app, service = load("kubernetes/app.yaml"), load("cloud/run/service.yaml")
     evidence.ran(app, "checked", against=kubernetes.SCHEMAS)
     evidence.ran(service, "checked", against=google.api("run.v1").name)
@@ -754,7 +754,7 @@ def in_cloud_run(text: str) -> list[Problem]:
 
 @control(edit("upstream/requirements.txt", "gunicorn~=27.0", "gunicorn~=26.0"))
 def test_installed_versions_are_the_ones_required(load) -> None:
-    """requirements.txt names the releases that these proofs ran on, less the Django that gets no fixes any more."""
+    """requirements.txt accepts the releases that these proofs run on, except a Django that no longer gets fixes."""
     needs_django_5_1()
     from importlib.metadata import version
 
@@ -782,6 +782,6 @@ print(connection.get_connection_params()["connect_timeout"])
 
 @control(here("tcp_user_timeout=10000", "tcp_user_timeout=5000"))
 def test_limits_to_silence_in_the_url_reach_the_socket(project, database) -> None:
-    """The kernel has 10 s for what nobody acknowledges, and 20 s of silence; the driver is told of 5 s to connect."""
+    """The socket has a 10 s user timeout and keepalives after 20 s; the driver gets a connect_timeout of 5 s."""
     url = f"{database.url}?tcp_user_timeout=10000&keepalives_idle=20&connect_timeout=5"
     assert project.run("-c", LIMITED, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod") == (0, "10000 20\n5\n")

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/pgbouncer.md: the reader's folder and the example project, as they are copied."""
+"""Proves docs/how-to/pgbouncer.md: the reader's folder and the example project, used as they are copied."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def as_shipped(setup):
 
 @pytest.fixture(scope="module")
 def served(setup, as_shipped, project):
-    """The example project behind it: two workers with five threads. Its tables are made past PgBouncer."""
+    """The example project behind it: two workers with five threads each, migrated past PgBouncer."""
     urls = {"DATABASE_DIRECT_URL": setup.as_owner.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
     migrate = ("manage.py", "migrate", "--database=direct", "--verbosity=0")
     status, said = project.run(*migrate, database_url=as_shipped.url(setup.database), **urls)
@@ -78,7 +78,7 @@ def begin(bouncer, database, **options) -> psycopg.Connection:
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"))
 @control(edit("pgbouncer/roles.sql", "grant select, insert, update, delete on tables", "grant select on tables"))
 def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shipped) -> None:
-    """Roles, userlist, ini and settings as they are copied: an order that was placed is listed, through PgBouncer."""
+    """With all files as copied, an order placed through PgBouncer in transaction mode is listed."""
     status, placed = served.request("/orders/", "POST", "customer=Ada")
     assert status == 201
     assert {"id": placed["id"], "customer": "Ada"} in served.request("/orders/")[1]["orders"]
@@ -91,7 +91,7 @@ def test_django_works_through_pgbouncer_as_the_page_sets_it_up(served, as_shippe
     edit("upstream/settings/environment.py", "Env.db_url_config(url)", 'Env.db_url_config(url.replace("%40", "-"))')
 )
 def test_a_password_is_written_as_in_any_url(project) -> None:
-    """The settings read two URLs, in which some characters have a meaning of their own."""
+    """Percent-encoded special characters in the settings' two URLs are decoded."""
     code = "from django.conf import settings; print(*(each['PASSWORD'] for each in settings.DATABASES.values()))"
     url = "postgresql://upstream:a%40b%2Fc@127.0.0.1:6432/upstream"
     urls = {"DATABASE_DIRECT_URL": url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
@@ -103,7 +103,7 @@ def test_a_password_is_written_as_in_any_url(project) -> None:
     fails_with="the pool shows {'cl_active': 10",
 )
 def test_ten_idle_django_clients_hold_no_server_connection(served, as_shipped) -> None:
-    """Each thread keeps its connection to PgBouncer, and PostgreSQL sees none of them in use."""
+    """Each thread keeps its connection to PgBouncer; no server connection is in use, and no client waits."""
     until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
     settled(as_shipped, cl_active=10, cl_waiting=0, sv_active=0)
 
@@ -112,7 +112,7 @@ def test_ten_idle_django_clients_hold_no_server_connection(served, as_shipped) -
     edit("upstream/settings/prod.py", "default=60", "default=0"), fails_with="every thread has a connection: not within"
 )
 def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
-    """With CONN_MAX_AGE kept, request after request goes over the connections that are there."""
+    """With the default CONN_MAX_AGE, 20 requests in a row reuse the connections without a login."""
     until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
 
     def saved() -> bool:
@@ -121,13 +121,13 @@ def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> N
             served.backend()
         return logins(as_shipped) == before
 
-    until("no request has logged in", saved)  # where one did, its connection had come of age
+    until("no request has logged in", saved)  # one that has, had an expired connection
 
 
 @control(edit("upstream/settings/prod.py", 'seconds("DB_CONN_MAX_AGE", default=60)', "60"))
 @pytest.mark.usefixtures("served")
 def test_age_zero_logs_in_to_pgbouncer_for_each_request(setup, as_shipped, project) -> None:
-    """What was true of PostgreSQL is true of PgBouncer: a connection for each request is a login for each."""
+    """With CONN_MAX_AGE = 0, ten queries, each followed by close_old_connections, are ten logins to PgBouncer."""
     code = (
         "import django; django.setup()\n"
         "from django.db import close_old_connections\n"
@@ -142,7 +142,7 @@ def test_age_zero_logs_in_to_pgbouncer_for_each_request(setup, as_shipped, proje
 
 
 def fill(gunicorn) -> None:
-    """Send requests side by side, so that each thread gets one."""
+    """Send concurrent requests, so that each thread gets one."""
     with ThreadPoolExecutor(max_workers=20) as users:
         for _ in range(20):
             users.submit(gunicorn.request, "/orders/report/?seconds=0.02")
@@ -158,7 +158,7 @@ def logins(bouncer) -> int:
 
 @control(edit("pgbouncer/pgbouncer.ini", "default_pool_size = 20", "default_pool_size = 020"))
 def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) -> None:
-    """SHOW CONFIG has each key of the ini, with its value but for four. The linter's list of keys is recorded there."""
+    """SHOW CONFIG has each key of the ini, all but four with its value, and agrees with the linter's list of keys."""
     shown = {row["key"]: row for row in as_shipped.show("config")}
     for key, value in section(load(INI), "pgbouncer").items():
         assert key in shown, key
@@ -174,7 +174,7 @@ def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) 
 @control(here("parse(INI, text)", "setup.load(INI)"))
 @pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
 def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wrong) -> None:
-    """PgBouncer says which, and on which line of the file."""
+    """PgBouncer's error gives the setting, its value and the line."""
     text = "".join(f"{wrong if line.startswith('pool_mode') else line}\n" for line in setup.load(INI).text.splitlines())
     line = text.splitlines().index(wrong) + 1
     key, value = wrong.split(" = ")
@@ -188,7 +188,7 @@ def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wr
     ("setting", "becomes"), [("default_pool_size = -3", "-3"), ("max_packet_size = 99999999999", "1215752191")]
 )
 def test_a_number_that_makes_no_sense_is_taken_as_it_is(start, setting, becomes) -> None:
-    """PgBouncer starts with a negative size, and with another number than one that is too large."""
+    """PgBouncer starts with a negative size, and turns a number that is too large into another one."""
     key, value = setting.split(" = ")
     bouncer = start(**{key: value})
     assert {row["key"]: row["value"] for row in bouncer.show("config")}[key] == becomes
@@ -216,7 +216,7 @@ def test_without_listen_addr_there_is_only_a_unix_socket() -> None:
 @control(edit("pgbouncer/pgbouncer.ini", "stats_users = pgbouncer_stats", "stats_users = pgbouncer_stats, upstream"))
 @control(edit("pgbouncer/pgbouncer.ini", "= pgbouncer_admin", "= pgbouncer_admin, pgbouncer_stats"))
 def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> None:
-    """admin_users may do everything, stats_users may look, and the application may not come in."""
+    """admin_users may run commands, stats_users may only look, and the application may not log in."""
     with setup.console(as_shipped) as console:
         assert console.execute("show version").fetchone()
         console.execute("reload")
@@ -231,7 +231,7 @@ def test_the_console_over_tcp_is_for_those_who_are_named(setup, as_shipped) -> N
 
 @control(here("autocommit=False", "autocommit=True"))
 def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> None:
-    """It knows no BEGIN, and no statement whose values are sent apart from it."""
+    """It rejects BEGIN, and the extended query protocol, which sends parameters separately."""
     admin = {"dbname": "pgbouncer", "user": "pgbouncer_stats", "password": setup.roles["pgbouncer_stats"].password}
     with (
         as_shipped.connect(setup.database, **admin, autocommit=False) as console,
@@ -247,7 +247,7 @@ def test_the_console_wants_autocommit_and_no_parameters(setup, as_shipped) -> No
 
 @control(here("default_pool_size=3", "default_pool_size=4"))
 def test_the_pool_size_is_a_maximum(setup, start) -> None:
-    """Clients that take turns share one server connection; those in transactions at a time have one each, up to it."""
+    """Clients that take turns share one server connection; concurrent transactions get one each, up to the maximum."""
     bouncer = start(default_pool_size=3)
     clients = [bouncer.connect(setup.database) for _ in range(12)]
     for client in clients:
@@ -267,7 +267,7 @@ def test_the_pool_size_is_a_maximum(setup, start) -> None:
 
 @control(here("max_db_connections=1, ", ""))
 def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> None:
-    """One server connection for each of two users is two, unless max_db_connections says otherwise."""
+    """Two users get one server connection each, unless max_db_connections limits them together."""
     users = {**setup.users, "upstream_owner": setup.roles["upstream_owner"].password}
     owner = {"user": "upstream_owner", "password": setup.roles["upstream_owner"].password}
     bouncer = start(default_pool_size=1, users=users)
@@ -283,7 +283,7 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
 
 @control(here("max_client_conn=2", "max_client_conn=3"))
 def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, start) -> None:
-    """One client more is refused, idle as the others are; an administrator can still look."""
+    """One more client is refused, although the others are idle; an administrator can still log in to the console."""
     bouncer = start(max_client_conn=2)
     with bouncer.connect(setup.database), bouncer.connect(setup.database):
         with pytest.raises(psycopg.OperationalError, match=r"no more connections allowed \(max_client_conn\)"):
@@ -294,9 +294,9 @@ def test_max_client_conn_counts_every_client_and_lets_the_console_in(setup, star
 
 @control(here("files=24", "files=2400"), fails_with="it has run out: not within")
 def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, start) -> None:
-    """Long before max_client_conn: it hears nothing, and is served when others have left."""
+    """Long before max_client_conn, a client gets no answer; it is served when others have left."""
     bouncer = start(files=24)
-    with ThreadPoolExecutor(20) as threads, bouncer.connect(setup.database):  # a server connection is there
+    with ThreadPoolExecutor(20) as threads, bouncer.connect(setup.database):  # opens a server connection
         clients = [threads.submit(bouncer.connect, setup.database) for _ in range(20)]
         until("it has run out", lambda: "accept() failed: Too many open files" in bouncer.leash.said())
         assert not all(client.done() for client in clients)
@@ -306,7 +306,7 @@ def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, sta
 
 @control(edit("pgbouncer/limits.conf", "LimitNOFILE=8192", "LimitNOFILE=512"))
 def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, load) -> None:
-    """Started with it, PgBouncer says that it may have as many files open, and that it needs no more."""
+    """Started with it, PgBouncer logs that limit, and an expected use that fits in it and exceeds max_client_conn."""
     limits = load("pgbouncer/limits.conf")
     (limit,) = map(int, re.findall(r"^LimitNOFILE=(\d+)$", limits.text, re.MULTILINE))
     if limit > resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
@@ -322,7 +322,7 @@ def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, lo
 
 @control(edit("pgbouncer/limits.conf", "LimitNOFILE", "LimitFiles"))
 def test_systemd_knows_the_limit(load, tmp_path) -> None:
-    """As a drop-in of a unit, which it reads without starting anything."""
+    """systemd-analyze verify accepts it as a unit's drop-in, starting nothing."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")
     limits = load("pgbouncer/limits.conf")
@@ -338,7 +338,7 @@ def test_systemd_knows_the_limit(load, tmp_path) -> None:
 
 @control(here("default_pool_size=1", "default_pool_size=2"))
 def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
-    """psycopg 3 raises ProtocolViolation with the words query_wait_timeout."""
+    """psycopg 3 raises ProtocolViolation with the text query_wait_timeout."""
     bouncer = start(default_pool_size=1)
     with (
         begin(bouncer, setup.database),
@@ -353,10 +353,10 @@ def test_a_client_that_waits_too_long_gets_an_error(setup, start) -> None:
     here("idle_transaction_timeout=0.1", "idle_transaction_timeout=0"), fails_with="the pool shows {'cl_active': 0"
 )
 def test_a_silent_transaction_is_closed(setup, start) -> None:
-    """After idle_transaction_timeout its server connection is free for others, and the client finds out."""
+    """idle_transaction_timeout ends it: no server connection stays in use, and the client's next statement fails."""
     bouncer = start(default_pool_size=1)
     silent = begin(bouncer, setup.database)
-    bouncer.set(idle_transaction_timeout=0.1)  # on a busy machine it may be silent for as long as it begins
+    bouncer.set(idle_transaction_timeout=0.1)  # only now: on a busy machine it may be idle that long as it begins
     settled(bouncer, cl_active=0, sv_active=0)
     with pytest.raises(psycopg.OperationalError, match="idle transaction timeout"):
         silent.execute("select 1")
@@ -368,7 +368,7 @@ def test_a_silent_transaction_is_closed(setup, start) -> None:
     fails_with="prepared statement",
 )
 def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None:
-    """A client that prepares finds its statement on whichever server connection it gets: there it is prepared again."""
+    """PgBouncer prepares a client's statement again on whichever server connection the client gets."""
     evidence.on(psycopg=psycopg.__version__)
     with as_shipped.connect(setup.database, prepare_threshold=0) as one:
         before, _ = one.execute("select pg_backend_pid(), %s::int", [1]).fetchone()
@@ -381,7 +381,7 @@ def test_prepared_statements_work_in_transaction_mode(setup, as_shipped) -> None
 
 @control(here("(3600, 0)", "(0, 0)"), fails_with="one serves: not within")
 def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> None:
-    """Until server_login_retry is over, clients hear of the last failure, though its reason is gone."""
+    """Until server_login_retry has passed, clients get an error whose cause is gone: from 1.24 on, the server's own."""
     waits, tries = (start(server_login_retry=seconds) for seconds in (3600, 0))
 
     def hears(bouncer) -> str:
@@ -421,7 +421,7 @@ def test_a_failed_login_to_the_server_is_repeated_from_memory(setup, start) -> N
 @control(edit("pgbouncer/roles.sql", "create role pgbouncer_stats nologin", "create role pgbouncer_stats login"))
 @pytest.mark.usefixtures("served")
 def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
-    """The application writes rows and makes no table, monitoring sees sessions and no rows, the console is no login."""
+    """The application writes rows, not tables; monitoring sees sessions, not rows; the console roles cannot log in."""
     monitor = setup.roles["upstream_monitor"]
     with setup.database.connect() as application:
         application.execute("insert into orders_order (customer, placed_at) values ('Eve', now())")
@@ -452,9 +452,9 @@ def test_each_role_may_do_what_it_needs_and_no_more(setup) -> None:
 @control(edit("pgbouncer/roles.sql", " in role\npg_monitor;", ";"), fails_with="its statement is shown: not within")
 @pytest.mark.usefixtures("served")
 def test_the_monitoring_role_sees_the_values_in_statements(setup, as_shipped, project) -> None:
-    """What Django looked for is in pg_stat_activity: by itself it sends values as a part of the statement.
+    """By default Django puts values into the statement, so pg_stat_activity shows what it filtered by.
 
-    Of a statement that is longer the first 1023 bytes are there, where track_activity_query_size is PostgreSQL's own.
+    Of a longer statement it shows the first 1023 bytes, with the default track_activity_query_size.
     """
     code = "from orders.models import Order; Order.objects.filter(customer='Eve').count()"
     urls = {"DATABASE_DIRECT_URL": setup.database.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
@@ -488,7 +488,7 @@ def console(setup, bouncer, snippet, **variables):
     fails_with="the server connections are closed: not within",
 )
 def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) -> None:
-    """No client gets an error: its statement is answered after RESUME. PostgreSQL has no connection meanwhile."""
+    """A statement sent during PAUSE is answered after RESUME; meanwhile there is no server connection."""
     bouncer = start()
     with bouncer.connect(setup.database) as client:
         client.execute("select 1")
@@ -506,7 +506,7 @@ def test_pause_keeps_clients_waiting_and_resume_serves_them(setup, start, load) 
     fails_with="it has left: not within",
 )
 def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) -> None:
-    """A client that is connected goes on, under the new settings; one whose entry is gone is dropped."""
+    """A connected client carries on, and SHOW CONFIG has the new setting; a client whose entry is gone is dropped."""
     bouncer = start()
     with bouncer.connect(setup.database) as client:
         bouncer.settings["default_pool_size"] = 7
@@ -531,7 +531,7 @@ def test_reload_takes_new_settings_over_and_loses_no_client(setup, start, load) 
 @control(here("line(random)", '""'))
 @control(here("bouncer.restart()", "pass"))
 def test_1_26_lets_in_whose_line_is_gone_until_it_starts_again_or_has_another_password(setup, start) -> None:
-    """Of those who have logged in before; other versions refuse them."""
+    """This holds for a user that has logged in before; older versions refuse it."""
     bouncer = start()
     userlist = (bouncer.leash.folder / "userlist.txt").read_text()
 
@@ -560,13 +560,13 @@ def answer(client) -> bytes:
 
 
 def settings_ini(bouncer) -> str:
-    """Return what an administrator's editor would leave."""
+    """Return settings.ini as an administrator would have edited it."""
     return "".join(f"{key} = {value}\n" for key, value in {**bouncer.settings, "listen_port": bouncer.port}.items())
 
 
 @control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', "show version;"))
 def test_reconnect_replaces_server_connections_between_transactions(setup, start, load) -> None:
-    """A client in a transaction ends it on its old connection, and gets a new one with the next."""
+    """A client finishes its transaction on the old connection, and gets a new one for the next."""
     bouncer = start()
     with begin(bouncer, setup.database) as client:
         before = client.execute("select pg_backend_pid()").fetchone()
@@ -578,10 +578,10 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 
 @control(edit("pgbouncer/console/kill.sql", 'kill :"database";', "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
-    """A transaction is lost, and a new client waits until the database is resumed by its name.
+    """An open transaction is lost, and new clients wait until the database is resumed by name.
 
-    A statement outside of a transaction fails as well, and PostgreSQL finishes it all the same. Who does nothing is
-    dropped too, and no server connection is left.
+    A statement outside a transaction fails as well, although PostgreSQL finishes it. Idle clients are dropped too, and
+    no server connection is left.
     """
     bouncer = start(server_login_retry=0)
     client, idle = begin(bouncer, setup.database), bouncer.connect(setup.database)

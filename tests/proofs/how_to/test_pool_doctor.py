@@ -1,4 +1,4 @@
-"""Proves docs/how-to/pool-doctor.md: the query and the command, as a role that may look and no more."""
+"""Proves docs/how-to/pool-doctor.md: the query and the command, run as a role that may only read."""
 
 import json
 import os
@@ -36,7 +36,7 @@ LINES = (r"\b\d+\.?\d*(?= s  )", "AGE")
 RUNNER = (r"\S+(?=, on this machine)", "RUNNER")
 ITEMS = ("transaction", "silence", "wait", "sessions")
 NAMES = ("level", "item", "value", "unit", "finding", "page")
-# How long the oldest transaction, the longest silence in one and the longest wait last by now.
+# The current age of the oldest transaction, the longest idle time in one, and the longest lock wait.
 LONGEST = """
 select
     extract(epoch from clock_timestamp() - min(xact_start)),
@@ -45,19 +45,19 @@ select
 from pg_stat_activity
 where datname = %s and pid <> pg_backend_pid()
 """
-SLOTS = {"max_connections": 23}  # 20 for all: 80 % are 16 and 95 % are 19
+SLOTS = {"max_connections": 23}  # 20 for ordinary roles: 80 % is 16 and 95 % is 19
 
 
 @pytest.fixture
 def database(cluster) -> Iterator[Database]:
-    """A database on a server whose sessions are all this proof's."""
+    """A database on a server that has only this proof's sessions."""
     with fresh(cluster(**SLOTS).server) as made:
         yield made
 
 
 @pytest.fixture
 def watcher(database, load) -> Iterator[Existing]:
-    """The same database as a monitoring role reaches it, which may not even write."""
+    """The same database, for a monitoring role whose transactions are read-only."""
     role = Role(database.server)
     database.psql(load("postgres/monitoring_role.sql"), role=role.name)
     with database.server.connect() as connection:
@@ -70,7 +70,7 @@ def watcher(database, load) -> Iterator[Existing]:
 
 @contextmanager
 def patience(role: Role, database: Database, limit: str) -> Iterator[None]:
-    """Have another limit for as long as the block lasts, where a setting of the role's is."""
+    """Set another limit on the role for the duration of the block."""
     with database.server.connect() as connection:
         connection.execute(f"alter role \"{role.name}\" set pool_doctor.patience = '{limit}'")
     yield
@@ -98,25 +98,25 @@ def busy(database, sessions) -> Database:
 
 
 def connected(database: Database) -> int:
-    """Return how many sessions the server has, the one that asks among them."""
+    """Return how many client sessions the server has, including the one that asks."""
     with database.server.connect() as connection:
         query = "select count(*) from pg_stat_activity where backend_type = 'client backend'"
         return connection.execute(query).fetchone()[0]
 
 
 def told(who: Database, load) -> list[list[str]]:
-    """Return what the query tells a role in psql, line by line: level, item, value, unit, finding, page."""
+    """Return the rows that the query gives a role in psql: level, item, value, unit, finding, page."""
     rows = [[cell.strip() for cell in line.split("|")] for line in who.psql(load(QUERY), superuser=False).splitlines()]
     return [row for row in rows if len(row) == 6]
 
 
 def age_of(item: str, who: Database, load) -> float:
-    """Return the first age that is told of an item, in seconds and tenths of one."""
+    """Return the first age reported for an item, in seconds to one decimal."""
     return next(float(value) for _, each, value, *_ in told(who, load) if each == item)
 
 
 def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
-    """Return of each item the first level and finding."""
+    """Return the first level and finding of each item."""
     return {item: (level, finding) for level, item, _, _, finding, _ in reversed(told(who, load))}
 
 
@@ -128,9 +128,9 @@ def seen_by(who: Database, load) -> dict[str, tuple[str, str]]:
 )
 @control(edit("postgres/monitoring_role.sql", "pg_monitor", "pg_signal_backend"))
 def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcript) -> None:
-    """A role with pg_monitor, in transactions that only read, sees each part, on every PostgreSQL since 14.
+    """A role with pg_monitor sees each part in read-only transactions, on every PostgreSQL from 14 on.
 
-    It sees the values in statements, and none of the tables.
+    It sees the values in statements, but cannot read the tables.
     """
     until("all has lasted for a second", lambda: lasted(busy) > 1)
     with patience(watcher.role, busy, "50 ms"):
@@ -143,7 +143,7 @@ def test_one_screen_shows_all_that_holds_and_waits(busy, watcher, load, transcri
 
 
 def lasted(database: Database) -> float:
-    """Return for how many seconds one waits for another, whose transaction and silence have lasted longer."""
+    """Return how many seconds the wait has lasted; the transaction and its silence have lasted longer."""
     query = "select extract(epoch from clock_timestamp() - min(waitstart))::float from pg_locks where not granted"
     with database.server.connect() as connection:
         return connection.execute(query).fetchone()[0] or 0  # it is null at first
@@ -152,16 +152,16 @@ def lasted(database: Database) -> float:
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "8 * "))
 def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, watcher, load) -> None:
-    """A transaction, a silence and a wait: fine at first, a warning after the limit, critical after ten times that."""
+    """A transaction, a silence and a wait are ok at first, a warning at the limit, and critical at ten times that."""
 
     def levels(part: float) -> set[str]:
-        """Return what all are called where the limit is this part of what they have lasted."""
+        """Return all levels with a limit that is this fraction of the time waited."""
         with patience(watcher.role, busy, f"{part * lasted(busy)} s"):
             seen = seen_by(watcher, load)
         return {seen[item][0] for item in ("transaction", "silence", "wait")}
 
     def later(seconds: int) -> set[str]:
-        """Return what all are called so much later, where nobody has set a limit."""
+        """Return all levels this many seconds later, with the default limit."""
         query = load(QUERY).text.replace("clock_timestamp()", f"(clock_timestamp() + interval '{seconds} s')")
         rows = [[cell.strip() for cell in line.split("|")] for line in run_psql(watcher.url, query).stdout.splitlines()]
         return {row[0] for row in rows if len(row) == 6 and row[1] in ("transaction", "silence", "wait")}
@@ -181,7 +181,7 @@ def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, w
     )
 )
 def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
-    """The session that waits, and the one that is idle in a transaction and holds what it waits for."""
+    """The finding names the waiting session and the idle one that holds its lock, as pg_blocking_pids does."""
     finding = seen_by(watcher, load)["wait"][1]
     (waits, holder) = (int(part.split(",")[0]) for part in finding.split("pid ")[1:])
     with busy.server.connect() as connection:
@@ -211,16 +211,16 @@ def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
     edit("upstream/orders/management/commands/pool_doctor.sql", "() - min(waitstart))", "() - min(waitstart)) * 9")
 )
 def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, load) -> None:
-    """Of four transactions one, of their silences three, of seven waits five, and of twelve applications ten."""
+    """It reports one of four transactions, three of their silences, five of seven waits, ten of twelve applications."""
     silent = [sessions(database, application_name=f"silent {number}", autocommit=False) for number in range(4)]
     for each in silent:
         each.execute("select 1")
     silent[0].execute("select pg_advisory_xact_lock(1), pg_advisory_xact_lock_shared(2)")
     silent[1].execute("select pg_advisory_xact_lock_shared(2)")
     for each in silent[1:]:
-        # Since then it is silent, for less long than the one before, and than its transaction is open.
+        # Idle since then: for less time than the one before, and than its transaction has been open.
         each.execute("select pg_sleep(0.3)")
-    silent[0].execute("select 1")  # the oldest transaction is silent for the shortest time
+    silent[0].execute("select 1")  # the oldest transaction has been idle for the shortest time
     waits = [sessions(database, application_name=f"waits {number}") for number in reversed(range(6))]
     for number, each in enumerate(waits, start=1):
         # The first waits for two others, and each of the rest for one.
@@ -236,13 +236,13 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
     assert len(found.pop("sessions")) == 10
     pids = {item: [int(finding.split()[1].rstrip(",")) for finding in findings] for item, findings in found.items()}
     ages = {item: float(value) for _, item, value, *_ in reversed(rows) if item in least}
-    assert all(least[item] - 0.1 <= ages[item] <= most[item] + 0.1 for item in least)  # it is told in tenths
+    assert all(least[item] - 0.1 <= ages[item] <= most[item] + 0.1 for item in least)  # rounded to tenths
     those = {"transaction": silent[:1], "silence": silent[1:], "wait": [waits[0], *waits[:4]]}
     assert pids == {item: [each.info.backend_pid for each in held] for item, held in those.items()}
 
 
 def longest(database: Database) -> dict[str, float]:
-    """Return the greatest age of each item by now, in seconds."""
+    """Return the greatest current age of each item, in seconds."""
     with database.server.connect() as connection:
         found = connection.execute(LONGEST, [database.name]).fetchone() or ()
     return dict(zip(("transaction", "silence", "wait"), map(float, found), strict=True))
@@ -268,9 +268,9 @@ def waiting(database: Database) -> int:
     fails_with="its age is told: not within",
 )
 def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions, load) -> None:
-    """A prepared transaction keeps its locks when its session has left; it is found by its name, until it is ended.
+    """A prepared transaction keeps its locks after its session has gone; it is reported by name until it is ended.
 
-    Its age is told.
+    Its age is reported.
     """
     with fresh(cluster(**SLOTS, max_prepared_transactions=1).server) as database:
         with database.connect() as connection:
@@ -283,7 +283,7 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
             seen = seen_by(database, load)
         try:
             until("its age is told", lambda: 0.3 <= age_of("prepared", database, load) <= monotonic() - began + 0.1)
-        finally:  # also for the database, which cannot be dropped before
+        finally:  # the database, too, cannot be dropped before this
             with database.connect() as connection:
                 connection.execute("rollback prepared 'forgotten'")
         after = seen_by(database, load)
@@ -304,9 +304,9 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
     fails_with="its age is told: not within",
 )
 def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database, sessions, load) -> None:
-    """Its session is idle, in no transaction, and has fetched last, also where the view's name stands before that.
+    """Its session is idle outside a transaction, and last sent a DECLARE or FETCH, even after a view's name.
 
-    After another statement it is found no more, though it is still open.
+    After another statement it is no longer found, although it is still open.
     """
     named, plain = sessions(database), sessions(database)
     began = monotonic()
@@ -329,7 +329,7 @@ def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "when item = 'hidden' then 'unknown'", ""))
 def test_an_ordinary_role_is_told_what_it_cannot_see(busy, load) -> None:
-    """Every session counts, but those of others are hidden, and the doctor says whom to grant what."""
+    """All sessions are counted but other roles' are hidden, and the doctor says what to grant to whom."""
     stranger = Role(busy.server)
     try:
         seen = seen_by(who := Existing(busy.server, busy.name, stranger), load)
@@ -351,7 +351,7 @@ def test_an_ordinary_role_is_told_what_it_cannot_see(busy, load) -> None:
     )
 )
 def test_slots_for_roles_of_your_choice_are_not_for_all(cluster, load) -> None:
-    """Since PostgreSQL 16 reserved_connections are taken off as well; before, there is no such setting."""
+    """From PostgreSQL 16 on, reserved_connections are subtracted too; before that, the setting does not exist."""
     reserved = {"reserved_connections": 5} if own_major() >= 16 else {}
     with fresh(cluster(**SLOTS, **reserved).server) as database:
         assert seen_by(database, load)["slots"][1] == f"1 of {15 if reserved else 20} taken"
@@ -372,7 +372,7 @@ def primary() -> Iterator[Cluster]:
 
 @pytest.fixture
 def standby(primary) -> Iterator[Cluster]:
-    """Its standby, on which what is replayed waits for no query."""
+    """Its standby, where replay waits for no query."""
     started = Cluster(primary, cluster_name="reader", max_standby_streaming_delay=0)
     yield started
     started.stop()
@@ -384,9 +384,9 @@ def clock(connection: psycopg.Connection[tuple]) -> float:
 
 
 def asked(connection: psycopg.Connection[tuple], load, limit: str = "1 h") -> dict[str, tuple]:
-    """Return of each item the first level and finding."""
+    """Return the first level and finding of each item."""
     connection.execute(f"set pool_doctor.patience = '{limit}'".encode())
-    rows = connection.execute(load(QUERY).text).fetchall()  # as one statement: the same session asks again
+    rows = connection.execute(load(QUERY).text).fetchall()  # in one statement: the same session looks again
     evidence.ran(load(QUERY))
     return {item: (level, finding) for level, item, _, _, finding, _ in reversed(rows)}
 
@@ -402,9 +402,9 @@ def asked(connection: psycopg.Connection[tuple], load, limit: str = "1 h") -> di
     fails_with="is counted: not within",
 )
 def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> None:
-    """Fine while it follows; told where it is paused, behind or alone; and what gave way to what was replayed."""
+    """It is ok while it follows; a pause, a lag, a lost primary and queries cancelled by replay are reported."""
     note_postgres(primary.server.version())
-    reading = standby.server.connect()  # which is ended
+    reading = standby.server.connect()  # replay ends it
     with closing(reading), primary.server.connect() as writer, standby.server.connect() as reader:
         began = clock(writer)
         writer.execute("create table item as select generate_series(1, 100) as id")
@@ -425,10 +425,10 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
         )
         before = clock(reader)
         (age,) = [float(row[2]) for row in reader.execute(load(QUERY).text).fetchall() if row[1] == "standby"]
-        # The last that it has replayed was committed between these two; it is told in tenths.
+        # What it replayed last was committed between these two; the age is rounded to tenths.
         assert before - paused - 0.1 <= age <= clock(reader) - began + 0.1
 
-        # From another database: what is replayed then may end a query in this one, also the one that asks for it.
+        # From another database: what is then replayed may cancel any query in this one, even this very call.
         with standby.server.connect("template1") as elsewhere:
             elsewhere.execute("select pg_wal_replay_resume()")
         gave_way = ("warning", "gave way to what was replayed since the last look")
@@ -459,7 +459,7 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
 )
 @pytest.mark.parametrize(("each", "level"), [(1, "warning"), (20, "ok")])
 def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load, tmp_path, each, level) -> None:
-    """In one session each look is compared with the one before: many sessions that do little are a warning."""
+    """In one session each look is compared with the previous one: many sessions that do little are a warning."""
     script = load("postgres/watch_doctor.sh")
     (tmp_path / "pool_doctor.sql").write_text(load(QUERY).text)
     output = tmp_path / "output"
@@ -488,7 +488,7 @@ def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load
     finally:
         os.killpg(watching.pid, signal.SIGTERM)
         watching.wait(DEADLINE)
-    # Of a session that still goes on a look may have seen no more than its beginning.
+    # Of a session that is still running, a look may have counted only the start.
     for found, rate, begun, done in counted(output.read_text()):
         few = done < 5 * begun
         assert (few and rate >= 1) if found == "warning" else (not few or rate <= 1)  # it is rounded
@@ -497,20 +497,20 @@ def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load
 
 
 def churn(text: str) -> list[list[str]]:
-    """Return the level, the sessions in a second and the finding of each look at the churn."""
+    """Return the level, the sessions per second and the finding of each look at the churn."""
     rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if "| churn" in line]
     return [[level, rate, finding] for level, _, rate, _, finding, _ in rows]
 
 
 def counted(text: str) -> list[tuple[str, float, int, int]]:
-    """Return the level of each look but the first, sessions in a second, sessions, and transactions."""
+    """Return the level, sessions per second, sessions and transactions of each look but the first."""
     numbers = re.compile(r"(\d+) sessions and (\d+) transactions")
     looks = [(level, float(rate), numbers.match(finding)) for level, rate, finding in churn(text)[1:]]
     return [(level, rate, int(said[1]), int(said[2])) for level, rate, said in looks if said]
 
 
 def connection_of(who: Existing) -> dict[str, str]:
-    """Return what psql takes from its environment."""
+    """Return psql's environment variables for this connection."""
     role, server = who.role, who.server
     return {
         "PGHOST": server.host,
@@ -534,7 +534,7 @@ def doctor(project, who: Database, *options: str, url: str | None = None) -> tup
 )
 @pytest.mark.usefixtures("busy")
 def test_the_command_prints_one_screen(watcher, project, load, transcript) -> None:
-    """The same findings, a line each."""
+    """The same findings, one per line."""
     _, output = doctor(project, watcher)
     transcript(
         load("upstream/orders/management/commands/pool_doctor.py"), output, [PIDS, LINES, RUNNER], case="from-Django"
@@ -551,7 +551,7 @@ def test_the_command_prints_one_screen(watcher, project, load, transcript) -> No
 def test_the_exit_status_tells_how_full_the_server_is(
     database, watcher, project, sessions, others, status, item
 ) -> None:
-    """Of 20 slots, itself included: 0 at 75 %, 1 at 80 %, 2 at 95 %, and 2 when it is not let in any more."""
+    """Of 20 slots, its own included: 0 at 75 %, 1 at 80 %, 2 at 95 %, and 2 when it can no longer connect."""
     for _ in range(others):
         sessions(database)
     until("all are there", lambda: connected(database) == others + 1)
@@ -564,7 +564,7 @@ def test_the_exit_status_tells_how_full_the_server_is(
 
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", '"too many", ', ""))
 def test_the_exit_status_tells_of_a_server_without_any_slot(database, watcher, project, sessions) -> None:
-    """Superusers have those that are kept for them: whoever comes then, hears of too many clients."""
+    """With superusers in the reserved slots too, it reports that there are too many clients, and exits with 2."""
     for _ in range(20):
         sessions(database)
     with ExitStack() as ends:
@@ -582,10 +582,10 @@ def test_the_exit_status_tells_of_a_server_without_any_slot(database, watcher, p
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))
 def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> None:
-    """A transaction that is older than --patience is 1, and one that is ten times as old 2."""
+    """Older than --patience exits with 1, ten times as old with 2; --patience overrides the role's setting."""
 
     def ended(part: float) -> int:
-        """Return the exit status where the limit is this part of what all has lasted."""
+        """Return the exit status with a limit that is this fraction of the time waited."""
         return doctor(project, watcher, "--patience", f"{part * lasted(busy):.3f} s")[0]
 
     assert doctor(project, watcher)[0] == 0
@@ -610,7 +610,7 @@ def test_the_exit_status_tells_of_an_old_transaction(busy, watcher, project) -> 
     fails_with="those are no news any more",
 )
 def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp_path) -> None:
-    """With a file to remember by, each run knows how many sessions have begun since the last one."""
+    """With --since and a file, each run reports how many sessions have started since the previous run."""
     memory = str(tmp_path / "doctor.last")
 
     def churn_of(*options: str) -> dict:
@@ -638,7 +638,7 @@ def test_since_a_run_before_it_tells_what_is_new(database, watcher, project, tmp
 )
 @pytest.mark.usefixtures("busy")
 def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
-    """One line of JSON: the level that makes the exit status, and the findings, each with the same six names."""
+    """It prints one line of JSON: the level behind the exit status, and the findings, each with the same six keys."""
     status, output = doctor(project, watcher, "--json", "--patience", "1 hour")
     found = json.loads(output)
     assert output.count("\n") == 1
@@ -656,9 +656,9 @@ def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
     fails_with=" ends: not within",
 )
 def test_what_it_cannot_tell_is_three(busy, project) -> None:
-    """No server, one that never answers, a wrong password, no alias or console, or one that refuses: 3.
+    """It exits with 3 for no server, one that never answers, a wrong password, or a bad alias or console.
 
-    So is a role that sees too little.
+    So it does for a role that sees too little; anything critical makes it 2.
     """
     silent = socket.create_server(("127.0.0.1", 0))
     closed = socket.create_server(("127.0.0.1", 0))
@@ -693,14 +693,14 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
     )
 )
 def test_a_mistake_before_it_begins_is_django_s_own_exit_status(project, database) -> None:
-    """Settings that cannot be read end with 1, and an option that does not exist with 2, as any command does."""
+    """Settings that cannot be read exit with 1, and an unknown option with 2, as with any command."""
     assert project.run("manage.py", "pool_doctor", database_url="nonsense")[0] == 1
     assert doctor(project, database, "--nonsense")[0] == 2
 
 
 # ---- PgBouncer's console, and processes ------------------------------------------------------------------------
 
-# The doctor in a process that stays: each line that it reads is what one run of the command is told.
+# The doctor in a process that stays: each line that it reads has the options for one run of the command.
 STAYS = """
 import io, json, sys, django
 django.setup()
@@ -715,7 +715,7 @@ for line in open(sys.argv[1]):
 
 
 class Stays:
-    """A database behind PgBouncer, on whose console its role may look, and a doctor that looks as often as asked."""
+    """A database behind PgBouncer, whose console its role may read, and a doctor that runs again on request."""
 
     def __init__(self, project, database: Database, bouncer: PgBouncer, folder: Path) -> None:
         self.project, self.database, self.bouncer = project, database, bouncer
@@ -727,7 +727,7 @@ class Stays:
         self.looks = 0
 
     def look(self, *options: str, console: str | None = None) -> tuple[int, str]:
-        """Return the exit status and what was printed."""
+        """Run the command; return its exit status and what it printed."""
         told = json.dumps([*options, "--console", console or self.console])
         os.write(self.told, f"{told}\n".encode())
         self.looks += 1
@@ -738,12 +738,12 @@ class Stays:
         return status, said
 
     def findings(self, *items: str) -> list[dict[str, Any]]:
-        """Return what is found of these items."""
+        """Return the findings for these items."""
         found = json.loads(self.look("--json")[1])["findings"]
         return [finding for finding in found if finding["item"] in items]
 
     def queue(self) -> tuple[str, str, str | None]:
-        """Return the level of the application's queue, what is said of it, and the page below the guide."""
+        """Return the level of the application's queue, its finding, and the page's path in the guide."""
         (found,) = [each for each in self.findings("queue") if f" in {self.database.name}: " in each["finding"]]
         return (
             found["level"],
@@ -752,18 +752,18 @@ class Stays:
         )
 
     def waited(self) -> float:
-        """Return for how many seconds a client has waited."""
+        """Return how many seconds the longest-waiting client has waited."""
         return max(row["maxwait"] + row["maxwait_us"] / 1e6 for row in self.bouncer.show("pools"))
 
 
 @pytest.fixture(scope="module")
 def kept(server, project, tmp_path_factory) -> Iterator[Stays]:
-    """One for all proofs here: PgBouncer with a pool of one."""
+    """One that all proofs here share: PgBouncer with a pool of one."""
     note_pgbouncer()
     with fresh(server) as database:
         may = {"stats_users": database.role.name, "stats_period": 3}
         bouncer = PgBouncer(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=3600, **may)
-        bouncer.connect(database).close()  # until then it does not know what to say to a client while it is paused
+        bouncer.connect(database).close()  # until it has logged in once, no client can log in while it is paused
         made = Stays(project, database, bouncer, tmp_path_factory.mktemp("doctor"))
         yield made
         made.process.stop()
@@ -773,7 +773,7 @@ def kept(server, project, tmp_path_factory) -> Iterator[Stays]:
 
 @pytest.fixture
 def stays(kept, server_version) -> Stays:
-    """The same, noted as what this proof ran on."""
+    """The same, recorded as what this proof ran on."""
     note_postgres(server_version)
     note_pgbouncer()
     return kept
@@ -781,7 +781,7 @@ def stays(kept, server_version) -> Stays:
 
 @contextmanager
 def waits(stays: Stays) -> Iterator[None]:
-    """Have a client wait for a server connection for as long as the block lasts, and for a second before."""
+    """Have a client wait for a server connection for a second, and then for the duration of the block."""
     with stays.bouncer.connect(stays.database) as client:
         client.pgconn.send_query(b"select 1")
         until("it has waited for a second", lambda: stays.waited() > 1)
@@ -799,7 +799,7 @@ def waits(stays: Stays) -> Iterator[None]:
     edit("upstream/orders/management/commands/_pool_doctor_console.py", "warns=waited(pool) >= WAIT", "warns=False")
 )
 def test_who_waits_behind_pgbouncer_is_told_with_the_reason(stays) -> None:
-    """A second is a warning, half of query_wait_timeout critical; afterwards the average tells, and all is well."""
+    """A one-second wait is a warning, half of query_wait_timeout critical; then the average warns until it is 0."""
     page = "runbooks/pgbouncer-query-wait-timeout/"
     with stays.bouncer.connect(stays.database, autocommit=False) as holder:
         holder.execute("select 1")
@@ -815,7 +815,7 @@ def test_who_waits_behind_pgbouncer_is_told_with_the_reason(stays) -> None:
     def average() -> float:
         return max(row["avg_wait_time"] for row in stays.bouncer.show("stats"))
 
-    # Of the one that was served; before 1.23 it is spread over the seconds of the period.
+    # Of the client that was served; before 1.23 it is divided by the seconds of the period.
     least = 4_000_000 if at_least(1, 23) else 1_000_000
     until("the wait is in the average", lambda: average() >= least)
     assert ("warning", page) in [
@@ -829,7 +829,7 @@ def test_who_waits_behind_pgbouncer_is_told_with_the_reason(stays) -> None:
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", 'value(views, "state", "paused")', '"no"'))
 @pytest.mark.parametrize("of", ["one database", "everything"])
 def test_what_is_paused_is_told_as_such(stays, of) -> None:
-    """A database, or everything, and of the clients that wait for it; when it goes on, nothing is. DISABLE too."""
+    """A paused database, PAUSE of everything and DISABLE are reported, with clients that wait; not after RESUME."""
     if of == "everything" and not at_least(1, 19):
         pytest.skip("needs PgBouncer 1.19, which tells of a pause of everything")
     name = "" if of == "everything" else stays.database.name
@@ -851,7 +851,7 @@ def test_what_is_paused_is_told_as_such(stays, of) -> None:
 
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "and not connected", "and connected"))
 def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
-    """Where the server never answers, clients wait although nothing is at work."""
+    """If the server never answers, a waiting client is a warning that points to PgBouncer's log."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stays.bouncer.entries["silent"] = f"host=127.0.0.1 port={silent.getsockname()[1]}"
         stays.bouncer.reload()
@@ -873,9 +873,9 @@ def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
     fails_with="Traceback",
 )
 def test_a_pool_that_nobody_uses_any_more_is_passed_over(stays) -> None:
-    """The database that "*" made for its clients has left SHOW DATABASES then, and SHOW POOLS still has the pool.
+    """The database that "*" created is gone from SHOW DATABASES by then, while SHOW POOLS still has its pool.
 
-    Entries have their rows there without a client, and "*" has none.
+    Entries are in SHOW DATABASES even without a client; "*" is not.
     """
 
     def names(view: str, column: str) -> set[str]:
@@ -903,7 +903,7 @@ def test_a_pool_that_nobody_uses_any_more_is_passed_over(stays) -> None:
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 80", "share >= 81"))
 @control(edit("upstream/orders/management/commands/_pool_doctor_console.py", "share >= 95", "share >= 90"))
 def test_places_for_clients_are_counted_against_their_limit(stays) -> None:
-    """The doctor's own among them: 80 % are a warning, 95 % critical. The console lets it in beyond the limit."""
+    """The doctor's own place counts: 80 % is a warning, 95 % critical. The console accepts it above the limit."""
     with ExitStack() as clients:
         for _ in range(18):
             clients.enter_context(stays.bouncer.connect(stays.database))
@@ -948,9 +948,9 @@ def test_places_for_clients_are_counted_against_their_limit(stays) -> None:
     ],
 )
 def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong) -> None:
-    """It says what an address looks like; the findings on PostgreSQL stand before it all the same.
+    """It shows the expected form of an address; the findings on PostgreSQL are printed before it as usual.
 
-    Below each that is not fine is its page's address.
+    Below each finding that is not ok is its page's URL.
     """
     with stays.database.connect(autocommit=False) as silent:
         silent.execute("select 1")
@@ -980,7 +980,7 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
 @control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", 'm?")', 'm?(c.*)?")'))
 @control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "(?=.)", ""))
 def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path) -> None:
-    """Of PostgreSQL or of PgBouncer: with both processes, by what they run, and without their arguments."""
+    """For PostgreSQL or PgBouncer, the finding lists both processes by what they run, without their arguments."""
     (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
     direct = sessions(stays.database)
     with stays.bouncer.connect(stays.database) as pooled:
@@ -1019,7 +1019,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", "{LEVELS[f.level]}", "0"))
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", "worst(those) for", "those[-1] for"))
 def test_prometheus_gets_the_worst_of_each_item(stays, sessions) -> None:
-    """In its own format, which promtool reads without a remark: the level, the value, and the page that explains it."""
+    """promtool accepts the output without a warning: each item's level, its value, and the page that explains it."""
     needs_monitoring()
     for _ in range(5):
         sessions(stays.database, application_name="with five")
@@ -1038,9 +1038,9 @@ def test_prometheus_gets_the_worst_of_each_item(stays, sessions) -> None:
 
 
 def alike(stays: Stays) -> tuple[int, str, dict[str, tuple[float, str]]] | None:
-    """Look twice; return what Prometheus gets, also by item, where the other look finds the same items.
+    """Look twice; return what Prometheus gets, also by item, if the other look finds the same items.
 
-    What waits for a moment may be found by one of them alone.
+    Something that waits only for a moment may be found by just one of them.
     """
     told = {finding["item"] for finding in json.loads(stays.look("--json")[1])["findings"]}
     status, text = stays.look("--prometheus")

@@ -7,7 +7,7 @@ from proven.sources.controls import control, edit, here, replace
 from tests.stack.upstream import needs_psycopg_3
 
 NUMBER = "3"
-# What one driver has to say; {named} is the reader's snippet.
+# Reports what one driver does; {named} is the reader's snippet.
 ASKED = """
 import json, os
 import django; django.setup()
@@ -49,23 +49,22 @@ print(json.dumps(found))
 @control(replace("tests.proofs.how_to.test_psycopg_3:NUMBER", "2"))
 @control(edit("psycopg/isolation.py", "IsolationLevel.SERIALIZABLE", "3"))
 def test_what_psycopg_3_does_otherwise(project, database, load) -> None:
-    """It is taken wherever it is to be had, also beside psycopg2, its isolation level 3 is another, and so are errors.
+    """Django prefers it even if psycopg2 is installed; isolation level 3 has another meaning, and errors differ.
 
-    3 is serializable in psycopg2, and repeatable read in psycopg 3; the name is serializable in both. In autocommit
-    none of them counts. Django raises
-    the same error, and behind it is psycopg2's with a pgcode, or psycopg 3's with a sqlstate. Of a connection that is
-    closed it is another: InterfaceError, or OperationalError.
+    3 means serializable in psycopg2 and repeatable read in psycopg 3; the named level is serializable in both. In
+    autocommit neither applies. Django raises the same error; its cause is psycopg2's with a pgcode, or psycopg 3's
+    with a sqlstate. On a closed connection it raises InterfaceError with psycopg2, OperationalError with psycopg 3.
     """
     needs_psycopg_3()
     named = load("psycopg/isolation.py")
     evidence.ran(named)
     said = []
-    for driver in ["psycopg2", ""]:  # it is hidden from the first
+    for driver in ["psycopg2", ""]:  # psycopg 3 is hidden at first
         status, output = project.run(
             "-c",
             ASKED.format(named=named.text, number=NUMBER),
             database_url=database.url,
-            fresh=bool(driver),  # or it is there before it can be hidden
+            fresh=bool(driver),  # or it is imported before it can be hidden
             PROVEN_DRIVER=driver,
             DJANGO_SETTINGS_MODULE="settings.prod",
         )

@@ -34,7 +34,7 @@ BOTH = "127.0.0.1,127.0.0.2"  # the primary first
 
 @pytest.fixture(scope="module")
 def where(replicas, project) -> dict[str, str]:
-    """Where the project's two aliases lead; its tables are there."""
+    """The settings for the project's two aliases, with its tables made."""
     made = {
         "database_url": replicas.database.url,
         "DATABASE_REPLICA_URL": replicas.copy.url,
@@ -47,7 +47,7 @@ def where(replicas, project) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def gunicorn(replicas, where, project) -> Iterator[Gunicorn]:
-    """One worker of four threads."""
+    """One worker with four threads."""
     more = {name: value for name, value in where.items() if name != "database_url"}
     with serving(project, replicas.database, GUNICORN_WORKERS="1", **more) as started:
         yield started
@@ -55,7 +55,7 @@ def gunicorn(replicas, where, project) -> Iterator[Gunicorn]:
 
 @pytest.fixture
 def served(gunicorn) -> Iterator["Visitor"]:
-    """Somebody who asks it for the first time."""
+    """A visitor that has no cookies yet."""
     yield Visitor(gunicorn.port)
     gunicorn.note()
 
@@ -68,7 +68,7 @@ class Visitor:
         self.cookies: dict[str, str] = {}
 
     def ask(self, path: str = "/orders/", body: str | None = None) -> str:
-        """Send a GET, or a POST with this body; return what came."""
+        """Send a GET, or a POST with this body; return the response's text."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)) as connection:
             headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
             form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
@@ -94,7 +94,7 @@ class Visitor:
 )
 @control(edit("upstream/orders/replicas.py", "response.delete_cookie(COOKIE)", "pass"))
 def test_a_visitor_reads_what_they_wrote_and_others_read_from_the_replica(pair, served) -> None:
-    """However far behind it is. Once it has what the visitor wrote, it serves that visitor too, and the cookie goes."""
+    """This holds with replay paused; once the replica has the write, the visitor reads from it and loses the cookie."""
     other = Visitor(served.port)
     with pair.standing_still():
         served.ask(body="customer=Alan")
@@ -108,7 +108,7 @@ def test_a_visitor_reads_what_they_wrote_and_others_read_from_the_replica(pair, 
 
 @control(edit("upstream/orders/replicas.py", "response.delete_cookie(COOKIE)", "pass"))
 def test_an_answer_that_comes_after_the_write_takes_its_cookie_away(pair, served) -> None:
-    """A browser has two requests at a time: one that it sent with an older cookie ends after the one that wrote."""
+    """Of two concurrent requests, the one sent with an older cookie ends last and deletes the writer's new cookie."""
     served.ask(body="customer=Ada")
     pair.catch_up()
     earlier = Visitor(served.port)
@@ -117,7 +117,7 @@ def test_an_answer_that_comes_after_the_write_takes_its_cookie_away(pair, served
         served.ask(body="customer=Katherine")
         assert "Katherine" in served.ask()
         earlier.ask()
-        served.cookies = earlier.cookies  # a browser has them together
+        served.cookies = earlier.cookies  # a browser has one cookie jar
         assert "Katherine" not in served.ask()
     assert served.cookies == {}
 
@@ -152,7 +152,7 @@ class Router:
 
 @pytest.fixture
 def routes(pair, project, where, tmp_path) -> Callable[..., list[str]]:
-    """Run ROUTES while the replica stands still."""
+    """Run ROUTES while replay on the replica is paused."""
     (tmp_path / "naive.py").write_text(NAIVE)
 
     def run(router: str, reads: str) -> list[str]:
@@ -167,7 +167,7 @@ def routes(pair, project, where, tmp_path) -> Callable[..., list[str]]:
 
 @control(here('"naive.Router"', '"orders.replicas.Router"'))
 def test_a_router_that_reads_from_the_replica_alone_misses_what_was_written(routes) -> None:
-    """The row is committed on the primary, and not yet there; nor is it within a transaction."""
+    """The row is committed on the primary but not yet on the replica; reads within atomic() miss it, too."""
     found = routes("naive.Router", "replica")
     assert found == ["False", "False", "False"]
 
@@ -175,7 +175,7 @@ def test_a_router_that_reads_from_the_replica_alone_misses_what_was_written(rout
 @control(edit("upstream/orders/replicas.py", 'if connections["default"].in_atomic_block:', "if False:"))
 @control(edit("upstream/orders/replicas.py", 'reads.set("written")', "pass"))
 def test_what_has_written_reads_from_the_primary_and_so_does_a_transaction(routes) -> None:
-    """A request reads from the replica until it writes, then from the primary; within atomic() always."""
+    """A request reads from the replica until it writes, and from the primary after that and within atomic()."""
     assert routes("orders.replicas.Router", "replica") == ["True", "False", "True"]
 
 
@@ -207,7 +207,7 @@ print(sent.getvalue().decode())
 @control(here('"-c", STREAMED', '"-c", STREAMED.replace("body())", "[*body()])")'))
 @control(here('"-c", STREAMED', '"-c", STREAMED.replace(".get(", ".post(")'))
 def test_outside_of_requests_everything_reads_from_the_primary(routes, pair, project, where) -> None:
-    """As commands and workers do, and the body of a streamed response, whose view reads from the replica."""
+    """So do commands and workers, and a streamed response's body, although its view reads from the replica."""
     assert routes("orders.replicas.Router", "outside") == ["True", "True", "True"]
     with pair.standing_still():
         said = project.run("-c", STREAMED, **where)
@@ -216,7 +216,7 @@ def test_outside_of_requests_everything_reads_from_the_primary(routes, pair, pro
 
 @control(edit("upstream/orders/replicas.py", 'if connections["default"].in_atomic_block:', "if False:"))
 def test_djangos_tests_need_the_primary_alone(pair, project, where) -> None:
-    """With both URLs the same, a TestCase sees what it wrote through requests that read."""
+    """With both URLs the same, a TestCase sees its own writes through requests that only read."""
     pair.database.admin.execute(f"alter role {pair.database.role.name} createdb")
     both = {**where, "DATABASE_REPLICA_URL": where["database_url"]}
     status, said = project.run("manage.py", "test", "orders", "--verbosity=0", **both)
@@ -241,7 +241,7 @@ runner.teardown_databases(made)
 
 @control(here('"-c", MIRRORED', '"-c", MIRRORED.replace(\'= "default"\', "= None")'))
 def test_mirror_leads_to_the_test_database_on_the_replica(pair, project, where) -> None:
-    """Django makes none there, and changes the name: the host stays that of the replica."""
+    """Django creates no database there and changes only the name: the host is still the replica's."""
     pair.database.admin.execute(f"alter role {pair.database.role.name} createdb")
     said = project.run("-c", MIRRORED, **where)
     assert said == (0, f"127.0.0.2 test_{pair.database.name}\n")
@@ -289,7 +289,7 @@ for alias in connections:
     )
 )
 def test_each_alias_has_a_pool_of_its_own(project, where) -> None:
-    """With Django's pool: as many connections again."""
+    """With Django's pool, each alias opens three of its own."""
     needs_a_pool()
     said = project.run("-c", POOLS, **where)
     assert said == (0, "default 3\nreplica 3\n")
@@ -300,7 +300,7 @@ def test_each_alias_has_a_pool_of_its_own(project, where) -> None:
 
 @pytest.fixture
 def rows(pair):
-    """A table of rows that the replica has, and the replica's own settings, which are as they were afterwards."""
+    """A connection to the primary, with a table of rows; the replica's settings are reset afterwards."""
     with pair.database.connect() as writer:
         writer.execute(f"drop table if exists item; create table item as select generate_series(1, {ROWS}) as id")
         yield writer
@@ -310,7 +310,7 @@ def rows(pair):
 
 
 def impatient(pair, delay: str = "0") -> None:
-    """Have the replica wait for no query."""
+    """Have replay wait this long for queries."""
     pair.copy.admin.execute(f"alter system set max_standby_streaming_delay = '{delay}'")
     pair.copy.admin.execute("select pg_reload_conf()")
     show = "select setting from pg_settings where name = 'max_standby_streaming_delay'"
@@ -318,24 +318,24 @@ def impatient(pair, delay: str = "0") -> None:
 
 
 def clear(writer: psycopg.Connection) -> None:
-    """Delete every row, and remove what is left of them."""
+    """Delete every row, and vacuum away what is left."""
     writer.execute("delete from item")
     writer.execute("vacuum (truncate off) item")
 
 
 def dead(writer: psycopg.Connection) -> int:
-    """Return how many rows the primary keeps that nobody sees there."""
+    """Return how many dead rows the primary keeps."""
     return writer.execute("select pg_stat_get_dead_tuples('item'::regclass)").fetchone()[0]
 
 
 def told(pair) -> bool:
-    """Return whether the primary has heard what a query on the replica needs."""
+    """Return whether feedback from the replica has reached the primary."""
     query = "select count(backend_xmin) = 1 from pg_stat_replication"
     return pair.database.admin.execute(query).fetchone()[0]
 
 
 def begin(pair, reader: psycopg.Connection) -> None:
-    """Begin a transaction that goes on seeing what the replica has now."""
+    """Begin a transaction that keeps the replica's current snapshot."""
     pair.catch_up()
     reader.execute("begin isolation level repeatable read")
     reader.execute("select from item")
@@ -347,7 +347,7 @@ def begin(pair, reader: psycopg.Connection) -> None:
     edit("replicas/conflicts.sql", "datname = current_database()", "false"), fails_with="it is counted: not within"
 )
 def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load) -> None:
-    """A query that runs is cancelled; who is idle, or in a savepoint, loses the connection. With 40001, and counted."""
+    """A running query is cancelled; a session that is idle or in a savepoint is ended, with 40001. All are counted."""
     counted = load("replicas/conflicts.sql")
 
     def counts() -> list[int]:
@@ -373,7 +373,7 @@ def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load)
 
 @control(edit("replicas/feedback.sql", "= on", "= off"))
 def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, load) -> None:
-    """Nothing is cancelled for rows that are removed, and vacuum removes none. Against a lock it does not help."""
+    """No query is cancelled over removed rows, because vacuum keeps them; it does not help against a lock."""
     impatient(pair)
     pair.copy.psql(load("replicas/feedback.sql"))
     with pair.copy.connect() as reader:
@@ -383,7 +383,7 @@ def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, loa
         clear(rows)
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ""
-        until("they are counted", lambda: dead(rows) >= ROWS)  # before PostgreSQL 15 a count may come twice
+        until("they are counted", lambda: dead(rows) >= ROWS)  # before PostgreSQL 15 a row may be counted twice
         rows.execute("alter table item add remark text")
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ENDED
@@ -391,13 +391,13 @@ def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, loa
 
 @control(here("fetch 5 from", "fetch all from"))
 def test_feedback_saves_no_cursor_that_stands_on_a_page_which_is_cleared(pair, rows, load) -> None:
-    """Rows that nobody sees any more are removed from it, and the primary has been told of the cursor's transaction."""
+    """Vacuuming rows that are dead to all from its page ends the session, although feedback has reached the primary."""
     impatient(pair)
     rows.execute("delete from item where id > %s", [ROWS // 2])
     pair.catch_up()
     with pair.copy.connect() as reader:
         reader.execute("begin; declare pinned cursor for select from item; fetch 5 from pinned")
-        pair.copy.psql(load("replicas/feedback.sql"))  # only now, so that it tells of no transaction before
+        pair.copy.psql(load("replicas/feedback.sql"))  # only now, so that it reports no earlier transaction
         until("the primary is told", lambda: told(pair))
         rows.execute("vacuum (truncate off) item")
         pair.catch_up()
@@ -406,7 +406,7 @@ def test_feedback_saves_no_cursor_that_stands_on_a_page_which_is_cleared(pair, r
 
 @control(edit("replicas/patience.sql", "'5min'", "'0'"), fails_with="what is replayed waits: not within")
 def test_patience_saves_the_query_and_the_replica_falls_behind(pair, rows, load) -> None:
-    """What was written meanwhile is there for nobody until the transaction has ended."""
+    """The query keeps its rows, and the replica shows nobody later writes until the transaction ends."""
     pair.copy.psql(load("replicas/patience.sql"))
     with pair.copy.connect() as reader, pair.copy.connect() as other:
         begin(pair, reader)
@@ -423,7 +423,7 @@ def test_patience_saves_the_query_and_the_replica_falls_behind(pair, rows, load)
 
 @control(edit("replicas/lag.sql", "pg_current_wal_lsn(), replay_lsn", "replay_lsn, replay_lsn"))
 def test_lag_sql_shows_how_far_a_replica_is_behind(pair, rows, load) -> None:
-    """By its name, in bytes, while it replays nothing."""
+    """It shows a paused standby by name, with its lag in kB."""
     with pair.standing_still():
         rows.execute("insert into item select generate_series(1, 1000)")
         said = pair.database.psql(load("replicas/lag.sql"))
@@ -439,7 +439,7 @@ def test_lag_sql_shows_how_far_a_replica_is_behind(pair, rows, load) -> None:
 )
 @pytest.mark.parametrize("driver", [psycopg, psycopg2])
 def test_several_hosts_are_asked_whether_they_are_a_standby(driver, pair) -> None:
-    """Without an option the first that answers is taken. A standby is preferred, else the primary; or any, by lot."""
+    """By default the first that answers is used; prefer-standby falls back to the primary; random picks any of them."""
 
     def taken(hosts: str, **options: str) -> str:
         role = pair.database.role
@@ -457,7 +457,7 @@ def test_several_hosts_are_asked_whether_they_are_a_standby(driver, pair) -> Non
 
 @control(here("connection limit 1", "connection limit 2"))
 def test_psycopg_3_alone_passes_over_a_host_that_refuses_a_login(pair) -> None:
-    """Where the first says that the role has too many connections, psycopg 3 takes the second; psycopg2 says so."""
+    """If the first host has too many connections for the role, psycopg 3 takes the second; psycopg2 fails with that."""
     role = Role(pair.primary.server, "connection limit 1")
     pair.catch_up()
     who = {"user": role.name, "password": role.password, "dbname": pair.database.name}
@@ -481,7 +481,7 @@ with connections["replica"].cursor() as cursor:
 
 @control(here("prefer-standby", "any"))
 def test_the_url_of_the_replica_may_name_several_hosts(pair, project, where) -> None:
-    """With commas between them, one port, and what is asked of them behind a question mark."""
+    """Hosts are separated by commas, with one port, and target_session_attrs follows as a query parameter."""
     role, port = pair.database.role, pair.primary.server.port
     place = f"{role.name}:{quote(role.password)}@{BOTH}:{port}/{pair.database.name}"
     url = f"postgresql://{place}?target_session_attrs=prefer-standby"
@@ -490,7 +490,7 @@ def test_the_url_of_the_replica_may_name_several_hosts(pair, project, where) -> 
 
 @control(here("host=BOTH", 'host="127.0.0.1"'))
 def test_pgbouncer_takes_hosts_in_turn_and_asks_none_what_it_is(pair, pooler) -> None:
-    """Of two clients one cannot write. From 1.24 on load_balance_hosts=disable stays with the first that answers."""
+    """One of two clients cannot write. From 1.24 on, load_balance_hosts=disable stays with the first that answers."""
     several = Existing(replace(pair.primary.server, host=BOTH), pair.database.name, pair.database.role)
 
     def reached(options: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/restart-drill.md: a real PostgreSQL restarts behind PgBouncer while clients ask."""
+"""Proves docs/how-to/restart-drill.md: a real PostgreSQL restarts behind PgBouncer while clients query."""
 
 import threading
 from collections import Counter
@@ -23,7 +23,7 @@ from tests.stack.wait import DEADLINE, until
 LOAD = "drill/load.py"
 CLIENTS = 4
 COUNT = (r"\d+ ×", "N ×")
-ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # which ones clients hear, and how often, is a matter of milliseconds
+ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # which ones clients get, and how often, is a matter of milliseconds
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def own(cluster):
 
 @contextmanager
 def asking(url: str, snippet) -> Iterator[Counter]:
-    """Keep clients asking for as long as the block lasts; yield what they hear."""
+    """Keep clients sending queries for the duration of the block; yield counts of what they get."""
     names = execute(snippet)
     stopped, heard = threading.Event(), Counter()
     threads = names["start"](url, CLIENTS, stopped, heard)
@@ -50,7 +50,7 @@ def asking(url: str, snippet) -> Iterator[Counter]:
 
 
 def logged_in(bouncer, database) -> list[dict]:
-    """Return the server connections that clients can have."""
+    """Return the server connections that clients can use."""
     servers = [row for row in bouncer.show("servers") if row["database"] == database.name]
     return [row for row in servers if row["state"] in ("active", "idle")]
 
@@ -80,7 +80,7 @@ def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, tr
     started, database = own
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
-        # A login that is under way is given up for it, and counts as one that has failed.
+        # A login in progress would be abandoned, and count as a failed one.
         until("both server connections are logged in", lambda: len(logged_in(bouncer, database)) == 2)
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
         until("no server connection is left", lambda: database.backends() == [])
@@ -98,7 +98,7 @@ def test_a_restart_between_pause_and_resume_costs_no_error(own, pooler, load, tr
 @control(here("started.restart()", "pass"), fails_with="queries fail when it is back: not within")
 @control(here("server_login_retry=2", "server_login_retry=0"), fails_with="queries fail when it is back: not within")
 def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) -> None:
-    """Queries under way are cut off, and clients go on failing until PgBouncer tries again."""
+    """Running queries are cut off, and clients keep failing after the restart until PgBouncer tries again."""
     started, database = own
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, server_login_retry=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
@@ -110,14 +110,14 @@ def test_a_restart_without_pause_fails_queries(own, pooler, load, transcript) ->
             more(heard)
             return errors(heard) - meanwhile > CLIENTS
 
-        # How soon PgBouncer tries again after PostgreSQL is back depends on when it is: once more, if that was at once.
+        # PgBouncer may happen to try again as soon as PostgreSQL is back: then restart it once more.
         until("queries fail when it is back", fail_on)
     transcript(load(LOAD), report(load(LOAD), heard), [ERRORS, COUNT], case="without-PAUSE")
 
 
 @control(here("(3600, 0)", "(3600, 3600)"), fails_with="one of them serves: not within")
 def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, load) -> None:
-    """It tries for who waits, and refuses all when PostgreSQL is back; another one, which may try at once, serves."""
+    """PgBouncer tries for a waiting client, then refuses all with PostgreSQL back; with a retry of 0 it serves."""
     started, database = own
     patient, eager = (pooler(database, pool_mode="transaction", server_login_retry=seconds) for seconds in (3600, 0))
     with patient.connect(database) as client, ThreadPoolExecutor(1) as thread:
@@ -149,10 +149,10 @@ def test_resume_before_postgresql_is_back_costs_server_login_retry(own, pooler, 
     edit("pgbouncer/console/reconnect.sql", "reconnect", "kill"), fails_with="clients are served again: not within"
 )
 def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_error(database, pooler, load) -> None:
-    """Each goes when its transaction has ended, and the next one begins on a new connection."""
+    """Each is closed when its transaction ends, and the next transaction gets a new one."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
     with asking(bouncer.url(database), load(LOAD)) as heard:
-        # A login that is under way is given up for it, and counts as one that has failed.
+        # A login in progress would be abandoned, and count as a failed one.
         until("both server connections are logged in", lambda: len(logged_in(bouncer, database)) == 2)
         old = set(database.backends())
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
@@ -165,9 +165,9 @@ def test_reconnect_under_load_replaces_every_server_connection_and_costs_no_erro
 @control(here('"lock table gate"', '"lock table gate in share mode"'))
 @pytest.mark.parametrize("command", ["pause", "reconnect"])
 def test_a_login_under_way_at_a_pause_or_reconnect_counts_as_one_that_failed(database, pooler, load, command) -> None:
-    """It is given up at once, and when the last transaction has ended, its client hears so with its next query.
+    """It is abandoned at once, and when the last open transaction has ended, that client's next query fails.
 
-    PostgreSQL would let PgBouncer in by then. A lock on what connect_query reads is what has held the login up.
+    PostgreSQL would accept the login by then: what held it up was a lock on a table that connect_query reads.
     """
     with database.connect() as owner:
         owner.execute("create table gate ()")
@@ -196,12 +196,12 @@ def test_a_login_under_way_at_a_pause_or_reconnect_counts_as_one_that_failed(dat
             console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
         with pytest.raises(psycopg.OperationalError, match="server login has been failing"):
             client.execute("select 1")
-        bouncer.set(query_wait_timeout=0.1)  # for who waits
+        bouncer.set(query_wait_timeout=0.1)  # ends the wait
 
 
 @control(edit("drill/load.py", 'heard["answered"] += 1', 'heard["heard"] += 1'))
 def test_load_prints_what_clients_heard(database, pooler, load, printed) -> None:
-    """Without a disturbance there is one line: how many queries were answered."""
+    """Undisturbed, it prints a single line: how many queries were answered."""
     url = pooler(database, pool_mode="transaction").url(database)
     lines = printed(load(LOAD), DATABASE_URL=url, SECONDS="0.1").splitlines()
     assert len(lines) == 1
@@ -231,7 +231,7 @@ def paused(state: str, database) -> bool:
     fails_with="it is being paused: not within",
 )
 def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) -> None:
-    """Its psql comes back when the last of them has ended, and not before."""
+    """psql returns only when the last of them has ended; until then, its client is served."""
     bouncer = pooler(database, pool_mode="transaction")
     snippet = load("pgbouncer/console/pause.sql")
     with bouncer.connect(database, autocommit=False) as client:
@@ -249,7 +249,7 @@ def test_pause_waits_for_the_transactions_that_are_open(database, pooler, load) 
 
 @control(edit("pgbouncer/console/pause.sql", 'pause :"database";', "pause;"), fails_with="query_wait_timeout")
 def test_pause_leaves_other_entries_alone(database, pooler, load) -> None:
-    """Clients of another entry are served meanwhile, although it leads to the same database."""
+    """Clients of another entry are served meanwhile, although it points to the same database."""
     bouncer = pooler(named={database.name: database, "other": database}, pool_mode="transaction")
     with bouncer.connect(database, dbname="other") as client:
         client.execute("select 1")
@@ -261,7 +261,7 @@ def test_pause_leaves_other_entries_alone(database, pooler, load) -> None:
 
 @control(edit("pgbouncer/console/pause.sql", "pause", "reconnect"))
 def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(database, pooler, load) -> None:
-    """A pause is no protection from it."""
+    """The client gets that error during PAUSE."""
     bouncer = pooler(database, pool_mode="transaction")
     with bouncer.connect(database) as client:
         console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
@@ -271,10 +271,10 @@ def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(datab
 
 @control(edit("pgbouncer/console/kill.sql", "kill", "reconnect"))
 def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, load) -> None:
-    """KILL pauses what it kills, and RESUME without a name refuses to end that: only RESUME with the name does."""
+    """KILL also pauses, and RESUME without a name fails with "pooler is not paused": only with the name it works."""
     bouncer = pooler(database, pool_mode="transaction", server_login_retry=0)
     bouncer.connect(database).close()
-    for name in (database.name, "") if at_least(1, 26) else (database.name,):  # older ones want a name
+    for name in (database.name, "") if at_least(1, 26) else (database.name,):  # older ones require a name
         console(bouncer, load("pgbouncer/console/kill.sql"), database=name)
         with pytest.raises(ProblemError, match="pooler is not paused"):
             console(bouncer, load("pgbouncer/console/resume.sql"), database="")
@@ -289,9 +289,9 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
 @control(here("[], [own], [own, other]", "[], [own], [own]"))
 @control(here('"user": second_user.role.name, "password": second_user.role.password', ""))
 def test_whoever_comes_between_kill_and_resume_costs_server_login_retry(database, pooler, load, second_user) -> None:
-    """The login that PgBouncer begins for it ends in the pause, and counts as failed. Without it nobody waits.
+    """PgBouncer's login for that client is dropped by the pause and counts as failed; without one, clients are served.
 
-    Another user has a pool of its own, and is served at once, unless one of its clients has come as well.
+    Another user, with a pool of its own, is served at once, unless a client of that user has come in between as well.
     """
     own: dict[str, str] = {}
     other = {"user": second_user.role.name, "password": second_user.role.password}
@@ -334,9 +334,9 @@ def beside(bouncer: PgBouncer) -> str:
     here('bouncer.settings["unix_socket_dir"] = folder', "pass", of="tests.proofs.how_to.test_restart_drill:beside")
 )
 def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
-    """Those that are connected are served on and new ones refused, until the last has left; 1.18 drops all at once.
+    """Connected clients are still served and new ones refused until the last one leaves; 1.18 drops all at once.
 
-    A client of the console is one of them. From 1.25 on the console takes new ones over its Unix socket.
+    A client of the console counts as one. From 1.25 on, the console accepts new ones on its Unix socket.
     """
     bouncer, other = (pooler(database, pool_mode="transaction") for _ in range(2))
     sockets = beside(bouncer)
@@ -376,7 +376,7 @@ def test_sigterm_lets_clients_finish_since_1_23(database, pooler) -> None:
     fails_with="it has ended: not within",
 )
 def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
-    """Whoever is still connected is cut off. In 1.18 the first one does that."""
+    """Clients that are still connected are cut off. In 1.18, the first SIGTERM does that."""
     bouncer = pooler(database, pool_mode="transaction")
     client = bouncer.connect(database)
     bouncer.leash.signal(SIGTERM)

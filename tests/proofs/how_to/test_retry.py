@@ -9,7 +9,7 @@ from proven.sources.controls import control, edit, here
 from tests.stack.database import fresh
 from tests.stack.upstream import needs_a_pool
 
-# What follows it runs work whose connection is ended at its first call: before it asks, or after it has written.
+# Code after it runs work whose connection is terminated in the first call: before its query, or after a write.
 BEGINS = """
 import io, select
 import django; django.setup()
@@ -87,7 +87,7 @@ def tell(work):
     print(len(calls))
 
 """
-# Where a write under a number is followed by the loss, as that of writes() is.
+# Loses the connection right after update_or_create(), as writes() does after create().
 LOSSY = """
 write = Order.objects.update_or_create
 
@@ -105,7 +105,7 @@ Says = Callable[..., list[str]]
 
 @pytest.fixture
 def says(project, server, server_version, migrated, request) -> Iterator[Says]:
-    """Run such code in a process of the project; return what it printed: says("tell(reads)"), also pooled=True."""
+    """Run code after BEGINS in the project; return the lines it printed: says("tell(reads)"), also pooled=True."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
 
@@ -123,7 +123,7 @@ def says(project, server, server_version, migrated, request) -> Iterator[Says]:
 
 @control(here("tell(reads)", "tell(lambda: retried(reads))"))
 def test_django_does_not_ask_again(says) -> None:
-    """A query whose connection was lost fails, and is asked once."""
+    """A query whose connection was lost fails and is not sent again."""
     said = says("tell(reads)")
     assert said == ["OperationalError, 1"]
 
@@ -135,10 +135,10 @@ def test_django_does_not_ask_again(says) -> None:
     edit("upstream/orders/retrying.py", "except Error:", "except (OperationalError, InterfaceError):"),
 )
 def test_work_that_lost_its_connection_is_done_again(says) -> None:
-    """The second call has a new connection and its answer, with a transaction in the work and without.
+    """The second call gets a new connection and the result, with or without a transaction in the work.
 
-    Work that reads by COPY is done again as well: what it raises is the driver's own, and none of Django's errors. So
-    is work that is lost to a timeout, or with PgBouncer: of these psycopg 3 makes an InternalError.
+    Work that reads by COPY is run again as well, although it raises the driver's own error and not Django's. So is work
+    that loses its connection to a timeout or behind PgBouncer, for which psycopg 3 raises an InternalError.
     """
     assert says("tell(lambda: retried(reads))") == ["0, 2"]
     assert says("tell(lambda: retried(reads_in_a_transaction))") == ["0, 2"]
@@ -149,7 +149,7 @@ def test_work_that_lost_its_connection_is_done_again(says) -> None:
     assert says(own) == ["False"]
 
 
-# Django's pool of two, and work at whose first call both connections are lost, as in a restart.
+# Django's pool of two, and work whose first call loses both connections, as in a restart.
 RESTARTED = """
 connection.settings_dict["CONN_MAX_AGE"] = 0
 connection.settings_dict["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2}
@@ -172,7 +172,7 @@ tell(lambda: retried(restarted))
 @control(here("in (True, False)", "in (True, True)"))
 @control(here("in (True, False)", "in (False, False)"))
 def test_with_djangos_pool_it_takes_health_checks(says) -> None:
-    """After a restart all that the pool has is lost: it lends a good connection only where it checks them."""
+    """After a restart all pooled connections are dead: only with health checks does the second call get a good one."""
     needs_a_pool()
     told = [says(f"checks = {checks}{RESTARTED}")[-1] for checks in (True, False)]
     assert told == ["0, 2", "OperationalError, 2"]
@@ -186,14 +186,14 @@ def test_with_djangos_pool_it_takes_health_checks(says) -> None:
     )
 )
 def test_what_the_server_has_refused_is_not_done_again(says) -> None:
-    """A statement that is cancelled at its timeout, and one that breaks a rule: each is asked once."""
+    """A statement that times out and one that violates a constraint are each run only once."""
     assert says("tell(lambda: retried(is_too_slow))") == ["OperationalError, 1"]
     assert says("tell(lambda: retried(breaks_a_rule))") == ["IntegrityError, 1"]
 
 
 @control(edit("upstream/orders/retrying.py", "    if connection.in_atomic_block:", "    if not connection:"))
 def test_within_a_transaction_it_refuses(says) -> None:
-    """Half of a transaction cannot be done again: the work is not begun."""
+    """Half a transaction cannot be repeated: it raises RuntimeError before the work begins."""
     code = "transaction.atomic().__enter__(); tell(lambda: retried(reads))"
     assert says(code) == ["RuntimeError, 0"]
 
@@ -201,7 +201,7 @@ def test_within_a_transaction_it_refuses(says) -> None:
 @control(edit("upstream/orders/retrying.py", "pk=number, ", "customer=None, "))
 @control(here("retried(writes)", "writes()"))
 def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
-    """The first call wrote, lost its connection, and was done again: two orders. Under a number it is one."""
+    """A write that loses its connection and is run again leaves two orders; under a given number, it leaves one."""
     twice = says("tell(lambda: retried(writes)); print(Order.objects.count())")
     assert twice == ["True, 2", "2"]
     numbered = says(f"{LOSSY}tell(lambda: place(7, 'Bob').pk); print(Order.objects.filter(customer='Bob').count())")
@@ -209,7 +209,7 @@ def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
 
 
 UNREACHABLE = "connection.settings_dict['PORT'] = 1; "
-# Django's pool of one, which somebody else has.
+# Django's pool of one, whose connection is in use.
 USED_UP = """
 connection.settings_dict["CONN_MAX_AGE"] = 0
 connection.settings_dict["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1}
@@ -225,13 +225,13 @@ connection.pool.timeout = 0.3
 )
 @pytest.mark.parametrize("code", [UNREACHABLE, USED_UP], ids=["no server answers", "the pool is used up"])
 def test_who_gets_no_connection_does_not_ask_again(says, code) -> None:
-    """Where no server answers, or the pool's one connection is lent, the work is not begun."""
+    """If no server answers, or the pool's only connection is in use, the work is not begun."""
     if code == USED_UP:
         needs_a_pool()
     assert says(code + "tell(lambda: retried(reads))") == ["OperationalError, 0"]
 
 
-# Where somebody else has the only server connection, who asks over a connection that was kept.
+# A query over a kept connection, while another transaction has the only server connection.
 WAITS = """
 connection.ensure_connection()
 other = connection.copy()
@@ -248,11 +248,11 @@ tell(lambda: retried(waits))
 
 @control(here("default_pool_size=1", "default_pool_size=2"))
 def test_who_has_waited_for_pgbouncer_in_vain_waits_again(project, server, server_version, migrated, pooler) -> None:
-    """PgBouncer ends the connection of who has waited for query_wait_timeout: the work is begun twice."""
+    """At query_wait_timeout PgBouncer closes the connection, which looks like a loss: the work is begun twice."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
-        bouncer.connect(database).close()  # to log in to PostgreSQL may take a busy machine longer than that
+        bouncer.connect(database).close()  # on a busy machine, the login to PostgreSQL may take longer than that
         bouncer.set(query_wait_timeout=2)
         settings = {"database_url": bouncer.url(database), "DJANGO_SETTINGS_MODULE": "settings.prod"}
         said = project.run("-c", BEGINS + WAITS, **settings)

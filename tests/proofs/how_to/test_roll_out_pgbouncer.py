@@ -44,7 +44,7 @@ def noted(shop, server_version) -> None:
 
 
 def most_sessions(database, gunicorn, enough: int) -> int:
-    """Keep every thread busy until there were enough sessions; return the most that PostgreSQL had at a look."""
+    """Keep every thread busy until there are enough sessions; return the most that PostgreSQL had at once."""
     seen = [0]
 
     def asked() -> bool:
@@ -64,9 +64,9 @@ def most_sessions(database, gunicorn, enough: int) -> int:
 )
 @pytest.mark.usefixtures("noted")
 def test_the_same_requests_need_fewer_sessions_through_pgbouncer(shop, load) -> None:
-    """Six threads are six sessions directly, and two through a pool of two."""
+    """Six threads need six sessions directly, and two through a pool of two."""
     database, _, canary, stable = shop
-    for pid in database.backends():  # which stable has kept from another proof
+    for pid in database.backends():  # kept by stable from another proof
         database.terminate(pid)
     assert most_sessions(database, canary, POOL) == POOL
     assert most_sessions(database, stable, THREADS) == POOL + THREADS
@@ -77,7 +77,7 @@ def test_the_same_requests_need_fewer_sessions_through_pgbouncer(shop, load) -> 
 @control(edit("upstream/orders/views.py", "Placing(request.POST)", "Placing({})"))
 @pytest.mark.usefixtures("noted")
 def test_both_kinds_of_instances_serve_the_same_orders(shop) -> None:
-    """An order that was placed through PgBouncer is listed by the instance beside it, and the other way round."""
+    """An order placed through PgBouncer is listed by the instance without it, and the other way round."""
     _, _, canary, stable = shop
     for one, other, customer in ((canary, stable, "Ada"), (stable, canary, "Grace")):
         status, placed = one.request("/orders/", "POST", f"customer={customer}")
@@ -89,7 +89,7 @@ def test_both_kinds_of_instances_serve_the_same_orders(shop) -> None:
 @control(here("serving(project, database", "serving(project, Pooled(database, bouncer)"))
 @pytest.mark.usefixtures("noted")
 def test_the_old_url_is_the_way_back(shop, project) -> None:
-    """Without PgBouncer the instance behind it is not ready; started with the direct DATABASE_URL it is."""
+    """With PgBouncer down, the instance behind it is not ready; started with the direct DATABASE_URL, it is."""
     database, bouncer, canary, stable = shop
     assert canary.request("/health/ready/")[0] == 200
     bouncer.leash.halt()

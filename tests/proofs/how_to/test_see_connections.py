@@ -57,9 +57,9 @@ def test_clients_groups_sessions_by_application_and_state(busy, load, transcript
 
 @control(edit("postgres/clients.sql", "backend_type = 'client backend'", "true"))
 def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
-    """Without the filter on backend_type a parallel query counts once for each of its workers."""
+    """clients.sql counts a parallel query once; without its filter on backend_type, each worker would count, too."""
     connection = sessions(database, application_name="report")
-    # Ask for workers for a query that would not deserve them; the rows fill several pages, so that each finds some.
+    # Have workers used for a query too cheap for them; the rows fill several pages, so that each worker gets some.
     for setting in ("parallel_setup_cost = 0", "parallel_tuple_cost = 0", "min_parallel_table_scan_size = 0"):
         connection.execute(f"set {setting}")
     connection.execute("create table many as select generate_series(1, 3000) as n")
@@ -82,7 +82,7 @@ def test_a_parallel_query_is_one_connection(database, load, sessions) -> None:
 @control(edit("postgres/ages.sql", "state_change) as", "backend_start) as"))
 @control(edit("postgres/ages.sql", "order by backend_start", "order by backend_start desc"))
 def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, sessions, transcript) -> None:
-    """One row a session, the oldest first, with two ages: how long it is there, and in its state."""
+    """One row per session, the oldest first, with two ages: since it connected, and in its current state."""
     snippet = load("postgres/ages.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
     late = sessions(busy, application_name="late")
@@ -98,7 +98,7 @@ def test_ages_shows_how_long_each_session_is_in_its_state(busy, load, sessions, 
     edit("postgres/idle_in_transaction.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'")
 )
 def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, transcript) -> None:
-    """Only the session that began and stopped is listed, with its last statement."""
+    """Only the session that went idle in its transaction is listed, with its last statement."""
     snippet = load("postgres/idle_in_transaction.sql")
     transcript(snippet, busy.psql(snippet), volatile=[AGES, PIDS])
 
@@ -107,7 +107,7 @@ def test_idle_in_transaction_names_who_holds_locks_and_is_silent(busy, load, tra
 @control(here("; release savepoint before", ""))
 @control(here("select 1 / 0", "select 1"))
 def test_an_aborted_transaction_is_listed_and_holds_no_lock(database, load, sessions) -> None:
-    """Until an error it holds those of what it wrote; after it none, but within a savepoint those from before that."""
+    """After an error it holds no locks; within a savepoint, it keeps those taken before it. It is listed either way."""
     snippet = load("postgres/idle_in_transaction.sql")
     failed = sessions(database, application_name="failed", autocommit=False)
     failed.execute("create table account (id int)")
@@ -133,14 +133,14 @@ def test_an_aborted_transaction_is_listed_and_holds_no_lock(database, load, sess
     )
 )
 def test_waiting_names_both_sides(busy, load, transcript) -> None:
-    """The session that waits stands beside the one that it waits for."""
+    """The waiting session is shown beside the one that it waits for."""
     snippet = load("postgres/waiting.sql")
     transcript(snippet, busy.psql(snippet), volatile=[PIDS])
 
 
 @control(edit("postgres/slots.sql", "name,", ""))
 def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
-    """The three settings that divide the slots, and whether a change of them waits for a restart."""
+    """It shows the three settings that divide the slots, and whether a change is pending a restart."""
     snippet = load("postgres/slots.sql")
     with fresh(cluster(max_connections=10).server) as database:
         transcript(snippet, database.psql(snippet))
@@ -148,12 +148,12 @@ def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
 
 @control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
 def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> None:
-    """With 10 slots of which 3 are reserved, six sessions and an administrator's are 100 %: nobody else gets in."""
+    """With 3 of 10 slots reserved, six sessions and an administrator's make 100 %: no other ordinary role gets in."""
     snippet = load("postgres/usage.sql")
     with fresh(cluster(max_connections=10).server) as database:
         for _ in range(6):
             sessions(database)
-        # The administrator's psql is counted as what it is: one more client.
+        # The administrator's psql counts as well: it is one more client.
         transcript(snippet, database.psql(snippet))
         until("psql's session has ended", lambda: len(database.backends()) == 6)
         with (
@@ -165,7 +165,7 @@ def test_usage_divides_by_usable_slots(cluster, load, sessions, transcript) -> N
 
 @control(here("backend_type <> 'client backend'", "backend_type = 'client backend'"))
 def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
-    """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before anyone comes."""
+    """count(*) over pg_stat_activity also counts the server's own processes: half of 10 slots before any client."""
     with cluster(max_connections=10).server.connect() as connection:
         query = "select count(*) filter (where backend_type <> 'client backend'), count(*) from pg_stat_activity"
         background, everything = connection.execute(query).fetchone()
@@ -175,7 +175,7 @@ def test_counting_everything_looks_full_before_anyone_connects(cluster) -> None:
 
 @control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
 def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> None:
-    """An ordinary role sees that other roles are connected, but not their state or statement; pg_monitor does."""
+    """An ordinary role sees that other roles are connected, but not their state; with pg_monitor it sees that, too."""
     sessions(database, application_name="upstream")
     watcher = Role(database.server)
     query = "select count(*), count(state) from pg_stat_activity where application_name = 'upstream' and datname = %s"
@@ -189,7 +189,7 @@ def test_without_pg_monitor_other_roles_are_hidden(database, load, sessions) -> 
 @control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
 @pytest.mark.parametrize("query", ["clients", "ages", "idle_in_transaction", "waiting"])
 def test_without_pg_monitor_the_queries_show_nothing_of_others(busy, load, query) -> None:
-    """No application of another role, but for who waits for whom, without a statement; with pg_monitor, all."""
+    """Only waiting.sql names other roles' applications, without a statement; with pg_monitor, every query does."""
     snippet, watcher = load(f"postgres/{query}.sql"), Role(busy.server)
     address = conninfo.make_conninfo(busy.url, user=watcher.name, password=watcher.password)
     others, waiting = {"upstream", "worker", "report"}, {"upstream", "worker"}
@@ -208,7 +208,7 @@ def test_without_pg_monitor_the_queries_show_nothing_of_others(busy, load, query
 
 @control(edit("postgres/monitoring_role.sql", 'grant pg_monitor to :"role";', ""))
 def test_without_pg_monitor_a_full_server_looks_empty(busy, load) -> None:
-    """An ordinary role counts its own session alone; with pg_monitor the five of another role are counted too."""
+    """An ordinary role counts only its own session; with pg_monitor, another role's five are counted too."""
     snippet, watcher = load("postgres/usage.sql"), Role(busy.server)
     address = conninfo.make_conninfo(busy.url, user=watcher.name, password=watcher.password)
 
@@ -231,9 +231,9 @@ def test_without_pg_monitor_a_full_server_looks_empty(busy, load) -> None:
     edit("postgres/close_idle.sql", "\n    and datname = current_database()", ""), fails_with="terminating connection"
 )
 def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, sessions) -> None:
-    """Idle sessions of the named application end; busy ones, those in a transaction, younger ones and others' stay.
+    """Idle sessions of the named application end; active, in-transaction, recent and other applications' ones stay.
 
-    So do those in another database. The application's own role may end them.
+    So do those in another database. The application's own role may run it.
     """
     sessions(database, application_name="upstream")
     other = sessions(database, application_name="other")
@@ -257,10 +257,10 @@ def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, ses
 
 @control(here("silent.execute(statement)", "pass"))
 def test_a_transaction_that_has_written_keeps_vacuum_from_what_died_since(database) -> None:
-    """One that has only read does not at READ COMMITTED, and does at REPEATABLE READ."""
+    """One that has only read does not at READ COMMITTED, but does at REPEATABLE READ."""
 
     def kept(statement: str, level: str = "read committed") -> int:
-        """Return how many of ten dead rows vacuum leaves, while a session is silent after this statement."""
+        """Return how many of ten dead rows vacuum leaves, while a session is idle after this statement."""
         with database.connect() as other, database.connect(autocommit=False) as silent:
             other.execute("drop table if exists died; create table died (n int)")
             silent.execute(f"set transaction isolation level {level}")

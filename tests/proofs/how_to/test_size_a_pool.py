@@ -1,4 +1,4 @@
-"""Proves docs/how-to/size-a-pool.md: the model against independent truth, and the queries against a known load."""
+"""Proves docs/how-to/size-a-pool.md: the model against independent results, and the queries against a known load."""
 
 import functools
 import heapq
@@ -30,7 +30,7 @@ from tests.stack.wait import until
 QUEUEING = "sizing/queueing.py"
 IN_SQL, IN_PGBOUNCER = "postgres/offered_load.sql", "pgbouncer/offered_load.py"
 NUMBERS = [(r"\d+\.\d+", "N")]
-# The same examples in every run, which nothing has to remember; what it reads in our modules it may.
+# The same examples in every run, so no database of them; only constants of our modules are cached there.
 set_hypothesis_home_dir(ROOT / "build/hypothesis")
 tried = settings(derandomize=True, database=None, deadline=None, max_examples=100)
 SERVERS = some.integers(1, 60)
@@ -43,7 +43,7 @@ def model(load) -> SimpleNamespace:
     return SimpleNamespace(**execute(load(QUEUEING)))
 
 
-# How long a service takes: 1 on average. Of the mixed ones, two of a hundred take eighty times as long as the others.
+# Service times, 1 on average. Of the mixed ones, two in a hundred are eighty times as long as the others.
 SERVICES: dict[str, Callable[[Random], float]] = {
     "exponential": lambda random: random.expovariate(1),
     "constant": lambda _: 1.0,
@@ -52,18 +52,18 @@ SERVICES: dict[str, Callable[[Random], float]] = {
 
 
 def waits(servers: int, used: float, service: str, customers: int = 400_000, crowd: int = 1) -> list[float]:
-    """Return the sorted waits of customers that were simulated one by one; `crowd` of them arrive at a time."""
+    """Return the sorted waits of customers simulated one by one, who arrive `crowd` at a time."""
     random = Random(f"{servers} {used} {service}")
     takes = SERVICES[service]
     arrives, found = 0.0, []
-    free = [0.0] * servers  # when each server is
+    free = [0.0] * servers  # when each is free
     for number in range(customers):
         if number % crowd == 0:
             arrives += random.expovariate(used * servers / crowd)
         begins = max(arrives, free[0])
         heapq.heapreplace(free, begins + takes(random))
         found.append(begins - arrives)
-    return sorted(found[customers // 10 :])  # without the ones that found it empty, at the beginning
+    return sorted(found[customers // 10 :])  # without the first ones, which found it empty
 
 
 def percentile(found: list[float], percent: float) -> float:
@@ -72,7 +72,7 @@ def percentile(found: list[float], percent: float) -> float:
 
 
 def erlang_c_exactly(servers: int, load: Fraction) -> Fraction:
-    """Return the probability of waiting, by the sum of which textbooks make it, in whole numbers."""
+    """Return the probability of waiting by the textbooks' sum, computed in whole numbers."""
     term = load.numerator**servers  # each of the sum's terms times servers! and a power of the denominator
     last = Fraction(term * servers) / (servers - load)
     total = 0
@@ -84,7 +84,7 @@ def erlang_c_exactly(servers: int, load: Fraction) -> Fraction:
 
 @control(edit("sizing/queueing.py", "load = rate * service_time", "load = 2 * rate * service_time"))
 def test_the_script_prints_what_its_comments_say(run_script, load) -> None:
-    """The script prints what stands behind each of its prints."""
+    """The script prints what the comment after each print says."""
     run_script(load(QUEUEING))
 
 
@@ -124,7 +124,7 @@ def test_thousands_of_servers_are_computed_without_overflow(model) -> None:
 )
 @pytest.mark.parametrize(("servers", "used"), [(1, 0.7), (4, 0.8), (20, 0.7)])
 def test_a_simulated_queue_waits_as_the_model_says(model, servers: int, used: float) -> None:
-    """400,000 simulated arrivals: as many wait, and p50, p95, p99 and the mean are within 6 % of the model."""
+    """Of 400,000 simulated arrivals the share that waits is within 3 % of the model; p50, p95, p99, mean within 6 %."""
     found = waits(servers, used, "exponential")
     rate = used * servers
     assert sum(wait > 0 for wait in found) / len(found) == pytest.approx(model.erlang_c(servers, rate), rel=0.03)
@@ -147,7 +147,7 @@ def test_constant_service_times_are_approximated_within_a_tenth(model, servers: 
 @control(here("0.7, service", '0.7, "constant"'))
 @pytest.mark.parametrize(("service", "crowd"), [("mixed", 1), ("exponential", 10)])
 def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: str, crowd: int) -> None:
-    """Simulated arrivals in crowds of ten, or service times of which two in a hundred are long, wait twice as long."""
+    """With arrivals in crowds of ten, or 2 % long service times, mean and p95 are more than twice the model's."""
     found = waits(10, 0.7, service, customers=100_000, crowd=crowd)
     assert sum(found) / len(found) > 2 * model.mmc_mean_wait(7, 1, 10)
     assert percentile(found, 95) > 2 * model.mmc_wait_percentile(7, 1, 10)
@@ -157,12 +157,12 @@ def test_crowds_and_mixed_times_wait_longer_than_the_model_says(model, service: 
 @control(edit("sizing/queueing.py", "min(0.24, (1 - used)", "max(0.24, (1 - used)"))
 @control(edit("sizing/queueing.py", "min(0.24, (1 - used)", "min(0, (1 - used)"))
 def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
-    """This the theory of one server says exactly; more wait from a half to 62 %, and a half as they are used up."""
-    # Pollaczek and Khinchine: the mean wait is load / (2 (1 - load)) services.
+    """For one server that is exact theory; more servers wait 50 to 62 % as long, and close to half near saturation."""
+    # Pollaczek and Khinchine: the mean wait is load / (2 (1 - load)) service times.
     assert model.mdc_mean_wait(0.8, 1, 1) == pytest.approx(0.8 / (2 * 0.2))
     assert model.constant_factor(20, 20 * 0.9999) == pytest.approx(0.5, abs=0.001)
     assert model.constant_factor(10, 10 * 0.4) > 0.55
-    for used, least, most in ((0.9, 0.45, 0.55), (0.4, 0.6, 0.8)):  # so it is of waits that were simulated
+    for used, least, most in ((0.9, 0.45, 0.55), (0.4, 0.6, 0.8)):  # simulated waits agree
         found = waits(10, used, "constant")
         assert least < sum(found) / len(found) / model.mmc_mean_wait(10 * used, 1, 10) < most
 
@@ -176,7 +176,7 @@ def test_one_server_with_constant_times_waits_half_as_long(model) -> None:
 
 @control(edit("sizing/queueing.py", "math.log(waiting / rest)", "math.log(1 / rest)"))
 def test_each_wait_is_the_distributions(model) -> None:
-    """The share that waits longer than the percentile is what is left of 100 %, by the formula of the other kind."""
+    """By the formula for the opposite question, the share that waits longer than a percentile is the rest of 100 %."""
 
     @tried
     @given(SERVERS, USED, some.floats(0, 99.9))
@@ -193,7 +193,7 @@ def test_each_wait_is_the_distributions(model) -> None:
 
 @control(edit("sizing/queueing.py", "/ (servers - load) * math.log", "* (servers - load) * math.log"))
 def test_waits_grow_with_the_load_and_shrink_with_servers(model) -> None:
-    """More transactions never wait less, one more server never makes them wait longer, and p99 is never below p50."""
+    """A higher load never shortens the wait, one more server never lengthens it, and p99 is never below p50."""
 
     @tried
     @given(SERVERS, USED, USED)
@@ -216,7 +216,7 @@ def test_waits_grow_with_the_load_and_shrink_with_servers(model) -> None:
     )
 )
 def test_the_wait_is_a_multiple_of_the_service_time(model) -> None:
-    """Half as long transactions at twice the rate wait half as long: only the utilisation counts."""
+    """Transactions half as long at twice the rate wait half as long: only the utilisation counts."""
 
     @tried
     @given(SERVERS, USED, some.floats(1e-4, 10))
@@ -230,7 +230,7 @@ def test_the_wait_is_a_multiple_of_the_service_time(model) -> None:
 
 @control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
 def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
-    """With the number that it returns the wait is kept, and with one server fewer it is not."""
+    """With the number that it returns, the wait stays within the limit; with one server fewer it does not."""
 
     @tried
     @given(some.floats(0, 200), some.floats(0, 3), some.floats(50, 99.9))
@@ -252,13 +252,13 @@ def test_as_many_servers_as_are_needed_and_no_more(model) -> None:
 )
 @control(edit("sizing/queueing.py", "service_time, wait = 0.010, 0.005", "service_time, wait = 0.010, 0.001"))
 def test_a_larger_pool_needs_a_smaller_part_to_spare(model) -> None:
-    """For the same wait: the more connections are busy, the larger is their share, and the table says the same."""
+    """For the same wait, the more connections are busy, the higher the utilisation; the page's table agrees."""
     loads = [2**number for number in range(8)]
     shares = [load / model.servers_needed(load, 1, 0.5) for load in loads]
     assert shares == sorted({*shares})
     table = [int(row["Utilisation"].removesuffix(" %")) for row in model.worked_sizes()]
     assert table == sorted({*table})
-    for row in model.worked_sizes():  # 95 of 100 wait for at most 5 ms where each works for 10, and not with one less
+    for row in model.worked_sizes():  # at 10 ms each, 95 of 100 wait at most 5 ms, and not with one fewer
         rate, servers = row["Transactions a second"], row["Server connections"]
         enough, too_few = (model.mmc_wait_percentile(rate, 0.010, each) for each in (servers, servers - 1))
         assert enough <= 0.005 < too_few
@@ -291,14 +291,14 @@ def test_a_pool_that_cannot_keep_up_waits_without_end(model) -> None:
     ],
 )
 def test_a_wrong_number_gets_one_clear_error(model, wrong, said: str) -> None:
-    """It names what is wrong, what it may be, and what it is."""
+    """A ValueError names the parameter and what it may be."""
     with pytest.raises(ValueError, match=said):
         wrong(model)
 
 
 @control(edit("sizing/queueing.py", "needed = pools * servers_needed", "needed = servers_needed"))
 def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
-    """The same forty server connections wait longer the more pools they are in, and more are needed."""
+    """The more pools forty server connections are split into, the longer clients wait and the more are needed."""
     rows = model.worked_splits()
     needed = [row["To wait 5 ms or less"] for row in rows]
     assert needed == sorted(needed)
@@ -313,14 +313,14 @@ def test_dividing_a_pool_makes_everybody_wait_longer(model) -> None:
         assert model.mmc_wait_percentile(3200 / pools, 0.010, each - 1, 95) > 0.005
 
 
-# Works for 0.1 s, and tells for how many seconds it did by PostgreSQL's own clock.
+# Works for 0.1 s, and returns how many seconds that took by PostgreSQL's own clock.
 WORK = "select extract(epoch from clock_timestamp() - statement_timestamp())::float from pg_sleep(0.1)"
 
 
 def worked(database: Database) -> list[tuple[float, float]]:
-    """Work six times, and be idle for twice as long, each time in a session of its own, whose counters then arrive.
+    """Work six times, each time in a session of its own that is idle for twice as long and then ends, to be counted.
 
-    Returns how many seconds each took, by PostgreSQL's clock and by the client's, which begins before and ends after.
+    Return how many seconds each took, by PostgreSQL's clock and by the client's, which starts before and ends after.
     """
     took = []
     for _ in range(6):
@@ -333,9 +333,9 @@ def worked(database: Database) -> list[tuple[float, float]]:
 
 
 def looked(database: Database, script: str, seconds: float) -> tuple[str, list[tuple[float, float]]] | None:
-    """Let three clients work between the script's two looks, and return what it said and how long each work took.
+    """Have three clients work between the script's two looks; return its output and how long each piece of work took.
 
-    None where the clients were not done in time: this machine needs more seconds.
+    Return None if the clients were not done in time: this machine needs more seconds.
     """
     asleep = "select count(*) from pg_stat_activity where datname = 'postgres' and wait_event = 'PgSleep'"
 
@@ -362,7 +362,7 @@ def numbers(said: str) -> list[float]:
 
 @control(edit("postgres/offered_load.sql", "active_time + idle_in_transaction_time", "session_time"))
 def test_postgresql_counts_the_busy_connections(database, load, transcript) -> None:
-    """Of sessions that work, and are idle for twice as long, the work is counted, as they and PostgreSQL time it."""
+    """For sessions that are idle twice as long as they work, only the work counts, as they and PostgreSQL time it."""
     snippet = load(IN_SQL)
     evidence.ran(snippet)
     tries = (2.25 * 2**number for number in itertools.count())
@@ -370,19 +370,19 @@ def test_postgresql_counts_the_busy_connections(database, load, transcript) -> N
     def undisturbed() -> tuple[str, list[tuple[float, float]]] | None:
         found = until("clients are done in time", lambda: looked(database, snippet.text, next(tries)))
         _, rate, _, sessions = numbers(found[0])
-        return found if rate == sessions else None  # one transaction in each: autovacuum has some of its own
+        return found if rate == sessions else None  # one transaction per session; autovacuum adds its own
 
     said, took = until("nobody else has transactions", undisturbed)
     transcript(snippet, said, volatile=[(r"\b\d+(\.\d+)?\b", "N")])
     busy, rate, hold, _ = numbers(said)
     least, most = (1000 * sum(times) / len(took) for times in zip(*took, strict=True))
     assert least - 0.1 < hold < most + 0.1
-    assert abs(busy - rate * hold / 1000) < 0.01 + 0.05 * hold / 1000  # what rounding makes of it
+    assert abs(busy - rate * hold / 1000) < 0.01 + 0.05 * hold / 1000  # allows for rounding
 
 
 @contextmanager
 def crowding(connect: Callable[[], psycopg.Connection], clients: int) -> Iterator[None]:
-    """Have so many clients run transactions of 0.1 s, one after another, for as long as the block lasts."""
+    """Have this many clients run transactions of 0.1 s back to back for the duration of the block."""
     ended: list[int] = []
     stopped = threading.Event()
 
@@ -406,7 +406,7 @@ def crowding(connect: Callable[[], psycopg.Connection], clients: int) -> Iterato
 
 @control(edit("pgbouncer/offered_load.py", "held -= waited", "pass"))
 def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, printed, load, transcript) -> None:
-    """Four clients share one server connection: the sums find more than two busy, the script, which corrects, fewer."""
+    """Four clients share one server connection: the raw totals suggest over two busy, the corrected script fewer."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, stats_users="proven_admin")
     console = f"postgresql://proven_admin:{bouncer.password}@127.0.0.1:{bouncer.port}/pgbouncer"
 
@@ -422,7 +422,7 @@ def test_pgbouncers_time_in_transactions_has_the_wait_in_it(database, pooler, pr
     transcript(load(IN_PGBOUNCER), said.replace(database.name, "upstream"), volatile=NUMBERS)
     busy, _, held, waited = numbers(said)
     assert busy < 2 < min(uncorrected)
-    assert held > 50  # of the 100 ms that each takes; a wait counts when it ends, perhaps of one that goes on
+    assert held > 50  # of 100 ms each; a wait counts when it ends, perhaps before its transaction does
     assert waited > held
 
 
@@ -448,14 +448,14 @@ def test_pgbouncer_serves_in_the_order_of_arrival(database, pooler) -> None:
 
 
 def waiting(bouncer, database, number: int) -> bool:
-    """Return whether so many clients of a database wait for a server connection."""
+    """Return whether this many clients of a database wait for a server connection."""
     (row,) = [row for row in bouncer.show("pools") if row["database"] == database.name]
     return row["cl_waiting"] == number
 
 
 @control(here("max_db_connections=2", "max_db_connections=3"))
 def test_max_db_connections_limits_what_a_larger_pool_gets(database, pooler) -> None:
-    """Four clients want one each: of a pool of four that may have two in all, two wait until it may have four."""
+    """With max_db_connections at two, a pool of four serves two of four clients; the rest wait until it is raised."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_db_connections=2)
     with ThreadPoolExecutor(4) as threads, ExitStack() as stop:
         clients = [stop.enter_context(bouncer.connect(database)) for _ in range(4)]
@@ -472,7 +472,7 @@ def test_max_db_connections_limits_what_a_larger_pool_gets(database, pooler) -> 
 
 
 def waited(shown) -> bool:
-    """Return whether somebody has waited for a second by now, or nobody waits."""
+    """Return whether a client has waited for a second, or none waits."""
     return shown["maxwait"] >= 1 or shown["cl_waiting"] == 0
 
 
@@ -481,7 +481,7 @@ def waited(shown) -> bool:
 @control(here("max_db_connections=2", "max_db_connections=3"))
 @control(here("reserve_pool_timeout=0.2", "reserve_pool_timeout=50"), fails_with="one is served: not within")
 def test_a_reserve_is_for_who_has_waited(database, pooler) -> None:
-    """A pool of one and its reserve of two, four clients: who waits gets some of it later, as all together may have."""
+    """After reserve_pool_timeout, waiting clients get reserve connections, as far as max_db_connections allows."""
     bouncer = pooler(
         database,
         pool_mode="transaction",
@@ -492,7 +492,7 @@ def test_a_reserve_is_for_who_has_waited(database, pooler) -> None:
     )
 
     def wait_on(clients: int) -> bool:
-        """Return whether so many wait still, when they have waited a second longer."""
+        """Return whether this many still wait after another second."""
         since = pool(bouncer, database)["maxwait"]
         until("a second has passed", lambda: since < pool(bouncer, database)["maxwait"])
         return pool(bouncer, database)["cl_waiting"] == clients

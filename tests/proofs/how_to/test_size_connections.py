@@ -35,20 +35,20 @@ def fill(database: Database, limit: int) -> tuple[int, str]:
 
 
 def needs_16() -> None:
-    """Leave a proof out, saying why, where our own servers do not know reserved_connections."""
+    """Skip a proof, saying why, if our own servers do not know reserved_connections."""
     if own_major() < 16:
         pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
 
 
 @control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))
 def test_the_functions_give_what_their_comments_say(run_script, load) -> None:
-    """The script prints what stands behind each of its prints."""
+    """The script prints what the comment after each print says."""
     run_script(load(SIZING))
 
 
 @control(edit("sizing/connections.py", "return peak + superuser_reserved", "return peak"))
 def test_every_row_of_the_table_adds_up(run_script, load) -> None:
-    """In each worked deployment the peak is no less than the web tier, and max_connections leaves room for it."""
+    """In each deployment the peak is at least the web tier, and max_connections leaves exactly the peak usable."""
     names: dict[str, Any] = run_script(load(SIZING))
     rows = names["worked_deployments"]()
     assert rows
@@ -60,9 +60,9 @@ def test_every_row_of_the_table_adds_up(run_script, load) -> None:
 @control(edit("sizing/connections.py", "return max_connections - superuser_reserved", "return max_connections"))
 @control(here("as database, server.connect():", "as database:"))
 def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, cluster) -> None:
-    """On a real server the function's number of connections opens, and the next is refused.
+    """On a real server, as many connections open as the function says, and the next one is refused.
 
-    While a superuser is connected, one less: that session counts as well.
+    While a superuser is connected, it is one fewer: that session counts as well.
     """
     names: dict[str, Any] = run_script(load(SIZING))
     usable = names["usable_slots"](10)
@@ -79,7 +79,7 @@ def test_ordinary_roles_get_the_usable_slots_and_no_more(run_script, load, clust
 
 @control(edit("sizing/connections.py", "superuser_reserved - reserved", "superuser_reserved"))
 def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
-    """Since PostgreSQL 16 a second setting keeps slots from ordinary roles."""
+    """From PostgreSQL 16 on, reserved_connections keeps slots from ordinary roles as well."""
     needs_16()
     names: dict[str, Any] = run_script(load(SIZING))
     usable = names["usable_slots"](10, reserved=2)
@@ -91,7 +91,7 @@ def test_reserved_connections_take_slots_too(run_script, load, cluster) -> None:
 
 @control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))
 def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster) -> None:
-    """8 threads and 20 % on top, rounded to 10, lock the eighth thread out."""
+    """max_connections = 10, 8 threads plus 20 % rounded up, locks out the eighth thread."""
     names: dict[str, Any] = run_script(load(SIZING))
     threads = names["web_connections"](processes=2, threads=4)
     with fresh(cluster(max_connections=10).server) as database:
@@ -102,7 +102,7 @@ def test_ten_connections_are_too_few_for_eight_threads(run_script, load, cluster
 
 @control(edit("sizing/connections.py", "return peak + superuser_reserved", "return 1 + peak + superuser_reserved"))
 def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, load, cluster) -> None:
-    """What max_connections_for returns lets the peak in; a server with one slot fewer refuses the last."""
+    """With the result of max_connections_for, the whole peak connects; with one slot fewer, the last is refused."""
     names: dict[str, Any] = run_script(load(SIZING))
     peak = names["peak_connections"](names["web_connections"](processes=1, threads=2), migrations=1, other=2)
     needed = names["max_connections_for"](peak)
@@ -113,13 +113,13 @@ def test_the_computed_max_connections_is_enough_and_one_less_is_not(run_script, 
     assert opened == peak - 1
 
 
-# What a session leaves for PostgreSQL to drop when it ends.
+# Temporary tables, which PostgreSQL drops when a session ends.
 TABLES = "do $$ begin for n in 1..200 loop execute format('create temp table t%s ()', n); end loop; end $$"
 
 
 @control(here("range(usable - 1)", "range(usable - 2)"), fails_with="one is refused: not within")
 def test_a_slot_is_free_a_moment_after_its_connection_is_closed(run_script, load, cluster) -> None:
-    """Who connects when the last slot's connection has just been closed is refused, until that session has ended."""
+    """A client that connects right after the last slot's connection was closed is refused until that session ends."""
     usable = run_script(load(SIZING))["usable_slots"](10)
     with fresh(cluster(max_connections=10).server) as database, ExitStack() as kept:
         for _ in range(usable - 1):
@@ -146,7 +146,7 @@ CLIMB = {"gevent", "granian-asgi", "uvicorn", "daphne", "hypercorn", "runserver"
 @control(edit("sizing/connections.py", "return pool_size * pairs *", "return 2 * pool_size * pairs *"))
 @control(here('"age-60"', '"age-0"'))
 def test_the_formula_gives_what_was_counted_of_each_runner(run_script, load) -> None:
-    """Processes × work at a time, behind PgBouncer its pool at most; with an age some climb past any number."""
+    """It is processes × concurrent work, behind PgBouncer at most its pool; with an age, some climb without limit."""
     names: dict[str, Any] = run_script(load(SIZING))
     counted = json.loads((ROOT / FOLDER / "runners.json").read_text())
     found = {(way, name): counted[way][name]["most"] for way in STRATEGIES for name in RUNNERS}
@@ -162,7 +162,7 @@ def test_the_formula_gives_what_was_counted_of_each_runner(run_script, load) -> 
 
 @control(here("database, DB_CONN", 'database, "manage.py", "runserver", "--noreload", DB_CONN'))
 def test_under_asgi_each_request_opens_one_also_over_one_tcp_connection(project, database) -> None:
-    """With CONN_MAX_AGE five requests that follow each other on one TCP connection are five connections."""
+    """With CONN_MAX_AGE, five consecutive requests on one TCP connection open five database connections."""
     uvicorn = Uvicorn(project, database, DB_CONN_MAX_AGE="60")
     try:
         assert len(uvicorn.kept_alive(5)) == 5
@@ -184,14 +184,14 @@ with connection.cursor() as cursor:
 
 @control(here("settings.pgbouncer", "settings.prod"))
 def test_two_aliases_of_one_thread_are_two_connections(project, database) -> None:
-    """Although both lead to the same database, as the same role."""
+    """This holds although both lead to the same database as the same role."""
     settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
     assert project.run("-c", ALIASES, database_url=database.url, **settings) == (0, "2\n")
 
 
 @control(here("server.connect()", "database.connect()"), fails_with="reserved")
 def test_a_superuser_still_gets_in(cluster) -> None:
-    """The reserved slots are there for the one who has to look, as long as other superusers leave one."""
+    """With all ordinary slots taken, a superuser connects as long as other superusers leave a reserved slot."""
     server = cluster(max_connections=10).server
     with fresh(server) as database:
         held = [database.connect() for _ in range(7)]
@@ -209,9 +209,9 @@ def test_a_superuser_still_gets_in(cluster) -> None:
 @control(edit("postgres/emergency_role.sql", "pg_use_reserved_connections, ", ""), fails_with="reserved")
 @control(edit("postgres/emergency_role.sql", "pg_signal_backend", "pg_monitor"), fails_with="permission denied")
 def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> None:
-    """With reserved_connections set, a role that was granted its use connects when the application no longer can.
+    """With reserved_connections set, a role that was granted their use connects when the application no longer can.
 
-    With close_idle.sql it ends the application's idle sessions.
+    With close_idle.sql, it then ends the application's idle sessions.
     """
     needs_16()
     server = cluster(max_connections=10, reserved_connections=2).server

@@ -20,7 +20,7 @@ from tests.stack.scripts import execute
 from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 4
-# An application that comes past PgBouncer, is told of both hosts, and is not restarted.
+# An application that bypasses PgBouncer, knows both hosts, and is not restarted.
 APPLICATION = """
 import time, django; django.setup()
 from django.db import Error, close_old_connections, connection
@@ -41,7 +41,7 @@ WISH = "?target_session_attrs=read-write"
 def begin(
     pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini", without: str = ""
 ) -> subprocess.Popen[str]:
-    """Begin the script, as a process group of its own."""
+    """Start the script, in a process group of its own."""
     snippet = load("drill/switchover.sh")
     evidence.ran(snippet)
     environment = {
@@ -58,7 +58,7 @@ def begin(
     environment |= {without: ""} if without else {}
     command = ["sh", "-c", snippet.text, "switchover.sh"]
     pipe = subprocess.PIPE
-    # Under nohup hangups are ignored, and in the background Ctrl-C; no shell can trap what was ignored before it began.
+    # nohup ignores SIGHUP, and a background job SIGINT; a shell cannot trap a signal that was ignored when it started.
     before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
     try:
         return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
@@ -68,13 +68,13 @@ def begin(
 
 
 def ended(script: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for its end, and return its status and what it complained of."""
+    """Wait until it has ended; return its exit status and its stderr."""
     _, said = script.communicate(timeout=DEADLINE)
     return script.returncode, said
 
 
 def switch(pair: Pair, bouncer: PgBouncer, load) -> tuple[int, str]:
-    """Run the script, in which the primary is stopped as a machine's own service is."""
+    """Run the script, which stops the primary as a machine's service manager would."""
     data = pair.primary.data
     stop = f"kill -INT {pair.primary.leash.pid}; while [ -e {data}/postmaster.pid ]; do sleep 0.02; done"
     return ended(begin(pair, bouncer, load, stop))
@@ -82,7 +82,7 @@ def switch(pair: Pair, bouncer: PgBouncer, load) -> tuple[int, str]:
 
 @contextmanager
 def writing(bouncer: PgBouncer, pair: Pair, load) -> Iterator[Counter]:
-    """Have clients write for as long as the block lasts, and count what they hear."""
+    """Have clients write for the duration of the block; yield counts of what they get."""
     names = execute(load("drill/load.py"))
     names["QUERY"] = "insert into heard select now() from pg_sleep(0.02)"
     stopped, counted = threading.Event(), Counter()
@@ -96,7 +96,7 @@ def writing(bouncer: PgBouncer, pair: Pair, load) -> Iterator[Counter]:
 
 
 def streaming(pair: Pair, wanted: bool) -> None:
-    """Have the standby stream, or stop that."""
+    """Start or stop streaming on the standby."""
     change = "reset primary_conninfo" if wanted else "set primary_conninfo = ''"
     pair.copy.admin.execute(f"alter system {change}")
     pair.copy.admin.execute("select pg_reload_conf()")
@@ -112,10 +112,10 @@ def streaming(pair: Pair, wanted: bool) -> None:
 @control(edit("drill/switchover.sh", "exit 1", "exit 0"))
 @control(replace("tests.proofs.how_to.test_switchover:WISH", ""))
 def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None:
-    """Clients wait while the standby is promoted, none gets an error, and each row that was answered is there.
+    """Clients wait while the standby is promoted, none gets an error, and every acknowledged row is there.
 
-    Where the standby does not stream, the script says so and does nothing. An application that comes past PgBouncer,
-    and names both hosts with target_session_attrs=read-write, writes to the primary, and then to the new one.
+    If the standby is not streaming, the script says so and does nothing. An application that bypasses PgBouncer and
+    names both hosts with target_session_attrs=read-write writes to the old primary, and then to the new one.
     """
     with replicated() as pair:
         note_postgres(pair.primary.server.version())
@@ -151,9 +151,9 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
 @control(here("server_login_retry=0", "server_login_retry=3600"), fails_with="clients are served: not within")
 @control(here("reload(server_login_retry=0)", "reload(server_login_retry=0); bouncer.connect(database).close()"))
 def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, pooler) -> None:
-    """The pause ends the server connection that it opens, and a client that is there already hears so after RESUME.
+    """The pause closes that login's server connection, and a connected client gets the error after RESUME.
 
-    When server_login_retry is over, so does whoever asks first, and then clients are served.
+    When server_login_retry has passed, the first client to query gets it as well, and then clients are served.
     """
     bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600, query_wait_timeout=20)
 
@@ -172,14 +172,14 @@ def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, p
     ):
         assert kept.execute("select 1").fetchone() == (1,)
         console.execute(f"pause {database.name}")
-        bouncer.entries[database.name] += " connect_query='select 1'"  # as any change of an entry
+        bouncer.entries[database.name] += " connect_query='select 1'"  # like any change to an entry
         bouncer.reload()
         before = closed()  # of the first client's
         threads.submit(heard, bouncer.connect, database)
         until("the pause ends its login", lambda: closed() > before)
         console.execute(f"resume {database.name}")
         told = heard(kept.execute, "select 1")
-        bouncer.set(query_wait_timeout=0.1)  # for who waits
+        bouncer.set(query_wait_timeout=0.1)  # ends the wait
         threads.shutdown()  # else PgBouncer logs in for it as soon as it may
         assert told.startswith("server login has been failing")
         bouncer.reload(server_login_retry=0)
@@ -192,10 +192,10 @@ def test_a_login_between_reload_and_resume_counts_as_one_that_failed(database, p
 @control(edit("drill/switchover.sh", '$DATABASE\\"" &', '$DATABASE\\""'), fails_with="Ctrl-C ends it: not within")
 @control(edit("drill/switchover.sh", 'trap "" HUP INT TERM', "true"))
 def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, load, tmp_path) -> None:
-    """A terminal goes away while the primary is being stopped, or it cannot be stopped: the primary serves on. So it
-    does after a Ctrl-C while the pause waits for an open transaction, and no psql waits on.
+    """If the terminal goes away while the primary is being stopped, or stopping it fails, clients are resumed. So they
+    are after Ctrl-C while the pause waits for an open transaction, and no psql is left.
 
-    Killed, it leaves them waiting.
+    If the script is killed, the database stays paused.
     """
     bouncer = pooler(pair.database, pool_mode="transaction")
 
@@ -226,7 +226,7 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
     try:
         until("the primary is being stopped", stopping.exists)
         assert paused()
-        # The kernel and the shell of the terminal both say so, and a moment lies between.
+        # The kernel and the terminal's shell both send SIGHUP, a moment apart.
         until("it ends", lambda: script.poll() is not None or os.killpg(script.pid, signal.SIGHUP))
         assert (script.returncode, paused()) == (1, False)
         script.communicate()
@@ -258,12 +258,12 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
 )
 @control(edit("drill/switchover.sh", '"${NEW:?}"', "true"))
 def test_a_switchover_with_a_wrong_file_or_without_a_variable_does_nothing(pair, pooler, load) -> None:
-    """It says so: clients would wait, or be sent to a server that is gone."""
+    """It says what is wrong and pauses nothing: no client waits, or is sent to a dead server."""
     bouncer = pooler(pair.database, pool_mode="transaction")
     other = begin(pair, bouncer, load, "false", ini="settings.ini")
     said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
     assert ended(other) == (1, said)
     for name in ("CONSOLE", "STANDBY", "STOP", "DATABASE", "INI", "OLD", "NEW"):
         status, said = ended(begin(pair, bouncer, load, "false", without=name))
-        assert (status != 0, f"{name}: " in said) == (True, True)  # which number it is, each shell decides
+        assert (status != 0, f"{name}: " in said) == (True, True)  # which status it is depends on the shell
     assert "PAUSE '" not in bouncer.leash.said()

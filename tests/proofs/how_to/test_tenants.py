@@ -27,8 +27,8 @@ from tests.stack.wait import DEADLINE, until
 
 TENANTS = ("acme", "bolt")
 THREADS = 4
-WAVE = 24  # requests, half of each tenant
-# Makes the tables that all share, then each tenant with its schema, and an order in it that bears the tenant's name.
+WAVE = 24  # requests, half for each tenant
+# Creates the shared tables, then each tenant with its schema, and in it an order that has the tenant's name.
 MAKES = f"""
 import django
 django.setup()
@@ -62,7 +62,7 @@ def made(server, project) -> Iterator[Database]:
 
 
 def written(project: Project) -> list[snippets.Snippet]:
-    """Put the files of the page beside the project's."""
+    """Put the page's files beside the project's."""
     return snippets.export(project.folder / "tenants", below="tenants")
 
 
@@ -106,7 +106,7 @@ def ask(gunicorn: Gunicorn, tenant: str) -> tuple[int, Any]:
 
 
 def asked(gunicorn: Gunicorn) -> dict[str, int]:
-    """Ask for both tenants' orders at the same time; return how many were right, the other's, an error and neither."""
+    """Request both tenants' orders concurrently; return how many were right, the other's, an error, or neither."""
 
     def answer(tenant: str) -> str:
         status, found = ask(gunicorn, tenant)
@@ -120,13 +120,13 @@ def asked(gunicorn: Gunicorn) -> dict[str, int]:
 
 
 def followed(server_version: str) -> bool:
-    """Return whether PgBouncer gives each client its own search_path, as it hears of it from PostgreSQL."""
+    """Return whether PgBouncer tracks each client's search_path, because PostgreSQL reports it."""
     return [int(part) for part in pgbouncer.version().split(".")[:2]] >= [1, 26] and int(server_version[:2]) >= 18
 
 
 @control(here("if followed(server_version)", "if not followed(server_version)"), fails_with="orders: not within")
 def test_tenants_read_each_others_rows_in_transaction_mode(serve, server_version) -> None:
-    """With django-tenants as it comes; PgBouncer 1.26 in front of PostgreSQL 18 keeps them apart."""
+    """With unmodified django-tenants some requests also fail; PgBouncer 1.26 with PostgreSQL 18 keeps tenants apart."""
     gunicorn = serve("tenants.settings", pool_mode="transaction", default_pool_size=1)
     if followed(server_version):
         assert asked(gunicorn) == {"right": WAVE}
@@ -138,7 +138,7 @@ def test_tenants_read_each_others_rows_in_transaction_mode(serve, server_version
 
 @control(here('f"{tenant}.example"', '"acme.example"', of="tests.proofs.how_to.test_tenants:ask"))
 def test_in_session_mode_each_tenant_reads_its_own(serve) -> None:
-    """With django-tenants as it comes, and as many server connections as there are threads."""
+    """This is unmodified django-tenants, with as many server connections as there are threads."""
     gunicorn = serve("tenants.settings", pool_mode="session", default_pool_size=THREADS)
     assert asked(gunicorn) == {"right": WAVE}
 
@@ -146,7 +146,7 @@ def test_in_session_mode_each_tenant_reads_its_own(serve) -> None:
 @control(edit("tenants/local/base.py", "self._get_cursor_search_paths()", '["acme"]'))
 @control(edit("tenants/transactions.py", '["ATOMIC_REQUESTS"] = True', '["ATOMIC_REQUESTS"] = False'))
 def test_a_path_of_the_transaction_keeps_tenants_apart(serve) -> None:
-    """With the backend and ATOMIC_REQUESTS: over one server connection no request is shown another tenant's orders."""
+    """With this backend and ATOMIC_REQUESTS, no request over the one server connection gets another tenant's orders."""
     gunicorn = serve("tenants.transactions", pool_mode="transaction", default_pool_size=1)
     assert asked(gunicorn) == {"right": WAVE}
     evidence.ran(evidence.load("tenants/local/base.py"))
@@ -190,9 +190,9 @@ print(*cursor.fetchone())
 @control(edit("tenants/local/base.py", "def pg_version", "def pg_version_of_nobody"))
 @control(edit("tenants/local/base.py", "elif self.schema_name != get_public_schema_name():", "elif False:"))
 def test_outside_of_a_transaction_a_tenant_is_refused(made, project, load) -> None:
-    """Within one, the tenant that is named last is read, also after an error; and the session keeps no path.
+    """Within one, queries read from the tenant set last, also after an error; the session keeps no search_path.
 
-    That holds from the first transaction of a process on.
+    That holds from a process's first transaction on.
     """
     written(project)
     settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
@@ -261,7 +261,7 @@ for place in ("ask/", "rendered/", "ask/?middleware", "on_commit/", "stream/", "
 @control(edit("tenants/local/base.py", "elif self.schema_name != get_public_schema_name():", "elif False:"))
 @control(here("(LATE", '(LATE.replace("template(request).render()", "template(request)")'))
 def test_what_asks_before_or_after_its_view_is_refused(made, project, tmp_path) -> None:
-    """Middleware, on_commit, a stream and a TemplateResponse's template are; one that the view renders is not."""
+    """Middleware, on_commit, a stream and a TemplateResponse's template are; a template rendered by the view is not."""
     written(project)
     settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
     allowed = {"DJANGO_ALLOWED_HOSTS": ".example"}
@@ -282,7 +282,7 @@ WHOSE = "select customer from orders"
     fails_with="already exists",
 )
 def test_a_role_for_each_tenant_reads_its_own_schema(server, server_version, pooler, load) -> None:
-    """Four clients of two roles, a server connection for each role: nobody names a path, or may read the other's."""
+    """Four clients share one connection per role: each reads its schema without setting a path, and not the other's."""
     note_postgres(server_version)
     roles = [Role(server), Role(server)]
     with fresh(server) as database:
@@ -290,7 +290,7 @@ def test_a_role_for_each_tenant_reads_its_own_schema(server, server_version, poo
         bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, users=users)
 
         def connect(role: Role) -> psycopg.Connection[tuple]:
-            # PgBouncer 1.18 follows no prepared statements; Django prepares none.
+            # PgBouncer 1.18 does not track prepared statements; Django prepares none.
             return bouncer.connect(database, user=role.name, password=role.password, prepare_threshold=None)
 
         def reads_its_own(role: Role) -> bool:

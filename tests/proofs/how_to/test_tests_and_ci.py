@@ -1,4 +1,4 @@
-"""Proves docs/how-to/tests-and-ci.md: which connections tests open, and what is left of them. And of runserver."""
+"""Proves docs/how-to/tests-and-ci.md: which connections tests and runserver open, and what is left of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from tests.stack.database import Database, fresh
 from tests.stack.upstream import Project
 from tests.stack.wait import until
 
-# What a reader has who runs `manage.py test`, with tests in a folder of their own.
+# What a reader gets from `manage.py test`, with the tests in a folder of their own.
 RUNS = """
 import multiprocessing, sys
 multiprocessing.set_start_method({method!r})
@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def tested(server, server_version, migrated) -> Iterator[Database]:
-    """A database whose role may make others, as tests need."""
+    """A database whose role may create others, as tests must."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         database.admin.execute(f'alter role "{database.role.name}" createdb')
@@ -40,7 +40,7 @@ def tested(server, server_version, migrated) -> Iterator[Database]:
 
 @pytest.fixture
 def run(project: Project, tested: Database, tmp_path: Path) -> Run:
-    """Run such tests: run(code, "--parallel=2"); return the exit status and what was printed."""
+    """Run code as tests: run(code, "--parallel=2"); return the exit status and what was printed."""
 
     def tests(code: str, *options: str, method: str = "fork", **more: str) -> tuple[int, str]:
         (tmp_path / "test_these.py").write_text(code)
@@ -55,7 +55,7 @@ def run(project: Project, tested: Database, tmp_path: Path) -> Run:
 @control(edit("upstream/orders/background.py", "        connection.close()", "        pass"))
 @control(edit("testing/test_connections.py", "async_to_sync(place)()", "__import__('asyncio').run(place())"))
 def test_tests_of_threads_and_async_code_pass_and_leave_nothing(run, load) -> None:
-    """A TransactionTestCase, a thread that closes, and async code on the test's own connection."""
+    """They cover a TransactionTestCase, a thread that closes its connection, and async code on the test's own."""
     snippet = load("testing/test_connections.py")
     status, said = run(snippet.text)
     assert status == 0, said
@@ -75,7 +75,7 @@ class Keeps(TestCase):
 
 @control(here("run(KEEPS)", 'run(KEEPS.replace("keep", "close"))'))
 def test_a_thread_that_keeps_its_connection_is_in_the_way(run) -> None:
-    """The tests pass, and their database cannot be dropped: with no pooler anywhere."""
+    """The tests pass, but their database cannot be dropped, although no pooler is involved."""
     status, said = run(KEEPS)
     assert status == 1
     assert "\nOK\n" in said
@@ -121,7 +121,7 @@ class Unseen(TestCase):
     )
 )
 def test_another_connection_is_outside_of_the_tests_transaction(run) -> None:
-    """A thread and asyncio.run() see no order of the TestCase, and what they write is there in the next test."""
+    """A thread and asyncio.run() do not see the TestCase's orders; what the latter writes stays for the next test."""
     status, said = run(UNSEEN)
     assert status == 0, said
     assert "Ran 3 tests" in said
@@ -149,16 +149,16 @@ class GivesBack(TestCase):
 @control(here("run(GIVES_BACK)", 'run(GIVES_BACK.replace("TestCase", "TransactionTestCase"))'))
 @control(here('"TransactionTestCase"', '"TestCase"'))
 def test_code_that_closes_the_tests_own_connection_needs_a_transactiontestcase(run) -> None:
-    """In a TestCase the next query after it fails, of async code as well; in a TransactionTestCase all is there."""
+    """In a TestCase the next query fails, in async code too; in a TransactionTestCase the rows are still there."""
     status, said = run(GIVES_BACK)
     assert (status, "FAILED (errors=2)" in said) == (1, True), said
     status, said = run(GIVES_BACK.replace("TestCase", "TransactionTestCase"))
     assert (status, "Ran 2 tests" in said) == (0, True), said
 
 
-# ---- beside each other -----------------------------------------------------------------------------------------
+# ---- in parallel -----------------------------------------------------------------------------------------------
 
-# Two tests that wait for each other, so that each worker has one, and then count who is connected.
+# Two tests that wait for each other, so that each worker has one, and then list the sessions.
 PAIR = """
 import os, time
 from pathlib import Path
@@ -212,7 +212,7 @@ def test_each_parallel_process_has_a_database_and_a_connection(run, tested, tmp_
 
 @control(here("PAIR", "ANOTHER"))
 def test_each_worker_of_xdist_has_a_database_and_a_connection(project, tested, tmp_path) -> None:
-    """With pytest-django and -n 2 each worker makes a database, and has one session in it."""
+    """With pytest-django and -n 2, each worker creates a database, and has one session in it."""
     (tmp_path / "test_these.py").write_text(PAIR)
     command = ("-m", "pytest", "-n", "2", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(tmp_path))
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
@@ -231,7 +231,7 @@ def test_each_worker_of_xdist_has_a_database_and_a_connection(project, tested, t
 
 @contextmanager
 def developing(project: Project, database: Database, age: str) -> Iterator[tuple[set[int], int]]:
-    """Send 20 requests to runserver; yield their backends, and how many there were at once. Then it ends."""
+    """Send 20 requests to runserver; yield their backends, and how many there were at once; then stop it."""
     server = Uvicorn(project, database, "manage.py", "runserver", "--noreload", DB_CONN_MAX_AGE=age)
     backends, most = set(), 0
     for _ in range(20):
@@ -246,9 +246,9 @@ def developing(project: Project, database: Database, age: str) -> Iterator[tuple
 
 @control(here('age="60"', 'age="0"'))
 def test_runserver_opens_a_connection_for_each_tcp_connection(project, database) -> None:
-    """With CONN_MAX_AGE twenty requests, each over a TCP connection of its own, are twenty connections.
+    """With CONN_MAX_AGE, twenty requests, each on its own TCP connection, open twenty database connections.
 
-    None of them is used twice, and several are open at once.
+    None of them is used twice, and at least three are open at once.
     """
     with developing(project, database, age="60") as (backends, most):
         assert len(backends) == 20
@@ -257,7 +257,7 @@ def test_runserver_opens_a_connection_for_each_tcp_connection(project, database)
 
 @control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
 def test_runserver_reuses_a_connection_within_a_tcp_connection(project, database) -> None:
-    """With CONN_MAX_AGE, requests that follow each other on one TCP connection are served by one thread, over one."""
+    """With CONN_MAX_AGE, five consecutive requests on one TCP connection use one database connection."""
     server = Uvicorn(project, database, "manage.py", "runserver", "--noreload", DB_CONN_MAX_AGE="60")
     try:
         assert len(server.kept_alive(5)) == 1
@@ -268,7 +268,7 @@ def test_runserver_reuses_a_connection_within_a_tcp_connection(project, database
 
 @control(here('age="0"', 'age="60"'), fails_with="each is closed: not within")
 def test_runserver_with_age_zero_leaves_none(project, database) -> None:
-    """With CONN_MAX_AGE = 0 each request closes its own: of twenty none is left, though the process goes on."""
+    """With CONN_MAX_AGE = 0, each request closes its own: none of twenty is left, although the process is running."""
     with developing(project, database, age="0") as (backends, _):
         assert len(backends) == 20
         until("each is closed", lambda: not backends & {*database.backends()})

@@ -33,7 +33,7 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def clients(bouncer: PgBouncer, database: Database, number: int) -> list[str]:
-    """Let clients ask for the table at one time, each on a server connection of its own; return what they hear."""
+    """Have clients read the table at the same time, each on a server connection of its own; return their errors."""
     with ExitStack() as open_:
         asking = [open_.enter_context(bouncer.connect(database, autocommit=False)) for _ in range(number)]
         return [heard(client.execute, "select * from item") for client in asking]
@@ -42,13 +42,13 @@ def clients(bouncer: PgBouncer, database: Database, number: int) -> list[str]:
 @control(here("default_pool_size=3", "default_pool_size=1"))
 @pytest.mark.usefixtures("item")
 def test_pg_dump_breaks_in_a_pool_or_breaks_others(database, pooler) -> None:
-    """Others lose their tables, as it empties search_path; with 1.26 and PostgreSQL 18 the dump fails."""
+    """Other clients lose their tables because it empties search_path; with 1.26 and PostgreSQL 18, the dump fails."""
     assert run("pg_dump", "--schema-only", database.url).returncode == 0
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=3, server_round_robin=1)
     with bouncer.connect(database) as client:
         reported = client.info.parameter_status("search_path") is not None
     size = int(str(bouncer.settings["default_pool_size"]))
-    assert clients(bouncer, database, size) == [""] * size  # each of the pool's connections is there
+    assert clients(bouncer, database, size) == [""] * size  # opens each of the pool's connections
     dump = run("pg_dump", "--schema-only", bouncer.url(database))
     lost = MISSING in clients(bouncer, database, size)
     if at_least(1, 26) and reported:
@@ -66,7 +66,7 @@ def test_pg_dump_breaks_in_a_pool_or_breaks_others(database, pooler) -> None:
 @control(here('("", "app")', '("other", "app")'))
 @control(here('("w" * 60, "w" * 60)', '("w" * 40, "w" * 60)'))
 def test_pgbouncer_tells_postgresql_who_the_client_is(database, pooler) -> None:
-    """In application_name, which has the client's address, as far as it has room; client_addr is PgBouncer's own."""
+    """application_name includes the client's address, cut to 63 bytes; client_port is PgBouncer's own."""
     bouncer = pooler(database, pool_mode="transaction", application_name_add_host=1)
     query = "select application_name, client_port from pg_stat_activity where pid = pg_backend_pid()"
     for given, shown in (("web", "web"), ("", "app"), ("w" * 60, "w" * 60)):
@@ -95,9 +95,9 @@ def source() -> Iterator[Cluster]:
 @control(here('named.rpartition("/")[0]', "named"))
 @control(here('" replication"', '" noreplication"'))
 def test_pg_basebackup_works_through_pgbouncer_from_1_23(source, pooler, tmp_path) -> None:
-    """It names a database that PgBouncer has, and gets server connections that nobody else is given.
+    """It must name a database that PgBouncer has; its two server connections are not reused, but closed.
 
-    Without a name it asks for one called replication, and before PostgreSQL 17 with one, too.
+    Without a name it asks for one called replication; before PostgreSQL 17, it does so even with a name.
     """
 
     def copied(url: str) -> subprocess.CompletedProcess[str]:

@@ -111,13 +111,13 @@ def verify(load, repository) -> Callable[..., Verified]:
 
 
 def states(result: Verified) -> dict[str, str]:
-    """Return what was said of each copy."""
+    """Return the state reported for each copy."""
     return {line.split()[1]: line.split()[0] for line in result.stdout.splitlines()}
 
 
 @control(edit("verify/verify_snippets.py", 'if digest else "missing"', 'if digest else "edited"'))
 def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) -> None:
-    """One copy is as it is published, one as it was before, one was edited, and one is gone."""
+    """Of four copies, one is reported as current, one as outdated, one as edited and one as missing."""
     with (repository / "deploy/pgbouncer.ini").open("a") as file:
         file.write("verbose = 1\n")
     copies = ("ops/clients.sql", "ops/usage.sql", "deploy/pgbouncer.ini", "deploy/tls.ini")
@@ -129,7 +129,7 @@ def test_each_copy_is_told_apart(verify, load, transcript, repository, sites) ->
 @control(edit("verify/verify_snippets.py", "import sys", "import sys, psycopg"))
 @control(edit("verify/verify_snippets.py", "said = set()", "said = set()\npass\npass\npass"))
 def test_it_is_short_and_needs_nothing_but_python(verify) -> None:
-    """Twenty lines at most below its imports; and it runs where no package is installed, as in all of these proofs."""
+    """It has at most twenty lines below its imports, and runs without installed packages, as in all these proofs."""
     lines = snippets.read(SCRIPT).text.splitlines()
     assert len([line for line in lines[lines.index("from pathlib import Path") + 1 :] if line]) <= 20
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "current"}
@@ -137,7 +137,7 @@ def test_it_is_short_and_needs_nothing_but_python(verify) -> None:
 
 @control(edit("verify/verify_snippets.py", 'known["earlier"]', 'known["earlier"][-1:]'))
 def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -> None:
-    """The manifest lists every digest but the present one, and each is told as outdated, whatever came between."""
+    """The manifest lists every earlier digest, and a copy with any of them is reported as outdated."""
     manifest = json.loads((sites[1] / catalogue.MANIFEST).read_text())
     (snippet,) = (entry for entry in manifest["snippets"] if entry["path"] == CHANGED)
     assert set(snippet["earlier"]) >= set(digests.read(ROOT)[CHANGED])
@@ -156,7 +156,7 @@ def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -
 
 @control(edit("verify/verify_snippets.py", "sha256(copy.read_bytes())", "sha256(copy.name.encode())"))
 def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> None:
-    """By its bytes: every file of the catalogue is current wherever it lies, also under another one's name."""
+    """Copies are matched by content: every file is current in any place, even under another file's name."""
     shutil.copytree(sites[0] / snippets.FOLDER, repository / "ours")
     copies = [f"ours/{path}" for path in guide.read().snippets]
     shutil.copy(repository / "ops/usage.sql", repository / "deploy/how_full.sql")
@@ -176,14 +176,14 @@ def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> N
     ids=["nothing", "an edit", "a deletion"],
 )
 def test_the_exit_status_stops_a_build(verify, repository, happens, status) -> None:
-    """It is 0 where all copies are current, and 1 where one of several is not."""
+    """It is 0 if all copies are current, and 1 if one of several is edited or missing."""
     happens(repository / "ops/usage.sql")
     assert verify("ops/snippets.json", "deploy/pgbouncer.ini", "ops/usage.sql").returncode == status
 
 
 @control(edit("verify/verify_snippets.py", 'said != {"current"}', 'said - {"current"}'))
 def test_a_build_that_names_no_copy_does_not_pass(verify) -> None:
-    """A check that checks nothing says so."""
+    """With no copy named, it exits with 1 and says so."""
     result = verify("ops/snippets.json")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "not every copy is current, or none is named\n"
@@ -191,7 +191,7 @@ def test_a_build_that_names_no_copy_does_not_pass(verify) -> None:
 
 @control(edit("verify/verify_snippets.py", "copy.read_bytes()", "copy.read_text().encode()"))
 def test_other_line_ends_are_an_edit(verify, repository) -> None:
-    """A copy that differs in nothing else is not what ran."""
+    """A copy that differs only in line endings is reported as edited."""
     copy = repository / "ops/usage.sql"
     copy.write_bytes(copy.read_bytes().replace(b"\n", b"\r\n"))
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "edited"}
@@ -199,7 +199,7 @@ def test_other_line_ends_are_an_edit(verify, repository) -> None:
 
 @control(edit("verify/verify_snippets.py", 'states.get(digest, "edited") if digest', '"outdated" if digest'))
 def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None:
-    """It knows nothing of what was published later; the newer manifest does."""
+    """It knows nothing of what was published later; the newer manifest calls that copy current."""
     shutil.copy(sites[1] / snippets.FOLDER / CHANGED, repository / "ops/usage.sql")
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "edited"}
     assert states(verify(sites[1] / catalogue.MANIFEST, "ops/usage.sql")) == {"ops/usage.sql": "current"}
@@ -217,7 +217,7 @@ def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None
     ],
 )
 def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, manifest, error) -> None:
-    """With what Python says of it, and nothing said of any copy."""
+    """It exits with 1 and one line with Python's error, and reports no copy."""
     (repository / "other.json").write_text("{}")
     (repository / "null.json").write_text("null")
     (repository / "typed.json").write_text('{"snippets": [{"path": 1, "sha256": [], "earlier": 5}]}')
@@ -229,7 +229,7 @@ def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, mani
 
 @control(edit("verify/verify_snippets.py", "if digest == nothing and", "if not digest and"))
 def test_an_empty_copy_is_current_only_where_an_empty_file_has_its_name(verify, repository, sites) -> None:
-    """Every empty file has the same bytes, so what was cut off is not taken for another file's."""
+    """All empty files have the same digest, but a truncated copy is not mistaken for another file's."""
     (repository / "deploy/pgbouncer.ini").write_bytes(b"")
     package = next(path for path, snippet in guide.read().snippets.items() if not snippet.text)
     shutil.copy(sites[0] / snippets.FOLDER / package, repository / "ops")
@@ -240,7 +240,7 @@ def test_an_empty_copy_is_current_only_where_an_empty_file_has_its_name(verify, 
 @control(edit("verify/verify_snippets.py", "copy if str(copy).isprintable() else ascii(str(copy))", "copy"))
 @control(edit("verify/verify_snippets.py", 'if digest else "missing"', 'if digest else "current"'))
 def test_neither_a_name_nor_a_manifest_makes_a_copy_current(verify, repository) -> None:
-    """A line break in a name begins no line, and a digest that is none is no file's."""
+    """A line break in a name starts no new line, and an invalid digest in a manifest matches no file."""
     name = "ops/a.sql\ncurrent   ops/b.sql"
     (repository / "odd.json").write_text('{"snippets": [{"path": "a", "sha256": false, "earlier": [0]}]}')
     said = verify("odd.json", name).stdout
@@ -262,15 +262,15 @@ def test_neither_a_name_nor_a_manifest_makes_a_copy_current(verify, repository) 
 )
 @control(edit("verify/verify-snippets.yml", 'urlretrieve(published, "ops/snippets.json")', "print(urlretrieve)"))
 def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load, repository, served) -> None:
-    """Its own commands pass with the pin, and fail with a published manifest that has something newer.
+    """Its own commands pass with the pinned manifest, and fail with a published one that has a newer version.
 
     GitHub's side of it is checked by actionlint.
     """
     workflow = checked(load(WORKFLOW), repository)
-    verify("ops/snippets.json", "ops/usage.sql")  # puts the script in its place, and notes it
+    verify("ops/snippets.json", "ops/usage.sql")  # puts the script in place, and records it
     says = yaml.safe_load(workflow.text)
     (job,) = says["jobs"].values()
-    (when,) = says[True]["schedule"]  # by which YAML reads "on"
+    (when,) = says[True]["schedule"]  # YAML reads the key "on" as True
     assert "pull_request" in says[True]
     assert re.fullmatch(r"\d+ \d+ \* \* \d", when["cron"]), "once a week"
     assert job["steps"][0]["with"] == {"persist-credentials": False}
@@ -282,7 +282,7 @@ def test_the_workflow_asks_the_pin_and_then_the_published_manifest(verify, load,
 
 
 def run(step: dict[str, str], repository: Path) -> tuple[int, list[str]]:
-    """Run a step of the workflow as GitHub does; return how it ended, and the lines of copies that are not current."""
+    """Run a step of the workflow as GitHub does; return its exit status, and the lines of copies not current."""
     script = repository / "step"
     script.write_text(step["run"])
     command = step.get("shell", "bash -e {0}").format(script).split()
@@ -301,7 +301,7 @@ LISTENS = 'def hear(cursor):\n    cursor.execute("LISTEN orders")\n'
 
 @pytest.fixture(scope="module")
 def guides(tmp_path_factory) -> Path:
-    """This repository as pre-commit and GitHub fetch it, with one commit; only what its hooks and its action are."""
+    """This repository as pre-commit and GitHub fetch it, in one commit, with only the files of its hooks and action."""
     folder = tmp_path_factory.mktemp("guide")
     wanted = (".pre-commit-hooks.yaml", "action.yml", ".ci/", "snippets/audit/", "snippets/verify/")
     for path in files.every():
@@ -323,7 +323,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def both(load, guides, repository) -> Path:
-    """A reader's repository with code that is right, where the scripts of these hooks are this project's own."""
+    """A reader's repository with code that passes; the scripts that its hooks fetch are the ones under test."""
     for path in (SCRIPT, "audit/audit.py"):
         snippet = load(path)
         (guides / "snippets" / path).write_text(snippet.text)
@@ -337,7 +337,7 @@ def both(load, guides, repository) -> Path:
 @control(edit("verify/verify_snippets.py", "sys.exit(said", "print(said"))
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
 def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, guides, tmp_path) -> None:
-    """It clones this repository, and both hooks pass; an edited copy and a LISTEN are each refused by name."""
+    """It clones this repository, and both hooks pass; an edited copy and a LISTEN each fail one, by name."""
     config = load(HOOKS)
     git(guides, "add", ".")
     git(guides, "commit", "--allow-empty", "--message=Two")
@@ -383,7 +383,7 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
 @control(edit("verify/verify_snippets.py", "sys.exit(said", "print(said"))
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
 def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None:
-    """Its own steps pass; an edited copy fails the one, a LISTEN the other, also where it writes what was found.
+    """Its own steps pass; an edited copy fails one, a LISTEN the other, even if the findings are written to a file.
 
     GitHub's side of it is checked by actionlint.
     """
@@ -405,7 +405,7 @@ def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None
 
 
 def acted(guides: Path, repository: Path, given: dict[str, str]) -> list[int]:
-    """Run the action's steps with these inputs as GitHub does; return how each ended that was not left out."""
+    """Run the action's steps with these inputs as GitHub does; return the exit status of each that was not skipped."""
     action = yaml.safe_load((guides / "action.yml").read_text())
     inputs = {name: given.get(name, says["default"]) for name, says in action["inputs"].items()}
     assert given.keys() <= inputs.keys()

@@ -1,4 +1,4 @@
-"""Proves docs/how-to/workers.md: what becomes of a worker's connections, and of its work when they are lost."""
+"""Proves docs/how-to/workers.md: what happens to a worker's connections, and to its work when they are lost."""
 
 import dataclasses
 import re
@@ -25,7 +25,7 @@ CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already
 )
 @pytest.mark.parametrize("runner", ["rq-one", "dramatiq", "huey", "apscheduler", "command"])
 def test_no_work_is_lost_where_old_connections_are_closed_around_it(run_in, runner) -> None:
-    """In each recipe a thread keeps one connection; once their sessions are ended, whatever comes next is done."""
+    """In each recipe a thread keeps one connection; after the sessions are terminated, all later work is done."""
     at_work = run_in(runner, "age-60")
     assert at_work.wave() == 0
     assert at_work.open() == at_work.runner.at_once
@@ -37,7 +37,7 @@ def test_no_work_is_lost_where_old_connections_are_closed_around_it(run_in, runn
 
 @control(here('"bare"', '"apscheduler"'))
 def test_without_the_rule_all_work_is_lost_from_then_on(run_in) -> None:
-    """Three threads of a worker that closes nothing: their sessions are ended, and each piece after that is lost."""
+    """Three threads of a worker that closes nothing lose their sessions, and every job after that fails."""
     at_work = run_in("bare", "age-60")
     assert at_work.wave() == 0
     at_work.cut()
@@ -74,7 +74,7 @@ print(Order.objects.count())
 
 @control(edit("upstream/workers/around.py", "close_old_connections()", "pass"))
 def test_the_rule_within_a_transaction_loses_it(project, server, server_version, migrated) -> None:
-    """The job itself counts what was written; with the rule around it its query fails, and nothing is there."""
+    """The job alone counts the uncommitted order; wrapped in the rule, its query fails, and the order is lost."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         status, said = project.run("-c", WITHIN, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
@@ -123,14 +123,14 @@ def test_a_task_that_its_caller_does_keeps_the_transaction(
 
 @control(here('"rq"', '"rq-one"'), fails_with="connections left: 0")
 def test_rq_opens_a_connection_for_each_job(run_in) -> None:
-    """RQ's own worker forks for each job, whose connection ends with its process: whatever CONN_MAX_AGE is."""
+    """RQ's own worker forks for each job, and the connection ends with that process, even with CONN_MAX_AGE."""
     found = counts(run_in("rq", "age-60"), {"left": 0})
     assert found == {"most": 1, "opened": "1", "left": 0, "lost": 0}
 
 
 @control(here("cut=True", "cut=False"))
 def test_a_session_lost_within_a_task_ends_djangos_worker(run_in) -> None:
-    """Once its session is ended within a task, db_worker has ended, and the task's row says that it is running."""
+    """When its session is terminated within a task, db_worker exits, and the task's row still says RUNNING."""
     at_work = run_in("tasks", "age-60")
     lost = at_work.wave(cut=True)
     assert lost == 1

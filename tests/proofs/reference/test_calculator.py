@@ -1,6 +1,6 @@
 """Proves docs/reference/calculator.md: its formulas, and the files that it writes, on real servers.
 
-That the page computes the same in a browser is for tests/site/test_calculator.py to show.
+tests/site/test_calculator.py shows that the page computes the same in a browser.
 """
 
 import random
@@ -35,7 +35,7 @@ WORKED = 6  # deployments
 
 @pytest.fixture
 def budget(load):
-    """The names of the script."""
+    """The names that the script defines."""
     for path in IMPORTED:
         evidence.ran(load(path))
     return execute(load(BUDGET))
@@ -43,7 +43,7 @@ def budget(load):
 
 @pytest.fixture
 def restarted(setup, cluster):
-    """Restart PostgreSQL as a postgresql.conf says, and compare what it then has."""
+    """Restart PostgreSQL with a postgresql.conf, and check the settings then in force."""
     setup.database.leave()
     postgresql = cluster(cluster_name="reference-calculator")
     before = dict(postgresql.settings)
@@ -64,7 +64,7 @@ def restarted(setup, cluster):
 
 @pytest.fixture
 def pooled(setup):
-    """Start PgBouncer with an ini that the calculator wrote, and compare what it then has."""
+    """Start PgBouncer with an ini that the calculator wrote, and check the settings then in force."""
     with ExitStack() as started:
 
         def start(text, files: int | None = None, **more_users: str) -> PgBouncer:
@@ -85,7 +85,7 @@ def pooled(setup):
 
 @cache
 def texts() -> dict[str, str]:
-    """Return the files into which the calculator writes."""
+    """Return the files that the calculator fills in."""
     return calculated_files({path: snippets.read(path) for path in snippets.paths()})
 
 
@@ -122,7 +122,7 @@ def some(budget, seed=5, count=300):
 
 
 def typed(given) -> dict[str, str]:
-    """Return numbers as somebody types them."""
+    """Return numbers as they are typed in."""
     return {name: str(value) for name, value in given.items()}
 
 
@@ -131,7 +131,7 @@ def typed(given) -> dict[str, str]:
 
 @control(edit("sizing/budget.py", '"migrations": Field(1, ', '"migrations": Field(2, '))
 def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
-    """The script prints what stands behind each of its prints, and its table has a row for each worked deployment."""
+    """The script prints what the comment after each print says; its table has a row for each worked deployment."""
     names = run_script(load(BUDGET))
     assert len(budget["worked_plans"]()) == len(names["WORKED"]) == WORKED
 
@@ -139,9 +139,9 @@ def test_the_plan_gives_what_the_comments_say(run_script, load, budget) -> None:
 @control(edit("sizing/budget.py", "ceil_div(opened * 5, 4), superusers", "ceil_div(opened * 6, 4), superusers"))
 @control(edit("sizing/budget.py", "opened * 5 > usable * 4", "opened * 4 > usable * 3"))
 def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
-    """Among hundreds of deployments: with the recommended max_connections four fifths are enough, one less is tight.
+    """For hundreds of deployments, the recommended max_connections fits, and one less is tight.
 
-    Of the usable slots four fifths fit, one more and up to all of them is tight, and one more than that too many.
+    Four fifths of the usable slots fit, one more and up to all of them is tight, and more than all is too many.
     """
     for given in some(budget):
         found = budget["plan"](given)
@@ -156,7 +156,7 @@ def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
 
 @control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
 def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> None:
-    """Among hundreds of deployments: nobody waits longer than is accepted; with one connection less, they do."""
+    """For hundreds of deployments, the wait is no longer than accepted; with one connection less, it is."""
     for given in some(budget):
         if given["replicas"]:
             found = budget["plan"](given)
@@ -168,7 +168,7 @@ def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> Non
 
 @control(edit("sizing/budget.py", "// (100 + surge)", "// 100"))
 def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
-    """As many instances, threads and server connections have slots as it says, and one more has none."""
+    """As many instances, threads or server connections as it says fit into the slots, and one more does not."""
     plan, reached = budget["plan"], set()
     for one in some(budget):
         usable = plan(one)["usable"]
@@ -190,7 +190,7 @@ def test_the_other_way_round_gives_the_most_that_fits(budget) -> None:
 
 @control(edit("sizing/budget.py", "<= float(number[1]) <= field.highest", "<= float(number[1])"))
 def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
-    """Nothing, a text, a negative or a huge number in any field has one message there, and numbers that contradict."""
+    """Empty, non-numeric, negative or huge input has one message at its field, and so have contradictory numbers."""
     fine = typed(budget["defaults"]())
     assert budget["refusals"](fine) == {}
     for name, field in budget["FIELDS"].items():
@@ -221,7 +221,7 @@ def test_what_makes_no_sense_is_refused_with_what_to_type(budget) -> None:
 
 @control(edit("sizing/budget.py", "elif value:", "else:"))
 def test_every_file_reads_as_it_is_meant(budget) -> None:
-    """Hundreds of pgbouncer.ini and .env pass the same linters as this guide's own."""
+    """Hundreds of pgbouncer.ini and .env files have the plan's values, and pass the guide's own linters."""
     for given in [*some(budget), *(budget["defaults"](**changed) for changed in budget["WORKED"].values())]:
         files = written(budget, given)
         assert ("pgbouncer.ini" in files) == (given["replicas"] > 0)
@@ -262,7 +262,7 @@ def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, s
 )
 @control(edit("sizing/budget.py", "behind + straight if replicas", "behind + straight + 1 if replicas"))
 def test_postgresql_sees_as_many_sessions_as_the_plan_says(budget, setup, restarted, pooled) -> None:
-    """With pools and reserves taken and all others there, so many are open, and only the rest of the slots is left.
+    """With all pools and reserves in use and the others connected, that many are open; only the other slots are left.
 
     Two PgBouncers have a pool for each of two users.
     """
@@ -327,7 +327,7 @@ def test_django_takes_the_variables_that_it_gets(changed, has, budget, project) 
 @control(here('"DB_CONN_MAX_AGE": "0"', '"DB_CONN_MAX_AGE": "60"'))
 @pytest.mark.parametrize("pool", [0, 3], ids=["no pool", "a pool of three"])
 def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, project, database) -> None:
-    """With .env's variables ten requests meet no more backends than the pool of each process has; without, ten."""
+    """With .env's variables ten requests reach no more backends than the pools hold; without pool or age, ten."""
     needs_a_pool()
     given = budget["defaults"](replicas=0, pool=pool)
     values = dict(re.findall(r"^(\w+)=(.*)$", written(budget, given)[".env"], re.MULTILINE))
@@ -340,7 +340,7 @@ def test_ten_requests_share_the_pool_that_the_variables_name(pool, budget, proje
 
 @control(edit("sizing/budget.py", "most_clients + most_servers + OTHER_FILES", "most_clients + most_servers"))
 def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(budget, setup, pooled) -> None:
-    """It expects to use no more, and refuses who is too many; with fewer, of max_client_conn, the last ones hang."""
+    """It expects to use no more, and refuses one client too many; with only max_client_conn files, the last hang."""
     given = budget["defaults"](pool_size=2)
     found, ini = budget["plan"](given), written(budget, given)["pgbouncer.ini"]
 
@@ -350,7 +350,7 @@ def test_pgbouncer_serves_all_clients_with_the_open_files_that_the_plan_says(bud
     enough = pooled(ini, files=found["open_files"])
     assert expected(enough) <= found["open_files"]
     with ExitStack() as clients:
-        for _ in range(found["max_client_conn"] - 1):  # the console that was asked is one as well
+        for _ in range(found["max_client_conn"] - 1):  # the console session counts as one as well
             clients.enter_context(enough.connect(setup.database)).execute("select 1")
         with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
             enough.connect(setup.database)

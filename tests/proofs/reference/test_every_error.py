@@ -22,7 +22,7 @@ from tests.stack.upstream import alone
 def bench(cluster) -> Iterator[Bench]:
     """One PostgreSQL and one PgBouncer for the whole table."""
     note_pgbouncer()
-    # Others say it in other words: which have which text is read from the programs, in texts.json.
+    # Other versions word it differently: texts.json, read from the programs, has which of them has which text.
     if not at_least(1, 26) or own_major() < 18:
         pytest.skip("was recorded on PgBouncer 1.26 and PostgreSQL 18")
     alone()
@@ -33,7 +33,7 @@ def bench(cluster) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def said(pytestconfig, bench) -> Iterator[Said]:
-    """What was recorded of each text."""
+    """What was recorded for each text."""
     kept = Said(pytestconfig.getoption("record"), bench.server.version())
     yield kept
     kept.write()
@@ -41,7 +41,7 @@ def said(pytestconfig, bench) -> Iterator[Said]:
 
 @pytest.fixture(autouse=True)
 def noted(bench) -> None:
-    """Tell each proof on what it runs."""
+    """Record what each proof runs on."""
     note_pgbouncer()
     note_postgres(bench.server.version())
     evidence.on(Django=django.get_version())
@@ -50,7 +50,7 @@ def noted(bench) -> None:
 @control(here("bench.hear(case)", "bench.leave_alone(case)"))
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_each_text_is_provoked(case, bench, said) -> None:
-    """On real servers; on the versions that it was recorded on, each client's words and exception are the same."""
+    """On real servers of the versions recorded, each client's text and exception are the recorded ones."""
     heard = bench.hear(case)
     assert [who for who, each in heard.items() if says(case.text, each.text)], f"nobody heard it: {heard}"
     assert said.agrees(case.text, heard)
@@ -59,7 +59,7 @@ def test_each_text_is_provoked(case, bench, said) -> None:
 @control(here("provoked(text, bench)", 'provoked("", bench)'))
 @pytest.mark.parametrize("text", TEXTS)
 def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
-    """As is what drivers, pools, Django and Gunicorn say by themselves."""
+    """So are the texts that drivers, pools, Django and Gunicorn produce themselves."""
     if "during app initialization" in text and django.VERSION < (5, 0):
         pytest.skip("needs Django 5.0")
     by, heard = provoked(text, bench)
@@ -73,9 +73,9 @@ def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
 @control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_wait"))
 @control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_block"))
 def test_a_timeout_of_asyncpg_has_no_text_and_its_traceback_tells_who_waited(bench) -> None:
-    """acquire without connect, connect, or neither: then it was a query, and its connection answers the next one.
+    """It names acquire without connect, connect, or neither: then a query waited, and its connection still works.
 
-    So it is whether the call had the limit, the connection, or the caller's own wait_for() or asyncio.timeout().
+    So it is whether the limit was the call's, the connection's, or that of wait_for() or asyncio.timeout().
     """
     for asked, each in IMPATIENT.items():
         for does in each:

@@ -23,7 +23,7 @@ from tests.stack.wait import DEADLINE, free_port
 
 @control(edit("upstream/.env.example", "DJANGO_ALLOWED_HOSTS=localhost,127.0.0.1", ""))
 def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) -> None:
-    """Copied, with .env filled in and nothing else in the environment, start.sh makes the tables and serves."""
+    """Copied, with .env filled in and nothing else in the environment, start.sh creates the tables and serves."""
     copied = {snippet.path: snippet for snippet in snippets.export(tmp_path, below="upstream")}
     filled = copied["upstream/.env.example"].text.replace(
         "DJANGO_SECRET_KEY=", f"DJANGO_SECRET_KEY={secrets.token_hex(32)}"
@@ -35,7 +35,7 @@ def test_the_folder_starts_as_it_was_copied(database: Database, tmp_path: Path) 
 
     def start(port: int) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        # One worker, as starting it costs the most; and no socket for commands in a home that is nobody's.
+        # One worker, as starting one takes the longest; and no control socket, as there is no home directory.
         options = {"GUNICORN_WORKERS": "1", "GUNICORN_CMD_ARGS": "--no-control-socket"}
         environment = {"PATH": path, "GUNICORN_BIND": f"127.0.0.1:{port}", **options}
         leash.run(["sh", str(tmp_path / "start.sh")], env=environment)
@@ -65,7 +65,7 @@ def answers(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def served(project, server, migrated):
-    """The project on a database of its own, with one worker and a payment service that is not there."""
+    """The project on a database of its own, with one worker and a payment service that is down."""
     settings = {"GUNICORN_WORKERS": "1", "PAYMENTS_HOST": f"127.0.0.1:{free_port()}"}
     with fresh(server, template=migrated) as database, serving(project, database, **settings) as gunicorn:
         yield gunicorn
@@ -86,7 +86,7 @@ def served(project, server, migrated):
     ],
 )
 def test_wrong_input_is_refused_with_its_field(served, server_version, path, method, body, field) -> None:
-    """A number that is none or too large, a name that is too long or holds a NUL: 400, and the field."""
+    """An invalid or too large number, and a name that is too long or contains a NUL, get a 400 with the field."""
     status, answer = served.request(path, method, body)
     assert (status, [*answer["errors"]]) == (400, [field])
     served.note()
@@ -98,10 +98,10 @@ def test_wrong_input_is_refused_with_its_field(served, server_version, path, met
 @control(edit("upstream/orders/views.py", "threading.get_native_id()", "os.getpid()"))
 @control(edit("upstream/orders/views.py", "select pg_backend_pid()", "select -pg_backend_pid()"))
 def test_it_says_who_served_a_request(served, server_version) -> None:
-    """/connection/ names a process, a thread of this process that serves, and the backend that was asked for it."""
+    """/connection/ names a process, the thread of this process that serves, and the backend that was queried."""
     said = served.request("/connection/")[1]
     serving = {thread.id for thread in psutil.Process(said["process"]).threads()} - {said["process"]}
-    assert said["thread"] in serving  # the first thread, which has the process's own number, serves nothing
+    assert said["thread"] in serving  # the main thread, whose ID is the process's own, serves nothing
     asked = "select pid from pg_stat_activity where query = 'select pg_backend_pid()'"
     assert (said["backend"],) in served.database.admin.execute(asked).fetchall()
     served.note()
@@ -110,7 +110,7 @@ def test_it_says_who_served_a_request(served, server_version) -> None:
 
 @control(edit("upstream/settings/base.py", '"class": "logging.StreamHandler"', '"class": "logging.NullHandler"'))
 def test_an_error_is_logged_and_leaves_no_order(served, server_version) -> None:
-    """While the payment service is down a payment fails, its order is gone again, and the log has the error."""
+    """While the payment service is down a payment fails, its order is rolled back, and the log has the error."""
     before = served.request("/orders/")
     assert served.request("/orders/pay/", "POST")[0] == 500
     assert served.request("/orders/") == before
@@ -123,7 +123,7 @@ def test_an_error_is_logged_and_leaves_no_order(served, server_version) -> None:
 @control(edit("upstream/orders/origins.py", "origin not in own", "origin == own"))
 @pytest.mark.parametrize(("origin", "status"), [("https://elsewhere.example", 403), ("null", 403), (None, 201)])
 def test_a_post_from_another_origin_is_refused(served, server_version, origin, status) -> None:
-    """A browser names the origin of the page that sends it; the project's own is served, and what names none."""
+    """A browser sends the origin of the page; the project's own is accepted, and so is a request without one."""
     for names, wanted in ((origin, status), (f"http://127.0.0.1:{served.port}", 201)):
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=DEADLINE)
         connection.request("POST", "/orders/", headers={"Origin": names} if names else {})
@@ -137,7 +137,7 @@ def test_a_post_from_another_origin_is_refused(served, server_version, origin, s
 @control(edit("upstream/settings/base.py", '"security.W003", ', ""))
 @pytest.mark.parametrize("settings", ["settings.prod", "settings.pgbouncer"])
 def test_djangos_deployment_check_finds_nothing(settings, project, database) -> None:
-    """`check --deploy` has no warning, and three that the settings silence."""
+    """`check --deploy` has no warning but three that the settings silence."""
     given = {"DJANGO_SETTINGS_MODULE": settings, "DATABASE_DIRECT_URL": database.url}
     status, said = project.run(
         "manage.py", "check", "--deploy", "--fail-level=WARNING", database_url=database.url, **given

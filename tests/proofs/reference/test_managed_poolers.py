@@ -1,4 +1,4 @@
-"""Proves docs/reference/managed-poolers.md, and what poolers.md has read: it says where and when, in every cell."""
+"""Proves docs/reference/managed-poolers.md, and what poolers.md has from documentation: each cell's source and day."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.guard.project import Macros
 
 FILE = ROOT / FACTS / "managed-poolers.json"
 SCHEMA = FILE.with_name("managed-poolers.schema.json")
-# Whose own words count: how the addresses of their pages begin.
+# The vendors whose own words count, and how the URLs of their pages begin.
 VENDORS = {
     "Cloud SQL": ("cloud.google.com/sql/",),
     "AlloyDB": ("cloud.google.com/alloydb/",),
@@ -36,7 +36,7 @@ VENDORS = {
 @control(here("date.today().isoformat()", '"2026-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
 @pytest.mark.parametrize("file", [FILE, FILE.with_name("other-poolers.json")], ids=lambda file: file.stem)
 def test_every_cell_has_a_source_and_a_day(file: Path) -> None:
-    """The vendor's own page, a day that has been, and one to read it again; where nothing was confirmed, too."""
+    """It has the vendor's own page, a past day, and a day to read it again; even where nothing was confirmed."""
     facts = json.loads(file.read_text(encoding="utf-8"))
     assert wrong(facts) == []
 
@@ -56,7 +56,7 @@ def test_every_cell_has_a_source_and_a_day(file: Path) -> None:
     ],
 )
 def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: str) -> None:
-    """Each of its parts is missed, or found wanting."""
+    """Each part that is empty, wrong or unknown is named, and so is a missing cell."""
     facts = json.loads(FILE.read_text(encoding="utf-8"))
     facts["rows"][0]["cells"]["mode"][field] = value
     assert any(says in line for line in wrong(facts)), wrong(facts)
@@ -67,7 +67,7 @@ def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: st
 
 @control(here("facts(FILE.name)", 'facts(FILE.name).replace("https", "http")'))
 def test_every_source_is_a_link_of_the_table() -> None:
-    """So whoever asks all links of the site asks these, and a reader has one beside each answer."""
+    """A check of the site's links covers them, and a reader has one, with its day, beside each answer."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
     shown = Macros(page, guide.read()).facts(FILE.name)
     rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
@@ -82,7 +82,7 @@ def test_every_source_is_a_link_of_the_table() -> None:
 
 @control(here("due(FILE.name)", 'due(FILE.name).replace(" | ", " ! ")'))
 def test_every_cell_is_listed_under_the_day_by_which_it_is_read_again() -> None:
-    """The list has each cell once, the days in their order."""
+    """The list has each cell once, in the order of the days."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
     shown = Macros(page, guide.read()).due(FILE.name)
     facts = json.loads(FILE.read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ METRICS = "monitoring/metrics.py"
 COLUMNS = "pgbouncer/columns.py"
 DASHBOARD = "monitoring/grafana/dashboard.json"
 RECORDED = re.compile(r"^RECORDED: .*?^(?=# endregion: recorded)", re.MULTILINE | re.DOTALL)
-# What every program in Go shows of itself, and PostgreSQL's settings, but for one.
+# What every Go program exports about itself, and PostgreSQL's settings, except for one.
 OWN = re.compile(r"go_|process_|promhttp_|mtail_|.*_build_info$|pg_settings_(?!max_connections$)")
 # Which row of a view, and which sample of a metric, is the application's.
 WHERE: dict[str, dict[str, str]] = {
@@ -40,8 +40,8 @@ WHERE: dict[str, dict[str, str]] = {
 }
 SETTINGS = ROOT / "tests/lint/pgbouncer.json"
 SECONDS = 1_000_000  # columns of times are in microseconds
-# What no state tells apart: each request to cancel that was passed on has a server connection of its own, nobody here
-# looks names up.
+# What no state tells apart: each request to cancel that was passed on has a server connection of its own, and no name
+# is looked up here.
 TOGETHER = (
     {"cl_active_cancel_req", "sv_active_cancel"},
     {"dns_names", "dns_zones", "dns_queries"},
@@ -51,14 +51,14 @@ NAME = re.compile(r"(?<![\w.$/])((?:pg|pgbouncer|django|client_login|server_logi
 
 @pytest.fixture(scope="module")
 def watched(cluster):
-    """The exporters around PgBouncer, whose pool is of two."""
+    """The exporters around a PgBouncer with a pool of two."""
     with watching(cluster, "reference-metrics") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def client(watched):
-    """A client that has one of the two server connections."""
+    """A client that holds one of the two server connections."""
     with watched.pgbouncer.connect(watched.database) as connected:
         connected.execute("begin")
         yield connected
@@ -71,7 +71,7 @@ def noted(watched, client) -> None:  # noqa: ARG001  (its pool is there)
 
 
 def scraped(watched) -> dict[str, str]:
-    """Return the names that each exporter shows, less those about itself."""
+    """Return the names that each exporter shows, except those about itself."""
     found = {}
     for exporter in watched.exporters.values():
         names = sorted({name for name, _, _ in exporter.metrics() if not OWN.match(name)})
@@ -82,7 +82,7 @@ def scraped(watched) -> dict[str, str]:
 
 @control(edit("monitoring/metrics.py", "pgbouncer_pools_client_maxwait_seconds", "pgbouncer_pools_client_maxwait"))
 def test_every_metric_of_the_exporters_is_recorded_and_no_other(watched, load, request) -> None:
-    """Where one appears or disappears, this fails and names it."""
+    """If one appears or disappears, the proof fails and names it."""
     snippet = load(METRICS)
     names = execute(snippet)
     now = scraped(watched)
@@ -121,7 +121,7 @@ def text_of(recorded: dict[str, str]) -> str:
     )
 )
 def test_each_metric_has_the_value_of_its_column(watched, client, load) -> None:
-    """In states that tell every two columns apart, but for those of which one is never without the other."""
+    """This holds in states that tell every two columns apart, except for those that never differ."""
     columns = execute(load(COLUMNS))["METRICS"]
     old = monitoring.version("pgbouncer_exporter") < "0.12"  # it has fewer of the totals, under shorter names
     named = {
@@ -161,7 +161,7 @@ class Look:
 
     rows: dict[str, dict[str, float]]  # of each view, the columns
     exported: set[str]
-    wrong: dict[str, str]  # each metric that has not the value of its column, and what it has
+    wrong: dict[str, str]  # each metric whose value is not that of its column, and its value
 
 
 def looked(watched, named: dict[str, dict[str, str]]) -> Look:
@@ -185,12 +185,12 @@ def looked(watched, named: dict[str, dict[str, str]]) -> Look:
 
 
 def doubt(*columns: str) -> float:
-    """Return by how much a value may differ: the exporter was a client while it looked, and need not be one now."""
+    """Return by how much a value may differ: the exporter was a client while it looked, and may not be one now."""
     return 1.5 if {"used_clients", "free_clients", "login_clients"} & {*columns} else 0.4
 
 
 def rows_of(bouncer: PgBouncer, named: dict[str, dict[str, str]]) -> dict[str, dict[str, float]]:
-    """Return what each view shows of the application's database: its columns that are exported."""
+    """Return the exported columns of each view for the application's database."""
     rows = {view: row_of(bouncer, view) for view in named}
     return {view: {column: float(rows[view][column]) for column in of_view} for view, of_view in named.items()}
 
@@ -237,7 +237,7 @@ def states_of(watched, client) -> Iterator[str]:
 
 
 def silences(watched, client, other) -> Iterator[str]:
-    """Let PostgreSQL be silent to whoever comes, while both of these clients want something of it."""
+    """Have PostgreSQL answer no new connection, while both of these clients need one."""
     bouncer, postmaster = watched.pgbouncer, watched.setup.cluster.leash.pid
     with ThreadPoolExecutor(20) as threads, ExitStack() as stop:
         stop.callback(os.kill, postmaster, SIGCONT)
@@ -247,7 +247,7 @@ def silences(watched, client, other) -> Iterator[str]:
         yield "the server is silent"
         os.kill(postmaster, SIGCONT)
         login.result()
-        for _ in range(9):  # who begin to say who they are
+        for _ in range(9):  # which begin to log in
             stop.enter_context(socket.create_connection(("127.0.0.1", bouncer.port))).send(b"\0")
         until("all have", lambda: row_of(bouncer, "lists")["login_clients"] == 9)
         os.kill(postmaster, SIGSTOP)
@@ -264,7 +264,7 @@ def silences(watched, client, other) -> Iterator[str]:
 
 
 def counts(bouncer: PgBouncer, **wanted: int) -> None:
-    """Wait until the pool shows so many."""
+    """Wait until the pool shows these counts."""
     until(f"{wanted}", lambda: wanted.items() <= row_of(bouncer, "pools").items())
 
 
@@ -279,7 +279,7 @@ def row_of(bouncer: PgBouncer, view: str) -> dict:
 
 @control(edit("monitoring/metrics.py", "pg_slots_taken", "pg_slots_took"))
 def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
-    """In the rules, the dashboard and on pages: a name is in a scrape, or it is one of PostgreSQL's or PgBouncer's."""
+    """Each name in the rules, the dashboard and the pages is in a scrape, or is one of PostgreSQL's or PgBouncer's."""
     snippet = load(METRICS)
     names = execute(snippet)
     exported = {name for listed in names["RECORDED"].values() for name in listed.split()}
@@ -309,7 +309,7 @@ def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
 
 
 def named(text: str, code: bool = False) -> Iterator[tuple[int, str]]:
-    """Find what looks like the name of a metric, of a page only in its inline code: its line, and the name."""
+    """Yield the line and the name of what looks like a metric; in a page, only in its inline code."""
     for number, line in enumerate(text.splitlines(), start=1):
         for name in NAME.findall(" ".join(re.findall(r"`([^`]+)`", line)) if code else line):
             yield number, name

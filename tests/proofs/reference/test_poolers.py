@@ -22,17 +22,17 @@ from tests.stack.wait import DEADLINE, limited
 
 FILE = ROOT / FOLDER / "poolers.json"
 GROUPS = {"state": trials.STATE, "asks": trials.ASKS, "runs": trials.RUNS}
-# What `make test` tries: the others are PgBouncer as well, and pgagroal, which now and then hangs or drops a client.
+# What `make test` tries: the others are older PgBouncers, and pgagroal, which sometimes hangs or drops a client.
 USUAL = ("newest", "odyssey", "pgpool")
 
 
 def asked(config: pytest.Config) -> bool:
-    """Return whether all is tried: by `make record`, `make matrix` and `make prove ONLY=docs/reference/poolers.md`."""
+    """Return whether to try all: in `make record`, `make matrix` and `make prove ONLY=docs/reference/poolers.md`."""
     return bool(config.getoption("only") or config.getoption("record"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Try every PgBouncer where all is tried."""
+    """Try every pooler where everything is tried."""
     if "pooler" in metafunc.fixturenames:
         metafunc.parametrize("pooler", POOLERS if asked(metafunc.config) else USUAL)
 
@@ -58,7 +58,7 @@ def shared(cluster, pooler) -> Iterator[Database]:
 
 
 def record(pooler: str, found: dict[str, dict[str, str]]) -> None:
-    """Keep what was found, among what was before."""
+    """Store what was found, beside what was there before."""
     with whole.alone(FILE.parent):
         before = json.loads(FILE.read_text()) if FILE.exists() else {}
         names = {**before.get("labels", {}), pooler: f"{POOLERS[pooler].name} {POOLERS[pooler].version()}"}
@@ -73,7 +73,7 @@ def record(pooler: str, found: dict[str, dict[str, str]]) -> None:
 
 
 def behind(kind: trials.Kind, database: Database) -> dict[str, dict[str, str]]:
-    """Try what becomes of what a client leaves, and what each request comes to, behind one pooler."""
+    """Try what becomes of the state that a client leaves, and of each request, behind one pooler."""
     role = Role(database.server)
     database.admin.execute(f"grant {role.name} to {database.role.name}")
     with ExitStack() as ends:
@@ -87,7 +87,7 @@ def behind(kind: trials.Kind, database: Database) -> dict[str, dict[str, str]]:
 
 
 def patiently(trial: Callable[..., Any], *given: Any) -> Any:
-    """Return what a trial finds, at its fourth try at the latest: pgagroal 2.1 now and then hangs or drops a client."""
+    """Return what a trial finds, at its fourth try at the latest: pgagroal 2.1 sometimes hangs or drops a client."""
     for _ in range(3):
         with suppress(TimeoutError, psycopg.Error), limited("what a trial asks is done", DEADLINE / 4):
             return trial(*given)
@@ -96,25 +96,25 @@ def patiently(trial: Callable[..., Any], *given: Any) -> Any:
 
 
 def tried(pooler: str, database: Database, folder: Path, runs: list[str]) -> dict[str, dict[str, str]]:
-    """Try everything behind one pooler, and these of what it does itself."""
+    """Try everything behind one pooler, and these of its own features."""
     kind = POOLERS[pooler]
     found = {name: patiently(trials.RUNS[name][1], kind, database, folder) for name in runs}
     return {**patiently(behind, kind, database), "runs": found}
 
 
-# What is tried again leaves the connections of the last try to Python.
+# A repeated trial leaves the last attempt's connections to garbage collection.
 @pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 @control(here("tried(pooler,", 'tried("pgpool" if pooler == "newest" else "newest",'))
 def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: pytest.FixtureRequest) -> None:
-    """What becomes of what a client leaves, what each request comes to, and what the pooler itself can do."""
-    # In `make test`, where time is short, each of what a pooler does itself is tried on one of them.
+    """They say what becomes of the state that a client leaves and of each request, and what the pooler can do."""
+    # In `make test`, where time is short, each of the poolers' own features is tried on one of them.
     runs = list(trials.RUNS) if asked(request.config) else list(trials.RUNS)[USUAL.index(pooler) :: len(USUAL)]
     evidence.ran(evidence.load(CERTIFICATES))
     found = tried(pooler, shared, folder, runs)
     if request.config.getoption("record"):
         return record(pooler, found)
     known = json.loads(FILE.read_text())
-    if shared.admin.info.server_version < 180000:  # it tells poolers of search_path from 18 on
+    if shared.admin.info.server_version < 180000:  # PostgreSQL reports search_path from 18 on
         del found["state"]["path"]
     assert found == {group: {name: known[group][name][pooler] for name in rows} for group, rows in found.items()}
     return None

@@ -19,7 +19,7 @@ from tests.stack.upstream import needs_psycopg_3
 from tests.stack.wait import until
 
 FILE = ROOT / FOLDER / "runners.json"
-USUAL = "age-60"  # the one of which `make test` counts each runner
+USUAL = "age-60"  # the one with which `make test` counts each runner
 ROWS = RUNNERS | FORKING
 # Of those that fork: the other pages' proofs have the rest.
 AT_TIMES = ("celery-prefork", "celery55-prefork", "rq", "multiprocessing")
@@ -53,7 +53,7 @@ def known(table: str, runner: str) -> Counts | None:
 
 
 def record(table: str, runner: str, found: Counts) -> None:
-    """Keep what was counted, among what was before."""
+    """Store what was counted, beside what was there before."""
     with whole.alone(FILE.parent):
         before = json.loads(FILE.read_text()) if FILE.exists() else {}
         cells = {name: before.get(name, {}) for name in (*STRATEGIES, "fork")}
@@ -72,7 +72,7 @@ def record(table: str, runner: str, found: Counts) -> None:
 def test_each_runner_has_the_connections_that_the_matrix_says(
     run_in, strategy, runner, request: pytest.FixtureRequest
 ) -> None:
-    """Open at most, opened for each unit, left open, and lost after a restart and within it are what the tables say."""
+    """The counts are the tables': open at most, opened for each unit, left open, lost after a restart and within it."""
     before = None if request.config.getoption("record") else known(strategy, runner)
     at_work = run_in(runner, strategy)
     found = counts(at_work, before) | {"within": at_work.wave(cut=True)}
@@ -85,7 +85,7 @@ def test_each_runner_has_the_connections_that_the_matrix_says(
 @control(here('"age-60"', '"age-0"'))
 @control(here('"5"', '"600"'), fails_with="its threads have ended: not within")
 def test_granians_idle_threads_end_and_leave_what_they_kept(run_in) -> None:
-    """Under WSGI with CONN_MAX_AGE: three stay open while one thread lives on, and three more requests open two."""
+    """Under WSGI with CONN_MAX_AGE, three stay open while one thread is left, and three more requests open two more."""
     idle = granian("wsgi", "--blocking-threads", "3", "--blocking-threads-idle-timeout", "5")
     at_work = run_in(replace(RUNNERS["granian"], starts=idle), "age-60")
     assert at_work.wave() == 0
@@ -100,7 +100,7 @@ def test_granians_idle_threads_end_and_leave_what_they_kept(run_in) -> None:
 
 @control(here("workers=workers", "workers=1"))
 def test_granian_divides_512_threads_among_its_workers() -> None:
-    """Under WSGI, where nothing else is set: one worker has 512, two have 256 each, four 128."""
+    """Under WSGI, by default: one worker has 512, two have 256 each, four 128."""
     code = "from granian import Granian; print(Granian('', interface='wsgi', workers={workers}).blocking_threads)"
     environment = {**os.environ, "PYTHONPATH": str(packages("runners"))}
     threads = {}
@@ -114,7 +114,7 @@ def test_granian_divides_512_threads_among_its_workers() -> None:
 @control(here('"pgbouncer-pool"', '"pool"'))
 @control(here('"pgbouncer-age-0"', '"age-0"'))
 def test_behind_pgbouncer_each_strategy_counts_the_same() -> None:
-    """Whatever the application keeps, all runners have the same counts in PostgreSQL."""
+    """Whatever the application keeps open, each runner has the same counts in PostgreSQL."""
     age_60, age_0, pool = (
         {runner: known(strategy, runner) for runner in RUNNERS}
         for strategy in ("pgbouncer", "pgbouncer-age-0", "pgbouncer-pool")
@@ -128,8 +128,8 @@ def test_behind_pgbouncer_each_strategy_counts_the_same() -> None:
 def test_a_forked_process_gets_the_answers_that_the_matrix_says(
     run_in, column, runner, request: pytest.FixtureRequest
 ) -> None:
-    """Where a connection is open at the fork, answers are right or wrong as the table says."""
-    needs_psycopg_3()  # it is asked by the driver's own calls
+    """If a connection is open at the fork, answers are right or wrong as the table says."""
+    needs_psycopg_3()  # it is asked through the driver's own calls
     found: Counts = {column: answer(run_in, FORKING[runner], module=column == "module")}
     if request.config.getoption("record"):
         return record("fork", runner, found)

@@ -25,7 +25,7 @@ RECORDED = re.compile(r"^COLUMNS: .*?^(?=# endregion: recorded)", re.MULTILINE |
 def busy(database, pooler):
     """PgBouncer with a pool of 1, a client that has its server connection, and one that waits for it.
 
-    Their role may look at the console.
+    Their role may read the console.
     """
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, stats_users=database.role.name)
     holding = bouncer.connect(database, application_name="holding", autocommit=False)
@@ -45,14 +45,14 @@ def row_of(bouncer: PgBouncer, view: str, **wanted) -> dict:
 
 
 def shown(bouncer: PgBouncer) -> dict[str, str]:
-    """Return the columns of each view; of lists, which has its names in rows, these."""
+    """Return the columns of each view; for lists, the names that it has in its rows."""
     found = {view: " ".join(bouncer.show(view)[0]) for view in VIEWS}
     return {**found, "lists": " ".join(row["list"] for row in bouncer.show("lists"))}
 
 
 @control(edit("pgbouncer/columns.py", "cl_waiting_cancel_req", "cl_waiting_cancel"))
 def test_every_column_is_listed_and_no_other(busy, load, request) -> None:
-    """Where one appears or disappears, or has no meaning, this fails and names it."""
+    """If one appears or disappears, or has no meaning, the proof fails and names it."""
     snippet = load(COLUMNS)
     names = execute(snippet)
     here = pgbouncer.version().rpartition(".")[0]
@@ -89,7 +89,7 @@ def record(columns: dict[str, dict[str, str]]) -> None:
     fails_with="maxwait rises: not within",
 )
 def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None:
-    """One client is active, one waits, the only server connection is taken, and maxwait rises; then all are 0."""
+    """One client holds the only server connection, one waits, and maxwait rises; once that session ends, all are 0."""
     pool = row_of(busy, "pools", database=database.name)
     assert (pool["cl_active"], pool["cl_waiting"], pool["sv_active"], pool["sv_idle"]) == (1, 1, 1, 0)
     before = pool["maxwait_us"] + 1_000_000 * pool["maxwait"]
@@ -106,7 +106,7 @@ def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None
 
 @control(here('application_name="holding"', 'application_name="waiting"'))
 def test_link_and_remote_pid_lead_from_a_client_to_its_backend(busy, database) -> None:
-    """The client's link is the server connection's ptr, and its remote_pid is PostgreSQL's own."""
+    """The client's link is the server connection's ptr, whose remote_pid is the backend's."""
     client = row_of(busy, "clients", application_name="holding")
     server = row_of(busy, "servers", database=database.name)
     assert client["link"] == server["ptr"]
@@ -161,7 +161,7 @@ def test_stats_count_bytes_from_clients_and_to_them(database, pooler) -> None:
 
 @control(here("counts = ", "busy.connect(database)\n    counts = "))
 def test_lists_count_clients_and_databases_the_entry_limits(busy, database) -> None:
-    """used_clients counts the console's client too; current_connections is one of all users together."""
+    """used_clients counts the console's client too; current_connections counts those of all users together."""
     counts = {row["list"]: row["items"] for row in busy.show("lists")}
     assert counts["used_clients"] == 3
     assert row_of(busy, "databases", name=database.name)["current_connections"] == 1
@@ -170,7 +170,7 @@ def test_lists_count_clients_and_databases_the_entry_limits(busy, database) -> N
 @control(edit("pgbouncer/console/show.sql", "show pools;", ""))
 @control(here("stats_users=database.role.name", "log_stats=0", of="tests.proofs.reference.test_show_columns:busy"))
 def test_the_script_shows_every_view(busy, database, load) -> None:
-    """In psql, on the console, as it is copied; for a user of stats_users, who is no administrator."""
+    """It runs in psql, on the console, as it is copied, for a user in stats_users who is no administrator."""
     snippet = load("pgbouncer/console/show.sql")
     evidence.ran(snippet)
     role = f"user={database.role.name} password={database.role.password}"

@@ -65,7 +65,7 @@ def test_a_download_is_what_the_proofs_ran(site) -> None:
     )
 )
 def test_an_archive_has_the_same_bytes_wherever_it_is_built(site, tmp_path) -> None:
-    """Files of another age, owner's mask and order on disk, in another time zone, make the same archive."""
+    """Files with another age, umask and order on disk, in another time zone, make the same archive."""
     root = tmp_path / "elsewhere"
     for path in sorted(snippets.paths(), reverse=True):
         file = root / snippets.FOLDER / path
@@ -85,7 +85,7 @@ def test_an_archive_has_the_same_bytes_wherever_it_is_built(site, tmp_path) -> N
 @control(replace("proven.macros.catalogue:DAY_ONE", 0))
 @control(here('f"{folder}.tar"', 'f"{catalogue.ARCHIVES[0]}.tar"'))
 def test_an_archive_holds_what_is_published_file_by_file(site, tmp_path) -> None:
-    """Unpacked, it is the folder, in which a script may be run; it names no owner and no day of ours."""
+    """Unpacked, it is the folder, with scripts that are executable; it records neither an owner nor a build date."""
     for folder in catalogue.ARCHIVES:
         archive = site / snippets.FOLDER / f"{folder}.tar"
         with tarfile.open(archive) as tar:

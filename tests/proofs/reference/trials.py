@@ -1,6 +1,6 @@
-"""What happens behind a pooler, as one word or a number for each trial: what a client leaves, and what it asks for.
+"""What happens behind a pooler, as a word or a number for each trial: to what a client leaves, and to what it asks.
 
-Two server connections and three clients: so one of the other two is given the one that the first has just used.
+With two server connections and three clients, one of the other two gets the one that the first has just used.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.stack.wait import DEADLINE, until
 
 POOL = 2
 CLIENTS = 3  # at work while a pooler is replaced
-STAYS = 10.0  # seconds after which a client that nobody has dropped is taken to stay
+STAYS = 10.0  # seconds after which a client that was not dropped is taken to stay
 IDLE = 10  # clients
 Client = psycopg.Connection[tuple]
 YOURS, THEIRS, LOST, BOTH = "stays yours", "**another client has it**", "lost", "**both have it**"
@@ -75,14 +75,14 @@ STATE = {
 
 
 def value(client: Client, query: str) -> Any:
-    """Return the one value that a query gives."""
+    """Return the one value that a query returns."""
     return client.execute(query).fetchone()[0]  # type: ignore[index]
 
 
 def taker(one: Client, others: list[Client]) -> Client | None:
     """Let other clients begin transactions until one of them has the server connection that the first has just used.
 
-    Returns that one; None where nobody gets it, as it is still the first client's.
+    Return that client; None if none of them gets it, as it is still the first client's.
     """
     used = value(one, "select pg_backend_pid()")
     for number, other in enumerate(others):
@@ -95,7 +95,7 @@ def taker(one: Client, others: list[Client]) -> Client | None:
 
 
 def leave(clients: list[Client], name: str, role: str) -> str:
-    """Let one client leave something, and return who has it afterwards."""
+    """Let one client leave some state, and return which client has it afterwards."""
     one, *others = clients
     _, says, looks = STATE[name]
     says, looks = says.format(role=role), looks.format(role=role)
@@ -110,7 +110,7 @@ def leave(clients: list[Client], name: str, role: str) -> str:
 
 
 def come_and_go(client: Client) -> None:
-    """Do, within a transaction, what goes with it: a savepoint, a temporary table, COPY and a cursor."""
+    """Use, within a transaction, what ends with it: a savepoint, a temporary table, COPY and a cursor."""
     with client.transaction():
         client.execute("create temporary table lines (n int) on commit drop")
         with client.cursor().copy("copy lines from stdin") as copy:
@@ -120,7 +120,7 @@ def come_and_go(client: Client) -> None:
 
 
 def transaction(pooler: Bouncer | Pooler, database: Database) -> str:
-    """A transaction with a savepoint, COPY, a temporary table, a cursor and SET LOCAL, which leaves nothing."""
+    """Run a transaction with a savepoint, COPY, a temporary table, a cursor and SET LOCAL, which leaves nothing."""
     with pooler.connect(database, prepare_threshold=None) as one:
         with one.transaction():
             used = value(one, "select pg_backend_pid()")
@@ -132,7 +132,7 @@ def transaction(pooler: Bouncer | Pooler, database: Database) -> str:
 
 
 def outside(pooler: Bouncer | Pooler, database: Database) -> str:
-    """Statements that allow no transaction around them."""
+    """Run statements that cannot run within a transaction."""
     with pooler.connect(database, prepare_threshold=None) as one:
         one.execute("create table rows as select generate_series(1, 100) as n")
         one.execute("create index concurrently rows_n on rows (n)")
@@ -142,7 +142,7 @@ def outside(pooler: Bouncer | Pooler, database: Database) -> str:
 
 
 def prepared(pooler: Bouncer | Pooler, database: Database) -> str:
-    """Two clients of psycopg prepare a statement under the same name, and run it on whichever connection they get."""
+    """Let psycopg clients prepare a statement under the same name, and one run it on whichever connection it gets."""
     clients = [pooler.connect(database, prepare_threshold=0) for _ in range(3)]
     one, *others = clients
     try:
@@ -159,7 +159,7 @@ def prepared(pooler: Bouncer | Pooler, database: Database) -> str:
 
 
 def options(pooler: Bouncer | Pooler, database: Database) -> str:
-    """A timeout that a client asks for when it connects."""
+    """Let a client ask for a timeout as it connects."""
     try:
         with pooler.connect(database, options="-c statement_timeout=55s", prepare_threshold=None) as one:
             found = value(one, "show statement_timeout")
@@ -171,9 +171,9 @@ def options(pooler: Bouncer | Pooler, database: Database) -> str:
 
 
 def cancel(pooler: Bouncer | Pooler, database: Database) -> str:
-    """A client asks for its statement to be cancelled."""
+    """Let a client cancel its statement."""
     statement = "select pg_sleep(600)"
-    # Its own: what a pooler runs after a client that has left is active as well.
+    # Only its own: what a pooler runs after a client has left is active as well.
     running = "select count(*) from pg_stat_activity where datname = %s and state = 'active' and query = %s"
 
     def at_work() -> bool:
@@ -196,7 +196,7 @@ def cancel(pooler: Bouncer | Pooler, database: Database) -> str:
 
 
 def killed(pooler: Bouncer | Pooler, database: Database) -> str:
-    """A client ends while rows are on their way to it. The next ones ask for something else."""
+    """End a client while rows are on their way to it, and let the next ones ask for something else."""
     one = pooler.connect(database, prepare_threshold=None)
     one.pgconn.send_query(b"select repeat('theirs', 100), generate_series(1, 40000)")
     one.pgconn.flush()
@@ -208,7 +208,7 @@ def killed(pooler: Bouncer | Pooler, database: Database) -> str:
     try:
         found = [value(other, "select 'mine'") for other in others]
     except psycopg.DatabaseError as error:
-        if "lost synchronization with server" not in str(error):  # psycopg has read what is no answer to it
+        if "lost synchronization with server" not in str(error):  # psycopg has read something that is not its answer
             raise
         return "**the next client gets what is left of them**"
     finally:
@@ -219,7 +219,7 @@ def killed(pooler: Bouncer | Pooler, database: Database) -> str:
 
 
 def scram(kind: Kind, database: Database, _folder: Path) -> str:
-    """Both sides log in with SCRAM, and a wrong password is refused. PostgreSQL takes nothing else here."""
+    """Log in with SCRAM on both sides, and with a wrong password. PostgreSQL accepts nothing else here."""
     with running(kind, database) as pooler:
         with pooler.connect(database, require_auth="scram-sha-256") as one:
             assert one.execute("select 1").fetchone() == (1,)
@@ -229,7 +229,7 @@ def scram(kind: Kind, database: Database, _folder: Path) -> str:
 
 
 def tls(kind: Kind, database: Database, folder: Path) -> str:
-    """Clients verify the pooler; one without TLS is refused."""
+    """Let a client verify the pooler, and another try without TLS."""
     with running(kind, database, certificates=folder) as pooler:
         with pooler.connect(database, sslmode="verify-full", sslrootcert=folder / "ca.crt") as one:
             assert one.execute("select 1").fetchone() == (1,)
@@ -240,13 +240,13 @@ def tls(kind: Kind, database: Database, folder: Path) -> str:
 
 
 def lookup(kind: Kind, database: Database, _folder: Path) -> str:
-    """A client whose secret the pooler was not told."""
+    """Let in a client whose secret the pooler has to look up."""
     if not issubclass(kind, Bouncer | Odyssey):
         return NONE
     asks = Role(database.server, "superuser")
     with database.server.connect() as superuser:
         if superuser.info.server_version >= 160000:
-            superuser.execute("set scram_iterations = 4096")  # Odyssey makes no message for a secret of one round
+            superuser.execute("set scram_iterations = 4096")  # Odyssey sends no message for a secret of one iteration
         superuser.execute(f"alter role {database.role.name} password '{database.role.password}'")
     try:
         with running(kind, database, lookup=asks) as pooler, pooler.connect(database) as one:
@@ -259,7 +259,7 @@ def lookup(kind: Kind, database: Database, _folder: Path) -> str:
 
 
 def idle(kind: Kind, database: Database, _folder: Path) -> str:
-    """Each of ten clients asks a query, and stays: do they need a server connection each?"""
+    """Let ten clients run a query each, and stay: do they need a server connection each?"""
     with running(kind, database, IDLE) as pooler:
         clients = [pooler.connect(database, prepare_threshold=None) for _ in range(IDLE)]
         used = {value(client, "select pg_backend_pid()") for client in clients}
@@ -269,7 +269,7 @@ def idle(kind: Kind, database: Database, _folder: Path) -> str:
 
 
 def resize(kind: Kind, database: Database, _folder: Path) -> str:
-    """One more server connection for clients that are in transactions, none of which is cut off."""
+    """Add a server connection while clients are in transactions, none of which is cut off."""
     with running(kind, database, POOL) as pooler:
         clients = [pooler.connect(database, prepare_threshold=None) for _ in range(1 if pooler.keeps else POOL)]
         for client in clients:
@@ -291,7 +291,7 @@ def resize(kind: Kind, database: Database, _folder: Path) -> str:
 
 
 def pause(kind: Kind, database: Database, _folder: Path) -> str:
-    """All is held up between transactions, and let go on."""
+    """Pause everything between transactions, and resume."""
     if not issubclass(kind, Bouncer | Odyssey):
         return NONE
     with running(kind, database) as pooler:
@@ -320,7 +320,7 @@ def pause(kind: Kind, database: Database, _folder: Path) -> str:
 
 
 def dropped(client: Client) -> bool:
-    """Return whether an idle client is dropped within a while."""
+    """Return whether an idle client is dropped within STAYS."""
     try:
         until("it is dropped", lambda: select.select([client.fileno()], [], [], 0)[0], STAYS)
     except TimeoutError:
@@ -329,7 +329,7 @@ def dropped(client: Client) -> bool:
 
 
 def drain(kind: Kind, database: Database, _folder: Path) -> str:
-    """It is told to stop while one client is in a transaction and another is idle; it ends when both have gone."""
+    """Tell it to stop while one client is in a transaction and another is idle; it exits when both have gone."""
     with running(kind, database) as pooler:
         one, other = (pooler.connect(database, prepare_threshold=None) for _ in range(2))
         other.execute("select 1")
@@ -351,7 +351,7 @@ def drain(kind: Kind, database: Database, _folder: Path) -> str:
 
 
 class Asking:
-    """A client that runs one transaction after the other, connects anew when told to, and counts what it hears."""
+    """A client that runs one transaction after another, reconnects when told to, and counts what it hears."""
 
     def __init__(self, pooler: Bouncer | Pooler, database: Database) -> None:
         """Begin."""
@@ -374,7 +374,7 @@ class Asking:
                     began = True
                     connection.execute("select pg_sleep(0.01)")
                 self.heard["answered"] += 1
-            except psycopg.Error:  # an InternalError too, where another's answer comes
+            except psycopg.Error:  # InternalError too, if it gets another client's answer
                 self.heard["cut off" if began else "dropped" if connection else "refused"] += 1
                 connection = None
                 self.stopped.wait(0.05)
@@ -383,9 +383,9 @@ class Asking:
 
 
 def restart(kind: Kind, database: Database, _folder: Path) -> str:
-    """Another one takes its place while clients are at work. They connect anew when the next one is to be there."""
+    """Replace it while clients are at work. They reconnect when the next one should be ready."""
     clients: list[Asking] = []
-    alone = issubclass(kind, Pgagroal)  # it lets one of several wait for ever, and now and then the first of the next
+    alone = issubclass(kind, Pgagroal)  # it lets one of several wait forever, and sometimes the next one's first
 
     def answered(times: int) -> bool:
         return all(client.heard["answered"] >= times for client in clients)
@@ -417,7 +417,7 @@ def restart(kind: Kind, database: Database, _folder: Path) -> str:
 
 @contextmanager
 def running(kind: Kind, database: Database, pool: int | None = None, **settings: Any) -> Iterator[Bouncer | Pooler]:
-    """Run a pooler for as long as the block lasts, with one server connection more where clients keep theirs."""
+    """Run a pooler for as long as the block lasts, with an additional server connection if clients keep theirs."""
     pooler = kind(database, pool or POOL + kind.keeps, **settings)
     try:
         yield pooler
@@ -440,7 +440,7 @@ ASKS: dict[str, tuple[str, Callable[[Bouncer | Pooler, Database], str]]] = {
     "cancel": ("a request to cancel", cancel),
     "killed": ("a client is killed while rows are on their way", killed),
 }
-# What the pooler itself does: it is started anew for each.
+# What the pooler itself does: it is started afresh for each.
 RUNS: dict[str, tuple[str, Callable[[Kind, Database, Path], str]]] = {
     "scram": ("SCRAM on both sides", scram),
     "lookup": ("`auth_query`", lookup),

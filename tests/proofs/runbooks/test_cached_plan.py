@@ -31,10 +31,10 @@ def grow(database) -> None:
 @control(here('"server_side_binding": True', '"server_side_binding": False'), fails_with="DID NOT RAISE")
 @pytest.mark.usefixtures("item")
 def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, load) -> None:
-    """Those that had prepared the statement, and one that comes later, where the server connection had it as well.
+    """Clients that had prepared the statement fail, and so does a later one, on a server connection that has it.
 
-    After RECONNECT each of them gets its rows. So each does when psycopg has dropped all statements, as it does after a
-    ROLLBACK where it has prepared one.
+    After RECONNECT each of them gets its rows. From PgBouncer 1.22 on, so does each once psycopg has dropped all
+    statements, as it does after a ROLLBACK if it has prepared any.
     """
     if not at_least(1, 21):
         pytest.skip("needs PgBouncer 1.21")
@@ -52,7 +52,7 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, lo
         for _ in range(2):
             assert [heard(client.execute, ALL) for client in clients] == [TEXT] * 3
         with bouncer.connect(database, autocommit=False) as holder:
-            holder.execute("select 1")  # takes the server connection that had it, and is the last to give one back
+            holder.execute("select 1")  # takes the server connection that had it, and is the last to return one
             assert heard(clients[1].execute, ALL) == ""
         preparing = {"server_side_binding": True, "prepare_threshold": 0}
         django = ends.enter_context(closing(Django(bouncer.url(database), **preparing)))
@@ -74,7 +74,7 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, lo
 @control(here("prepare_threshold=0", "prepare_threshold=1"))
 @pytest.mark.usefixtures("item")
 def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database) -> None:
-    """At every try, until a ROLLBACK; a new connection is served."""
+    """The statement fails at every attempt until a ROLLBACK; on a new connection it succeeds."""
     with database.connect(prepare_threshold=0) as client:
         client.execute(ALL)
         grow(database)
@@ -91,7 +91,7 @@ def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database) -> No
 @control(here("asyncpg.connect(url)", "asyncpg.connect(url, statement_cache_size=0)"))
 @pytest.mark.usefixtures("item")
 def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(database, pooler) -> None:
-    """Where it cannot, it has a text of its own; behind PgBouncer it cannot, for that has the statement."""
+    """Where it cannot, asyncpg raises its own error; behind PgBouncer it cannot, as PgBouncer keeps the statement."""
     if not at_least(1, 21):
         pytest.skip("needs PgBouncer 1.21")
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_prepared_statements=100)
@@ -119,7 +119,7 @@ def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(data
 @control(edit("postgres/prepared.sql", "statement\nfrom", "name\nfrom"))
 @pytest.mark.usefixtures("item")
 def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
-    """Its own, with their text and the time since when they are there."""
+    """The query lists its own session's, with their text and the time of preparation."""
     with database.connect(prepare_threshold=0) as client:
         before = datetime.now(UTC)
         client.execute(ALL)
@@ -134,7 +134,7 @@ def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
 @control(here('"select id from item"', "ALL"))
 @pytest.mark.usefixtures("item")
 def test_a_statement_that_names_its_columns_survives_a_new_one(database) -> None:
-    """It is answered as before."""
+    """It still succeeds after the change."""
     with database.connect(prepare_threshold=0) as client:
         query = "select id from item"
         client.execute(query)

@@ -20,17 +20,17 @@ NUMBERS = [(r"\b\d+(\.\d+)?\b", "N")]
 def test_churn_tells_kept_connections_from_others(
     project, server, server_version, migrated, load, transcript, age, case
 ):
-    """Without kept connections a session is over after one request; with them it serves them all."""
+    """Without persistent connections a session ends after one request; with them, one session serves all fifty."""
     snippet = load("postgres/churn.sql")
     evidence.on(PostgreSQL=server_version)
     sessions = 50 if age == "0" else 1
-    # Of each request one, and one that tries a kept connection; of each session two: PostgreSQL's, and Django's setup.
+    # One per request, one per check of a kept connection, and two per session: PostgreSQL's, and Django's setup.
     expected = (sessions, 50 + (50 - sessions) + 2 * sessions)
 
     def asked() -> tuple[tuple[int, int], str] | None:
         """Send fifty requests; return the sessions and transactions that were counted, and what the snippet prints.
 
-        Nothing where autovacuum came by, whose transactions are counted as well.
+        Return None if autovacuum ran meanwhile, as its transactions are counted too.
         """
         settings = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_MAX_AGE": age}
         with fresh(server, template=migrated) as database:

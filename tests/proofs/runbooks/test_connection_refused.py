@@ -18,7 +18,7 @@ WHO = {"dbname": "upstream", "user": "upstream", "password": "none"}
 
 @pytest.fixture
 def nothing():
-    """A port on which nothing listens, kept so that nobody else takes it."""
+    """A port on which nothing listens, reserved so that no other process takes it."""
     with socket.socket() as kept:
         kept.bind(("127.0.0.1", 0))
         yield kept.getsockname()[1]
@@ -29,7 +29,7 @@ def nothing():
     here("port=nothing, **WHO", "port=nothing, connect_timeout=2, **WHO"),
 )
 def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
-    """Both drivers name the host and the port before it."""
+    """Both drivers name the host and the port before "Connection refused"."""
     for driver in (psycopg, psycopg2):
         with pytest.raises(driver.OperationalError, match=f'"127.0.0.1", port {nothing} failed: Connection refused'):
             driver.connect(host="127.0.0.1", port=nothing, **WHO)
@@ -37,7 +37,7 @@ def test_where_nothing_listens_the_connection_is_refused(nothing) -> None:
 
 @control(replace("tests.proofs.runbooks.test_connection_refused:NOWHERE", "localhost"))
 def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
-    """The system's reason stands at the end of both."""
+    """Both drivers put the system's own reason at the end."""
     with pytest.raises(psycopg.OperationalError, match=rf"failed to resolve host '{NOWHERE}': \[Errno -[23]\] "):
         psycopg.connect(host=NOWHERE, **WHO)
     with pytest.raises(psycopg2.OperationalError, match=f'could not translate host name "{NOWHERE}" to address: '):
@@ -46,7 +46,7 @@ def test_a_name_without_an_address_has_a_text_for_each_driver() -> None:
 
 @control(here('{"port": 1}', '{"port": 1, "host": "127.0.0.1"}'))
 def test_without_a_host_the_driver_looks_for_a_socket(tmp_path, monkeypatch) -> None:
-    """In the folder that it was built for, or in the one that is named as the host."""
+    """It looks in libpq's default directory, or in the directory that is given as the host."""
     for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
     given: dict[str, Any]
@@ -59,7 +59,7 @@ def test_without_a_host_the_driver_looks_for_a_socket(tmp_path, monkeypatch) -> 
 
 @control(here("silent.getsockname()[1]", "1"))
 def test_a_server_that_never_answers_times_out() -> None:
-    """It takes the connection and says nothing; connect_timeout ends the wait."""
+    """The server accepts the connection and never replies; connect_timeout ends the wait."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         address = {"host": "127.0.0.1", "port": port, "connect_timeout": 2, **WHO}
@@ -69,7 +69,7 @@ def test_a_server_that_never_answers_times_out() -> None:
 
 @control(here('"127.0.0.2"', '"127.0.0.1"'))
 def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
-    """On 127.0.0.1 it answers, on another address of the same machine it refuses."""
+    """It answers on 127.0.0.1; on another address of the same machine the connection is refused."""
     if not database.sees_clients():
         pytest.skip("needs a server of our own")
     another = "127.0.0.2"
@@ -79,7 +79,7 @@ def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
 
 @control(here('listen_addr=""', 'listen_addr="127.0.0.1"'))
 def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
-    """By default listen_addr is empty: there is no port to connect to, and without a socket it does not start."""
+    """By default listen_addr is empty: there is no port to connect to, and without a Unix socket it does not start."""
     defaults = {row["key"]: row["default"] for row in pooler(database).show("config")}
     assert defaults["listen_addr"] == ""
     with pytest.raises(RuntimeError, match="nowhere to listen on"):
@@ -90,9 +90,9 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
 @control(edit("leak/reach.py", "host, port = url.hostname,", 'host, port = url.hostname and "localhost",'))
 @control(edit("leak/reach.py", "host, port = url.hostname,", 'host, port = url.hostname or "localhost",'))
 def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, load, printed, monkeypatch) -> None:
-    """A name without an address, and addresses that refuse or answer; of several each is tried, whatever one says.
+    """It reports a name without an address, and addresses that refuse or answer; it tries every address of a name.
 
-    So it is where this machine has none of that kind at all.
+    It does so even if this machine does not support the address family of one.
     """
     snippet = load("leak/reach.py")
 
@@ -109,7 +109,7 @@ def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, loa
             reach(nowhere)
     asked = socket.getaddrinfo
     two = ("127.0.0.1", "127.0.0.2")
-    unknown = (9999, socket.SOCK_STREAM, 0, "", ("::1", 0))  # as the kernel takes IPv6 where it is switched off
+    unknown = (9999, socket.SOCK_STREAM, 0, "", ("::1", 0))  # as the kernel treats IPv6 where it is disabled
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda _, *rest, **more: [unknown, *(r for a in two for r in asked(a, *rest, **more))]
     )

@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/dns-has-moved.md: a name server of our own has moved a name, and PgBouncer stays."""
+"""Proves docs/runbooks/dns-has-moved.md: our own name server has changed a name's address, and PgBouncer stays."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ MOVED, STAYED = ("standby",), ("primary",)
 
 @pytest.fixture
 def names() -> Iterator[Names]:
-    """A name server that knows where db.internal is: at the primary."""
+    """A name server that resolves db.internal to the primary."""
     made = Names(db="127.0.0.1")
     yield made
     made.stop()
@@ -29,7 +29,7 @@ def names() -> Iterator[Names]:
 
 @pytest.fixture
 def by_name(pair, pooler, names) -> Iterator[Callable[..., tuple[PgBouncer, Existing]]]:
-    """Start a PgBouncer that asks that name server."""
+    """Start a PgBouncer that uses that name server."""
     if not at_least(1, 24):
         pytest.skip("needs PgBouncer 1.24: the c-ares of older ones takes no port in resolv.conf")
     named = Existing(replace(pair.primary.server, host="db.internal"), pair.database.name, pair.database.role)
@@ -45,7 +45,7 @@ def by_name(pair, pooler, names) -> Iterator[Callable[..., tuple[PgBouncer, Exis
 
 
 def expired(bouncer: PgBouncer) -> bool:
-    """Return whether PgBouncer may ask for the name again."""
+    """Return whether PgBouncer may look up the name again."""
     return [row["ttl"] for row in bouncer.show("dns_hosts")] == [0]
 
 
@@ -55,9 +55,9 @@ def expired(bouncer: PgBouncer) -> bool:
 )
 @control(here("dns_max_ttl=1", "dns_max_ttl=1, server_lifetime=0"))
 def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) -> None:
-    """Also when dns_max_ttl is over: it asks nobody, and its connections lead where they led. RECONNECT moves them.
+    """Even after dns_max_ttl it does not look up the name, and its connections stay, until RECONNECT replaces them.
 
-    One that is in a transaction stays for that, and its client gets another one then.
+    One that is in a transaction stays until that ends; its client then gets a new one.
     """
     bouncer, named = by_name(dns_max_ttl=1)
     with bouncer.connect(named) as client, bouncer.connect(named, autocommit=False) as busy:
@@ -65,7 +65,7 @@ def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) 
         asked = names.asked
         names.addresses["db"] = "127.0.0.2"
         until("it may ask again", lambda: expired(bouncer))
-        for _ in range(15):  # the last of the seconds that are shown is a part of one
+        for _ in range(15):  # the ttl is shown in whole seconds: at 0, part of one may be left
             assert client.execute(SLOWLY).fetchone() == STAYED
         assert names.asked == asked
 
@@ -80,7 +80,7 @@ def test_pgbouncer_stays_until_a_new_connection_is_needed(by_name, names, load) 
 
 @control(here("names.ttl = 3600", "names.ttl = 0"))
 def test_an_answer_is_kept_for_its_ttl_where_c_ares_keeps_it(by_name, names, load) -> None:
-    """From 1.31 on: dns_max_ttl is over, and RECONNECT leads to the old address. PgBouncer's log has its version."""
+    """From c-ares 1.31 on, RECONNECT leads to the old address even after dns_max_ttl; PgBouncer logs that version."""
     names.ttl = 3600
     bouncer, named = by_name(dns_max_ttl=1)
     (release,) = set(re.findall(r"c-ares (\d+)\.(\d+)", bouncer.leash.said()))
@@ -89,7 +89,7 @@ def test_an_answer_is_kept_for_its_ttl_where_c_ares_keeps_it(by_name, names, loa
         assert client.execute(WHO).fetchone() == STAYED
         names.addresses["db"] = "127.0.0.2"
         until("it may ask again", lambda: expired(bouncer))
-        for _ in range(15):  # the last of the seconds that are shown is a part of one
+        for _ in range(15):  # the ttl is shown in whole seconds: at 0, part of one may be left
             console(bouncer, load("pgbouncer/console/reconnect.sql"), database=named.name)
             where = client.execute(SLOWLY).fetchone()
         assert where == (STAYED if keeps else MOVED)
@@ -100,7 +100,7 @@ def test_an_answer_is_kept_for_its_ttl_where_c_ares_keeps_it(by_name, names, loa
 @control(edit("pgbouncer/console/reload.sql", "reload;", "show version;"))
 @control(edit("pgbouncer_console/names.sql", "show servers;", ""))
 def test_within_dns_max_ttl_reconnect_leads_to_the_old_address(by_name, names, load) -> None:
-    """The console says for how long. An address in the place of the name, and RELOAD, lead to the new one at once."""
+    """The console says for how long. An address in place of the name, followed by RELOAD, takes effect at once."""
     bouncer, named = by_name(dns_max_ttl=3600)
     with bouncer.connect(named) as client:
         assert client.execute(WHO).fetchone() == STAYED

@@ -36,7 +36,7 @@ def run(project, orders, snippet, **extra: str) -> str:
 
 @control(edit("provoke/cursor_lost.py", "other.set_autocommit(False)", "other.set_autocommit(True)"))
 def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, load, transcript) -> None:
-    """The second batch of rows is asked of another server connection; in a transaction it is not, and all rows come."""
+    """The second batch of rows is fetched on another server connection; in a transaction it is not, and all come."""
     snippet = load(SCRIPT)
     output = run(project, orders, snippet)
     (name,) = driver()
@@ -46,7 +46,7 @@ def test_iterator_loses_its_cursor_outside_of_a_transaction(project, orders, loa
 
 @control(here("other.rollback()", "pass"))
 def test_who_can_close_the_cursor_hears_djangos_error(project, orders) -> None:
-    """Where the server connection that has the cursor is free again when it is closed, closing it does not fail."""
+    """If the cursor's server connection is free again at CLOSE, that does not fail, and the error is Django's."""
     database, bouncer = orders
     code = """
 import django; django.setup()
@@ -81,7 +81,7 @@ other.close()
 
 @control(here("with transaction.atomic():", "with connection.cursor():"))
 def test_a_loop_that_outlives_its_transaction_hears_djangos_error(project, migrated, server, server_version) -> None:
-    """Without PgBouncer: the cursor went with the transaction, and there is nothing to close."""
+    """Without PgBouncer: the cursor ended with its transaction, so there is nothing to close."""
     needs_psycopg_3()
     note_postgres(server_version)
     code = """
@@ -113,7 +113,7 @@ except Exception as error:
     here("server_idle_timeout=0.1", "server_idle_timeout=600"), fails_with="PgBouncer closes what is idle: not within"
 )
 def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
-    """One client alone, with a cursor as Django declares it: the idle server connection goes, and it too."""
+    """Even with one client, server_idle_timeout closes the server connection, and with it a cursor like Django's."""
     bouncer = pooler(database, pool_mode="transaction")
     with bouncer.connect(database) as client:
         client.execute("declare rows cursor with hold for select generate_series(1, 4)")
@@ -130,7 +130,7 @@ def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
     fails_with="not enough values to unpack",
 )
 def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load, transcript) -> None:
-    """Its client is gone, and whoever is given that server connection next finds it open."""
+    """Its client has disconnected, and the next client on that server connection finds it open."""
     database, bouncer = orders
     run(project, orders, load(SCRIPT))
     snippet = load("postgres/cursors_left.sql")
@@ -142,7 +142,7 @@ def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load,
     edit("upstream/settings/pgbouncer.py", '["DISABLE_SERVER_SIDE_CURSORS"] = True', '["ATOMIC_REQUESTS"] = False')
 )
 def test_without_server_side_cursors_every_row_comes(project, orders, load) -> None:
-    """With DISABLE_SERVER_SIDE_CURSORS the same script reads all four orders, in a transaction and outside."""
+    """With DISABLE_SERVER_SIDE_CURSORS the same script reads all four orders, inside and outside a transaction."""
     database, bouncer = orders
     settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
     output = run(project, orders, load(SCRIPT), **settings)

@@ -22,7 +22,7 @@ from tests.stack.upstream import serving
 from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 8  # as many as Gunicorn has threads
-SECONDS = 0.1  # what the other service takes for a call, at first
+SECONDS = 0.1  # how long the other service takes for a call, at first
 RATE = (r"[\d.]+(?= requests a second)", "RATE")
 ALONE = (r"[\d.]+(?= s when alone)", "SECONDS")
 PORT = (r"127\.0\.0\.1:\d+", "HOST")
@@ -31,7 +31,7 @@ PIDS = (r"^ *\d+ \|", "PID |")
 
 
 class Payments(ThreadingHTTPServer):
-    """The other company's service: it takes its time, or as long as `answer` is not set."""
+    """The other company's service: it answers after `seconds`, and not before `answer` is set."""
 
     daemon_threads = True
 
@@ -50,14 +50,14 @@ class Slow(BaseHTTPRequestHandler):
         assert isinstance(self.server, Payments)
         answer = self.server.answer
         self.server.calls += 1
-        time.sleep(self.server.seconds)  # it is slow; nobody waits here for a state
+        time.sleep(self.server.seconds)  # this is its slowness, not a wait for some state
         answer.wait(DEADLINE)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def shop(project, server, migrated):
         settings = {
             "DJANGO_SETTINGS_MODULE": "settings.atomic",
             "PAYMENTS_HOST": f"127.0.0.1:{service.server_address[1]}",
-            "PAYMENTS_TIMEOUT": str(DEADLINE),  # no request gives up by itself
+            "PAYMENTS_TIMEOUT": str(DEADLINE),  # no request times out by itself
             "GUNICORN_WORKERS": "1",
             "GUNICORN_THREADS": str(CLIENTS),
         }
@@ -108,7 +108,7 @@ def noted(shop, server_version) -> None:
 def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
     shop, load, printed, transcript, monkeypatch
 ) -> None:
-    """The same requests, threads and pool: with the transaction around the call only two requests get on at a time."""
+    """With the same requests, threads and pool, a transaction around the call lets only two requests run at a time."""
     gunicorn, database, bouncer, service = shop
     views = [f"http://127.0.0.1:{gunicorn.port}/orders/{view}/" for view in ("pay-and-hold", "pay")]
     monkeypatch.setattr("sys.argv", ["throughput.py", *views])
@@ -120,7 +120,7 @@ def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
         assert held <= 2 / service.seconds  # two at a time
         if released > 2 * held:
             return output
-        service.seconds *= 2  # where this machine has more to do, the call counts for as much when it is slower
+        service.seconds *= 2  # on a busy machine, a slower call keeps its share of the time
         return None
 
     try:
@@ -140,7 +140,7 @@ def test_a_slow_call_outside_of_the_transaction_more_than_doubles_throughput(
     fails_with="all others wait: not within",
 )
 def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcript) -> None:
-    """As many sessions as the pool has are idle in transaction, all other requests wait, and PostgreSQL has no work."""
+    """Every session of the pool is idle in transaction, all other requests wait, and PostgreSQL has nothing to do."""
     gunicorn, database, bouncer, service = shop
     service.answer.clear()
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -157,7 +157,7 @@ def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcr
 
 @control(edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"))
 def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop, load) -> None:
-    """Both requests fail and are rolled back; who waits gets their places before they know of it."""
+    """Both requests fail and are rolled back; the requests that wait get their places before the two notice."""
     gunicorn, database, bouncer, service = shop
     before = placed(database)
     usual, (one, other, late) = service.answer, (Event(), Event(), Event())

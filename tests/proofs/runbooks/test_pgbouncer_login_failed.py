@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/pgbouncer-login-failed.md: a password that fails, on the way in or on the way through."""
+"""Proves docs/runbooks/pgbouncer-login-failed.md: a password that fails at PgBouncer, or behind it at PostgreSQL."""
 
 import hashlib
 
@@ -23,7 +23,7 @@ def md5(role: Role) -> str:
 
 
 def refused(bouncer, database, **options: str) -> str:
-    """Return what a client is told that may not log in."""
+    """Return what a client is told when its login fails."""
     with pytest.raises(psycopg.OperationalError) as error:
         bouncer.connect(database, **options)
     return str(error.value).rpartition("failed: FATAL:  ")[2].strip()
@@ -33,9 +33,10 @@ def refused(bouncer, database, **options: str) -> str:
 @control(here('auth_type == "md5" and', 'auth_type == "plain" and'))
 @pytest.mark.parametrize("auth_type", ["scram-sha-256", "md5", "plain"])
 def test_a_wrong_password_and_an_unknown_user_look_alike(auth_type, database, pooler) -> None:
-    """Both are told that authentication failed, in words by auth_type; only the log says that there is no such user.
+    """Both get the same error, which depends on auth_type; only PgBouncer's log says that there is no such user.
 
-    So it is whatever the userlist has, but for a SCRAM secret with `md5`: then a wrong password is one of SCRAM's.
+    So it is with every kind of password in the userlist, except a SCRAM secret with `md5`: then a wrong password gets
+    SCRAM's error.
     """
     text = ("SASL" if auth_type == "scram-sha-256" else "password") + " authentication failed"
     (secret,) = pgbouncer.scram(database).values()
@@ -50,16 +51,16 @@ def test_a_wrong_password_and_an_unknown_user_look_alike(auth_type, database, po
 
 @control(replace("tests.proofs.runbooks.test_pgbouncer_login_failed:MODE", {"pool_mode": "transaction", "users": {}}))
 def test_a_database_that_pgbouncer_does_not_know_is_named(database, pooler) -> None:
-    """This text does tell what is wrong."""
+    """This error does say what is wrong."""
     assert refused(pooler(database, **MODE), database, dbname="elsewhere") == "no such database: elsewhere"
 
 
 @control(here("md5(database.role)", "database.role.password"))
 @control(here('("plain", "trust")', '("scram-sha-256",)'))
 def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
-    """The client gets in with it; the server wants a proof that no MD5 hash can give.
+    """The client gets in, but the server requires SCRAM authentication, which PgBouncer cannot do with a hash.
 
-    Nor can a SCRAM secret where the client did not log in by SCRAM.
+    Nor can a SCRAM secret, if the client did not log in with SCRAM.
     """
     bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)}, auth_type="md5")
     assert refused(bouncer, database) == "server login failed: wrong password type"
@@ -72,10 +73,10 @@ def test_an_md5_hash_cannot_log_in_to_a_scram_server(database, pooler) -> None:
 @control(here("md5(database.role)", "database.role.password"))
 @control(here("{md5(role)}", "{another[1]}"))
 def test_an_md5_hash_cannot_check_a_scram_client(database, pooler, another) -> None:
-    """With auth_type = scram-sha-256 the client is refused, and the log names the hash. So where it is looked up."""
+    """With auth_type = scram-sha-256 the client is refused, and the log says why; so it is with auth_query's hash."""
     bouncer = pooler(database, **MODE, users={database.role.name: md5(database.role)})
     assert refused(bouncer, database) == "SASL authentication failed"
-    # 1.18 has no word for it.
+    # 1.18 does not say so.
     assert "MD5 secret" in bouncer.leash.said() or not at_least(1, 21)
     role = another[0]
     lookup = f"select rolname::text, '{md5(role)}'::text from pg_roles where rolname = $1"  # noqa: S608
@@ -88,9 +89,9 @@ def test_an_md5_hash_cannot_check_a_scram_client(database, pooler, another) -> N
 
 @control(here("database.admin.execute(", "str("))
 def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
-    """A secret made of the same password has another salt: the client gets in, and the server refuses PgBouncer.
+    """A secret made from the same password has another salt: the client gets in, but the server refuses PgBouncer.
 
-    So it does where the userlist has an older password, which the client has too.
+    So it does if the userlist and the client both have an older password.
     """
     (ours,) = pgbouncer.scram(database).values()
     database.admin.execute(f"alter role {database.role.name} password '{database.role.password}'")
@@ -103,7 +104,7 @@ def test_a_scram_secret_must_be_the_servers_own(database, pooler) -> None:
 
 
 def written(bouncer, users: dict[str, str]) -> None:
-    """Put another userlist in the place of PgBouncer's."""
+    """Replace PgBouncer's userlist."""
     secrets = {**users, pgbouncer.ADMIN: pgbouncer.secret(bouncer.password)}
     lines = "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items())
     bouncer.leash.write("next.txt", lines).replace(bouncer.leash.folder / "userlist.txt")
@@ -112,9 +113,9 @@ def written(bouncer, users: dict[str, str]) -> None:
 @control(here('bouncer.reload(auth_type="scram-sha-256")', "pass"), fails_with="wrong password type")
 @control(here("bouncer.restart()", "pass"), fails_with="password authentication failed")
 def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database, pooler) -> None:
-    """The line in the userlist is replaced, RELOAD reads it, and the next login goes all the way through.
+    """The line in the userlist is replaced, RELOAD reads it, and the next login succeeds at both PgBouncer and server.
 
-    With the password itself in that line as well; where another secret stood there, once PgBouncer has started anew.
+    So it does with the plain password in that line; if another secret was there before, only after a restart.
     """
     name = database.role.name
     for before, auth_type in ((md5(database.role), "md5"), (pgbouncer.secret(database.role.password), "scram-sha-256")):
@@ -131,7 +132,7 @@ def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database,
 
 @control(here('"select * from user_lookup($1)"', '"select / from user_lookup($1)"'))
 def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) -> None:
-    """The client is told no more than that; the log of newer versions has PostgreSQL's own error, that of 1.18 not."""
+    """The client is told no more than that; from 1.21 on, PgBouncer's log has PostgreSQL's own error."""
     users = {database.role.name: database.role.password}
     settings = {"auth_user": database.role.name, "auth_query": "select * from user_lookup($1)"}
     bouncer = pooler(database, **MODE, users=users, **settings)
@@ -148,9 +149,9 @@ def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) ->
 )
 @control(here('connection limit 1"', 'connection limit 2"'))
 def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> None:
-    """Whoever made PgBouncer log in hears PostgreSQL's text; whoever comes before it tries again waits in vain.
+    """The client that made PgBouncer log in gets PostgreSQL's error; one that comes before the next attempt times out.
 
-    Where the pool has a connection, nobody hears it: it is in PgBouncer's log.
+    If the pool has a connection, no client gets it: it is in PgBouncer's log.
     """
     bouncer = pooler(database, **MODE)
     database.admin.execute(f"alter role {database.role.name} connection limit 0")
@@ -187,7 +188,7 @@ def another(database):
 @control(edit("postgres/secret_kinds.sql", "else 'md5'", "else 'scram-sha-256'"))
 @control(edit("postgres/secret_kinds.sql", "rolvaliduntil as", "rolpassword as"))
 def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, load, another) -> None:
-    """One row a role that may log in: with a SCRAM secret, an MD5 hash, or none."""
+    """It has one row per role that may log in: with a SCRAM secret, an MD5 hash, or none."""
     role, _ = another
     for password, form in ((database.role.password, "scram-sha-256"), (md5(role), "md5"), (None, "none: it cannot")):
         change = sql.SQL("alter role {} password {}").format(sql.Identifier(role.name), sql.Literal(password))
@@ -203,11 +204,11 @@ def test_secret_kinds_shows_the_form_of_each_password_and_no_secret(database, lo
 @control(here("users={database.role.name: own}", "users={database.role.name: database.role.password}"))
 @control(here("stuck.restart()", "pass"), fails_with="server_login_retry")
 def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> None:
-    """The first client hears why, from 1.21 on, each later one of that failure; a password mends it.
+    """From 1.21 on, the first client is told why, later ones that login has been failing. The plain password fixes it.
 
-    An MD5 hash does as little.
-    Where a client has logged in as `auth_user` itself, since PgBouncer's start, the secret does as well. One that is
-    not the server's is then in the way of the password, until PgBouncer starts anew.
+    Nor can it with an MD5 hash.
+    Once a client has logged in as `auth_user` itself since PgBouncer started, the secret is enough. If it is not the
+    server's, even the plain password then fails until PgBouncer is restarted.
     """
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
@@ -245,12 +246,12 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
 @control(here("lent.connect(database).close()", "pass"), fails_with="wrong password type")
 @control(here("lent.restart()", "pass"), fails_with="authentication failed")
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
-    """In the userlist, on every version. A secret is not enough, nor is a hash, and whoever comes next waits in vain.
+    """The userlist must have it in plain text, on every version; with a secret or a hash, logins fail or time out.
 
-    The secret is where the forced user has logged in through another entry since PgBouncer began. One that is not the
-    server's is then in the way of the password, until PgBouncer starts anew.
-    In the entry as well; before 1.26 only where the client's own line in the userlist is no secret, and else that is
-    in the way of the userlist's.
+    A secret is enough once the forced user has logged in through another entry since PgBouncer started. If it is not
+    the server's, even the password then fails until PgBouncer is restarted.
+    The entry may have the password too; before 1.26 only if the client's own line in the userlist is not a secret: with
+    one, the login fails even if the userlist has the password.
     """
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
@@ -297,7 +298,7 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
 
 @control(here("valid until 'yesterday'", "valid until 'infinity'"))
 def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) -> None:
-    """Through PgBouncer with the server's own secret; nothing else was wrong."""
+    """PgBouncer has the server's own secret, and without the expiry the login succeeds."""
     bouncer = pooler(database, **MODE, server_login_retry=0.1)
     database.admin.execute(f"alter role {database.role.name} valid until 'yesterday'")
     assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
@@ -307,7 +308,7 @@ def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) ->
 
 @control(here('"alter role {name} valid until {day}"', '"alter role {name} connection limit 5"'))
 def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
-    """Without PgBouncer: both drivers hear one text for four reasons, of which the server's log tells three."""
+    """Without PgBouncer: both drivers get one error for four reasons, three of which the server's log names."""
     own = cluster(cluster_name="refuses")
     with fresh(own.server) as database:
         name = database.role.name
@@ -329,14 +330,14 @@ def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
 
 @control(here('auth_type="any"', 'auth_type="scram-sha-256"'))
 def test_auth_type_any_without_a_user_is_a_bouncer_config_error(database, pooler) -> None:
-    """Whatever name the client gives."""
+    """So it is if its entry sets no user."""
     bouncer = pooler(database, **MODE, auth_type="any")
     assert refused(bouncer, database) == "bouncer config error"
 
 
 @control(here("stats_users=database.role.name", "log_stats=0"), fails_with="not allowed")
 def test_the_console_is_for_its_own_users(database, pooler) -> None:
-    """Who may use databases is not let in there; as one of stats_users they are."""
+    """A role that may use a database is refused there; once it is in stats_users, it is let in."""
     bouncer = pooler(database, **MODE)
     assert refused(bouncer, database, dbname="pgbouncer") == "not allowed"
     bouncer.reload(stats_users=database.role.name)

@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/pgbouncer-max-client-conn.md: a PgBouncer that has as many clients as it may have."""
+"""Proves docs/runbooks/pgbouncer-max-client-conn.md: a PgBouncer at its limit of clients."""
 
 import psycopg
 import psycopg2
@@ -12,7 +12,7 @@ FULL = "FATAL:  no more connections allowed \\(max_client_conn\\)"
 
 @pytest.fixture
 def full(database, pooler):
-    """A PgBouncer whose three places for clients are all taken, by clients that do nothing."""
+    """A PgBouncer whose three places for clients are all taken, by idle clients."""
     bouncer = pooler(database, pool_mode="transaction", max_client_conn=3)
     clients = [bouncer.connect(database) for _ in range(3)]
     yield bouncer
@@ -22,7 +22,7 @@ def full(database, pooler):
 
 @control(edit("provoke/max_client_conn.py", "while True:", "while False:"))
 def test_the_client_above_the_limit_is_refused(database, pooler, load, printed, transcript) -> None:
-    """It counts connected clients, busy or not; the refusal comes at once and names the setting."""
+    """The limit counts connected clients, busy or not; the refusal comes at once and names the setting."""
     snippet = load("provoke/max_client_conn.py")
     bouncer = pooler(database, pool_mode="transaction", max_client_conn=5)
     transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
@@ -32,7 +32,7 @@ def test_the_client_above_the_limit_is_refused(database, pooler, load, printed, 
     here("max_client_conn=3", "max_client_conn=30", of="tests.proofs.runbooks.test_pgbouncer_max_client_conn:full")
 )
 def test_both_drivers_say_max_client_conn(full, database) -> None:
-    """It is refused while it logs in, so psycopg2 has the text too."""
+    """The client is refused during login, so psycopg2 has the text too."""
     for driver in (psycopg, psycopg2):
         with pytest.raises(driver.OperationalError, match=FULL):
             driver.connect(full.url(database))
@@ -43,9 +43,9 @@ def test_both_drivers_say_max_client_conn(full, database) -> None:
 )
 @control(here("autocommit=False", "autocommit=True"))
 def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, database) -> None:
-    """Full of clients, and PostgreSQL sees one session: it is idle, and gave PgBouncer its greeting for all of them.
+    """With every place taken, PostgreSQL has one session, an idle one, which PgBouncer opened to log clients in.
 
-    One with a transaction open does hold it.
+    A client with a transaction open does hold one.
     """
     with pytest.raises(psycopg.OperationalError, match=FULL):
         full.connect(database)
@@ -60,7 +60,7 @@ def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, datab
 
 @control(edit("pgbouncer_console/lists.sql", "show lists", "show mem"), fails_with="KeyError")
 def test_the_console_still_lets_you_in_when_full(full, load) -> None:
-    """The limit is not for the database called pgbouncer; its lists show as many clients as there may be, and you."""
+    """The limit does not apply to the database pgbouncer; its lists show as many clients as are allowed, plus you."""
     output = console(full, load("pgbouncer_console/lists.sql"))
     lists = dict(line.replace(" ", "").split("|") for line in output.splitlines() if line.count("|") == 1)
     assert lists["used_clients"] == "4"
@@ -71,7 +71,7 @@ def test_the_console_still_lets_you_in_when_full(full, load) -> None:
 
 @control(here("max_client_conn=4", "max_client_conn=40"))
 def test_a_higher_max_client_conn_takes_effect_with_reload(full, database) -> None:
-    """No restart: the next client is served."""
+    """Without a restart the next client is served, and the one after it refused."""
     full.reload(max_client_conn=4)
     with full.connect(database) as client:
         assert client.execute("select 1").fetchone() == (1,)
@@ -90,7 +90,7 @@ def test_a_client_that_leaves_makes_room_for_another(database, pooler) -> None:
 
 @control(here("max_client_conn=2", "max_client_conn=3"))
 def test_who_is_on_the_console_has_the_place_of_a_client(database, pooler) -> None:
-    """With places for two, and one console, the second client is refused; when the console is gone it is served."""
+    """With two places and a console session, the second client is refused; once that session ends, it is served."""
     bouncer = pooler(database, pool_mode="transaction", max_client_conn=2)
     with bouncer.connect(database):
         with bouncer.admin(), pytest.raises(psycopg.OperationalError, match=FULL):

@@ -39,7 +39,7 @@ def test_where_pgbouncer_is_down_clients_are_refused(database, pooler) -> None:
 
 @control(here("pause {database.name}", "show version"))
 def test_a_pause_longer_than_query_wait_timeout_sends_clients_away(database, pooler) -> None:
-    """With that text, while the console says that the database is paused."""
+    """They get that error, while the console says that the database is paused."""
     bouncer = pooler(database, pool_mode="transaction")
     client = bouncer.connect(database)
     client.execute("select 1")
@@ -54,7 +54,7 @@ def test_a_pause_longer_than_query_wait_timeout_sends_clients_away(database, poo
 
 @control(here('admin.execute("pause")', 'admin.execute(f"pause {database.name}".encode())'))
 def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) -> None:
-    """PAUSE without a name: 0 beside each database, yes in SHOW STATE, until RESUME without one; 1.18 has no STATE."""
+    """After PAUSE without a name SHOW DATABASES says 0, SHOW STATE yes, until RESUME without one; 1.18 has no STATE."""
     bouncer = pooler(database, pool_mode="transaction")
     state = load("pgbouncer_console/everything.sql")
     with bouncer.admin() as admin:
@@ -79,11 +79,11 @@ def test_a_pause_of_everything_shows_in_the_state_alone(database, pooler, load) 
 
 @control(here('f"{os.getpid()}\\n"', '"4194305\\n"'))
 def test_a_pidfile_with_a_living_number_keeps_pgbouncer_from_starting(database, files) -> None:
-    """Whichever program has it; with a number that nobody has it starts."""
+    """Any process with that number does; with a number that no process has, PgBouncer starts."""
     pidfile = files.write("pgbouncer.pid", f"{os.getpid()}\n")
     with pytest.raises(RuntimeError, match=r"exists, another instance running\?"):
         PgBouncer(database, pidfile=pidfile)
-    files.write("pgbouncer.pid", f"{2**22 + 1}\n")  # more than Linux gives
+    files.write("pgbouncer.pid", f"{2**22 + 1}\n")  # above the highest that Linux assigns
     PgBouncer(database, pidfile=pidfile).stop()
 
 
@@ -99,7 +99,7 @@ def files():
 def starts(
     files: Leash, settings: str = "", database: str = "", first: str = "", *, root: bool = False, ini: str = ""
 ) -> str:
-    """Return what PgBouncer says at its start. It finds no place to listen, unless the settings name one."""
+    """Return what PgBouncer says as it starts. It has nowhere to listen unless the settings name an address."""
     where = f"listen_port = {free_port()}\nunix_socket_dir =\n"
     written = files.write("pgbouncer.ini", f"{first}\n[databases]\n{database}\n[pgbouncer]\n{where}{settings}\n")
     who = server_user()
@@ -112,11 +112,11 @@ def starts(
 @control(here(" ; the shop", ""))
 @control(here("starts(files, root=True)", "starts(files)"))
 def test_pgbouncer_says_why_it_does_not_start(files) -> None:
-    """What it says last, of each mistake; a userlist that cannot be read does not keep it from going on."""
+    """Each mistake has its own error; a userlist that cannot be read does not by itself keep it from starting."""
     port = free_port()
     place = f"unix_socket_dir = {files.folder}\nlisten_port = {port}"
     nothing, denied = "no such file or directory", "permission denied"
-    shut = files.folder / "shut"  # nobody may write there but root, as whom PgBouncer does not run
+    shut = files.folder / "shut"  # only root may write there, and PgBouncer does not run as root
     shut.mkdir(mode=0o500)
     misspelt, cannot = "pool_mod = session", "cannot load config file"
     two_files = "client_tls_key_file and client_tls_cert_file must be set"
@@ -143,7 +143,7 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
             (two_files, "TLS setup failed"): ("client_tls_sslmode = require",),
             ('failed to load certificate file "/nowhere"', "TLS setup failed"): (unread,),
         }
-        new = at_least(1, 24)  # an older one goes on without
+        new = at_least(1, 24)  # an older one goes on without it
         list_of = "failed to listen on any address in listen_addr list" if new else "nowhere to listen on"
         mistakes["cannot listen on 127.0.0.1", "address already in use", list_of] = (busy,)
         elsewhere = "cannot assign requested address"
@@ -174,10 +174,10 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
 @control(here("web secret\\n", ""))
 @control(here("(before, ADMIN, behind)", "(ADMIN, behind, before)"))
 def test_a_broken_line_of_the_userlist_hides_what_comes_behind_it(database, pooler, second_user) -> None:
-    """A user before it gets in. One behind it, who got in while no line was broken, does not."""
+    """A user before that line can log in. One after it, who could while no line was broken, cannot."""
     secrets = scram(database, second_user)
     before, behind = database.role.name, second_user.role.name
-    users = {name: secrets.get(name, "") for name in (before, ADMIN, behind)}  # the administrator's is put in
+    users = {name: secrets.get(name, "") for name in (before, ADMIN, behind)}  # the administrator's is filled in
     bouncer = pooler(database, users=users)
     theirs = {"user": behind, "password": second_user.role.password}
     assert heard(bouncer.connect, database, **theirs) == ""
@@ -190,7 +190,7 @@ def test_a_broken_line_of_the_userlist_hides_what_comes_behind_it(database, pool
 
 
 def refusals(script: Snippet, *more: str) -> list[str]:
-    """Return what each command of a script says where there is nobody to ask, with some options more."""
+    """Return what each command of a script says where no service answers, with additional options."""
     commands = [shlex.split(line) for line in script.text.splitlines() if line.startswith(("kubectl", "systemctl"))]
     return [subprocess.run([*command, *more], capture_output=True, text=True).stderr for command in commands]
 
@@ -199,7 +199,7 @@ def refusals(script: Snippet, *more: str) -> list[str]:
 @control(edit("pgbouncer/status.sh", "systemctl status", "systemctl state"))
 @control(edit("pgbouncer/status.sh", "--lines=20", "--lines=twenty"))
 def test_systemctl_takes_the_command(load) -> None:
-    """It refuses a word, an option or a number that it cannot read before it looks for the service."""
+    """It accepts each word, option and number; an unknown option is rejected before it looks for the service."""
     if not shutil.which("systemctl"):
         pytest.skip("needs systemctl")
     script = load("pgbouncer/status.sh")
@@ -212,7 +212,7 @@ def test_systemctl_takes_the_command(load) -> None:
 
 @control(edit("kubernetes/status.sh", "kubectl get pods --selector=app.kubernetes.io/name=pgbouncer", ""))
 def test_kubectl_takes_the_commands_which_select_pgbouncers_pods(load, tmp_path, monkeypatch) -> None:
-    """It refuses an option that it lacks before it asks the cluster, and the label is the one in the manifest."""
+    """It accepts each option; an unknown one is rejected before it asks the cluster. The label is the manifest's."""
     script, manifest = load("kubernetes/status.sh"), snippets.read("kubernetes/pgbouncer.yaml")
     evidence.ran(script, "checked", against=against_kubectl())
     cluster = {"name": "none", "cluster": {"server": f"http://127.0.0.1:{free_port()}"}}

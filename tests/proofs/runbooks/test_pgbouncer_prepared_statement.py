@@ -31,7 +31,7 @@ def untracked() -> dict[str, object]:
     )
 )
 def test_clients_meet_each_others_prepared_statements(database, pooler, load, printed, transcript) -> None:
-    """Where PgBouncer does not track them, a name exists already or does not, depending on the server connection."""
+    """If PgBouncer does not track them, a name already exists or is missing, depending on the server connection."""
     snippet = load(SCRIPT)
     output = printed(snippet, DATABASE_URL=pooler(database, **untracked()).url(database))
     assert 'second: DuplicatePreparedStatement 42P05: prepared statement "_pg3_0" already exists' in output
@@ -41,7 +41,7 @@ def test_clients_meet_each_others_prepared_statements(database, pooler, load, pr
 
 @control(edit("provoke/prepared_statement.py", 'print(f"{name}: fine")', ""))
 def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load, printed) -> None:
-    """Since PgBouncer 1.21 max_prepared_statements above 0 ends both errors, with no restart; before, it is unknown."""
+    """From PgBouncer 1.21 on, max_prepared_statements above 0 ends both errors without a restart; 1.18 rejects it."""
     bouncer = pooler(database, **untracked())
     snippet = load(SCRIPT)
     if not at_least(1, 21):
@@ -56,7 +56,7 @@ def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load,
 
 @control(here("bouncer.reload(max_prepared_statements=100)", "pass"))
 def test_a_reload_cuts_off_who_had_prepared_before(database, pooler) -> None:
-    """PgBouncer knows nothing of its statement; who had prepared none goes on."""
+    """PgBouncer does not know that client's statement; a client that had prepared none goes on."""
     if not at_least(1, 21):
         pytest.skip("needs PgBouncer 1.21")
     bouncer = pooler(database, **untracked())
@@ -79,7 +79,7 @@ def test_a_reload_cuts_off_who_had_prepared_before(database, pooler) -> None:
     )
 )
 def test_limits_shows_whether_prepared_statements_are_tracked(database, pooler, load) -> None:
-    """The value in force is on the console; a PgBouncer that cannot track them has no such setting."""
+    """The console shows the value in force; a PgBouncer that cannot track them has no such setting."""
     output = console(pooler(database, **untracked()), load("pgbouncer_console/limits.sql"))
     found = [line.split("|")[1].strip() for line in output.splitlines() if "max_prepared_statements" in line]
     assert found == (["0"] if at_least(1, 21) else [])
@@ -87,7 +87,7 @@ def test_limits_shows_whether_prepared_statements_are_tracked(database, pooler, 
 
 @control(here('"200"', '"2000"'))
 def test_pgbouncer_tracks_them_by_default_since_1_24(database, pooler) -> None:
-    """Where nobody set max_prepared_statements it is 200."""
+    """Unless it is set, max_prepared_statements is 200; from 1.21 to 1.23 it is 0."""
     shown = {row["key"]: row["value"] for row in pooler(database).show("config")}
     expected = "200" if at_least(1, 24) else "0" if at_least(1, 21) else None
     assert shown.get("max_prepared_statements") == expected
@@ -108,7 +108,7 @@ def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
 @control(here('deallocate "_pg3_5"', "deallocate all"))
 @control(here("max_prepared_statements=100", "max_prepared_statements=0"), fails_with="prepared statement")
 def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler, monkeypatch) -> None:
-    """With libpq 17 it closes a statement in a way that PgBouncer follows; DEALLOCATE names one that is not there."""
+    """With libpq 17 psycopg sends Close, which PgBouncer tracks; DEALLOCATE names a statement that does not exist."""
     if not at_least(1, 22):
         pytest.skip("needs PgBouncer 1.22")
     assert psycopg.capabilities.has_send_close_prepared()
@@ -154,7 +154,7 @@ def test_django_prepares_nothing_by_default(project, server, server_version, mig
 @control(here("**untracked()", "**TWO"))
 @pytest.mark.parametrize("cached", [100, 0])
 def test_asyncpg_meets_the_same_unless_it_caches_none(cached, database, pooler) -> None:
-    """Its statements have names of their own, and its hint speaks of PgBouncer; with a cache of 0 it prepares none."""
+    """Its statements have names of their own, and its hint mentions PgBouncer; with a cache size of 0 nothing fails."""
     url = pooler(database, **untracked()).url(database)
 
     async def meet() -> str:

@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and who waits for it."""
+"""Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and the clients that wait."""
 
 import socket
 from contextlib import closing
@@ -22,7 +22,7 @@ NUMBERS = [(r"\b(maxwait_us|maxwait +\|) *\|? *\d+", r"\1 N"), (r"proven_\w+", "
 
 @pytest.fixture
 def held(database, pooler):
-    """A pool whose only server connection is in somebody's transaction, and a client that waits for it."""
+    """A pool whose only server connection is in another client's transaction, and a client that waits for it."""
     bouncer = pooler(database, **ONE)
     holder = bouncer.connect(database, autocommit=False, application_name="holder")
     holder.execute("select 1")
@@ -35,16 +35,16 @@ def held(database, pooler):
 
 
 def answered(connection: psycopg.Connection) -> bool:
-    """Return whether a query that was sent has its answer."""
+    """Return whether a query that was sent has been answered."""
     connection.pgconn.consume_input()
     return not connection.pgconn.is_busy()
 
 
 @control(edit("provoke/query_wait_timeout.py", 'holder.execute("select 1")  # its transaction stays open', ""))
 def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pooler, load, printed, transcript) -> None:
-    """psycopg 3 passes PgBouncer's text on, with SQLSTATE 08P01; psycopg2 says that the server closed it."""
+    """psycopg 3 passes PgBouncer's error on, with SQLSTATE 08P01; psycopg2 says the server closed the connection."""
     bouncer = pooler(database, **ONE)
-    bouncer.connect(database).close()  # the server connection is there, and the first who asks has it at once
+    bouncer.connect(database).close()  # the server connection exists, so the first to ask gets it at once
     snippet = load("provoke/query_wait_timeout.py")
     with bouncer.impatient():
         transcript(snippet, printed(snippet, DATABASE_URL=bouncer.url(database)))
@@ -62,7 +62,7 @@ def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pool
 @control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
 @control(here('holder.execute("select 1")', "pass"))
 def test_executemany_and_a_pipeline_do_not_hear_that_they_waited_too_long(database, pooler) -> None:
-    """psycopg 3 tells them only that the server closed the connection; PgBouncer's log says why."""
+    """psycopg 3 says only that the server closed the connection; PgBouncer's log says why."""
     bouncer = pooler(database, **ONE)
     for ask in (many, piped):
         with bouncer.connect(database, autocommit=False) as holder, bouncer.connect(database) as waiting:
@@ -76,7 +76,7 @@ def test_executemany_and_a_pipeline_do_not_hear_that_they_waited_too_long(databa
 
 @control(here("max_db_connections=1", "max_db_connections=10"))
 def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, pooler) -> None:
-    """A pool that has never had a server connection lets its clients wait while they log in; both drivers say FATAL."""
+    """A pool that never had a server connection makes clients wait during login; both drivers get the FATAL error."""
     other = Role(database.server)
     query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
     users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
@@ -104,7 +104,7 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
     ],
 )
 def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler, limit, text) -> None:
-    """They hear of the shorter limit alone: only PgBouncer's log says that the lookup failed."""
+    """Clients are told only of the shorter limit; only PgBouncer's log says that the lookup failed."""
     elsewhere = Existing(replace(database.server, host="nowhere..invalid"), database.name, database.role)
     bouncer = pooler(elsewhere, **ONE, **{limit: 0.5}, users=pgbouncer.scram(database))
     for driver in (psycopg, psycopg2):
@@ -115,7 +115,7 @@ def test_a_host_that_cannot_be_resolved_lets_clients_wait(database, pooler, limi
 
 @control(here("client_login_timeout=1", "query_wait_timeout=1"))
 def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler) -> None:
-    """Both drivers hear that the server is down, and PgBouncer's defaults are such."""
+    """Both drivers are told that the server is down; with PgBouncer's defaults it is shorter."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         elsewhere = Existing(replace(database.server, port=silent.getsockname()[1]), database.name, database.role)
         bouncer = pooler(elsewhere, **ONE, client_login_timeout=1, users=pgbouncer.scram(database))
@@ -130,9 +130,9 @@ def test_where_client_login_timeout_is_shorter_it_comes_instead(database, pooler
     here('row["maxwait"] * 1_000_000 + row["maxwait_us"]', 'row["cl_waiting"]'), fails_with="maxwait climbs: not within"
 )
 def test_maxwait_climbs_before_anyone_is_refused(held, database) -> None:
-    """The console shows who waits, and for how long the first has waited, while nobody has got an error yet.
+    """The console shows that clients wait, and how long the first has waited, before any of them gets an error.
 
-    With a second client that waits maxwait is still the first one's, as SHOW CLIENTS has it.
+    With a second client waiting, maxwait is still the first one's, as shown by SHOW CLIENTS.
     """
     bouncer, waiting = held
 
@@ -175,9 +175,9 @@ def test_show_pools_tells_a_pool_that_is_used_up(held, database, load, transcrip
 @control(edit("postgres/idle_in_transaction.sql", "pid,", ""))
 @control(here('holder.execute("select 1")', 'earlier.execute("select 1")'))
 def test_postgresql_names_the_client_that_holds_the_server_connection(database, pooler, load) -> None:
-    """PgBouncer passes application_name on, so that the session in a transaction bears its client's name.
+    """PgBouncer passes application_name on, so that the session in a transaction has its client's name.
 
-    Not that of the client that had it before, but where one gave no name to a PgBouncer older than 1.22.
+    It is not the previous client's, except where a client gives no name to a PgBouncer older than 1.22.
     """
     snippet = load("postgres/idle_in_transaction.sql")
     bouncer = pooler(database, **ONE)
@@ -212,9 +212,9 @@ def test_postgresql_names_the_client_that_holds_the_server_connection(database, 
     fails_with="terminating connection",
 )
 def test_ending_silent_transactions_lets_the_next_client_in(held, database, load, sessions) -> None:
-    """The session of each who is silent ends, and the query that waited is answered; who runs a statement goes on.
+    """Each session idle in transaction ends, and the waiting query is answered; one that runs a statement goes on.
 
-    A superuser ends those of another role as well, and none in another database.
+    A superuser ends those of other roles too, but none in another database.
     """
     bouncer, waiting = held
     snippet = load("postgres/end_idle_transactions.sql")

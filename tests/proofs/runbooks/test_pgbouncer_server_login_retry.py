@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/pgbouncer-server-login-retry.md: PostgreSQL goes and comes back behind PgBouncer."""
+"""Proves docs/runbooks/pgbouncer-server-login-retry.md: PostgreSQL goes down and comes back behind PgBouncer."""
 
 from contextlib import ExitStack
 
@@ -29,7 +29,7 @@ def text() -> str:
 
 
 def ask(bouncer, database) -> str:
-    """Return what a new client gets to hear, or "served"."""
+    """Return the error that a new client gets, or "served"."""
     try:
         with bouncer.connect(database) as client:
             client.execute("select 1")
@@ -39,7 +39,7 @@ def ask(bouncer, database) -> str:
 
 
 def outage(started, database, *bouncers) -> None:
-    """Stop PostgreSQL once the pools have been used, let each PgBouncer find out, and start it again on its port."""
+    """Stop PostgreSQL once the pools have been used, let each PgBouncer notice, and start it again on its port."""
     assert [ask(bouncer, database) for bouncer in bouncers] == ["served"] * len(bouncers)
     started.leash.halt()
     for bouncer in bouncers:
@@ -55,7 +55,7 @@ def bring_back(started, database) -> None:
 
 
 def only_one_serves(database, one, other) -> bool:
-    """Return whether one of two serves, and the other still answers with the failure that it remembers."""
+    """Return whether the first of two serves, and the other still answers with the remembered failure."""
     return ask(other, database) == text() and ask(one, database) == "served"
 
 
@@ -78,7 +78,7 @@ def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printe
 
 @control(here("(3600, 0)", "(3600, 3600)"), fails_with="the one that tries at once serves: not within")
 def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
-    """Until server_login_retry is over PgBouncer answers with the failure that it remembers; without it, it serves."""
+    """Until server_login_retry is over, PgBouncer answers with the remembered failure; with 0 it serves at once."""
     started, database = own
     waits, tries = (pooler(database, **{**RETRY, "server_login_retry": seconds}) for seconds in (3600, 0))
     outage(started, database, waits, tries)
@@ -92,7 +92,7 @@ def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
 @control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
 @control(here("outage(started, database, bouncer)", "pass"))
 def test_a_pipeline_may_not_hear_of_the_failed_login(own, pooler) -> None:
-    """Of some clients that are there, each by itself; execute() hears of it. Which hear it is a matter of moments."""
+    """execute() does; of ten clients with a pipeline, some hear only of a closed connection; timing decides which."""
     started, database = own
     bouncer = pooler(database, **RETRY)
     with ExitStack() as ends:
@@ -106,7 +106,7 @@ def test_a_pipeline_may_not_hear_of_the_failed_login(own, pooler) -> None:
     here("reloaded.reload(server_login_retry=0)", "pass"), fails_with="the one that was reloaded serves: not within"
 )
 def test_a_lower_server_login_retry_takes_effect_with_reload(own, pooler) -> None:
-    """PgBouncer remembers when it failed, not until when: with the lower value it tries again at once."""
+    """PgBouncer remembers when it failed, not when to try next: with the lower value it tries again at once."""
     started, database = own
     reloaded, left = (pooler(database, **RETRY) for _ in range(2))
     outage(started, database, reloaded, left)

@@ -12,7 +12,7 @@ from tests.stack.upstream import needs_a_pool
 
 @pytest.fixture
 def testing(server, server_version, pooler):
-    """A role that may make databases, and a PgBouncer that leads to its own, the test database and postgres."""
+    """A role that may create databases, and a PgBouncer in front of its own, the test database and postgres."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server) as database:
         database.admin.execute(f'alter role "{database.role.name}" createdb')
@@ -38,7 +38,7 @@ def exists(database, name: str) -> bool:
 @control(here("bouncer.url(database)", "database.url"))
 @control(edit("postgres/drop_test_database.sql", "with (force)", ""), fails_with="is being accessed by other users")
 def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, load) -> None:
-    """The tests pass; PgBouncer's idle session is in the way of the drop, the command fails; force ends both."""
+    """The tests pass, but PgBouncer's idle session blocks the drop, and the command fails; WITH (FORCE) succeeds."""
     database, bouncer, name = testing
     status, output = run(project, bouncer.url(database))
     assert status == 1
@@ -59,7 +59,7 @@ def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, l
 @control(here("database=name", 'database="another"'))
 @pytest.mark.parametrize("way", ["through PgBouncer", "past it"])
 def test_an_old_test_database_keeps_the_next_run_from_its_tests(project, testing, load, way) -> None:
-    """The database that the first run left is in the way of the next, whose tests run once it is dropped by force."""
+    """The database that the first run left blocks the next, whose tests run once it has been dropped by force."""
     database, bouncer, name = testing
     run(project, bouncer.url(database))  # leaves it
     status, output = run(project, bouncer.url(database) if way == "through PgBouncer" else database.url)
@@ -79,7 +79,7 @@ setup_databases(verbosity=0, interactive=False, parallel=2)
 
 @control(here("bouncer.url(database)", "database.url"))
 def test_the_pool_keeps_the_test_database_from_being_copied(project, testing) -> None:
-    """With --parallel Django makes a copy for each process, which nobody may be in the way of."""
+    """For --parallel Django copies the database for each process, which fails while another session is in it."""
     database, bouncer, name = testing
     settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
     status, output = project.run("-c", COPIES, database_url=bouncer.url(database), **settings)
@@ -154,7 +154,7 @@ class Both(TestCase):
 @control(here("write_text(BOTH)", """write_text(BOTH.replace(', "second"', ""))"""))
 @pytest.mark.parametrize("mirror", [True, False], ids=["a mirror", "the same name"])
 def test_the_pool_of_a_second_alias_is_in_the_way(project, testing, tmp_path, load, mirror) -> None:
-    """Django closes the pool of the alias whose database it drops; one of another alias stays, unless it has none."""
+    """Django closes only the pool of the alias whose database it drops; if another has one, that blocks the drop."""
     needs_a_pool()
     database, _, name = testing
     (tmp_path / "test_both.py").write_text(BOTH)
@@ -169,7 +169,7 @@ def test_the_pool_of_a_second_alias_is_in_the_way(project, testing, tmp_path, lo
 
 @control(here("database.url", "testing[1].url(database)"))
 def test_tests_on_a_direct_connection_leave_nothing_behind(project, testing) -> None:
-    """The same tests with a DATABASE_URL that leads to PostgreSQL itself: they pass, and their database is gone."""
+    """With a DATABASE_URL that points to PostgreSQL itself, the same tests pass, and their database is dropped."""
     database, _, name = testing
     status, output = run(project, database.url)
     assert (status, "\nOK\n" in output) == (0, True), output

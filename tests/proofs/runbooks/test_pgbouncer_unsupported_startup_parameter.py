@@ -16,7 +16,7 @@ OPTIONS = "-c statement_timeout=5000"
 
 
 def text() -> str:
-    """Return what PgBouncer refuses the client with."""
+    """Return the error with which PgBouncer refuses the client."""
     return "unsupported startup parameter" + (" in options: statement_timeout" if at_least(1, 20) else ": options")
 
 
@@ -48,7 +48,7 @@ def test_a_setting_in_options_is_refused(database, pooler, load, printed, transc
     replace("tests.proofs.runbooks.test_pgbouncer_unsupported_startup_parameter:OPTIONS", "-c statement_timeout=6000")
 )
 def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
-    """The client's text names the setting, PgBouncer's log also its value."""
+    """The client's error names the setting; PgBouncer's log also has its value."""
     bouncer = pooler(database, pool_mode="transaction")
     with pytest.raises(psycopg.OperationalError, match=text()):
         bouncer.connect(database, options=OPTIONS)
@@ -57,7 +57,7 @@ def test_the_log_shows_the_value_that_was_sent(database, pooler) -> None:
 
 @control(edit("postgres/role_statement_timeout.sql", "alter role :\"role\" set statement_timeout = '5s';", ""))
 def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
-    """ALTER ROLE … SET reaches each new server connection, with nothing in the connection string."""
+    """ALTER ROLE … SET applies to each new server connection, with nothing in the connection string."""
     bouncer = pooler(database, pool_mode="transaction")
     with bouncer.connect(database) as client:
         assert shown(client) == "0"
@@ -71,7 +71,7 @@ def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
 
 @control(edit("postgres/role_settings.sql", "unnest(setconfig) as setting", "setconfig[1] as setting"))
 def test_role_settings_lists_what_roles_carry(database, load) -> None:
-    """The query shows each setting with its role, whatever it is."""
+    """The query lists each setting with its role, whatever the setting is."""
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
     database.admin.execute(f"alter role {database.role.name} set work_mem = '8MB'")
     output = database.psql(load("postgres/role_settings.sql"))
@@ -81,7 +81,7 @@ def test_role_settings_lists_what_roles_carry(database, load) -> None:
 
 
 def answer(bouncer, database, **parameters: str) -> bytes:
-    """Return PgBouncer's first words to a client that sends these parameters of its own, as libpq never does."""
+    """Return PgBouncer's first reply to a client that sends these startup parameters, as libpq never does."""
     sent = {"user": database.role.name, "database": database.name, **parameters}
     body = struct.pack("!i", 196608) + b"".join(f"{name}\0{value}\0".encode() for name, value in sent.items()) + b"\0"
     with socket.create_connection(("127.0.0.1", bouncer.port)) as client:
@@ -94,7 +94,7 @@ def answer(bouncer, database, **parameters: str) -> bytes:
 def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, load) -> None:
     """extra_float_digits is refused on every version; with the snippet's setting the login goes on.
 
-    So it does where track_extra_parameters, of 1.20 and later, has it.
+    So it does, from 1.20 on, if track_extra_parameters lists it.
     """
     bouncer = pooler(database, pool_mode="transaction")
     refused = answer(bouncer, database, extra_float_digits="3")
@@ -111,7 +111,7 @@ def test_a_parameter_that_the_driver_sends_has_to_be_ignored(database, pooler, l
 
 @control(here('search_path="elsewhere"', 'nonsense="elsewhere"'))
 def test_search_path_is_taken_from_1_26_on(database, pooler) -> None:
-    """As a parameter of its own; older ones refuse it."""
+    """It is accepted as a startup parameter; older versions refuse it."""
     said = answer(pooler(database, pool_mode="transaction"), database, search_path="elsewhere")
     if at_least(1, 26):
         assert b"SCRAM-SHA-256" in said
@@ -122,7 +122,7 @@ def test_search_path_is_taken_from_1_26_on(database, pooler) -> None:
 @control(here('="options")', '="extra_float_digits")'), fails_with="unsupported startup parameter")
 @control(edit("pgbouncer_console/limits.sql", "show config", "show version"), fails_with="not enough values to unpack")
 def test_ignoring_options_drops_the_setting_without_a_word(database, pooler, load) -> None:
-    """With `options` alone, on every version, the client connects without a timeout, and no log has a word of it."""
+    """Ignoring `options`, every version lets the client connect without its timeout, and the log does not say so."""
     bouncer = pooler(database, pool_mode="transaction", ignore_startup_parameters="options")
     with database.connect(options=OPTIONS) as direct:
         assert shown(direct) == "5s"

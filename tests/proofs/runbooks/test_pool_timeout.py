@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/pool-timeout.md: a pool that has nothing to lend."""
+"""Proves docs/runbooks/pool-timeout.md: a pool with no connection to lend."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ from tests.stack.wait import until
 
 @control(edit("provoke/pool_timeout.py", "stats.get(name, 0)", "stats.get(name, 1)"))
 def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -> None:
-    """The error is the same; where no server answers, the pool counts connections that failed, and else it does not."""
+    """The error is the same, but only where no server answers does the pool count failed connections."""
     snippet = load("provoke/pool_timeout.py")
 
     def told() -> list[str] | None:
@@ -34,7 +34,7 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
 
 @control(here('change("the-next-one"', 'change("another"'), fails_with="it has a connection: not within")
 def test_the_pool_tries_on_until_it_has_a_connection(database, cluster, caplog) -> None:
-    """Nobody asks it meanwhile: once the server lets it in, or is back, it has one to lend."""
+    """Without any request, it has a connection to lend once the server lets it in, or is back."""
 
     def change(password: str) -> None:
         statement = sql.SQL("alter role {} password {}")
@@ -66,7 +66,7 @@ def test_the_pool_tries_on_until_it_has_a_connection(database, cluster, caplog) 
     ("wrong", "why"), [("password", "password authentication failed"), ("port", "Connection refused")]
 )
 def test_why_no_connection_can_be_opened_is_in_the_pools_log_alone(database, caplog, wrong, why) -> None:
-    """Who asks is told of the time that has passed; the logger psycopg.pool has PostgreSQL's or libpq's own text."""
+    """The caller is told only how long it waited; the logger psycopg.pool has PostgreSQL's or libpq's own text."""
     parts = {"password": f":{database.role.password}@", "port": f":{database.server.port}/"}
     address = database.url.replace(parts[wrong], {"password": ":an-old-one@", "port": ":1/"}[wrong])
     with (
@@ -84,7 +84,7 @@ def test_why_no_connection_can_be_opened_is_in_the_pools_log_alone(database, cap
 
 @control(here('"max_waiting": 1', '"max_waiting": 2'), fails_with="couldn't get a connection")
 def test_a_pool_refuses_more_than_may_wait(database) -> None:
-    """With max_waiting = 1 the second who would have to wait is refused at once."""
+    """With max_waiting = 1, a second caller that would have to wait is refused at once."""
     waits = {"min_size": 1, "max_size": 1, "max_waiting": 1, "timeout": 10}
     with psycopg_pool.ConnectionPool(database.url, **waits) as pool, ThreadPoolExecutor(1) as thread:
         lent = pool.getconn()
@@ -98,7 +98,7 @@ def test_a_pool_refuses_more_than_may_wait(database) -> None:
 
 @control(here("False", "True"))
 def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
-    """Each is a PoolClosed, also for who waits while it is closed."""
+    """Each raises PoolClosed; a caller that waits while it is closed is told so too."""
     pool = psycopg_pool.ConnectionPool(database.url, min_size=1, max_size=1, open=False)
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is not open yet"):
         pool.getconn()
@@ -116,9 +116,9 @@ def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
 
 @control(here('console.execute(f"pause {database.name}")', "pass"), fails_with="DID NOT RAISE")
 def test_behind_a_paused_pgbouncer_a_pool_finds_dead_ones_and_counts_no_error(database, pooler) -> None:
-    """Each connection that it would lend fails its check, long after the pool's own limit; who asked hears the same.
+    """Each connection it would lend fails its check, long after the pool's timeout; the caller still gets PoolTimeout.
 
-    So it is where PgBouncer's server lets it in no more, but for the wait.
+    So it is, without the wait, where the server no longer lets PgBouncer in.
     """
     bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=1)
     checked = {"min_size": 1, "max_size": 1, "check": psycopg_pool.ConnectionPool.check_connection}

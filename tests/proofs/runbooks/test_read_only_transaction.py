@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/read-only-transaction.md: a server, and a session, that only read."""
+"""Proves docs/runbooks/read-only-transaction.md: a read-only server, and a read-only session."""
 
 import signal
 from contextlib import closing
@@ -30,7 +30,7 @@ def standby():
 
 @control(edit("postgres/read_only.sql", "pg_is_in_recovery() as standby,", ""))
 def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> None:
-    """With the same text in both drivers; the query tells that it is one."""
+    """Both drivers get the same error; the query shows that the server is a standby."""
     for driver in (psycopg, psycopg2):
         with closing(driver.connect(standby.superuser)) as connection:
             assert heard(connection.cursor().execute, WRITE) == TEXT
@@ -40,7 +40,7 @@ def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> 
 
 @control(here("default_transaction_read_only=on", "default_transaction_read_only=off"))
 def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> None:
-    """In both drivers as ReadOnlySqlTransaction, with SQLSTATE 25006."""
+    """Both drivers raise ReadOnlySqlTransaction, with SQLSTATE 25006."""
     options = "-c default_transaction_read_only=on"
     for driver in (psycopg, psycopg2):
         connection = driver.connect(database.url, options=options)
@@ -48,13 +48,13 @@ def test_a_read_only_session_refuses_to_write_in_the_same_words(database) -> Non
         with pytest.raises(error_of, match=TEXT) as error:
             connection.cursor().execute(WRITE)
         assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "25006"
-        assert isinstance(error.value, driver.InternalError)  # by which Django chooses its own
+        assert isinstance(error.value, driver.InternalError)  # from which Django derives its own
         connection.close()
 
 
 @control(edit("postgres/read_only.sql", "where name = 'default", "where name <> 'default"))
 def test_read_only_sql_says_who_set_it(database, load) -> None:
-    """A role's setting is told from a session's and from none."""
+    """It tells a session's, client's, role's and database's setting from the default."""
     snippet = load("postgres/read_only.sql")
     assert "| off       | default" in database.psql(snippet)
     with database.connect() as client:
@@ -78,7 +78,7 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
 @control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
 @pytest.mark.parametrize("whose", ["role", "database"])
 def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(whose, database, pooler, load) -> None:
-    """The setting is gone and the server connection new; 1.26 gives the client what it had, older ones do not."""
+    """The setting is gone and the server connection new; 1.26 restores the client's old value, older ones do not."""
     one = f"{whose} {database.role.name if whose == 'role' else database.name}"
     database.admin.execute(f"alter {one} set default_transaction_read_only = on")
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
@@ -98,7 +98,7 @@ def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(whose, dat
 @control(here('"read-write"', '"any"'))
 @pytest.mark.parametrize("driver", [psycopg, psycopg2])
 def test_target_session_attrs_passes_over_a_read_only_server(driver, pair) -> None:
-    """The standby is named first, and would let the application in; the one that writes is taken."""
+    """The standby is named first, and would let the application in; with read-write the primary is used."""
     database = pair.database
     both = (pair.standby.server, database.server)
     hosts = {"host": ",".join(one.host for one in both), "port": ",".join(str(one.port) for one in both)}

@@ -15,7 +15,7 @@ QUERY = "select * from item"
 @control(here("search_path=elsewhere", "search_path=public"))
 @pytest.mark.usefixtures("item")
 def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> None:
-    """In both drivers as UndefinedTable, with SQLSTATE 42P01; like one that nobody made."""
+    """Both drivers raise UndefinedTable, with SQLSTATE 42P01, as for a table that was never created."""
     with database.connect() as client:
         assert heard(client.execute, "select * from nowhere") == 'relation "nowhere" does not exist'
     for driver in (psycopg, psycopg2):
@@ -23,14 +23,14 @@ def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> Non
         with pytest.raises(driver.errors.UndefinedTable, match=MISSING) as error:
             client.cursor().execute(QUERY)
         assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "42P01"
-        assert isinstance(error.value, driver.ProgrammingError)  # by which Django chooses its own
+        assert isinstance(error.value, driver.ProgrammingError)  # from which Django derives its own
         client.close()
 
 
 @control(here("set_config('search_path', '', false)", "set_config('search_path', 'public', false)"))
 @pytest.mark.usefixtures("item")
 def test_an_emptied_search_path_hides_every_table_from_the_next_client(database, pooler, load) -> None:
-    """As pg_dump does it, unless 1.26 keeps it with its client; RECONNECT brings the tables back."""
+    """pg_dump empties it this way; PgBouncer 1.26 may keep it with its client. RECONNECT brings the tables back."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
     with bouncer.connect(database) as dump, bouncer.connect(database) as client:
         assert heard(client.execute, QUERY) == ""
@@ -44,7 +44,7 @@ def test_an_emptied_search_path_hides_every_table_from_the_next_client(database,
 
 @pytest.fixture
 def tenants(database, pooler):
-    """Two schemas with a table of one name, in which is whose it is; and two clients of one server connection."""
+    """Two schemas, each with a table `item` that names its tenant, and two clients of one server connection."""
     with database.connect() as owner:
         for tenant in ("ada", "edith"):
             owner.execute(f"create schema {tenant}")
@@ -56,7 +56,7 @@ def tenants(database, pooler):
 
 @control(here("set search_path = ada", "set local search_path = ada"), fails_with='relation "item" does not exist')
 def test_where_both_schemas_have_the_table_the_other_ones_rows_come(tenants) -> None:
-    """Without an error, unless PgBouncer keeps search_path with its client."""
+    """A client gets them without an error, unless PgBouncer keeps search_path with its client."""
     one, other = tenants
     one.execute("set search_path = ada")
     other.execute("set search_path = edith")
@@ -88,7 +88,7 @@ def reported(client: psycopg.Connection) -> bool:
 )
 @pytest.mark.usefixtures("item")
 def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
-    """And whether the session looks there; of what is nowhere there is no row."""
+    """It also shows whether the session looks there; a table that does not exist has no row."""
     snippet = load("postgres/where_is.sql")
     assert "public | t" in database.psql(snippet, superuser=False, relation="item")
     assert "(0 rows)" in database.psql(snippet, superuser=False, relation="nowhere")

@@ -21,7 +21,7 @@ AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 
 @control(edit("provoke/closed_connection.py", "pg_terminate_backend(%s, 5000)", "pg_backend_pid() + %s"))
 def test_a_terminated_session_has_a_text_for_each_driver(database, load, printed, transcript) -> None:
-    """psycopg 3 tells that an administrator ended it; psycopg2 only that the server closed it unexpectedly."""
+    """psycopg 3 says that an administrator ended it; psycopg2 only that the server closed it unexpectedly."""
     snippet = load("provoke/closed_connection.py")
     transcript(snippet, printed(snippet, DATABASE_URL=database.url))
 
@@ -30,7 +30,7 @@ def test_a_terminated_session_has_a_text_for_each_driver(database, load, printed
 @control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
 @control(here("database.terminate(client.info.backend_pid)", "pass"))
 def test_executemany_and_a_pipeline_hear_no_reason(database) -> None:
-    """psycopg 3's execute() names the administrator; to these two the server has closed the connection."""
+    """psycopg 3's execute() names the administrator; these two say only that the server closed the connection."""
     said = []
     for ask in (lambda client: client.execute("select 1"), many, piped):
         with database.connect() as client:
@@ -56,7 +56,7 @@ def test_a_session_that_was_idle_too_long_has_its_own_text(database, load, print
 
 @control(here("signal.SIGKILL", "signal.SIGTERM"), fails_with="the session ends: not within")
 def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> None:
-    """As by the kernel's out-of-memory killer: no reason reaches anyone, and every session ends."""
+    """As with the kernel's out-of-memory killer, no client gets a reason, and every session ends."""
     own = cluster(cluster_name="killed")
     with fresh(own.server) as database:
         started = database.admin.execute("select pg_postmaster_start_time()").fetchone()
@@ -75,7 +75,7 @@ def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> 
 
 @control(here("signal.SIGKILL", "signal.SIGTERM"), fails_with="PgBouncer knows: not within")
 def test_behind_pgbouncer_a_killed_backend_is_a_crashed_connection(cluster, pooler) -> None:
-    """For who was in a transaction: psycopg 3 hears that, psycopg2 that the server closed it."""
+    """In a transaction, psycopg 3 gets "server conn crashed?"; psycopg2 says that the server closed the connection."""
     own = cluster(cluster_name="killed")
     with fresh(own.server) as database:
         bouncer = pooler(database, pool_mode="transaction")
@@ -117,7 +117,7 @@ def answers(server) -> bool:
 )
 @control(edit("postgres/who_closes.sql", "clock_timestamp() - pg_postmaster_start_time()", "interval '1 hour'"))
 def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
-    """A start a moment ago means a restart; a timeout that is not 0 names itself, and who set it."""
+    """It shows how long the server has been running, each timeout that is not 0, and who set it."""
     role = Role(database.server)
     database.psql(load("postgres/role_timeouts.sql"), role=role.name)
     snippet = load("postgres/who_closes.sql")
@@ -158,7 +158,7 @@ def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
     The one after that fails as on a connection that the code has closed.
     """
     with database.connect(autocommit=False) as connection:
-        # Within it: between BEGIN and the statement it may be idle for as long on a busy machine.
+        # Set within it: on a busy machine, BEGIN and the statement may be as far apart as that.
         connection.execute("set idle_in_transaction_session_timeout = '50ms'")
         until("the server ends it", lambda: database.backends() == [])
         with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout, match="idle-in-transaction timeout"):
@@ -173,7 +173,7 @@ def test_an_idle_transaction_is_ended_with_its_own_text(database) -> None:
 
 @control(here("database.terminate(client.info.backend_pid)", "pass"))
 def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> None:
-    """Once it has been told, or the code has closed it: as InterfaceError and not as OperationalError."""
+    """After the first error, or after close(), it raises InterfaceError and not OperationalError."""
     client = psycopg2.connect(database.url)
     database.terminate(client.info.backend_pid)
     assert said_by(client) == "server closed the connection unexpectedly"
@@ -186,7 +186,7 @@ def test_psycopg2_says_that_a_lost_connection_is_already_closed(database) -> Non
 
 @control(here("signal.SIGTERM", "signal.SIGHUP"), fails_with="it refuses: not within")
 def test_a_server_that_shuts_down_says_so_to_new_clients(cluster) -> None:
-    """A smart shutdown waits for who is connected, and refuses everybody else: a reason, and pg_isready's words."""
+    """A smart shutdown waits for connected clients and tells new ones the reason; pg_isready says "rejecting"."""
     own = cluster(cluster_name="shuts down")
     with own.server.connect() as last:
         os.kill(int((own.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
@@ -210,7 +210,7 @@ def refusal(server) -> str:
 @control(here("driver.connect(database.url, **tcp)", "driver.connect(database.url)"))
 @pytest.mark.parametrize("driver", [psycopg, psycopg2])
 def test_both_drivers_take_the_settings_of_tcp(driver, database) -> None:
-    """They reach the socket."""
+    """Both set them on the socket."""
     tcp = {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 10_000}
     client = driver.connect(database.url, **tcp)
     with socket.socket(fileno=os.dup(client.fileno())) as end:

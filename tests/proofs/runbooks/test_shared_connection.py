@@ -19,7 +19,7 @@ from tests.stack.console import at_least
 from tests.stack.leash import Leash, give
 from tests.stack.wait import DEADLINE
 
-# Each of two processes that share a connection asks in its turn: the parent, the child twice, the parent twice.
+# Two processes that share a connection query in turn: the parent, the child twice, the parent twice.
 TURNS = """
 import json, os, sys
 from importlib import import_module
@@ -53,7 +53,7 @@ print(json.dumps(heard))
 
 @pytest.fixture(params=["secure"])
 def encrypted(database, pooler, request):
-    """A PgBouncer in front of the database that takes its clients over TLS alone, of these versions."""
+    """A PgBouncer in front of the database that accepts clients only over TLS, of these versions."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     files = Leash("certificates")
@@ -71,13 +71,13 @@ def encrypted(database, pooler, request):
 
 
 def turns(driver: str, url: str) -> dict[str, list[str]]:
-    """Return what the parent and the child hear, in a process of their own: this one may have threads."""
+    """Return what the parent and the child get. They run in a new process, as this one may have threads."""
     command = [sys.executable, "-c", TURNS, driver, url]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout)
 
 
 MAC = "SSL error: decryption failed or bad record mac"
-# It is read, or met while the next query is sent: that depends on who is faster.
+# Found on a read, or while the next query is sent: that depends on timing.
 GONE = "server closed the connection unexpectedly"
 DRIVERS = {
     "psycopg": (MAC, "SSL error: unexpected eof while reading", "OperationalError: the connection is closed"),
@@ -94,7 +94,7 @@ DRIVERS = {
 )
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_over_tls_a_fork_breaks_the_connection_for_both(driver, database, encrypted) -> None:
-    """Whoever speaks second cannot decrypt what it reads, PgBouncer hangs up, and the other one hears of that."""
+    """The process that queries second cannot decrypt the answer, PgBouncer disconnects, and the other fails too."""
     mac, eof, closed = DRIVERS[driver]
     said = turns(driver, encrypted.url(database))
     first, then = said["child"]
@@ -117,7 +117,7 @@ def test_over_tls_a_fork_breaks_the_connection_for_both(driver, database, encryp
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("encrypted", ["tlsv1.2"], indirect=True)
 def test_over_tls_1_2_the_second_to_speak_hears_of_its_cipher(driver, encrypted, database) -> None:
-    """With the cipher that PgBouncer from 1.24 on, of those that run here, agrees on by itself; 1.18 takes another."""
+    """With the cipher that PgBouncer negotiates by default from 1.24 on, of the versions tested; 1.18 uses another."""
     said = turns(driver, encrypted.url(database))
     with closing(psycopg2.connect(encrypted.url(database))) as client:
         assert ("GCM" in client.info.ssl_attribute("cipher")) == at_least(1, 24)
@@ -128,7 +128,7 @@ def test_over_tls_1_2_the_second_to_speak_hears_of_its_cipher(driver, encrypted,
 
 @control(here("range(6)", "range(5)"))
 def test_processes_that_share_a_connection_prepare_under_the_same_name(database) -> None:
-    """psycopg 3 does so when it runs a query for the sixth time, in each process by its own count."""
+    """psycopg 3 prepares a query the sixth time it runs; each process counts for itself, and the second fails."""
     code = """if True:
         import os, sys, psycopg
         connection = psycopg.connect(sys.argv[1], autocommit=True)
@@ -149,7 +149,7 @@ def test_processes_that_share_a_connection_prepare_under_the_same_name(database)
 @control(here('connection.pgconn.send_query(b"select 1")', "pass"))
 @control(here("set_wait_callback(waits)", "waits(client)"))
 def test_a_second_query_before_the_first_is_answered_is_refused(database) -> None:
-    """libpq does not send it, and the first one is answered; psycopg2 sees to it itself."""
+    """libpq does not send it, and the first is still answered; psycopg2, with a wait callback, refuses it itself."""
     with database.connect() as connection:
         connection.pgconn.send_query(b"select 1")
         refused = heard(connection.pgconn.send_query, b"select 2")
@@ -160,7 +160,7 @@ def test_a_second_query_before_the_first_is_answered_is_refused(database) -> Non
     client, told = psycopg2.connect(database.url), []
 
     def waits(connection) -> None:
-        """Let another one use the connection meanwhile, as a greenlet does that psycogreen lets run."""
+        """Use the connection meanwhile, as another greenlet does that psycogreen lets run."""
         told.append(heard(connection.cursor().execute, "select 2"))
         told.append(heard(connection.cursor().callproc, "pg_backend_pid"))
         wait_select(connection)

@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/ssl-required.md: one side wants TLS, and the other has none."""
+"""Proves docs/runbooks/ssl-required.md: one side requires TLS, and the other has none."""
 
 import psycopg
 import psycopg2
@@ -14,9 +14,9 @@ from tests.stack.wait import until
 
 @control(here('insists = "require"', 'insists = "prefer"'))
 def test_a_driver_that_insists_is_told_that_there_is_no_tls(database, pooler) -> None:
-    """By PgBouncer without a certificate, its console too, in both drivers; sslmode=prefer goes on without.
+    """By PgBouncer without a certificate, on its console too, with both drivers; sslmode=prefer connects without.
 
-    So it is with what is stricter, and with PostgreSQL, where that has no TLS.
+    The same holds for the stricter modes, and for PostgreSQL without TLS.
     """
     url = pooler(database, pool_mode="transaction").url(database)
     insists = "require"
@@ -33,7 +33,7 @@ def test_a_driver_that_insists_is_told_that_there_is_no_tls(database, pooler) ->
 
 @control(here("sslmode=require", "sslmode=disable"))
 def test_an_exporter_in_go_has_a_text_of_its_own(database, pooler) -> None:
-    """pgbouncer_exporter with sslmode=require, to a PgBouncer without TLS."""
+    """With sslmode=require and PgBouncer without TLS, pgbouncer_exporter says that SSL is not enabled."""
     address = f"postgres://127.0.0.1:{pooler(database).port}/pgbouncer?sslmode=require"
     options = (f"--pgBouncer.connectionString={address}", "--web.listen-address=127.0.0.1:{port}")
     evidence.on(pgbouncer_exporter=monitoring.version("pgbouncer_exporter"))
@@ -41,14 +41,14 @@ def test_an_exporter_in_go_has_a_text_of_its_own(database, pooler) -> None:
         exporter = monitoring.Exporter("pgbouncer_exporter", *options)
         said = exporter.leash.said()
         exporter.stop()
-    except RuntimeError as error:  # before 0.12 it ends instead
+    except RuntimeError as error:  # before 0.12 it exits instead
         said = str(error)
     assert "pq: SSL is not enabled on the server" in said
 
 
 @control(here("host {database.name} all", "host all all"), fails_with="it is refused: not within")
 def test_without_a_line_in_pg_hba_the_text_speaks_of_encryption_too(cluster) -> None:
-    """Though none would help: there is no line for this database, with TLS or without."""
+    """It says "no encryption", though that would not help: no line matches this database, with TLS or without."""
     own = cluster(cluster_name="no line")
     with fresh(own.server) as database, fresh(own.server) as other:
         name, rules = other.name, (own.data / "pg_hba.conf").read_text().splitlines()[0]
@@ -63,7 +63,7 @@ def test_without_a_line_in_pg_hba_the_text_speaks_of_encryption_too(cluster) -> 
 
 @control(here('server_tls_sslmode="require"', 'server_tls_sslmode="disable"'))
 def test_pgbouncer_that_insists_gives_the_reason_in_its_log_alone(database, pooler) -> None:
-    """PostgreSQL has no TLS: PgBouncer never gets a server connection, and its clients hear that the server is down."""
+    """If PostgreSQL has no TLS, PgBouncer gets no server connection, and clients are told that the server is down."""
     with database.connect() as client:
         if client.pgconn.ssl_in_use:
             pytest.skip("needs PostgreSQL without TLS")

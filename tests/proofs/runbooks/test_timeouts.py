@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/timeouts.md: each limit of time, reached."""
+"""Proves docs/runbooks/timeouts.md: each time limit, exceeded."""
 
 import psycopg
 import psycopg2
@@ -14,7 +14,7 @@ from tests.stack.postgres import own_major
 from tests.stack.wait import until
 
 SOON = "20ms"
-# PgBouncer's settings, what its clients hear, and what they do meanwhile.
+# PgBouncer's settings, the errors that clients get, and what they run meanwhile.
 LIMITS = {
     "query_timeout": ("query timeout", "select pg_sleep(5)"),
     "idle_transaction_timeout": ("idle transaction timeout", ""),
@@ -27,7 +27,7 @@ KEY_AND_CERTIFICATE = [("key", "key"), ("cert", "crt")]
 @control(here("set lock_timeout", "set statement_timeout"))
 @control(here("set statement_timeout = '", "set transaction_timeout = '"))
 def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
-    """statement_timeout and lock_timeout name themselves, and the same connection goes on."""
+    """The error names the statement timeout or the lock timeout, and the same connection goes on."""
     with database.connect() as client, database.connect(autocommit=False) as holder:
         holder.execute("create table item (id int)")
         holder.commit()
@@ -42,7 +42,7 @@ def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
 
 @control(here('"select pg_cancel_backend(%s)"', '"select pg_terminate_backend(%s)"'))
 def test_a_cancelled_statement_names_the_user(database) -> None:
-    """The same connection goes on."""
+    """The error says "due to user request", and the same connection goes on."""
     with database.connect() as client:
         client.pgconn.send_query(b"select pg_sleep(30)")
         pid = client.info.backend_pid
@@ -56,10 +56,10 @@ def test_a_cancelled_statement_names_the_user(database) -> None:
 
 @control(here("set transaction_timeout", "set lock_timeout"))
 def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> None:
-    """From PostgreSQL 17 on; the next statement finds the connection closed."""
+    """With transaction_timeout, from PostgreSQL 17 on; the next statement finds the connection closed."""
     if own_major() < 17:
         pytest.skip("needs PostgreSQL 17")
-    with database.connect() as client:  # where each statement is a transaction
+    with database.connect() as client:  # in autocommit, each statement is a transaction
         client.execute(f"set transaction_timeout = '{SOON}'")
         assert heard(client.execute, "select pg_sleep(5)") == "terminating connection due to transaction timeout"
         assert heard(client.execute, "select 1") == "the connection is closed"
@@ -69,9 +69,9 @@ def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> No
 @control(here('busy.execute("select 1")', "pass"), fails_with="client_idle_timeout")
 @pytest.mark.parametrize("setting", LIMITS)
 def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, database, pooler) -> None:
-    """The client hears the reason, its connection is gone, and PgBouncer's log has the reason too.
+    """The client gets the reason, its connection is closed, and PgBouncer's log has the reason too.
 
-    A client that is silent and has a server connection is not idle to PgBouncer.
+    A silent client that holds a server connection does not count as idle.
     """
     if setting == "transaction_timeout" and not at_least(1, 25):
         pytest.skip("needs PgBouncer 1.25")
@@ -82,7 +82,7 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
         if idle:
             busy.execute("select 1")
         client.execute("select 1")
-        bouncer.set(**{setting: 0.1})  # from now on: PgBouncer's own login would have to be over as soon
+        bouncer.set(**{setting: 0.1})  # only now, or PgBouncer's own login would have to finish as soon
         if not query:
             until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
         with pytest.raises(psycopg.errors.ProtocolViolation) as error:
@@ -97,11 +97,11 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
 
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
 def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
-    """The client has heard the reason and PgBouncer has no server connection; PostgreSQL works on, unless it looks."""
+    """PgBouncer closes its server connection; PostgreSQL works on unless client_connection_check_interval is set."""
     bouncer = pooler(database, pool_mode="transaction")
 
     def leave() -> None:
-        """Have a client hear of the limit, which is in force once PgBouncer has logged in, and leave."""
+        """Have a client exceed the limit, which is set once PgBouncer has logged in, and disconnect."""
         bouncer.set(query_timeout=0)
         client = bouncer.connect(database)
         client.execute("select 1")
@@ -140,7 +140,7 @@ def told(setting: str, bouncer: PgBouncer, client: psycopg2.extensions.connectio
 @control(here("{setting: 0.1}", "{setting: 0}", of="tests.proofs.runbooks.test_timeouts:told"))
 @pytest.mark.parametrize("setting", LIMITS)
 def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> None:
-    """Whichever limit ended it, a libpq that is no older than 15 says that the server closed the connection."""
+    """Whichever limit ended it, libpq 15 or later says that the server closed the connection."""
     assert psycopg2.extensions.libpq_version() >= 150000
     bouncer = pooler(database, pool_mode="transaction")
     said = told(setting, bouncer, psycopg2.connect(bouncer.url(database)))
@@ -150,7 +150,7 @@ def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> Non
 @control(here('sslmode="require"', 'sslmode="disable"'))
 @pytest.mark.parametrize("setting", LIMITS)
 def test_psycopg2_hears_no_reason_over_tls_either(setting, database, pooler, load) -> None:
-    """Whichever limit of PgBouncer's ended it, the text is the one of a TLS connection that was closed."""
+    """Whichever of PgBouncer's limits ended it, psycopg2 says that the SSL connection was closed."""
     with certificates("ours") as (folder,):
         evidence.ran(load(CERTIFICATES))
         files = {f"client_tls_{kind}_file": folder / f"pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
@@ -161,7 +161,7 @@ def test_psycopg2_hears_no_reason_over_tls_either(setting, database, pooler, loa
 
 @control(edit("postgres/timeouts.sql", "source as set_by", "name as set_by"))
 def test_timeouts_sql_says_who_set_a_limit(database, load) -> None:
-    """A role's limit and a session's are told apart."""
+    """It tells a role's limit from a session's."""
     snippet = load("postgres/timeouts.sql")
     database.psql(snippet)
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)

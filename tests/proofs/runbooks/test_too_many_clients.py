@@ -1,4 +1,4 @@
-"""Proves docs/runbooks/too-many-clients.md: the failure, what finds it, what ends it."""
+"""Proves docs/runbooks/too-many-clients.md: the failure, its diagnosis, its remedies."""
 
 import socket
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ def full(cluster, sessions):
 
 @control(edit("provoke/too_many_clients.py", "while True:", "while False:"))
 def test_an_ordinary_role_is_refused_while_slots_are_left(cluster, load, printed, transcript) -> None:
-    """The first refusal an application sees speaks of reserved slots, in the words of its server's version."""
+    """The first error an application gets is about reserved slots, in the words of its server's version."""
     snippet = load(TOO_MANY)
     with fresh(cluster(max_connections=10).server) as database:
         output = printed(snippet, DATABASE_URL=database.url)
@@ -54,7 +54,7 @@ def test_too_many_clients_means_that_the_reserved_slots_are_gone_too(cluster, lo
 
 @control(here('count(b"R") == 10', 'count(b"R") == 1'))
 def test_who_still_logs_in_takes_the_reserved_slots_too(cluster) -> None:
-    """Ten clients that have not said their password yet: the application, and a superuser, hear of too many clients."""
+    """With ten clients that have not sent a password yet, the application and a superuser get "too many clients"."""
     server = cluster(max_connections=10).server
     with fresh(server) as database, ExitStack() as clients:
         heard_of: list[bytes] = []
@@ -73,7 +73,7 @@ def test_who_still_logs_in_takes_the_reserved_slots_too(cluster) -> None:
 
 @control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
 def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
-    """As the application's role the diagnosis itself is refused; a superuser gets in."""
+    """The application's role cannot even connect for the diagnosis; a superuser can."""
     snippet = load("postgres/usage.sql")
     with pytest.raises(ProblemError, match="remaining connection slots are reserved"):
         full.psql(snippet, superuser=False)
@@ -83,7 +83,7 @@ def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
 
 @control(edit("postgres/clients.sql", "backend_type = 'client backend'", "backend_type <> 'client backend'"))
 def test_clients_names_the_application_that_holds_the_slots(full, load) -> None:
-    """The application with the most connections stands first."""
+    """The application with the most connections comes first."""
     first = full.psql(load("postgres/clients.sql")).splitlines()[2]
     assert [part.strip() for part in first.split("|")] == ["upstream", "idle", "7"]
 
@@ -93,7 +93,7 @@ def test_clients_names_the_application_that_holds_the_slots(full, load) -> None:
     fails_with="slots are free: not within",
 )
 def test_closing_idle_connections_lets_the_application_in_again(full, load) -> None:
-    """The mitigation takes nothing from a request that runs, and works at once."""
+    """Once its idle sessions have been ended, the application can connect."""
     with pytest.raises(psycopg.OperationalError, match="slots are reserved"):
         full.connect()
     full.psql(load("postgres/close_idle.sql"), application="upstream", idle_for="0")
@@ -133,7 +133,7 @@ def standby(primary):
 
 @control(here("raise_it(standby, 14)", "pass"), fails_with="it has gone on: not within")
 def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, standby, load) -> None:
-    """It shows nothing of what came after the primary's restart, until it has as many. Raised first, it shows all."""
+    """It stops after the primary's restart until raised too; raised first, it goes on; with fewer it cannot restart."""
     note_postgres(primary.server.version())
     script = load("postgres/raise_max_connections.sql")
     evidence.ran(script)
@@ -170,7 +170,7 @@ def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, st
 
 @control(here("superuser=False", "superuser=True"))
 def test_the_application_may_not_change_the_limit(database, load) -> None:
-    """ALTER SYSTEM takes a superuser, or a role that was granted that setting."""
+    """ALTER SYSTEM requires a superuser, or a role that was granted it for that setting."""
     with pytest.raises(ProblemError, match=r"permission denied to set parameter|must be superuser"):
         database.psql(load("postgres/raise_max_connections.sql"), superuser=False, slots="100")
 
@@ -184,7 +184,7 @@ def test_both_statements_in_one_command_fail(database) -> None:
 
 @control(here('f"alter role {role} connection limit 1"', 'f"alter role {role} connection limit 10"'))
 def test_a_role_has_a_limit_of_its_own(database) -> None:
-    """The server has room, and the role is refused; pg_roles has the limit, and -1 is none."""
+    """The role is refused although the server has room; pg_roles shows the limit, and -1 means none."""
     role = database.role.name
     database.admin.execute(f"alter role {role} connection limit 1")
     limit = "select rolconnlimit from pg_roles where rolname = %s"
@@ -204,7 +204,7 @@ def test_a_role_has_a_limit_of_its_own(database) -> None:
 )
 @control(here("connection limit -1", "connection limit 1"), fails_with="too many connections")
 def test_a_database_has_a_limit_of_its_own(database) -> None:
-    """The same, in pg_database."""
+    """Above it a client is refused; pg_database shows it, and -1 means none."""
     database.admin.execute(f"alter database {database.name} connection limit 1")
     limit = "select datconnlimit from pg_database where datname = %s"
     assert database.admin.execute(limit, [database.name]).fetchone() == (1,)

@@ -19,7 +19,7 @@ FEW = 20
 
 @control(here("files=FEW", "files=500"), fails_with="it has run out: not within")
 def test_past_the_limit_of_open_files_a_client_is_not_answered(database, pooler) -> None:
-    """Those that fit are served; then a connection is taken, nothing comes back, and only the log has the reason."""
+    """Clients within it are served; past it a client connects but gets no answer, and only the log has the reason."""
     bouncer = pooler(database, pool_mode="transaction", max_client_conn=500, files=FEW)
     with bouncer.connect(database) as fits:
         assert fits.execute("select 1").fetchone() == (1,)
@@ -34,7 +34,7 @@ def test_past_the_limit_of_open_files_a_client_is_not_answered(database, pooler)
 
 @control(here("--nofile=200:", "--nofile=21:"), fails_with="connection timeout expired")
 def test_a_higher_limit_of_the_process_lets_clients_in_at_once(database, pooler) -> None:
-    """Nobody is disconnected, and the one that it has run out for is answered."""
+    """No client is disconnected, and one that was past the limit is answered."""
     bouncer = pooler(database, pool_mode="transaction", max_client_conn=500, files=FEW)
     with bouncer.connect(database) as before, ExitStack() as clients:
         for _ in range(FEW):
@@ -51,7 +51,7 @@ def test_a_higher_limit_of_the_process_lets_clients_in_at_once(database, pooler)
 
 @control(here("default_pool_size=2", "default_pool_size=1"), fails_with="the log says so: not within")
 def test_past_the_limit_of_open_files_no_server_connection_is_opened(database, pooler) -> None:
-    """A client that was there before wants a second server connection: the log has the address and the reason."""
+    """If a client that was there before needs a second one, the log has the address (from 1.19 on) and the reason."""
     bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, max_client_conn=500, files=FEW)
     with bouncer.connect(database) as first, bouncer.connect(database) as second, ExitStack() as clients:
         first.execute("begin")

@@ -10,7 +10,7 @@ from proven.sources.controls import control, here
 from tests.proofs.reference.texts.by_runners import worker
 from tests.stack.wait import until
 
-# What Gunicorn has in its log once the worker is gone, and what it has not.
+# What Gunicorn's log contains once the worker is gone, and what it does not.
 ENDS = {"psycopg": ("SystemExit: 1", "SIGKILL"), "psycopg2": ("was sent SIGKILL! Perhaps out of memory?", "SystemExit")}
 
 
@@ -18,9 +18,9 @@ ENDS = {"psycopg": ("SystemExit: 1", "SIGKILL"), "psycopg2": ("was sent SIGKILL!
 @control(here("pg_advisory_xact_lock(7), ", ""))
 @pytest.mark.parametrize("driver", ENDS)
 def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> None:
-    """A sync worker. With psycopg 3 a traceback says where it waited; psycopg2 waits on, until it is killed.
+    """This is a sync worker: with psycopg 3 a traceback says where it waited; psycopg2 waits on until SIGKILL.
 
-    psycopg 3 cancels its statement before it goes. That of psycopg2 goes on, and has its lock.
+    psycopg 3 cancels its statement first. That of psycopg2 goes on and keeps its lock.
     """
     query = "select pg_advisory_xact_lock(7), pg_sleep(300)"
     asks = f"{driver}.connect({database.url!r}).cursor().execute({query!r})"
@@ -43,7 +43,7 @@ def test_a_worker_that_waits_for_the_database_is_killed(driver, database) -> Non
 
 @control(here("os.kill(waiting.info.backend_pid, signal.SIGSTOP); ", ""), fails_with="it says so: not within")
 def test_a_worker_whose_server_does_not_answer_is_killed_so_with_psycopg_3_as_well(database) -> None:
-    """It asks to cancel, nobody answers, and no traceback says where it waited."""
+    """Its cancel request gets no answer, and no traceback says where it waited."""
     stops = "os.kill(waiting.info.backend_pid, signal.SIGSTOP); waiting.execute('select 1')"
     asks = f"waiting = psycopg.connect({database.url!r}); {stops}"
     last, never = ENDS["psycopg2"]
@@ -58,9 +58,9 @@ def test_a_worker_whose_server_does_not_answer_is_killed_so_with_psycopg_3_as_we
 
 @control(here('"--threads=2"', '"--threads=1"'), fails_with="it says so: not within")
 def test_a_worker_with_threads_lets_them_wait() -> None:
-    """A request takes longer than timeout allows, and nobody is killed.
+    """A request takes longer than timeout allows, and the worker is not killed.
 
-    Such a worker says each second that it is there: a timeout of one second would sometimes find it late.
+    Such a worker sends a heartbeat each second: with a timeout of one second it would sometimes be late.
     """
     asks = "time.sleep(4.5); os.write(2, b'it has waited')"
     log = worker(asks, "it has waited", "--timeout=2", "--threads=2")(None)
@@ -69,7 +69,7 @@ def test_a_worker_with_threads_lets_them_wait() -> None:
 
 @control(here("Timeout.default", "120"))
 def test_gunicorn_gives_up_long_before_pgbouncer(database, pooler) -> None:
-    """30 seconds and 120, where nobody sets either."""
+    """By default, Gunicorn after 30 seconds, PgBouncer after 120."""
     gunicorn = Timeout.default
     (pgbouncer,) = [row["default"] for row in pooler(database).show("config") if row["key"] == "query_wait_timeout"]
     assert (gunicorn, float(pgbouncer)) == (30, 120)

@@ -23,7 +23,7 @@ from tests.proofs.pooled import settings_of
 from tests.stack.docker import Lab, engine, left
 from tests.stack.wait import DEADLINE, until
 
-# What the engine reads, and what the servers in the containers do.
+# What the engine reads, and what the servers in the containers read.
 PROJECT = (
     "upstream/compose.yaml",
     "upstream/Dockerfile",
@@ -40,7 +40,7 @@ CROWD = 120
 POOL_SIZE = 20
 RESERVED = "roles with the SUPERUSER attribute"
 REQUESTS = 8  # at a time, as many as Gunicorn has threads
-# What differs each time in what docker compose prints.
+# What varies in the output of docker compose.
 UP = [(r"Up .* \(healthy\)", "Up N seconds (healthy)")]
 THROUGH = [
     (r"\d+(\.\d+){3}", "ADDRESS"),
@@ -48,13 +48,13 @@ THROUGH = [
     (r"backend \d+", "backend N"),
 ]
 COUNTS = [(r"^ *\d+ ×", "N ×")]
-ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # how many hear which of the two is a matter of milliseconds
+ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # how many get which of the two is a matter of milliseconds
 POOL = [(r"\|\d+", "|N")]
 
 
 @dataclass
 class Walk:
-    """What was seen on the way through the lab: what each script printed, and what was asked of the engine."""
+    """What was seen on the way through the lab: what each script printed, and what the engine answered."""
 
     said: dict[str, str] = field(default_factory=dict)
     seen: dict[str, Any] = field(default_factory=dict)
@@ -121,7 +121,7 @@ def crowded(run: Callable[..., str]) -> None:
 
 
 def frozen(lab: Lab, walk: Walk) -> None:
-    """Stop PgBouncer in the middle of what it does, ask both health checks, and let it go on."""
+    """Suspend PgBouncer, run both health checks, and let it go on."""
     lab.compose("kill", "--signal=STOP", "pgbouncer")
     with ThreadPoolExecutor(2) as checks:
         walk.seen["frozen"] = dict(zip(("pgbouncer", "web"), checks.map(lab.check, ("pgbouncer", "web")), strict=True))
@@ -131,7 +131,7 @@ def frozen(lab: Lab, walk: Walk) -> None:
 
 
 def killed(lab: Lab, run: Callable[..., str]) -> None:
-    """Kill PgBouncer, ask how it is, and start it again."""
+    """Kill PgBouncer, ask for its status, and start it again."""
     lab.compose("kill", "pgbouncer")
     run("status")
     run("up", case="started")
@@ -160,7 +160,7 @@ def rolled(lab: Lab, run: Callable[..., str], walk: Walk) -> None:
         for thread in threads:
             thread.join()
     walk.seen["rolled"] = run("console", "show config", case="rolled")
-    # Whoever brings it up again finds what is there, and nothing to replace.
+    # Another `up` finds what is there, and has nothing to replace.
     before = lab.containers()["pgbouncer"]["Id"]
     run("up", case="again")
     walk.seen["same"] = lab.containers()["pgbouncer"]["Id"] == before
@@ -185,7 +185,7 @@ def superuser(lab: Lab, query: str) -> str:
 
 
 def versions(lab: Lab) -> dict[str, str]:
-    """Return what runs in the containers."""
+    """Return the versions of what runs."""
     names = ("Django", "Gunicorn", "psycopg", "Python")
     modules = "django.__version__, gunicorn.__version__, psycopg.__version__, platform.python_version()"
     asked = f"import django, gunicorn, platform, psycopg; print({modules})"
@@ -198,18 +198,18 @@ def versions(lab: Lab) -> dict[str, str]:
 
 
 def column(pools: str, name: str, user: str = "upstream") -> int:
-    """Return a number from what pools.sh prints of the application's pool."""
+    """Return a number that pools.sh prints for the application's pool."""
     head, *rows = [line.split("|") for line in pools.splitlines()]
     return next((int(row[head.index(name)]) for row in rows if row[1] == user), 0)
 
 
 def setting(config: str, name: str) -> str:
-    """Return a value from what the console prints of SHOW CONFIG."""
+    """Return a value from the console's output of SHOW CONFIG."""
     return {row[0]: row[1] for row in (line.split("|") for line in config.splitlines())}[name]
 
 
 def heard(crowd: str) -> dict[str, int]:
-    """Return how often the crowd heard what."""
+    """Return how often the crowd got each answer."""
     return {text: int(times) for times, text in re.findall(r"(\d+) × (.+)", crowd)}
 
 
@@ -223,7 +223,7 @@ def lab(walk, load) -> Walk:
 
 
 def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
-    """Return a script that the walk has run, and note that."""
+    """Return a script that the walk has run, and record that."""
     snippet = load(path)
     evidence.ran(snippet)
     return snippet
@@ -269,7 +269,7 @@ def ran(load: Callable[[str], Snippet], path: str) -> Snippet:
 )
 @control(edit("pgbouncer/container.ini", "host=postgres port", "host=postgresql port"))
 def test_the_files_of_the_project_agree_with_each_other(load) -> None:
-    """Each host, port, user, database, secret and limit that one file names is what another one defines."""
+    """Each host, port, user, database, secret and limit that one file names is the one that another defines."""
     for path in PROJECT:
         evidence.ran(load(path), "checked", against=f"the project's other files, {len(PROJECT)} in all")
     file = folder_of() / "upstream" / "compose.yaml"
@@ -278,9 +278,9 @@ def test_the_files_of_the_project_agree_with_each_other(load) -> None:
 
 @control(here('"", "[pgbouncer]\\n"', '"", ""'))
 def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -> None:
-    """Where [pgbouncer] begins, PgBouncer sets every default: what an earlier section of this name said is lost.
+    """Where [pgbouncer] begins, PgBouncer resets every default: what an earlier section of this name set is lost.
 
-    What has no default stays as it was said: auth_user.
+    A setting that has no default, such as auth_user, is kept.
     """
     bouncer = pooler(database)
     found = []
@@ -296,7 +296,7 @@ def test_a_section_that_begins_again_forgets_what_was_before(database, pooler) -
 
 @control(here('f"{name}_FILE"', 'f"{name}_FILES"'))
 def test_a_password_may_be_in_a_file(project, tmp_path) -> None:
-    """Of either address, and the secret key as well: each has a variable of its own that names the file."""
+    """So may that of the direct URL, and the secret key: each has a variable of its own that names the file."""
     names = ("DJANGO_SECRET_KEY", "DATABASE_PASSWORD", "DATABASE_DIRECT_PASSWORD")
     for name in names:
         (tmp_path / name).write_text(f"{name} in a file\n")
@@ -316,7 +316,7 @@ print(settings.SECRET_KEY.strip(), *(each["PASSWORD"] for each in settings.DATAB
 
 @control(edit("upstream/compose/up.sh", "'{{.Service}}: {{.Status}}'", "'{{.Service}}'"))
 def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
-    """`docker compose up --wait` comes back when PostgreSQL, PgBouncer and the application are healthy."""
+    """`docker compose up --wait` returns once PostgreSQL, PgBouncer and the application are healthy."""
     states = {name: container["State"] for name, container in lab.seen["containers"].items()}
     healthy = {name for name, state in states.items() if state.get("Health", {}).get("Status") == "healthy"}
     assert healthy == {"postgres", "pgbouncer", "web"}
@@ -327,7 +327,7 @@ def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
 
 @control(
     edit("upstream/compose.yaml", "      migrate:\n        condition: service_completed_successfully\n", ""),
-    # Else they start together, and the tables may be there in time.
+    # Without the delay they start together, and the tables may exist in time.
     edit(
         "upstream/compose.yaml",
         "[python, manage.py, migrate,",
@@ -335,7 +335,7 @@ def test_the_project_comes_up_healthy(lab, load, transcript) -> None:
     ),
 )
 def test_the_tables_are_made_before_the_application_starts(lab) -> None:
-    """By a container that ends, whose direct connection is the owner's, while the application's is not."""
+    """They are created by a container that exits before the application's container starts."""
     migrate, web = (lab.seen["containers"][name] for name in ("migrate", "web"))
     assert "Applying orders.0001_initial... OK" in lab.seen["migrate"]
     assert migrate["State"]["Status"] == "exited"
@@ -344,7 +344,7 @@ def test_the_tables_are_made_before_the_application_starts(lab) -> None:
 
 @control(edit("upstream/compose.yaml", "--auth=scram-sha-256", "--auth-local=trust --auth-host=scram-sha-256"))
 def test_every_login_is_scram(lab) -> None:
-    """Whoever connects to PostgreSQL, also in its container, and whoever connects to PgBouncer."""
+    """PostgreSQL, even within its container, and PgBouncer allow no other method; all passwords are SCRAM secrets."""
     assert lab.seen["methods"] == "scram-sha-256"
     assert lab.seen["passwords"] == ["SCRAM-SHA-256$"]
     assert setting(lab.seen["config"], "auth_type") == "scram-sha-256"
@@ -363,7 +363,7 @@ def test_no_password_is_in_what_the_engine_knows(lab) -> None:
 
 @control(edit("upstream/compose.yaml", "read_only: true", "read_only: false"))
 def test_no_container_has_a_root_or_writes_to_its_image(lab) -> None:
-    """Each has a user without privileges, a read-only file system, and limits of memory, processor and processes."""
+    """Each has an unprivileged user, no capabilities, a read-only file system, and memory, CPU and process limits."""
     for name, container in lab.seen["containers"].items():
         host = container["HostConfig"]
         assert container["Config"]["User"] in ("postgres", "10001:10001"), name
@@ -375,7 +375,7 @@ def test_no_container_has_a_root_or_writes_to_its_image(lab) -> None:
 
 @control(edit("pgbouncer/pgbouncer.ini", "max_client_conn = 500", "max_client_conn = 0500"))
 def test_the_pooler_has_the_settings_of_both_files(lab, load) -> None:
-    """Those of container.ini, and of pgbouncer.ini every other one."""
+    """Those of container.ini, and every other one of pgbouncer.ini."""
     ini, container = (settings_of(load(path).text) for path in ("pgbouncer/pgbouncer.ini", "pgbouncer/container.ini"))
     ran(load, "upstream/compose/console.sh")
     expected = {name: value for name, value in (ini | container).items() if not name.startswith("upstream")}
@@ -388,7 +388,7 @@ def test_the_pooler_has_the_settings_of_both_files(lab, load) -> None:
 
 @control(edit("upstream/compose.yaml", "upstream@pgbouncer:6432", "upstream@postgres:5432"))
 def test_a_request_goes_through_pgbouncer(lab, load, transcript) -> None:
-    """The backend that served it has a connection to PgBouncer's address, and not to the application's."""
+    """The backend that served it is connected to PgBouncer's address, and not to the application's."""
     said = lab.said["through"]
     backend, address = re.search(r"backend (\d+) serves (\S+)", said).groups()
     assert f'"backend": {backend}' in said
@@ -399,7 +399,7 @@ def test_a_request_goes_through_pgbouncer(lab, load, transcript) -> None:
 
 @control(edit("upstream/compose/pools.sh", "1-4,7,10,14", "1-4,7,10"))
 def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
-    """Nobody, while a few requests come in."""
+    """No client waits while a few requests come in."""
     assert column(lab.said["pools"], "cl_waiting") == 0
     transcript(ran(load, "upstream/compose/pools.sh"), lab.said["pools"], POOL)
 
@@ -409,7 +409,7 @@ def test_show_pools_tells_who_waits(lab, load, transcript) -> None:
 
 @control(edit("upstream/compose/crowd.py", 'heard["answered"] += 1', 'heard["answered"] += 2'))
 def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> None:
-    """Whoever finds a slot is answered, and the others are told that there is none."""
+    """Clients that find a slot are answered, and the others are told that there is none."""
     counts = heard(lab.said["past"])
     full = {"sorry, too many clients already", f"remaining connection slots are reserved for {RESERVED}"}
     assert set(counts) - {"answered"} <= full
@@ -420,7 +420,7 @@ def test_a_crowd_past_pgbouncer_finds_postgresql_full(lab, load, transcript) -> 
 
 @control(edit("upstream/compose/crowd.py", 'heard["answered"] += 1', 'heard["answered"] += 2'))
 def test_the_same_crowd_is_answered_through_pgbouncer(lab, load, transcript) -> None:
-    """All of it waits its turn for the connections of the pool, of which there are never more than its size."""
+    """Every client is answered, and waits its turn while all connections of the pool are in use."""
     assert heard(lab.said["pooled"]) == {"answered": CROWD}
     assert setting(lab.seen["config"], "default_pool_size") == str(POOL_SIZE)
     assert column(lab.said["crowded"], "sv_active") == POOL_SIZE
@@ -438,14 +438,14 @@ def test_the_same_crowd_is_answered_through_pgbouncer(lab, load, transcript) -> 
     )
 )
 def test_both_health_checks_fail_while_pgbouncer_does_not_answer(lab) -> None:
-    """Its own and the application's, though its port is open and takes connections; and both pass afterwards."""
+    """PgBouncer's own and the application's fail, though its port accepts connections; both pass afterwards."""
     assert lab.seen["frozen"] == {"pgbouncer": 1, "web": 1}
     assert lab.seen["thawed"] == {"pgbouncer": 0, "web": 0}
 
 
 @control(edit("upstream/compose/status.sh", "--all --format", "--format"))
 def test_a_killed_pooler_says_how_it_ended_and_is_started_again(lab, load) -> None:
-    """Its status has the signal, its log is still there, and `up` brings it back."""
+    """Its status shows the signal, its log is still there, and `up` brings it back."""
     said = lab.said["status"]
     ran(load, "upstream/compose/status.sh")
     assert "pgbouncer: Exited (137)" in said
@@ -458,7 +458,7 @@ def test_a_killed_pooler_says_how_it_ended_and_is_started_again(lab, load) -> No
 
 @control(edit("upstream/compose/roll.sh", "docker stop", "docker kill"))
 def test_pgbouncer_is_replaced_without_a_failed_request(lab, load, transcript) -> None:
-    """Eight requests at a time go on meanwhile. The old one ends by itself, with status 0, when all have left it."""
+    """Eight requests at a time go on meanwhile. The old one exits by itself, with status 0, when all have left it."""
     assert set(lab.heard) == {"200"}
     assert "it ended with status 0" in lab.said["roll"]
     transcript(ran(load, "upstream/compose/roll.sh"), lab.said["roll"])
@@ -474,7 +474,7 @@ def test_the_new_pgbouncer_has_what_was_changed(lab) -> None:
 
 @control(edit("upstream/compose/down.sh", "rm -r secrets", "true"))
 def test_nothing_is_left_of_the_project(lab, load) -> None:
-    """No container, volume, network or image, and no folder with secrets."""
+    """No container, volume, network or image is left, and no folder with secrets."""
     ran(load, "upstream/compose/down.sh")
     assert lab.seen["left"] == {}
     assert "secrets" not in lab.seen["folder"]

@@ -31,7 +31,7 @@ def pressed(
 ) -> tuple[str, list[int], int]:
     """Press Enter four times; return what was printed, what is open after each, and how many sessions are suspects.
 
-    Of a round `left` stay. All its threads are there to the end, and with the command all its connections go.
+    Each round leaves `left` connections. Its threads stay to the end; when the command ends, all connections close.
     """
     command = [sys.executable, "manage.py", "count_in_threads", *options]
     environment = project.environment(database.url, DJANGO_SETTINGS_MODULE="settings.prod")
@@ -42,7 +42,7 @@ def pressed(
             process.stdin.write("\n")
             process.stdin.flush()
             said += process.stdout.readline() + process.stdout.readline()
-            # And one of the command's own, which looks.
+            # Plus one of the command's own, which looks.
             until("the round is over", lambda n=number: len(database.backends()) == n * left + 1)
             seen.append(len(database.backends()) - 1)
         idle = database.psql(suspects, superuser=False).count("| upstream ")
@@ -55,9 +55,9 @@ def pressed(
 
 @control(edit("upstream/orders/background.py", "return Order.objects.count()", "return 0"), fails_with="not within")
 def test_each_round_of_threads_leaves_four_connections(project, tables, load, transcript) -> None:
-    """Each time Enter is pressed four more are open, after four times sixteen: suspects all, and so is the command.
+    """Each Enter leaves four more open, sixteen after four rounds; all are suspects, and so is the command's own.
 
-    They go with it.
+    They close with it.
     """
     said, seen, suspects = pressed(project, tables, load(SUSPECTS), left=4)
     assert seen == [4, 8, 12, 16]

@@ -1,1 +1,1 @@
-"""Texts that programs say: what makes them say each, and what their clients hear."""
+"""Texts that programs say: what makes them say each, and what their clients get."""

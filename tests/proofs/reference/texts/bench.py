@@ -1,7 +1,7 @@
-"""One PostgreSQL and one PgBouncer in which texts are provoked, and the clients that hear them.
+"""One PostgreSQL and one PgBouncer in which texts are provoked, and the clients that get them.
 
-A provocation is a Case: what is set, what is done, and the text that somebody then says. Between two of them
-PgBouncer's settings are put back, by RELOAD.
+A provocation is a Case: what is set, what is done, and the text that a program then says. Between two of them
+PgBouncer's settings are restored by RELOAD.
 """
 
 import functools
@@ -34,7 +34,7 @@ grant all on all tables in schema public to public; grant create on schema publi
 """
 HBA = "local all,replication postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 OTHER = "other"  # the entry of [databases] that a case may change
-# So that nobody waits for what is not to come; a case that is about waiting says its own.
+# So that no client waits for what will not come; a case that is about waiting sets its own.
 PATIENCE = {
     "query_wait_timeout": 20,
     "client_login_timeout": 20,
@@ -45,31 +45,31 @@ PATIENCE = {
 
 @dataclass(frozen=True)
 class Case:
-    """How one text is provoked. Without anything but its text, a client connects and its queries are answered."""
+    """How one text is provoked. With nothing but its text, a client connects and its queries are answered."""
 
     text: str  # as the atlas has it
     settings: dict[str, object] = field(default_factory=dict)  # PgBouncer's, by RELOAD
-    entry: str | Callable[["Bench"], str] = ""  # what its line of [databases] ends with, or the whole of it: host=…
+    entry: str | Callable[["Bench"], str] = ""  # what its line in [databases] ends with, or all of it: host=…
     to: str = "pooled"  # "direct": to PostgreSQL, "standby": to another one, "console": to PgBouncer's console
     options: dict[str, object] = field(default_factory=dict)  # of the connection
-    held: bool = False  # somebody else is in a transaction on the pool
+    held: bool = False  # another client is in a transaction on the pool
     first: str = "select 1"
-    meanwhile: Callable[["Bench"], object] | None = None  # what somebody does between the two queries
-    fails: str = ""  # a query whose error is not the one
+    meanwhile: Callable[["Bench"], object] | None = None  # what happens between the two queries
+    fails: str = ""  # a query whose error is not the text
     then: str | Callable[[Any], object] = "select 1"  # a query, or what is done with psycopg 3's connection
     packets: Callable[["Bench"], list[bytes]] | None = None  # what a client sends that no driver would
     said_by: str = "client"  # or "pooler", "server": whose log has it
     before: Callable[["Bench"], object] | None = None
     after: Callable[["Bench"], object] | None = None
     clients: tuple[str, ...] = ()
-    together: bool = False  # they wait at the same time, for each would wait as long
+    together: bool = False  # they wait at the same time, as each would wait as long
 
     def __str__(self) -> str:
         return self.text
 
     @property
     def at(self) -> str:
-        """The name of its line of [databases]: one of its own where it has an entry, as what failed there is kept."""
+        """The name of its line in [databases]: its own if it has an entry, as PgBouncer remembers what failed there."""
         return f"own_{zlib.crc32(self.text.encode())}" if self.entry else OTHER
 
 
@@ -78,7 +78,7 @@ HERE = Case("", to="direct")  # to PostgreSQL itself, and nothing else
 
 @dataclass(frozen=True)
 class Heard:
-    """What one client heard: the name of the exception, all it says, and the SQLSTATE where it says one."""
+    """What one client heard: the name of the exception, its whole text, and its SQLSTATE if it has one."""
 
     raised: str
     text: str
@@ -92,7 +92,7 @@ class Bench:
         self.cluster = cluster
         self.server = cluster.server
         self.database = Database(self.server)
-        self.stranger = Role(self.server)  # who is not in PgBouncer's userlist
+        self.stranger = Role(self.server)  # which is not in PgBouncer's userlist
         self.folder = cluster.leash.folder
         role = self.database.role
         self.bouncer = PgBouncer(
@@ -109,13 +109,13 @@ class Bench:
         self.settings, self.entries = dict(self.bouncer.settings), dict(self.bouncer.entries)
         self.console = self.bouncer.admin()
         self.change()
-        self.others: list[psycopg.Connection[tuple]] = []  # whom a case has connected beside its client
+        self.others: list[psycopg.Connection[tuple]] = []  # which a case has connected besides its client
         self.connect()
         self.marks = (0, 0)
-        self.kept: dict[str, object] = {}  # settings of the standby, while it has others
+        self.kept: dict[str, object] = {}  # the standby's own settings, while it has others
 
     def certify(self) -> None:
-        """Let PgBouncer offer TLS to who asks for it, with a certificate that nobody has signed."""
+        """Let PgBouncer offer TLS to clients that ask for it, with a self-signed certificate."""
         self.keys = {}
         for name, use in (("own", "clientAuth,serverAuth"), ("another", "clientAuth"), ("server's", "serverAuth")):
             key, crt = (self.bouncer.leash.folder / f"{name}.{end}" for end in ("key", "crt"))
@@ -133,12 +133,12 @@ class Bench:
         """Open the superuser's sessions."""
         self.inside = self.server.connect(self.database.name)
         self.inside.execute(TABLES)
-        self.rival = self.server.connect(self.database.name)  # who holds what others want
+        self.rival = self.server.connect(self.database.name)  # holds what others want
         self.rival.execute("begin; lock table locked; select * from taken for update")
 
     @functools.cached_property
     def standby(self) -> Cluster:
-        """A standby, on which no query gives way to what is replayed. The primary is stopped while it is made."""
+        """A standby, on which no query gives way to replay. The primary is stopped while it is made."""
         self.leave()
         made = Cluster(self.cluster, max_connections=40, max_standby_streaming_delay=-1)
         self.database.follow(self.cluster.server)
@@ -159,14 +159,14 @@ class Bench:
         self.connect()
 
     def recover(self) -> None:
-        """Go on after a crash, once PostgreSQL has put itself in order."""
+        """Go on after a crash, once PostgreSQL has recovered."""
         until("the server has recovered", lambda: self.cluster._answers(self.server.port))
         self.leave()
         self.database.follow(self.cluster.server)
         self.connect()
 
     def stop(self) -> None:
-        """End all of it but the cluster, which others use."""
+        """Stop all of it except the cluster, which others use."""
         if standby := self.__dict__.get("standby"):
             standby.stop()
         self.inside.close()
@@ -179,7 +179,7 @@ class Bench:
         """Send a command to PgBouncer's console."""
         try:
             self.console.execute(text.encode())
-        except psycopg.OperationalError:  # PgBouncer was started again
+        except psycopg.OperationalError:  # PgBouncer was restarted
             self.console = self.bouncer.admin()
             self.console.execute(text.encode())
 
@@ -202,12 +202,12 @@ class Bench:
             self.outside(f"select {function}({pid})")
 
     def hba(self, text: str = "", alone: bool = False) -> None:
-        """Put lines before those of PostgreSQL's pg_hba.conf, or in their place, and wait until they are in force."""
+        """Put lines before those of PostgreSQL's pg_hba.conf, or in place of them, and wait until they are in force."""
         (self.cluster.data / "pg_hba.conf").write_text(f"local all postgres trust\n{text}\n" + ("" if alone else HBA))
         self.reload()
 
     def reload(self) -> None:
-        """Have PostgreSQL read its files again, and wait until new sessions come under what stands there."""
+        """Have PostgreSQL reload its files, and wait until new sessions are subject to them."""
 
         def since() -> object:
             with self.server.connect() as session:
@@ -226,7 +226,7 @@ class Bench:
         self.command("reload")
 
     def anew(self, **settings: object) -> None:
-        """Start PgBouncer again, with settings that it reads then alone."""
+        """Restart PgBouncer, with settings that it reads only then."""
         self.console.close()
         self.bouncer.settings = {**self.settings, **settings}
         self.bouncer.restart()
@@ -237,7 +237,7 @@ class Bench:
         return str(self.bouncer.leash.write(name, text))
 
     def logged(self, by: str) -> str:
-        """Return what one of both has logged since the case began."""
+        """Return what one of the two has logged since the case began."""
         leash, mark = (self.bouncer.leash, self.marks[0]) if by == "pooler" else (self.cluster.leash, self.marks[1])
         return leash.said()[mark:]
 
@@ -263,10 +263,10 @@ class Bench:
 
     @contextmanager
     def set(self, case: Case) -> Iterator[None]:
-        """Have what a case sets in force, and take it back, also from a case that fails: the next one begins anew."""
+        """Put what a case sets into force, and undo it, even if the case fails: the next one begins afresh."""
         settings = {name: value(self) if callable(value) else value for name, value in case.settings.items()}
         entry = case.entry(self) if callable(case.entry) else case.entry
-        # Who holds the pool has to be served first: limits begin then.
+        # The client that holds the pool has to be served first: limits begin then.
         self.change(entry, case.at, **({} if case.held else settings))
         self.case = case
         with ExitStack() as ends:
@@ -285,7 +285,7 @@ class Bench:
             yield
 
     def alone(self) -> None:
-        """Close what a case has connected beside its client."""
+        """Close what a case has connected besides its client."""
         while self.others:
             self.others.pop().close()
 
@@ -306,7 +306,7 @@ class Bench:
         return heard
 
     def leave_alone(self, case: Case) -> dict[str, Heard]:
-        """Return what is heard where nothing provokes the text: nothing of it, whichever text it is."""
+        """Return what is heard if nothing provokes the text: nothing of it, whichever text it is."""
         return self.hear(Case(case.text))
 
     def one(self, name: str, case: Case) -> Heard | None:
@@ -323,7 +323,7 @@ class Bench:
             if callable(case.then):
                 failed = getattr(
                     case.then(client.connection), "error_message", b""
-                )  # of a result, which raises nothing
+                )  # from a result, which raises nothing
                 return Heard("", failed.decode()) if failed else None
             client.run(case.then)
         except Exception as error:
@@ -336,7 +336,7 @@ class Bench:
         return None
 
     def sent(self, case: Case) -> str:
-        """Send packets as they are, wait for the end of the connection, and return what came."""
+        """Send packets as they are, wait for the end of the connection, and return what was received."""
         assert case.packets
         port = self.server.port if case.to == "direct" else self.bouncer.port
         with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE) as client:

@@ -1,4 +1,4 @@
-"""What asyncpg and its pool say by themselves. A function raises it, or returns what a traceback has."""
+"""What asyncpg and its pool say themselves. A function raises it, or returns what a traceback has."""
 
 import asyncio
 import socket
@@ -15,11 +15,11 @@ from tests.proofs.reference.texts.bench import HERE, Bench
 from tests.proofs.reference.texts.clients import Asyncpg
 from tests.proofs.reference.texts.having import listening
 
-SLOW = "select pg_sleep(5)"  # longer than anybody waits for it
+SLOW = "select pg_sleep(5)"  # longer than any caller waits for it
 
 
 def used_twice(bench: Bench) -> None:
-    """Use one connection of asyncpg for two queries at a time."""
+    """Use one asyncpg connection for two queries at a time."""
     client = Asyncpg(bench.url(HERE))
 
     async def both() -> None:
@@ -32,10 +32,10 @@ def used_twice(bench: Bench) -> None:
 
 
 def cut_within(bench: Bench) -> None:
-    """End the socket of asyncpg within a query."""
+    """Close asyncpg's socket during a query."""
     client = Asyncpg(bench.url(HERE))
     try:
-        client.connection.get_settings()  # it is there
+        client.connection.get_settings()  # it exists
         client.loop.call_later(0.05, client.connection._transport.abort)
         client.run("select pg_sleep(5)")
     finally:
@@ -43,7 +43,7 @@ def cut_within(bench: Bench) -> None:
 
 
 def dropped(_: Bench) -> str:
-    """Let asyncpg meet a server that resets the connection: what its traceback has above asyncpg's own words."""
+    """Let asyncpg meet a server that resets the connection; return its traceback, with the cause."""
     try:
         asyncio.run(asyncpg.connect(host="127.0.0.1", port=listening(reset=True), user="x", ssl=False, timeout=5))
     except asyncpg.PostgresError as error:
@@ -52,7 +52,7 @@ def dropped(_: Bench) -> str:
 
 
 def hung_up(_: Bench) -> None:
-    """Let asyncpg ask for TLS where nobody answers."""
+    """Let asyncpg ask for TLS, and close the connection instead of an answer."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def hang_up() -> None:
@@ -67,7 +67,7 @@ def hung_up(_: Bench) -> None:
 
 
 def closed_asyncpg(bench: Bench) -> None:
-    """Use a connection of asyncpg after its end."""
+    """Use an asyncpg connection after it was closed."""
     client = Asyncpg(bench.url(HERE))
     try:
         client.loop.run_until_complete(client.connection.close())
@@ -77,7 +77,7 @@ def closed_asyncpg(bench: Bench) -> None:
 
 
 def another_loop(bench: Bench) -> None:
-    """Use a connection of asyncpg in another event loop than it was opened in."""
+    """Use an asyncpg connection in a different event loop than it was opened in."""
     client = Asyncpg(bench.url(HERE))
     try:
         asyncio.run(client.connection.fetch("select 1"))
@@ -86,7 +86,7 @@ def another_loop(bench: Bench) -> None:
 
 
 def outlived_loop(bench: Bench) -> None:
-    """Give up a connection of asyncpg after its event loop."""
+    """Terminate an asyncpg connection after its event loop was closed."""
     client = Asyncpg(bench.url(HERE))
     transport = client.connection._transport
     client.loop.close()
@@ -98,7 +98,7 @@ def outlived_loop(bench: Bench) -> None:
 
 
 def place(bench: Bench) -> dict[str, Any]:
-    """Return where PostgreSQL is, as asyncpg takes it."""
+    """Return PostgreSQL's address, in asyncpg's parameters."""
     parts = psycopg.conninfo.conninfo_to_dict(bench.url(HERE))
     parts["database"] = parts.pop("dbname")
     return {key: parts[key] for key in ("database", "user", "password", "host", "port")} | {"ssl": False}
@@ -123,19 +123,19 @@ def of_asyncpg_pool(does: Callable[[Any], Any]) -> Callable[[Bench], None]:
 
 
 def given(parameter: str) -> Callable[[Bench], object]:
-    """Give asyncpg a parameter of libpq's."""
+    """Give asyncpg a libpq parameter."""
     return lambda _: asyncpg.connect(**{parameter: "require"})
 
 
 async def of_another(made: Any) -> None:
-    """Give a connection back to another pool than the one that lent it."""
+    """Return a connection to a different pool than the one that lent it."""
     await made
     connection = await made.acquire()
     await asyncpg.create_pool(min_size=0).release(connection)
 
 
 async def released(made: Any) -> None:
-    """Use a connection after it was given back."""
+    """Use a connection after it was returned."""
     await made
     connection = await made.acquire()
     await made.release(connection)
@@ -143,7 +143,7 @@ async def released(made: Any) -> None:
 
 
 async def after_close(made: Any) -> None:
-    """Ask asyncpg's pool after its end."""
+    """Ask asyncpg's pool after it was closed."""
     await made
     await made.close()
     await made.acquire()
@@ -178,36 +178,36 @@ async def lost_within(made: Any) -> None:
 
 
 async def lent(made: Any) -> None:
-    """Ask asyncpg's pool for one connection too many, and not wait for long."""
+    """Ask asyncpg's pool for one connection too many, with a short timeout."""
     await made
     async with made.acquire(), made.acquire(timeout=0.1):
         pass
 
 
 def silent(_: Bench) -> None:
-    """Let asyncpg connect to what never answers."""
+    """Let asyncpg connect to a server that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asyncio.run(asyncpg.connect(host="127.0.0.1", port=listener.getsockname()[1], ssl=False, timeout=0.1))
 
 
 async def of_call(connection: Any) -> None:
-    """Give the call a limit."""
+    """Give the call a timeout."""
     await connection.fetch(SLOW, timeout=0.1)
 
 
 async def of_wait(connection: Any) -> None:
-    """Give asyncpg none, and do not wait for it."""
+    """Give asyncpg none, and wait with one."""
     await asyncio.wait_for(connection.fetch(SLOW), 0.1)
 
 
 async def of_block(connection: Any) -> None:
-    """Give asyncpg none, and leave the block before it is done."""
+    """Give asyncpg none, and the block around it one."""
     async with asyncio.timeout(0.1):
         await connection.fetch(SLOW)
 
 
 def asked(does: Callable[[Any], Any], **limits: float | None) -> Callable[[Bench], None]:
-    """Let asyncpg ask for what takes longer than somebody waits, on a connection that answers the next query."""
+    """Let asyncpg run a query that takes longer than the timeout, on a connection that answers the next query."""
 
     def run(bench: Bench) -> None:
         async def main() -> None:
@@ -228,7 +228,7 @@ def of_connection(bench: Bench) -> None:
     asked(lambda connection: connection.fetch(SLOW), command_timeout=0.1)(bench)
 
 
-# Who waits in vain with asyncpg, by the function that its traceback has.
+# What times out in asyncpg, by the function that its traceback has.
 IMPATIENT: dict[str, tuple[Callable[[Bench], None], ...]] = {
     "acquire": (of_asyncpg_pool(lent),),
     "connect": (silent,),
@@ -242,7 +242,7 @@ def waited(does: Callable[[Bench], None], bench: Bench) -> tuple[str, set[str]]:
         does(bench)
     except TimeoutError as error:
         causes: list[BaseException] = [error]
-        # As it is printed; of asyncio.timeout() Python has the cause from 3.11.3 on.
+        # As it is printed; for asyncio.timeout() Python has the cause from 3.11.3 on.
         while cause := causes[-1].__cause__ or causes[-1].__context__:
             causes.append(cause)
         stack = [frame for each in causes for frame in traceback.extract_tb(each.__traceback__)]
@@ -251,7 +251,7 @@ def waited(does: Callable[[Bench], None], bench: Bench) -> tuple[str, set[str]]:
     return "", set()
 
 
-# By whom it is said, and how it is made to.
+# Which program says it, and how it is made to.
 TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     'invalid DSN: scheme is expected to be either "postgresql" or "postgres", got …': (
         "asyncpg",

@@ -1,4 +1,4 @@
-"""What Django, and what reads its settings, say by themselves. A function raises it, or returns what was warned of."""
+"""What Django, and what reads its settings, say themselves. A function raises it, or returns the warnings."""
 
 import asyncio
 import subprocess
@@ -49,7 +49,7 @@ def in_a_loop(bench: Bench) -> None:
 
 
 def broken_atomic(bench: Bench) -> None:
-    """Go on in atomic() after an error."""
+    """Query again in atomic() after an error."""
     from django.db import connections
     from django.db.transaction import Atomic
 
@@ -102,7 +102,7 @@ def unset(_: Bench) -> str:
 
 
 def unconfigured(entry: dict[str, str]) -> Callable[[Bench], None]:
-    """Connect with an entry of DATABASES in which something is missing."""
+    """Connect with an incomplete entry of DATABASES."""
 
     def run(_: Bench) -> None:
         ConnectionHandler({"default": entry})["default"].cursor()
@@ -111,14 +111,14 @@ def unconfigured(entry: dict[str, str]) -> Callable[[Bench], None]:
 
 
 def without_driver(_: Bench) -> str:
-    """Let Django look for a driver where none is installed."""
+    """Let Django look for a driver when none is installed."""
     code = (
         "import sys; sys.modules |= dict.fromkeys(('psycopg', 'psycopg2')); import django.db.backends.postgresql.base"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
 
 
-# By whom it is said, and how it is made to.
+# Which program says it, and how it is made to.
 TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "Set the DATABASE_URL environment variable": ("django-environ", unset),
     "settings.DATABASES is improperly configured. Please supply the ENGINE value": ("Django", unconfigured({})),

@@ -9,9 +9,9 @@ from tests.proofs.reference.texts.clients import message
 from tests.proofs.reference.texts.doing import another_file, kill, unusable
 from tests.proofs.reference.texts.having import DIRECT, LIBPQ, ONE, WITH_TLS, key, listening
 
-# A server lets a client in, is ready, and says something that nobody understands.
+# A server lets a client in, is ready, and sends a message that no client understands.
 OUT_OF_STEP = message(b"R", struct.pack("!I", 0)) + message(b"Z", b"I") + b"?" + struct.pack("!I", 1_000_000)
-# It lets a client in, is ready, and tells nothing of itself.
+# It lets a client in, is ready, and reports no parameter.
 SILENT = message(b"R", struct.pack("!I", 0)) + message(b"Z", b"I")
 CASES = (
     Case("fe_sendauth: no password supplied", options={"password": None}, **LIBPQ),

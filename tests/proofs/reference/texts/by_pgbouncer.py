@@ -39,7 +39,7 @@ from tests.proofs.reference.texts.having import (
 from tests.stack.pgbouncer import secret
 
 CONSOLE: dict[str, Any] = {"to": "console", "clients": ("psql", "psycopg2", "asyncpg")}
-SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0.3}  # nobody is to be served
+SHORT: dict[str, object] = {"client_login_timeout": 0.3, "query_wait_timeout": 0.3}  # no client is to be served
 MD5 = "md5" + "0" * 32
 NOWHERE = "host=127.0.0.1 port=1 dbname=x"
 CASES = (
@@ -74,7 +74,7 @@ CASES = (
         options={"host": lambda b: b.sockets},
         clients=PLAIN,
     ),
-    # PgBouncer keeps what the client has sent as its secret, for every way to log in.
+    # PgBouncer keeps what the client has sent as its secret, whatever the auth_type.
     Case("PAM authentication failed", settings={"auth_type": "pam"}, after=lambda b: b.anew(), **ONE),
     Case(
         "LDAP authentication failed",
@@ -156,7 +156,7 @@ CASES = (
     Case(
         "FATAL: transaction timeout",
         settings={"transaction_timeout": SOON},
-        then="begin; select pg_sleep(9)",  # at once: who sends to a connection that is closed may hear no reason
+        then="begin; select pg_sleep(9)",  # at once: a client that sends to a closed connection may get no reason
         together=True,
     ),
     Case("FATAL: client_idle_timeout", settings={"client_idle_timeout": SOON}, meanwhile=left),

@@ -112,7 +112,7 @@ CASES = (
         "canceling statement due to lock timeout", first="set lock_timeout = 20", then="select * from locked", **DIRECT
     ),
     Case('could not obtain lock on row in relation "…"', then="select * from taken for update nowait", **DIRECT),
-    # Long enough for a client to read its answer: with it, it would take the error for a notice.
+    # Long enough for a client to read its answer first: together, it would take the error for a notice.
     Case(
         "terminating connection due to idle-session timeout",
         first="set idle_session_timeout = 500",

@@ -1,4 +1,4 @@
-"""What psycopg 3, psycopg2 and their pools say by themselves. A function raises it, or returns what was logged."""
+"""What psycopg 3, psycopg2 and their pools say themselves. A function raises it, or returns what was logged."""
 
 import asyncio
 import gc
@@ -49,7 +49,7 @@ def logged(name: str) -> Iterator[list[str]]:
 
 @contextmanager
 def pool(bench: Bench, url: str = "", **options: Any) -> Iterator[psycopg_pool.ConnectionPool]:
-    """Open psycopg's pool of one connection."""
+    """Open a psycopg pool of one connection."""
     options = {"min_size": 1, "max_size": 1, "timeout": 0.2, "open": True, **options}
     made = psycopg_pool.ConnectionPool(url or bench.url(HERE), **options)
     try:
@@ -59,14 +59,14 @@ def pool(bench: Bench, url: str = "", **options: Any) -> Iterator[psycopg_pool.C
 
 
 def closed_psycopg(bench: Bench) -> None:
-    """Use a connection of psycopg 3 after its end."""
+    """Use a psycopg 3 connection after it was closed."""
     connection = psycopg.connect(bench.url(HERE))
     connection.close()
     connection.execute("select 1")
 
 
 def closed_cursor(bench: Bench) -> None:
-    """Use a cursor of psycopg 3 after its end."""
+    """Use a psycopg 3 cursor after it was closed."""
     with psycopg.connect(bench.url(HERE)) as connection:
         cursor = connection.cursor()
         cursor.close()
@@ -74,14 +74,14 @@ def closed_cursor(bench: Bench) -> None:
 
 
 def closed_psycopg2(bench: Bench) -> None:
-    """Use a connection of psycopg2 after its end."""
+    """Use a psycopg2 connection after it was closed."""
     connection = psycopg2.connect(bench.url(HERE))
     connection.close()
     connection.cursor()
 
 
 def closed_cursor2(bench: Bench) -> None:
-    """Use a cursor of psycopg2 after its end."""
+    """Use a psycopg2 cursor after it was closed."""
     connection = psycopg2.connect(bench.url(HERE))
     cursor = connection.cursor()
     connection.close()
@@ -90,7 +90,7 @@ def closed_cursor2(bench: Bench) -> None:
 
 
 def begun_by_hand(bench: Bench) -> None:
-    """Let Django begin a transaction, as atomic() does, where a query has begun one."""
+    """Let Django begin a transaction, as atomic() does, after a query has begun one."""
     client = Django(bench.url(HERE))
     try:
         client.run("begin")
@@ -110,7 +110,7 @@ def begun_by_hand2(bench: Bench) -> None:
 
 
 def entered_twice(bench: Bench) -> None:
-    """Use psycopg2's connection as a context within itself."""
+    """Enter a psycopg2 connection as a context manager twice."""
     connection = psycopg2.connect(bench.url(HERE))
     try:
         with connection, connection:
@@ -120,7 +120,7 @@ def entered_twice(bench: Bench) -> None:
 
 
 def nothing_to_fetch(bench: Bench) -> None:
-    """Ask for rows of a statement that has none."""
+    """Fetch rows from a statement that has none."""
     connection = psycopg2.connect(bench.url(HERE))
     try:
         cursor = connection.cursor()
@@ -131,7 +131,7 @@ def nothing_to_fetch(bench: Bench) -> None:
 
 
 def lost_psycopg(bench: Bench) -> None:
-    """Ask for the socket of a connection whose end was told."""
+    """Ask for the socket of a connection that is known to be lost."""
     connection = psycopg.connect(bench.url(HERE))
     with suppress(psycopg.Error):
         connection.execute("select pg_terminate_backend(pg_backend_pid())")
@@ -149,7 +149,7 @@ def exhausted(bench: Bench) -> None:
 
 
 def given_back_twice(bench: Bench) -> None:
-    """Give psycopg2's pool a connection that it has not lent."""
+    """Return a connection to psycopg2's pool twice."""
     made = psycopg2.pool.SimpleConnectionPool(1, 1, bench.url(HERE))
     try:
         connection = made.getconn()
@@ -160,26 +160,26 @@ def given_back_twice(bench: Bench) -> None:
 
 
 def closed_pool2(bench: Bench) -> None:
-    """Ask psycopg2's pool after its end."""
+    """Ask psycopg2's pool after it was closed."""
     made = psycopg2.pool.SimpleConnectionPool(1, 1, bench.url(HERE))
     made.closeall()
     made.getconn()
 
 
 def nothing_to_fetch3(bench: Bench) -> None:
-    """Ask for rows of a statement that has none."""
+    """Fetch rows from a statement that has none."""
     with psycopg.connect(bench.url(HERE)) as connection:
         connection.execute("set application_name = ''").fetchone()
 
 
 def empty(bench: Bench) -> None:
-    """Ask psycopg's pool for one too many."""
+    """Ask psycopg's pool for one connection too many."""
     with pool(bench) as made, made.connection():
         made.getconn()
 
 
 def crowded(bench: Bench) -> None:
-    """Ask it while as many wait as may."""
+    """Ask it while max_waiting others wait."""
     with pool(bench, max_waiting=1, timeout=30) as made, made.connection():
         waits = threading.Thread(target=lambda: made.putconn(made.getconn()), daemon=True)
         waits.start()
@@ -188,19 +188,19 @@ def crowded(bench: Bench) -> None:
 
 
 def closed_pool(bench: Bench) -> None:
-    """Ask it after its end."""
+    """Ask it after it was closed."""
     with pool(bench) as made:
         made.close()
         made.getconn()
 
 
 def unopened(bench: Bench) -> None:
-    """Ask it before its beginning."""
+    """Ask it before it was opened."""
     psycopg_pool.ConnectionPool(bench.url(HERE), open=False).getconn()
 
 
 def reopened(bench: Bench) -> None:
-    """Open it again."""
+    """Open it again after its end."""
     with pool(bench) as made:
         made.close()
         made.open()
@@ -215,7 +215,7 @@ def unstopped(bench: Bench) -> list[str]:
 
 
 def opened_early(_: Bench) -> list[str]:
-    """Make a pool for async code that opens itself."""
+    """Make an async pool that opens itself in its constructor."""
 
     async def make() -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
@@ -240,14 +240,14 @@ def unreachable(bench: Bench) -> list[str]:
 
 
 def given_up(bench: Bench) -> list[str]:
-    """Let a pool give up."""
+    """Let a pool give up reconnecting."""
     with logged("psycopg.pool") as lines, pool(bench, NOWHERE, reconnect_timeout=0.05):
         until("it has given up", lambda: [line for line in lines if "reconnection attempt" in line])
     return lines
 
 
 def returned(query: str) -> Callable[[Bench], list[str]]:
-    """Give a connection back after a query, without an end of its transaction."""
+    """Return a connection after a query, without ending its transaction."""
 
     def give_back(bench: Bench) -> list[str]:
         with logged("psycopg.pool") as lines, pool(bench, timeout=5) as made:
@@ -262,7 +262,7 @@ def returned(query: str) -> Callable[[Bench], list[str]]:
 
 
 def forgotten(bench: Bench) -> str:
-    """Let a connection of psycopg 3 go without closing it."""
+    """Let a psycopg 3 connection go without closing it."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         psycopg.connect(bench.url(HERE))
@@ -270,7 +270,7 @@ def forgotten(bench: Bench) -> str:
     return str(said[0].message)
 
 
-# By whom it is said, and how it is made to.
+# Which program says it, and how it is made to.
 TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "the connection is closed": ("psycopg 3", closed_psycopg),
     "was deleted while still open": ("psycopg 3", forgotten),

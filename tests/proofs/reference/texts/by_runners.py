@@ -1,4 +1,4 @@
-"""What Gunicorn, uWSGI and Celery log of their workers. A function returns it."""
+"""What Gunicorn, uWSGI and Celery log about their workers. A function returns it."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from tests.proofs.reference.texts.bench import Bench
 from tests.stack.runners import gunicorn, uwsgi
 from tests.stack.wait import free_port, until
 
-GUNICORN = (gunicorn("--timeout", "1", "wsgi"), "Booting worker")  # what starts it, and what it says then
+GUNICORN = (gunicorn("--timeout", "1", "wsgi"), "Booting worker")  # what starts it, and what it logs then
 UWSGI = (uwsgi("--die-on-term", "--harakiri", "1"), "spawned uWSGI worker")
 
 
@@ -27,9 +27,9 @@ def worker(
     by: tuple[tuple[str, ...], str] = GUNICORN,
     requests: int = 1,
 ) -> Callable[[Bench | None], str]:
-    """Let Gunicorn, or another, serve requests whose code is `body`, until it says something of its worker.
+    """Let Gunicorn, or another, serve requests whose code is `body`, until it says something about its worker.
 
-    What it imports is there before the requests, whose time is limited.
+    Its imports are done before the requests, whose time is limited.
     """
 
     def serve(_: Bench | None) -> str:
@@ -57,7 +57,7 @@ def worker(
 
 
 def lost_process(_: Bench) -> str:
-    """Let a process of the pool that Celery has end within its work."""
+    """Let a process of the pool that Celery uses exit during its work."""
     code = """if True:
         import os, billiard.pool, billiard.util
         billiard.util.log_to_stderr(40)
@@ -67,7 +67,7 @@ def lost_process(_: Bench) -> str:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
 
 
-# By whom it is said, and how it is made to.
+# Which program says it, and how it is made to.
 TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "WORKER TIMEOUT": ("Gunicorn", worker("time.sleep(30)", "WORKER TIMEOUT")),
     "Worker (pid:…) was sent SIGKILL! Perhaps out of memory?": (

@@ -1,4 +1,4 @@
-"""The clients that hear a text: each has a connection, run() and close(). And packets, for one that is none of them."""
+"""The clients that hear a text: each has a connection, run() and close(). And packets, for one that uses no driver."""
 
 import asyncio
 import struct
@@ -19,7 +19,7 @@ from tests.stack.upstream import alone
 
 
 def startup(version: int = 3 << 16, **parameters: str) -> bytes:
-    """Return the packet with which a client begins."""
+    """Return the startup packet of a client."""
     body = struct.pack("!I", version) + b"".join(f"{n}\0{v}\0".encode() for n, v in parameters.items()) + b"\0"
     return struct.pack("!I", len(body) + 4) + body
 
@@ -101,7 +101,7 @@ class Asyncpg:
 
 
 class Django:
-    """Django's own connection, with psycopg 3; it may have options beside the URL's."""
+    """Django's own connection, with psycopg 3; it may have options besides the URL's."""
 
     def __init__(self, url: str, **options: object) -> None:
 
@@ -125,7 +125,7 @@ class Django:
 
 
 class Psql:
-    """psql, whose answers are read as a person would."""
+    """psql, whose answers are read as a person would read them."""
 
     class Error(Exception):
         """What psql wrote to its standard error."""
@@ -155,7 +155,7 @@ class Psql:
 
 
 class PgIsReady(Psql):
-    """pg_isready, which asks whether a server takes connections, and sends no query."""
+    """pg_isready, which asks whether a server accepts connections, and sends no query."""
 
     def __init__(self, url: str) -> None:
         told = subprocess.run([bin_dir() / "pg_isready", f"--dbname={url}"], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What somebody does in a case, to the servers or with a connection."""
+"""What is done in a case, to the servers or with a connection."""
 
 import os
 import select
@@ -16,17 +16,17 @@ from tests.proofs.reference.texts.bench import OTHER, Bench
 from tests.proofs.reference.texts.having import NO_LINGER, refusal, user
 from tests.stack.wait import until
 
-REFUSALS = 20  # in a row: a session that has just ended has its slot for a moment longer
+REFUSALS = 20  # in a row: a session that has just ended keeps its slot for a moment longer
 
 
 def cut(connection: psycopg.Connection) -> None:
-    """End the socket without a word."""
+    """Shut the socket down without a Terminate."""
     with socket.socket(fileno=os.dup(connection.fileno())) as shared:
         shared.shutdown(socket.SHUT_RDWR)
 
 
 def hear_first(connection: psycopg.Connection) -> None:
-    """Ask when the session has said something: one that is at work when its server is gone may end without a word."""
+    """Query once the session has sent something: one at work when its server is gone may end without a message."""
     until("it says something", lambda: select.select([connection], [], [], 0)[0])
     connection.execute("select 1")
 
@@ -38,7 +38,7 @@ def copies(connection: psycopg.Connection) -> None:
 
 
 def reset(connection: psycopg.Connection) -> None:
-    """Drop the connection as a network does: RST, and no goodbye."""
+    """Drop the connection as a network does: RST, and no Terminate."""
     with socket.socket(fileno=os.dup(connection.fileno())) as shared:
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     with Path(os.devnull).open() as nothing:
@@ -46,26 +46,26 @@ def reset(connection: psycopg.Connection) -> None:
 
 
 def unread(connection: psycopg.Connection) -> None:
-    """Ask for more than fits on the way, read nothing of it, and drop the connection."""
+    """Ask for more than the buffers hold, read nothing of it, and drop the connection."""
     connection.pgconn.send_query(b"select repeat('x', 10_000_000)")
     reset(connection)
 
 
 def within(connection: psycopg.Connection) -> None:
-    """End the client within a transaction."""
+    """Close the client within a transaction."""
     connection.execute("begin")
     connection.close()
 
 
 def taken(bench: Bench) -> None:
-    """Have somebody else in a transaction, on the server connection that was given back last."""
+    """Put another client into a transaction, on the server connection that was returned last."""
     bench.alone()
     bench.others.append(psycopg.connect(bench.url(bench.case)))
     bench.others[0].execute("select 1")
 
 
 def sleeps(connection: psycopg.Connection) -> None:
-    """Send a query that takes long, and end the client while it runs."""
+    """Send a query that takes long, and close the client while it runs."""
     with psycopg.connect(connection.info.dsn, password=connection.info.password, autocommit=True) as other:
         connection.pgconn.send_query(b"/* sleeps */ select pg_sleep(30)")
         found = "select from pg_stat_activity where query like '/* sleeps */%'"
@@ -79,30 +79,30 @@ def idle(bench: Bench) -> None:
 
 
 def left(bench: Bench) -> None:
-    """Wait until no client is connected any more through the entry."""
+    """Wait until no client is connected through the entry."""
     until("the client is gone", lambda: OTHER not in [row["database"] for row in bench.bouncer.show("clients")])
 
 
 def over(bench: Bench) -> None:
-    """Wait until PostgreSQL has ended the session; those that PgBouncer keeps from a case before are others."""
+    """Wait until PostgreSQL has ended the session; those that PgBouncer keeps from an earlier case do not count."""
     kept = {row["remote_pid"] for row in bench.bouncer.show("servers")}
     until("the session is over", lambda: kept.issuperset(bench.sessions()))
 
 
 def kill(bench: Bench) -> None:
-    """End the entry's connections, and let it go on."""
+    """KILL the entry's connections, and RESUME it."""
     bench.command(f"kill {OTHER}")
     bench.command(f"resume {OTHER}")
 
 
 def kill_client(bench: Bench) -> None:
-    """End one client by its address."""
+    """Kill one client by its ID."""
     (client,) = [row["id"] for row in bench.bouncer.show("clients") if row["database"] == bench.case.at]
     bench.command(f"kill_client {client}")
 
 
 def one_fails(bench: Bench) -> None:
-    """Use the pool, let nobody log in to the server any more, and let one client find out."""
+    """Use the pool, forbid further logins to the server, and let one client find out."""
     for change in ("alter role {role} login", "alter role {role} nologin"):
         bench.outside(change)
         for pid in bench.sessions():
@@ -117,14 +117,14 @@ def let_log_in(bench: Bench) -> None:
 
 
 def another(bench: Bench) -> None:
-    """Let the other role ask for something."""
+    """Let the other role run a query."""
     url = bench.url(bench.case, user=bench.stranger.name, password=bench.stranger.password)
     with psycopg.connect(url) as connection:
         connection.execute("select 1")
 
 
 def filled(bench: Bench, how: str = "") -> None:
-    """Take each slot that the application may have; also those that are reserved for others, or all."""
+    """Take every slot that the application may have; also those that are reserved for others, or all."""
     who = [bench.url(bench.case)]
     if how == "reserved":
         bench.outside("grant pg_use_reserved_connections to {role}")
@@ -142,7 +142,7 @@ def filled(bench: Bench, how: str = "") -> None:
 
 
 def logging_in(bench: Bench) -> list[str]:
-    """Return what the processes of PostgreSQL are called that let somebody in, or have refused and not yet ended."""
+    """Return the names of PostgreSQL's processes that are logging a client in, or have refused it and not yet ended."""
     called = []
     for process in psutil.Process(bench.cluster.leash.pid).children():
         with suppress(psutil.NoSuchProcess):
@@ -151,19 +151,19 @@ def logging_in(bench: Bench) -> list[str]:
 
 
 def impatient(bench: Bench, setting: str) -> None:
-    """Change a setting of the server, and have it read."""
+    """Change a setting of the server, and reload it."""
     bench.outside(f"alter system {setting}")
     bench.reload()
 
 
 def changed(bench: Bench) -> None:
-    """Change the entry, and let another client come."""
+    """Change the entry, and let another client connect."""
     bench.change("connect_query='select 2'")
     psycopg.connect(bench.url(bench.case)).close()
 
 
 def unasked(does: Callable[[Bench], object]) -> Callable[[Bench], None]:
-    """Have PostgreSQL say something while nobody holds the server connection."""
+    """Have PostgreSQL send something while no client holds the server connection."""
 
     def do(bench: Bench) -> None:
         idle(bench)
@@ -175,7 +175,7 @@ def unasked(does: Callable[[Bench], object]) -> Callable[[Bench], None]:
 
 
 def crossing(bench: Bench) -> None:
-    """Have somebody hold lock 2, and wait for lock 1."""
+    """Have another session hold lock 2, and wait for lock 1."""
     other = bench.server.connect(bench.database.name)
     bench.others.append(other)
     other.execute("select pg_advisory_lock(2)")
@@ -185,7 +185,7 @@ def crossing(bench: Bench) -> None:
 
 
 def replaying(bench: Bench) -> None:
-    """Have the standby replay, for a while, what no query there can bear."""
+    """Have the standby replay, for a while, what conflicts with any query."""
     bench.alone()
     other = bench.server.connect(bench.database.name)
     bench.others.append(other)
@@ -203,9 +203,9 @@ def replayed(bench: Bench) -> None:
 
 
 def killed(bench: Bench) -> None:
-    """Kill a backend, as the kernel does where memory runs out, and wait until all others have said why they end.
+    """Kill a backend, as the kernel does when memory runs out, and wait until all others have said why they end.
 
-    Once they wait for their clients: who is still sending an answer ends without a reason.
+    Do so once they wait for their clients: one that is still sending an answer ends without a reason.
     """
     busy = "select from pg_stat_activity where usename = %s and wait_event is distinct from 'ClientRead'"
     until("all answers are sent", lambda: not bench.database.admin.execute(busy, [bench.database.role.name]).rowcount)
@@ -214,27 +214,27 @@ def killed(bench: Bench) -> None:
 
 
 def left_early(bench: Bench) -> None:
-    """Connect, and leave in the middle of the first packet."""
+    """Connect, and disconnect in the middle of the first packet."""
     with socket.create_connection(("127.0.0.1", bench.server.port)) as client:
         client.sendall(b"\0\0")
 
 
 def recovering(bench: Bench) -> None:
-    """Kill a backend, and hold another one still: until it ends, the server cannot put itself in order."""
+    """Kill a backend, and suspend another one: until that ends, the server cannot recover."""
     os.kill(bench.rival.info.backend_pid, signal.SIGSTOP)
     os.kill(bench.inside.info.backend_pid, signal.SIGKILL)
     until("it refuses", lambda: "recovery mode" in refusal(bench))
 
 
 def recovered(bench: Bench) -> None:
-    """Let it go on."""
+    """Let that one go on."""
     with suppress(ProcessLookupError):
         os.kill(bench.rival.info.backend_pid, signal.SIGCONT)
     bench.recover()
 
 
 def unusable(connection: Any) -> None:
-    """Let nothing be read from the socket any more, as where somebody closed it by its number, and query."""
+    """Make the socket unreadable, as if other code had closed it by its number, and query."""
     path = os.open(os.devnull, os.O_PATH)
     os.dup2(path, connection.fileno())
     os.close(path)
@@ -242,13 +242,13 @@ def unusable(connection: Any) -> None:
 
 
 def another_file(connection: Any) -> None:
-    """Have a file where the socket was, as where somebody closed it by its number and opened another."""
+    """Put a file where the socket was, as if other code had closed it by its number and opened another, and query."""
     with Path(__file__).open() as file:
         os.dup2(file.fileno(), connection.fileno())
     connection.cursor().execute("select 1")
 
 
 def twice(connection: psycopg.Connection) -> object:
-    """Prepare two statements under one name."""
+    """Prepare two statements under the same name."""
     connection.pgconn.prepare(b"a", b"select 1")
     return connection.pgconn.prepare(b"a", b"select 2")

@@ -1,4 +1,4 @@
-"""All that is provoked: cases, each heard by several clients, and texts that a driver or a runner says by itself."""
+"""All that is provoked: cases, each heard by several clients, and texts that a driver or a runner says itself."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from tests.proofs.reference.texts import (
 from tests.proofs.reference.texts.bench import Bench, Heard
 
 CASES = (*by_pgbouncer.CASES, *by_postgresql.CASES, *by_libpq.CASES)
-# By whom it is said, and how it is made to.
+# Which program says it, and how it is made to.
 TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     **by_psycopg.TEXTS,
     **by_asyncpg.TEXTS,
@@ -25,7 +25,7 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
 
 
 def provoked(text: str, bench: Bench) -> tuple[str, Heard]:
-    """Have a text said, and return by whom, with the exception that has it; nobody says a text that is not here."""
+    """Provoke a text, and return which program says it and the exception; "nobody" for a text that is not here."""
     by, provoke = TEXTS.get(text, ("nobody", lambda _: ""))
     try:
         return by, Heard("", str(provoke(bench)))

@@ -1,4 +1,4 @@
-"""What a case of the table has: who hears it, settings, users, lines of pg_hba.conf, servers that answer oddly."""
+"""What a case of the table has: its clients, settings, users, lines of pg_hba.conf, servers that answer oddly."""
 
 import secrets
 import signal
@@ -28,15 +28,15 @@ NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def hba(text: str) -> dict[str, object]:
-    """Return settings with which PgBouncer asks an HBA file."""
+    """Return settings with which PgBouncer uses an HBA file."""
     return {"auth_type": "hba", "auth_hba_file": lambda bench: bench.write("hba.conf", text + "\n")}
 
 
 def asks(query: str, options: str = "") -> dict[str, Any]:
-    """Have PgBouncer ask PostgreSQL for the secret of who is not in its userlist, and let such a one come.
+    """Have PgBouncer ask PostgreSQL for the secret of a user who is not in its userlist, and let one connect.
 
-    Who asks stands in the entry: what auth_user was once set to stays with each database, also after a RELOAD. Who
-    comes has a name of his own, because PgBouncer asks for nobody whom an earlier userlist had.
+    auth_user is in the entry: once set, it stays with each database, even after a RELOAD. The user has a new name,
+    because PgBouncer does not ask for one whom an earlier userlist had.
     """
     entry = lambda bench: f"auth_user={user(bench)} {options}"  # noqa: E731
     unheard = lambda bench: f"unheard_{secrets.token_hex(4)}"  # noqa: ARG005, E731
@@ -44,13 +44,13 @@ def asks(query: str, options: str = "") -> dict[str, Any]:
 
 
 def userlist(bench: Bench, secrets: dict[str, str]) -> str:
-    """Return the path of a userlist that has others beside the application's own role."""
+    """Return the path of a userlist that has others besides the application's own role."""
     known = (bench.bouncer.leash.folder / "userlist.txt").read_text()
     return bench.write("users.txt", known + "".join(f'"{name}" "{secret}"\n' for name, secret in secrets.items()))
 
 
 def users(**secrets: str) -> dict[str, object]:
-    """Return settings with a userlist that has others."""
+    """Return settings with a userlist that has others too."""
     return {"auth_file": lambda bench: userlist(bench, secrets)}
 
 
@@ -75,12 +75,12 @@ def password(bench: Bench) -> str:
 
 
 def key(name: str, part: str) -> Callable[[Bench], object]:
-    """Return the option that has the path of a key or of a certificate."""
+    """Return an option whose value is the path of a key or certificate."""
     return lambda bench: bench.keys[name][part]
 
 
 def altered(change: str, back: str, outside: bool = True) -> dict[str, Any]:
-    """Have the superuser change something before the case, and take it back after it."""
+    """Have the superuser change something before the case, and undo it afterwards."""
 
     def run(statement: str) -> Callable[[Bench], object]:
         return lambda bench: (bench.outside if outside else bench.sql)(statement)
@@ -89,12 +89,12 @@ def altered(change: str, back: str, outside: bool = True) -> dict[str, Any]:
 
 
 def let_in(line: str, alone: bool = False) -> dict[str, Any]:
-    """Have a line before those of pg_hba.conf, or alone."""
+    """Put a line before those of pg_hba.conf, or in place of them."""
     return {"before": lambda bench: bench.hba(line, alone), "after": lambda bench: bench.hba()}
 
 
 def listening(answer: bytes = b"", reset: bool = False) -> int:
-    """Return a port that accepts one connection after another, gives one answer, and is silent or resets it."""
+    """Return a port that accepts one connection after another, sends one answer, and then is silent or resets it."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -119,7 +119,7 @@ def answers(answer: bytes = b"", reset: bool = False) -> Callable[[Bench], str]:
 
 
 def standing(refuses: bool = True, **settings: object) -> dict[str, Any]:
-    """Have the standby started with other settings, in which it lets nobody in, or everybody, and put back."""
+    """Start the standby with other settings, with which it refuses all clients or serves them, and restore it."""
 
     def begin(bench: Bench) -> None:
         standby = bench.standby
@@ -127,7 +127,7 @@ def standing(refuses: bool = True, **settings: object) -> dict[str, Any]:
         bench.kept, standby.settings = standby.settings, {**standby.settings, **settings}
         if refuses:
             standby._run(standby.server.port)
-            # In these words: while it begins it has others.
+            # In these words: while it starts, it uses others.
             until("it refuses", lambda: says(bench.case.text, refusal(bench)))
         else:
             standby.start(standby.server.port)
@@ -141,7 +141,7 @@ def standing(refuses: bool = True, **settings: object) -> dict[str, Any]:
 
 
 def refusal(bench: Bench) -> str:
-    """Return why a server lets nobody in; "" where it does."""
+    """Return why a server refuses a client; "" if it does not."""
     try:
         psycopg.connect(bench.url(bench.case)).close()
     except psycopg.OperationalError as error:

@@ -1,4 +1,4 @@
-"""What was heard of each text: docs/data/said.json, from which the page draws its columns."""
+"""What was heard for each text: docs/data/said.json, from which the page takes its columns."""
 
 import json
 import re
@@ -10,15 +10,15 @@ from tests.proofs.reference.texts.bench import Heard
 from tests.stack import pgbouncer
 
 FILE = ROOT / "docs" / "data" / "said.json"
-# What is before the words that count, and what differs from run to run.
+# What precedes the words that count, and what differs from run to run.
 LEADS = re.compile(r"^.*(?:failed: |psql: error: )|^(?:FATAL|ERROR): +", re.DOTALL)
 DIFFERS = re.compile(r"proven_\w+|\b127\.0\.0\.1\b|\b\d{4,5}\b")
-ASYNCPGS = "08003"  # what asyncpg calls a connection that is over, whatever the server has said
+ASYNCPGS = "08003"  # asyncpg's own for a connection that has ended, whatever the server said
 LOGS = {"pooler", "server", "a client of its own"}
 
 
 class Said:
-    """The record, to which a run is compared, or which it writes."""
+    """The record, with which a run is compared, or which it writes."""
 
     def __init__(self, record: bool, postgres: str) -> None:
         self.record = record
@@ -47,7 +47,7 @@ class Said:
 
 
 def told(text: str, heard: dict[str, Heard]) -> dict[str, Any]:
-    """Return what is kept of a text: its SQLSTATE, as what each client raised it, what some heard in its place."""
+    """Return what is kept for a text: its SQLSTATE, the exception in each client, and what others heard instead."""
     hears = {who: each for who, each in heard.items() if who not in LOGS}
     states = {each.sqlstate for each in hears.values() if each.sqlstate and says(text, each.text)} - {ASYNCPGS}
     raised = {who: each.raised for who, each in hears.items() if says(text, each.text)}

@@ -1,6 +1,6 @@
-"""What PgBouncer's console tells: who waits, for what, and how much is left.
+"""What PgBouncer's console shows: which clients wait, why, how many more fit.
 
-It takes a user in stats_users, who may look and no more.
+It needs a user in stats_users, who may read and no more.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from django.db.utils import load_backend
 from ._pool_doctor_findings import Finding, found, refused
 from ._pool_doctor_processes import Clients
 
-# The driver that Django takes, psycopg or psycopg2.
+# The driver that Django uses, psycopg or psycopg2.
 Database = load_backend("django.db.backends.postgresql").Database
 WANTED = "give postgresql://user@host:6432/pgbouncer"
 VIEWS = ("pools", "databases", "clients", "stats", "lists", "config", "state")
-# Who waits for a second or longer is a warning.
+# A client that waits this long, in seconds, is a warning.
 WAIT = 1
-# What a server connection can be that PgBouncer has.
+# The states of a server connection that is logged in.
 CONNECTED = ("active", "idle", "used", "tested")
 DOWN = "runbooks/pgbouncer-paused-or-down/"
 FULL = "runbooks/pgbouncer-max-client-conn/"
@@ -30,7 +30,7 @@ Views = dict[str, list[Row]]
 
 
 def look(address: str) -> tuple[list[Finding], Clients]:
-    """Return what the console tells, and who its clients are."""
+    """Return the console's findings, and PgBouncer's clients."""
     try:
         views = ask(**parts(address))
     except (Database.Error, ValueError) as error:
@@ -44,11 +44,11 @@ def look(address: str) -> tuple[list[Finding], Clients]:
 
 
 def parts(address: str) -> dict[str, Any]:
-    """Return what the driver takes. The error does not repeat the address."""
+    """Return the driver's parameters. The error does not repeat the address."""
     try:
         url = urlsplit(address)
-        # So that there is no piece of a password in what follows: an "@" behind
-        # the host says that a "/", "?" or "#" of one was read as its end.
+        # Keep every part of a password out of what follows: an "@" after the
+        # host means that a "/", "?" or "#" in the password ended it too early.
         if (
             url.scheme[:8] == "postgres"
             and url.username
@@ -59,7 +59,7 @@ def parts(address: str) -> dict[str, Any]:
                 "host": url.hostname,
                 "port": url.port or 6432,
                 "user": unquote(url.username),
-                # With none the driver looks into PGPASSWORD and ~/.pgpass.
+                # Without one, the driver uses PGPASSWORD or ~/.pgpass.
                 "password": unquote(url.password or "") or None,
                 "dbname": url.path[1:] or "pgbouncer",
                 "connect_timeout": 5,
@@ -71,7 +71,7 @@ def parts(address: str) -> dict[str, Any]:
 
 
 def ask(**target: Any) -> Views:
-    """Return what each view shows, but for the console's own clients."""
+    """Return the rows of each view, except the console's own."""
     views = {}
     with closing(Database.connect(**target)) as connection:
         connection.autocommit = True
@@ -80,7 +80,7 @@ def ask(**target: Any) -> Views:
             try:
                 cursor.execute(f"show {view}")
             except Database.Error:
-                # Before 1.19 there is none that tells of a pause of everything.
+                # Before 1.19 no view shows that everything is paused.
                 if view != "state":
                     raise
                 views[view] = []
@@ -93,11 +93,11 @@ def ask(**target: Any) -> Views:
 
 # region: checks
 def queues(views: Views) -> Iterator[Finding]:
-    """The pools whose clients wait longest for a server connection, and why."""
+    """Yield the pools whose clients wait longest for a connection, and why."""
     databases = {row["name"]: row for row in views["databases"]}
-    # One that "*" made is no longer among them once nobody is connected by it.
+    # One that "*" created is no longer listed once it has no connections.
     used = [pool for pool in views["pools"] if pool["database"] in databases]
-    # At its end clients get an error; 0 is no end.
+    # After this, clients get an error; 0 means never.
     limit = float(value(views, "config", "query_wait_timeout"))
     for pool in sorted(used, key=waited, reverse=True)[:10]:
         said, page = cause(pool, databases[pool["database"]], views)
@@ -114,7 +114,7 @@ def queues(views: Views) -> Iterator[Finding]:
 
 
 def waits(views: Views) -> Iterator[Finding]:
-    """How long clients waited on average of late, by avg_wait_time."""
+    """Yield how long clients recently waited on average (avg_wait_time)."""
     for row in views["stats"]:
         seconds = float(row["avg_wait_time"]) / 1e6
         said = f"on average in {row['database']}"
@@ -123,7 +123,7 @@ def waits(views: Views) -> Iterator[Finding]:
 
 
 def paused(views: Views) -> Iterator[Finding]:
-    """What nobody is served from until somebody says so."""
+    """Yield what serves no client until a RESUME or ENABLE."""
     states = [row["name"] for row in views["databases"] if stopped(row)]
     states += ["everything"] if all_paused(views) else []
     for name in states:
@@ -132,7 +132,7 @@ def paused(views: Views) -> Iterator[Finding]:
 
 
 def places(views: Views) -> Iterator[Finding]:
-    """How much of max_client_conn is taken, by the console's clients too."""
+    """Yield how much of max_client_conn is used, by console clients too."""
     taken = value(views, "lists", "used_clients")
     most = float(value(views, "config", "max_client_conn"))
     share = 100 * taken / most
@@ -153,7 +153,7 @@ CHECKS: tuple[Callable[[Views], Iterator[Finding]], ...] = (
 
 
 def value(views: Views, view: str, name: str) -> Any:
-    """Return a value of a view that has its names in rows."""
+    """Return a value from a view with a row for each name."""
     rows = map(dict.values, views[view])
     return {first: second for first, second, *_ in rows}[name]
 
@@ -167,22 +167,22 @@ def stopped(database: Row) -> bool:
 
 
 def all_paused(views: Views) -> bool:
-    """Return whether it is after a PAUSE that names no database."""
+    """Return whether everything is paused: a PAUSE without a database."""
     told = bool(views["state"])
     return told and value(views, "state", "paused") == "yes"
 
 
 def alone(pool: Row) -> bool:
-    """Return whether clients wait where PgBouncer has no server connection.
+    """Return whether clients wait in a pool that has no server connection.
 
-    Those that wait since they came are not in maxwait.
+    maxwait leaves out those that have waited since they connected.
     """
     connected = any(pool[f"sv_{state}"] for state in CONNECTED)
     return bool(pool["cl_waiting"]) and not connected
 
 
 def cause(pool: Row, database: Row, views: Views) -> tuple[str, str]:
-    """Return why clients of a pool would wait, and where the guide tells."""
+    """Return why clients of a pool wait, and the guide's page about it."""
     if stopped(database) or all_paused(views):
         return "it is paused", DOWN
     if alone(pool):

@@ -1,15 +1,15 @@
-"""What the pool doctor has found, and how it tells people and programs."""
+"""What the pool doctor has found, in forms for people and programs."""
 
 import json
 from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
-# Write the address of the guide in its place: the pages are below it.
+# Replace this with the guide's address: its pages are below it.
 GUIDE = "https://guide.example/"
-# The worst first, each with the exit status that it makes.
+# The worst first, each with its exit status.
 LEVELS = {"critical": 2, "warning": 1, "unknown": 3, "ok": 0}
-# How a server or a pooler that is there says that it has no place for us.
+# How a server or a pooler says that it has no connection left for us.
 FULL = ("connection slots are reserved", "too many", "no more connections")
 
 
@@ -39,7 +39,7 @@ def found(
 
 
 def refused(item: str, error: Exception, full: str, other: str) -> Finding:
-    """Return what it means that there was no connection: full, or unknown."""
+    """Return what a failure to connect means: full, or unknown."""
     said = " ".join(str(error).split())
     if any(text in said for text in FULL):
         return Finding("critical", item, None, "", said, full)
@@ -47,13 +47,13 @@ def refused(item: str, error: Exception, full: str, other: str) -> Finding:
 
 
 def worst(findings: Iterable[Finding]) -> Finding:
-    """Return the first of the worst, of which the largest."""
+    """Return the worst; of several, the one with the largest value."""
     order = list(LEVELS)
     return min(findings, key=lambda f: (order.index(f.level), -(f.value or 0)))
 
 
 def as_lines(findings: list[Finding]) -> str:
-    """Return a line for each finding, and the page's below it."""
+    """Return a line for each finding, and its page on the line below."""
     return "\n".join(chain.from_iterable(map(lines, findings)))
 
 
@@ -74,7 +74,7 @@ def as_json(findings: list[Finding]) -> str:
 
 
 def as_prometheus(findings: list[Finding]) -> str:
-    """Return the worst of each item, in Prometheus' text format."""
+    """Return the worst finding of each item, in Prometheus' text format."""
     by_item: dict[str, list[Finding]] = {}
     for finding in findings:
         by_item.setdefault(finding.item, []).append(finding)

@@ -1,7 +1,7 @@
-"""Which processes of this machine have the sessions: on Linux, from /proc.
+"""Which processes on this machine hold the sessions: on Linux, from /proc.
 
-What it may not see it calls somebody else's: run it as root, or as the user
-who started the application. Unix sockets do not tell who is behind them.
+What it may not read counts as somebody else's: run it as root, or as the
+application's user. Unix sockets do not show which process is behind them.
 """
 
 import re
@@ -16,20 +16,20 @@ from ._pool_doctor_findings import Finding, found
 
 PROC = Path("/proc")
 ESTABLISHED = "01"
-# Options of Python's behind which stands the name of a script or a module.
+# Python's options that may precede the name of a script or a module.
 PLAIN = re.compile("-(?=.)[BEIOPbdiqsuvx]*m?")
-# A client's port and its server's, and what is behind it.
+# The client's port and the server's, and what the connection is.
 Clients = dict[tuple[int, int], str]
 
 
 def look(clients: Clients) -> Iterator[Finding]:
-    """Tell who has the sessions, and which of them more than one has."""
+    """Yield which programs hold sessions, and sessions that several share."""
     sockets = {inode: ports for inode, ports in local() if ports in clients}
     if not sockets:
         return
     holders = held(sockets)
     if any(len(pids) > 1 for pids in holders.values()):
-        time.sleep(0.2)  # a program that is only just starting has let go then
+        time.sleep(0.2)  # by then a program that is just starting has let go
         later = held(sockets)
         holders = {inode: holders[inode] & later[inode] for inode in sockets}
     for inode, pids in holders.items():
@@ -53,7 +53,7 @@ def look(clients: Clients) -> Iterator[Finding]:
 
 
 def local() -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield each socket of this machine with its port and the other end's."""
+    """Yield each TCP connection's inode, and its local and remote port."""
     for table in ("net/tcp", "net/tcp6"):
         file = PROC / table
         for line in file.read_text().splitlines()[1:] if file.exists() else []:
@@ -67,7 +67,7 @@ def port(end: str) -> int:
 
 
 def held(sockets: dict[str, tuple[int, int]]) -> dict[str, set[int]]:
-    """Return which processes have each socket, as far as that can be seen."""
+    """Return which processes hold each socket, as far as /proc shows it."""
     holders: dict[str, set[int]] = {inode: set() for inode in sockets}
     for process in PROC.glob("[0-9]*"):
         for inode in opened(process) & sockets.keys():
@@ -76,9 +76,9 @@ def held(sockets: dict[str, tuple[int, int]]) -> dict[str, set[int]]:
 
 
 def opened(process: Path) -> set[str]:
-    """Return the sockets of a process; none where it has just ended."""
+    """Return the sockets of a process; none if it has just ended."""
     inodes = set()
-    with suppress(OSError):  # also where it is another user's
+    with suppress(OSError):  # or if it is another user's
         for file in (process / "fd").iterdir():
             with suppress(OSError):
                 name = str(file.readlink())
@@ -87,13 +87,13 @@ def opened(process: Path) -> set[str]:
 
 
 def runner(pid: int) -> str:
-    """Return what a process runs, and no more: arguments hold passwords."""
+    """Return what a process runs, but no arguments: they may be passwords."""
     try:
         line = (PROC / str(pid) / "cmdline").read_text(errors="replace")
     except OSError:
         return "has ended"
     words = line.split("\0")
-    # A process that has named itself has all of that in the first word.
+    # A process that has set its title has all of it in the first word.
     name = Path(words.pop(0).split(" ")[0].strip("[:")).name
     if name.startswith("python"):
         options = [*takewhile(lambda word: word.startswith("-"), words)]

@@ -1,7 +1,7 @@
 """Count the orders in four more threads each time somebody presses Enter.
 
 Before that it says how many connections are open. With --close each thread
-closes its own; without, it keeps it for as long as it lives.
+closes its own; without it, each keeps its own for as long as it lives.
 """
 
 import sys
@@ -41,7 +41,7 @@ class Command(BaseCommand):
 
 
 def four_threads(count: Callable[[], int]) -> None:
-    """Return when all four have counted. They live on, with nothing to do."""
+    """Return when all four have counted. They live on, doing nothing."""
     counted = threading.Barrier(5)
 
     def work() -> None:

@@ -1,6 +1,6 @@
 """Count the orders each time somebody presses Enter.
 
-A process that lives long and serves no requests, as workers do.
+A long-lived process that serves no requests, like a worker.
 """
 
 import sys
@@ -17,8 +17,8 @@ class Command(BaseCommand):
     # region: loop
     def handle(self, *args: object, **options: object) -> None:
         for _ in sys.stdin:
-            # A request does this by itself. It closes a connection that is
-            # past its age, and lets the next query check one that is not.
+            # Django does this around each request. It closes a connection
+            # past its age; any other is checked before the next query.
             close_old_connections()
             self.stdout.write(f"{Order.objects.count()} orders")
             self.stdout.flush()

@@ -11,7 +11,7 @@ class Command(BaseCommand):
     def handle(self, *args: object, **options: object) -> None:
         direct = connections["direct"]
         with direct.cursor() as cursor:
-            # It is idle between notifications, for however long.
+            # The session idles between notifications, however long.
             cursor.execute("set idle_session_timeout = 0")
             cursor.execute("listen orders")
         self.stdout.write("listening")

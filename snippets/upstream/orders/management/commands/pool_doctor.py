@@ -1,4 +1,4 @@
-"""Say on one screen what holds connections to PostgreSQL and what waits.
+"""Show on one screen what holds connections to PostgreSQL and what waits.
 
 Exit status: 0 healthy, 1 warning, 2 critical, 3 it cannot tell.
 """
@@ -71,10 +71,10 @@ class Command(BaseCommand):
 def look(
     database: str, patience: str | None, since: Path | None, **others: object
 ) -> tuple[list[Finding], processes.Clients]:
-    """Return what PostgreSQL tells, and who its clients are."""
+    """Return PostgreSQL's findings, and its clients."""
     try:
         connection = connections[database]
-        # Who waits for as long as a frozen server does tells nobody.
+        # A doctor that hangs when the server does reports nothing.
         connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
         last = since.read_text() if since and since.exists() else ""
         with connection.cursor() as cursor:
@@ -91,8 +91,8 @@ def look(
 
 
 def ask(cursor: Any, patience: str | None, last: str) -> tuple[list, str]:
-    """Return what the query beside this file finds, and what it counted."""
-    # With null the role's own setting holds.
+    """Return what the query beside this file finds, and what it counts."""
+    # With null, the role's own setting applies.
     cursor.execute(
         "select set_config('pool_doctor.patience', %s, false),"
         " set_config('pool_doctor.last', %s, false)",
@@ -105,5 +105,5 @@ def ask(cursor: Any, patience: str | None, last: str) -> tuple[list, str]:
 
 
 def plain(value: Any) -> Any:
-    """Return a decimal as a number that JSON has."""
+    """Return a Decimal as a float, which JSON can hold."""
     return float(value) if isinstance(value, Decimal) else value

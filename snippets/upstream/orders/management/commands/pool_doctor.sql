@@ -1,10 +1,10 @@
 -- The pool doctor: on one screen, what holds connections and what waits.
 -- psql --file=pool_doctor.sql
--- It changes nothing. What it has counted it notes in its own session, so that
--- the next look can tell what is new.
+-- It changes nothing. It keeps its counts in its own session, so that the next
+-- run in it can tell what is new.
 with patience as (
-    -- A transaction, a silence in one or a wait that lasts longer is a warning,
-    -- and critical if it lasts ten times as long. For another limit:
+    -- A transaction, a silence in one or a wait is a warning when it lasts
+    -- longer than this, and critical at ten times as long. For another limit:
     -- set pool_doctor.patience = '5 min'
     select
         extract(epoch from coalesce(
@@ -16,7 +16,7 @@ sessions as (
     select
         pid,
         query = '<insufficient privilege>' as hidden,
-        -- Perhaps after the comment in which Django names the view.
+        -- Possibly after the comment in which Django names the view.
         query ~* '^\s*(/\*.*?\*/\s*)?(declare|fetch)\M' as has_cursor,
         coalesce(nullif(application_name, ''), usename) as application,
         coalesce(state, 'hidden') as state,
@@ -26,7 +26,7 @@ sessions as (
         left(regexp_replace(query, '\s+', ' ', 'g'), 50) as statement
     from pg_stat_activity
     where
-        -- Of a hidden session even this is hidden.
+        -- A hidden session hides even its backend_type.
         coalesce(backend_type, 'client backend') = 'client backend'
         and datid is not null
 ),
@@ -139,7 +139,7 @@ findings as (
 
     union all
     (
-        -- Who holds its locks has left; only its name ends it.
+        -- Its session is gone, its locks are not; end it by its name.
         select
             5 as part,
             'prepared' as item,
@@ -156,7 +156,7 @@ findings as (
 
     union all
     (
-        -- The rows that nobody fetches any more stay in the session.
+        -- Rows that nobody fetches any more stay in the session.
         select
             6 as part,
             'cursor' as item,
@@ -237,13 +237,13 @@ findings as (
     )
 
     union all
-    -- Where this server is a replica itself: what it has not replayed yet.
+    -- If this server is itself a replica: what it has not replayed yet.
     select
         10 as part,
         'standby' as item,
         case
             when pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() then 0
-            -- Nothing has been replayed since it started: it is null.
+            -- Null if nothing has been replayed since the start.
             else coalesce(
                 extract(
                     epoch from
