@@ -1,7 +1,7 @@
 """Read every program's texts, and write the list: `make texts`.
 
-Programs that are not here yet are fetched, as the version matrix fetches them. What cannot be had is named, and keeps
-what was listed of it before.
+Programs that are not here yet are fetched, as the version matrix fetches them. What is not available is
+named, and keeps what was listed for it before.
 """
 
 import json
@@ -19,11 +19,11 @@ SUITES = {"bookworm": "1.18", "trixie": "1.24", "sid": "1.26"}
 MAJORS = ("14", "15", "16", "17", "18")
 PACKAGES = {"psycopg 3": "psycopg", "psycopg_pool": "psycopg-pool", "psycopg2": "psycopg2-binary", "asyncpg": "asyncpg"}
 PACKAGES |= {"Django": "django", "Gunicorn": "gunicorn"}
-OTHERS = {"Celery": "celery"}  # which is no part of .venv
+OTHERS = {"Celery": "celery"}  # which is not part of .venv
 
 
 def programs(installed: Path) -> Iterator[tuple[str, str, Path]]:
-    """Return who says something, in which version, and the compiled program that is read."""
+    """Return each compiled program that is read, after its name and version."""
     for suite, version in SUITES.items():
         yield "PgBouncer", version, debian.fetch("pgbouncer", suite) / "usr/sbin/pgbouncer"
     for major in MAJORS:

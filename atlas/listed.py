@@ -14,7 +14,7 @@ from atlas.text import Text
 HERE = Path(__file__).parent
 LIST = HERE.parent / "docs" / "data" / "texts.json"
 ATLAS = HERE.parent / "docs" / "data" / "errors.json"
-# What the atlas has before a text of which a program keeps the rest.
+# What the atlas has in front of a text of which the program holds only the rest.
 BEFORE = re.compile(r"^(?:FATAL|ERROR|PANIC|WARNING): *|^closing because: |^consuming input failed: ")
 
 GAP = re.compile(r"\W*…\W*")
@@ -30,7 +30,7 @@ class Rule:
     texts: list[str] = field(default_factory=list)
 
     def takes(self, text: Text) -> bool:
-        """Return whether it leaves a text out: by how it is said, by what it says, or by both where it has both."""
+        """Return whether it leaves a text out: by how it is said, by its words, or by both where the rule has both."""
         said = any(re.search(pattern, text.text) for pattern in self.texts)
         called = text.how in self.how
         both = bool(self.how and self.texts)
@@ -68,7 +68,7 @@ def says(row: str, text: str, whole: bool = False) -> bool:
 
 
 def saying(among: Iterable[str], texts: Iterable[str]) -> set[str]:
-    """Return those texts that any of some rows is within."""
+    """Return those texts that contain any of some rows."""
     pattern = re.compile("|".join(_pattern(row).pattern for row in among))
     return {text for text in texts if pattern.search(_found(text))}
 
@@ -80,7 +80,7 @@ def _found(text: str, whole: bool = False) -> str:
 
 @cache
 def _pattern(row: str) -> re.Pattern[str]:
-    """Return what a row looks like in a text: what ends in a colon is followed by whatever reason there is."""
+    """Return the pattern of a row in a text: where a row ends in a colon, any reason may follow."""
     parts = GAP.split(BEFORE.sub("", re.sub(":$", ":…", row)))
     return re.compile(".*".join(re.escape(_even(part)) for part in parts))
 

@@ -1,13 +1,13 @@
-"""What compiled programs say, read in their machine code: so it is of the very programs that the proofs run on.
+"""What compiled programs say, read from their machine code: from the very programs that the proofs run on.
 
 - PostgreSQL: ereport(ERROR, (errcode(…), errmsg("…"))) is compiled into a call with the code, as a number, and one
-  with the address of the text. So each is found with its SQLSTATE; where the compiler put more between them, it is not.
-- PgBouncer: each text that one of its functions is called with. A function has no name any more, and is known by a text
+  with the address of the text. So each text is found with its SQLSTATE, unless the compiler put more between the two.
+- PgBouncer: each text that certain functions are called with. The functions' names are gone: each is known by a text
   that it alone is called with.
 - Libraries, whose texts pass through many functions: their strings that speak of connections.
 
-A compiler makes one call in several ways: which versions have a text is asked of all their strings.
-All of x86-64, for which every program of the version matrix is here.
+A compiler makes one call in several ways, so which versions have a text is looked up in all their strings.
+All this is for x86-64, for which every program of the version matrix is available.
 """
 
 import re
@@ -24,10 +24,10 @@ GIVEN = re.compile(rb"(?=\x48\x8d[\x15\x0d\x35](....)(.{0,60}))", re.DOTALL)
 CALLED = re.compile(rb"(?=[\xe8\xe9](....))", re.DOTALL)
 STRING = re.compile(rb"\0([\x20-\x7e\n]{6,})(?=\0)")
 HELD = re.compile(rb"[\x20-\x7e\t\n]{6,}(?=\0)")
-# Of SQLSTATEs, those that speak of connections, logins, limits, and of what a session is believed to keep.
+# The SQLSTATEs about connections, logins, limits, and what a session is believed to keep.
 CLASSES = re.compile(r"08|28|3D|53|57|25P0[234]|25006|26|34|42P05")
 BESIDE = {"cached plan must not change result type", "canceling statement due to conflict with recovery"}
-# PgBouncer's functions that count, each by a text of its own.
+# The functions of PgBouncer that count, each known by a text of its own.
 FUNCTIONS = {
     "client_login_timeout": "closes a client",
     "server lifetime over": "closes a server connection",
@@ -36,7 +36,7 @@ FUNCTIONS = {
     "pooler error: %s": "logs",
 }
 # Of its log, the errors and warnings about one connection: mov edi, LG_ERROR or LG_WARNING, and no xor esi, esi, which
-# is for what is about none; but for those of the functions that take a connection or make one.
+# means about none, except in the functions that accept a connection or open one.
 WARNS, ABOUT_NONE = re.compile(rb"\xbf[\x01\x02]\0\0\0"), b"\x31\xf6"
 MAKES_ONE = re.compile(r"accept\(\) failed|sbuf_connect failed|TLS \w+ error|server login failed|DNS lookup failed")
 # Of a library's strings, those that name a connection or a part of it, and are a sentence: no query, name or option.
@@ -54,7 +54,7 @@ def postgres(program: Path) -> Iterator[Text]:
 
 
 def pgbouncer(program: Path) -> Iterator[Text]:
-    """Return why PgBouncer closes a connection, what its console refuses, and of what it warns."""
+    """Return why PgBouncer closes a connection, what its console refuses, and what it warns about."""
     code = program.read_bytes()
     calls: dict[int, dict[str, bool]] = {}  # a function's place, and each text it is called with: is it a warning?
     for found in GIVEN.finditer(code):
@@ -91,7 +91,7 @@ def _sqlstate(packed: bytes) -> str:
 
 
 def _function(code: bytes, start: int, after: bytes) -> int:
-    """Return where the first call leads that comes after an instruction: 0 where none is near."""
+    """Return where the first call after an instruction leads: 0 where none is near."""
     for found in CALLED.finditer(after):
         place = start + found.start() + 5 + struct.unpack("<i", found[1])[0]
         if 0 < place < len(code):

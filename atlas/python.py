@@ -1,7 +1,7 @@
 """What packages of Python say: each exception that they raise and warning that they log, from their syntax trees.
 
-asyncpg brings the source of what is compiled of it, in Cython, which has no such tree: there the words behind an
-exception's name are read.
+asyncpg ships the source of its compiled parts, in Cython, which has no such tree: there the words after an exception's
+name are read.
 """
 
 import ast
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from atlas.text import Text, plain
 
-# The modules that open, keep and end connections, by who says it.
+# The modules that open, keep and end connections, by the name of the program.
 MODULES = {
     "psycopg 3": ("psycopg/*.py",),
     "psycopg_pool": ("psycopg_pool/*.py",),
@@ -34,7 +34,7 @@ MODULES = {
         "billiard/pool.py",
     ),
 }
-# An exception's name, and its words: strings one after another, as lines that are too long are written.
+# An exception's name, and its words: strings one after another, as long lines are split.
 WORDS = re.compile(r"(?:exceptions|apg_exc)\.(\w+Error)\(\s*((?:f?'[^'\n]*'\s*|f?\"[^\"\n]*\"\s*)+)")
 STRINGS = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 LOGS = {"warning", "error", "critical", "exception", "warn"}
@@ -69,7 +69,7 @@ def _said(by: str, node: ast.AST) -> Iterator[Text]:
 
 
 def _text(node: ast.AST) -> str:
-    """Return what an expression writes, as far as that stands there."""
+    """Return what an expression writes, as far as the source shows it."""
     match node:
         case ast.Constant(value=str(text)):
             return text

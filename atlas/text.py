@@ -1,9 +1,9 @@
-"""One text as it is compared: with … for what differs each time, whatever its program writes for that."""
+"""One text as it is compared: with … for what differs each time, however its program writes that."""
 
 import re
 from dataclasses import dataclass
 
-# What C and Python put in the place of what differs: %s, %.*s, %zu, %(name)s, {name!r}, {}. And addresses, which move.
+# What C and Python write for what differs: %s, %.*s, %zu, %(name)s, {name!r}, {}. And addresses, which move.
 DIFFERS = re.compile(
     r"%(?:\(\w+\))?[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z)?[a-zA-Z]|\{[^{}]*\}|https?://\S+"
 )

@@ -16,7 +16,7 @@ from atlas.text import plain
 from setup import debian
 
 LIST = listed.LIST.with_name("translated.json")
-SUITES = {"bookworm": "15", "sid": "18"}  # each with its PostgreSQL: words change, and languages come
+SUITES = {"bookworm": "15", "sid": "18"}  # each with its PostgreSQL: words change, and languages are added
 LANGUAGES = {"zh_CN": "Chinese", "fr": "French", "de": "German", "it": "Italian", "ja": "Japanese", "ko": "Korean"}
 LANGUAGES |= {"pl": "Polish", "pt_BR": "Portuguese", "ru": "Russian", "es": "Spanish", "tr": "Turkish"}
 LANGUAGES |= {"uk": "Ukrainian"}
@@ -38,7 +38,7 @@ def texts(catalogues: list[Path], language: str, rows: dict[str, str]) -> Iterat
 
 
 def rows() -> dict[str, str]:
-    """Return the row of each of their texts."""
+    """Return the row of each text of PostgreSQL and libpq."""
     known = json.loads(listed.LIST.read_text(encoding="utf-8"))["texts"]
     return {each["text"]: each["row"] for each in known if each["by"] in ("PostgreSQL", "libpq") and "row" in each}
 

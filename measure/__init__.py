@@ -9,15 +9,15 @@ Read it in this order; each module imports only the ones above it:
     lane.py         one setup, standing ready: PostgreSQL, PgBouncer, Gunicorn, and what it costs them to serve
     environment.py  what it was measured on
     publish.py      a measurement as a command, which writes the file unless noise makes it unsafe
-    rounds.py       the rounds, each written down as it ends, so that a later call goes on
+    rounds.py       the rounds, each written down as it ends, so that a later call can go on
     results.py      from rounds to the published file; what noise makes unsafe is not published
     __main__.py     the command
 
 And, apart from these, how long transactions wait:
 
-    queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py says of them
+    queue.py        waits in PgBouncer's queue, beside what snippets/sizing/queueing.py predicts
     poolers.py      what each pooler costs: throughput, latency, processor time, memory
-    distance.py     what a wire that holds packets back adds to a request
+    distance.py     what a wire that delays packets adds to a request
 
 And what a failover costs, in an hour and a half of its own: `python -m measure.failover`.
 

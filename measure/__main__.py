@@ -56,11 +56,11 @@ def run(plan: Plan, origin: str) -> Journal:
         if not journal.rounds:
             kept = lanes["kept", False]
             journal.begin({name: orders_for(kept, QUERIES[name].cost) for name in plan.queries})
-        # A plan whose rounds are all there, and that is run again, was refused before.
+        # A plan that is run again although all its rounds are there was refused before.
         missing = max(plan.rounds - len(journal.rounds), 0) or MORE
         if journal.rounds:
             print(f"measure: going on after {len(journal.rounds)} rounds in {journal.file.relative_to(ROOT)}")
-        # The first round goes by several times as fast as its first cells let expect: the time left is of all so far.
+        # The first round is several times as fast as its first cells suggest: the time left is that of all so far.
         with tqdm(total=missing * plan.cells(), unit="cell", smoothing=0, dynamic_ncols=True) as bar:
             for _ in range(missing):
                 journal.add(rounds.measure(plan, lanes, journal.orders, bar))

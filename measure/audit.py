@@ -1,4 +1,4 @@
-"""How often the audit is right: what it finds in real packages, beside how each finding was judged by who read it."""
+"""How often the audit is right: what it finds in real packages, beside how each finding was judged by its reader."""
 
 import json
 import runpy
@@ -75,7 +75,7 @@ def read_all(audit: Path, folder: Path, names: Container[str]) -> tuple[dict[str
 
 
 def read_first(unseen: dict[str, Any], folder: Path) -> set[Place]:
-    """Return what the audit found in packages that nobody had seen: the one of then, out of git."""
+    """Return what the audit of that time, from git, found in packages that nobody had seen."""
     with tempfile.TemporaryDirectory() as then:
         audit = Path(then, "audit.py")
         audit.write_bytes(subprocess.check_output(["git", "cat-file", "blob", unseen["audit"]], cwd=ROOT))
@@ -83,14 +83,14 @@ def read_first(unseen: dict[str, Any], folder: Path) -> set[Place]:
 
 
 def counted(found: set[Place], right: dict[Place, bool]) -> dict[str, Any]:
-    """Return how many there are, how many of them are right, and what part that is."""
+    """Return how many findings there are, how many of them are right, and their share."""
     good = sum(right[each] for each in found)
     precision = {"value": round(100 * good / len(found), 1), "unit": "%"} if found else None
     return {"found": len(found), "right": good, "precision": precision}
 
 
 def refuse_unlike(found: set[Place], judged: set[Place]) -> None:
-    """End where something was found that nobody has judged, or judged that is not found any more."""
+    """Exit where a finding has not been judged, or a judged one is no longer found."""
     unlike = [f"not judged yet: {each}" for each in sorted(found - judged)]
     unlike += [f"not found any more: {each}" for each in sorted(judged - found)]
     if unlike:
@@ -98,7 +98,7 @@ def refuse_unlike(found: set[Place], judged: set[Place]) -> None:
 
 
 def by_rule(found: set[Place], right: dict[Place, bool], rules: Iterable[str]) -> dict[str, Any]:
-    """Return of each rule how often it was right."""
+    """Return how often each rule was right."""
     return {rule: counted({one for one in found if one[-1] == rule}, right) for rule in rules}
 
 

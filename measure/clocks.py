@@ -11,7 +11,7 @@ STOLEN = 7
 
 
 def used(pid: int) -> float:
-    """Return the seconds of a running process, all its threads included; 0 where it has ended.
+    """Return the CPU seconds of a running process, all its threads included; 0 where it has ended.
 
     The clock's number is what clock_getcpuclockid(3) makes of a process id, which Python does not offer.
     """
@@ -22,23 +22,23 @@ def used(pid: int) -> float:
 
 
 def of_ended_children(pid: int) -> float:
-    """Return the seconds of a process's children that have ended."""
+    """Return the CPU seconds of a process's children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[13]) + int(fields[14])) / TICK
 
 
 def children(pid: int) -> list[int]:
-    """Return a process's children that are there now."""
+    """Return a process's present children."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def family(pid: int) -> float:
-    """Return the seconds of a process, of its children, and of those that have ended."""
+    """Return the CPU seconds of a process, of its children, and of those that have ended."""
     return of_ended_children(pid) + sum(used(each) for each in [pid, *children(pid)])
 
 
 def own() -> float:
-    """Return the seconds of this process and of whatever it ran to its end, which is k6."""
+    """Return the CPU seconds of this process and of its children that have ended, which is k6."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 

@@ -1,9 +1,9 @@
-"""Measure what distance adds to a request: of one that opens its connection, and of one that finds it open.
+"""Measure what distance adds to a request: to one that opens its connection, and to one that finds it open.
 
 `python -m measure.distance` writes docs/data/measurements/far.json; `--quick` only prints.
-Django is on one host and PostgreSQL on another, with a wire between them that holds each packet back. How long a round
-trip takes then is measured as well, as the time until a connection of TCP is there. Each round takes every distance,
-and every way of Django's, in an order of chance.
+Django is on one host and PostgreSQL on another, with a wire between them that delays each packet. How long a round trip
+then takes is measured as well, as the time until a TCP connection is established. Each round measures every distance,
+and every way of Django's, in random order.
 """
 
 import json
@@ -52,7 +52,7 @@ LABELS = {
 ASTRAY = 0.3  # round trips
 # How wide an interval may be, from one end to the other.
 LOOSEST = 0.5  # of a round trip,
-STEADY = 5.0  # and so many milliseconds for what is computed at either end
+STEADY = 5.0  # plus so many milliseconds for what is computed at either end
 # Prints what a round trip takes, and then each request, in milliseconds.
 CLIENT = f"""
 import json, socket, time
@@ -86,7 +86,7 @@ class Far(NamedTuple):
     project: Project
 
     def waits(self, distance: float, way: str) -> tuple[float, float]:
-        """Return the medians of a round trip and of a request, in milliseconds, at a distance given in them."""
+        """Return the medians of a round trip and of a request, in milliseconds, at a distance in milliseconds."""
         app, server = self.network.hosts
         self.network.between(app, server, delay=distance / 2000)
         settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", **WAYS[way]}
@@ -149,9 +149,9 @@ def measure(quick: bool) -> dict[str, Any]:
 
 
 def unsafe(tree: dict[str, Any]) -> Iterator[str]:
-    """Return why nothing may be concluded: something else than the wire was waited for.
+    """Return why nothing may be concluded: requests waited for something other than the wire.
 
-    What the longest wire adds to each way has to be the round trips that were counted, and the intervals narrow.
+    What the longest wire adds to each way has to match the round trips counted, and the intervals have to be narrow.
     """
     waits = tree["waits"]
     near, far = waits["ms0"], waits["ms40"]

@@ -12,7 +12,7 @@ EDITS = 5
 
 
 def main() -> None:
-    """Edit a page some times, and say how long each edit took."""
+    """Edit a page several times, and say how long each edit took."""
     with tempfile.TemporaryDirectory(prefix="proven-measure-") as folder:
         guide = Path(folder) / "guide"
         files.clone(guide)

@@ -1,4 +1,4 @@
-"""What it was measured on."""
+"""What a measurement ran on."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from setup import others
 from tests.stack import pgbouncer
 from tests.stack.postgres import DEFAULT_MAJOR
 
-PRIORITY = -12  # as nice(1) counts; 0 is everybody's
+PRIORITY = -12  # as nice(1) counts; 0 is the default
 
 
 def choose_postgresql() -> str:
@@ -38,7 +38,7 @@ def choose_postgresql() -> str:
 
 
 def take_precedence() -> None:
-    """Have all that this starts run before other programs, where we may."""
+    """Give all that this starts priority over other programs, where permitted."""
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
 

@@ -1,8 +1,8 @@
 """Measure what a failover costs the example project: three servers with Patroni, of which the primary is lost.
 
 `python -m measure.failover` writes docs/data/measurements/failover.json; `--quick` only prints. Every run begins with a
-cluster of its own, and loses its primary once. Meanwhile each of several services is asked at the same pace, through
-its own way to the database and with its own settings, so that all meet the same failover.
+cluster of its own, and loses its primary once. Meanwhile each of several services gets requests at the same pace, with
+its own way to the database and its own settings, so that all meet the same failover.
 """
 
 import argparse
@@ -67,13 +67,13 @@ CONNECTING = re.compile(r"^(?:connection failed: )?(?:connection to server at .*
 
 
 class Way(NamedTuple):
-    """How a service comes to the database."""
+    """How a service reaches the database."""
 
     label: str
     direct: bool
     settings: str = "settings.prod"
     query: str = ""
-    shut: bool = False  # whether HAProxy cuts off who is connected to a server that is no primary any more
+    shut: bool = False  # whether HAProxy cuts off clients of a server that is no longer the primary
     pgbouncer: str = ""  # the snippet with its settings
 
 
@@ -100,7 +100,7 @@ Services = dict[str, Service]
 
 
 def paused(cluster: Patroni, app: Host, started: Services) -> None:
-    """Switch over by the reader's script, which has PgBouncer's clients wait. Raises RuntimeError where it fails."""
+    """Switch over with the reader's script, which lets PgBouncer's clients wait. Raises RuntimeError where it fails."""
     (bouncer,) = (each.bouncer for each in started.values() if each.bouncer)
     (database,) = bouncer.databases.values()
     console = f"host={bouncer.console} port={bouncer.port} dbname=pgbouncer user={ADMIN}"
@@ -192,7 +192,7 @@ def services(
 
 
 def asking(app: Host, addresses: list[str], seconds: float) -> subprocess.Popen[str]:
-    """Begin to ask all services, on the application's host."""
+    """Start sending requests to all services, on the application's host."""
     script = ROOT / "snippets" / "failover" / "drill.py"
     command = [sys.executable, "-c", DRILL, str(script), str(RATE), str(seconds), *addresses]
     surroundings = {"BODY": "customer=drill", "PATIENCE": str(PATIENCE)}
@@ -207,7 +207,7 @@ def warm(app: Host, addresses: list[str]) -> bool:
 
 
 def left(service: Service, old: Host) -> int:
-    """Return how many connections a service, or its HAProxy, still has to a machine that is no primary any more."""
+    """Return how many connections a service, or its HAProxy, still has to a machine that is no longer the primary."""
     roots = [service.proxy.leash.pid if service.proxy else service.process.pid]
     processes = {pid for root in roots for pid in (root, *clocks.children(root))}
     end = "".join(f"{int(part):02X}" for part in reversed(old.address.split("."))) + f":{patroni.POSTGRESQL:04X}"
@@ -220,12 +220,12 @@ def left(service: Service, old: Host) -> int:
 
 
 def said(log: str) -> Counter[str]:
-    """Return what errors of the database a service has logged, without the addresses in them."""
+    """Return which database errors a service has logged, without the addresses in them."""
     return Counter(CONNECTING.sub("", text.split(" failed: ")[-1]).strip() for text in ERROR.findall(log))
 
 
 def once(project: Project, seed: tuple[Cluster, Database], fault: Fault) -> dict[str, dict[str, Any]]:
-    """Lose a primary once, and return what each service made of it."""
+    """Lose a primary once, and return how each service fared."""
     with ExitStack() as stack:
         network = Network(4)
         stack.callback(network.stop)
@@ -258,7 +258,7 @@ def once(project: Project, seed: tuple[Cluster, Database], fault: Fault) -> dict
 
 
 def failed(heard: list[tuple[float, float, str]], struck: float) -> int:
-    """Return how many requests failed of those that were under way when the primary was struck, and later ones."""
+    """Return how many requests failed, of those under way when the fault struck and of later ones."""
     return sum(outcome != "answered" and began > struck - PATIENCE for began, _, outcome in heard)
 
 
@@ -277,7 +277,7 @@ def summarize(runs: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def measure(faults: dict[str, Fault], runs: int, found: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
-    """Make so many rounds of faults more, and yield after each what all so far say."""
+    """Run so many more rounds of the faults, and after each yield what all so far say."""
     with tempfile.TemporaryDirectory(prefix="proven-failover-") as folder, ExitStack() as stack:
         project = Project(Path(folder))
         stack.callback(project.stop)
@@ -292,7 +292,7 @@ def measure(faults: dict[str, Fault], runs: int, found: dict[str, list[Any]]) ->
 
 
 def concluded(head: dict[str, Any], found: dict[str, list[Any]]) -> dict[str, Any]:
-    """Return what is written: what the runs say, and the runs themselves. `head` says when and on what they were."""
+    """Return what is written: what the runs say, and the runs themselves. `head` says when and on what they ran."""
     return {
         "measured": head["measured"],
         "environment": head["environment"],

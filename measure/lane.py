@@ -25,12 +25,12 @@ from tests.stack.wait import until
 
 INI, CERTIFICATES = "pgbouncer/pgbouncer.ini", "pgbouncer/certificates.sh"
 ORDERS, CUSTOMERS = 500_000, 1000
-# What the test clusters have otherwise, and PostgreSQL has not: a login costs what it costs a reader. Nothing is
-# written here, and whatever else the server would start is no backend of the application.
+# Where the test clusters differ from PostgreSQL's default: a login costs what it costs a reader. Nothing is written
+# here, and other processes that the server would start are not backends of the application.
 POSTGRESQL = {"scram_iterations": 4096, "autovacuum": "off", "max_parallel_workers_per_gather": 0}
 PATH = "/orders/busiest/?first="
-LOOK = 0.005  # seconds between two looks at how many backends there are
-# The statement of orders/reports.py, as Django sends it but for its quotation marks.
+LOOK = 0.005  # seconds between two counts of the backends
+# The statement of orders/reports.py, as Django sends it except for its quotation marks.
 BUSIEST = (
     "select customer, count(id) as orders from orders_order where id <= %s"
     " group by customer order by orders desc, customer limit 5"
@@ -54,12 +54,12 @@ class Certificates:
 
     @property
     def url(self) -> str:
-        """What a client's URL ends in that wants to be sure whom it talks to."""
+        """How the URL of a client ends that verifies the server."""
         return f"?sslmode=verify-full&sslrootcert={self.authority}"
 
     @property
     def postgresql(self) -> dict[str, Any]:
-        """What a server that has them is started with."""
+        """The settings of a server that uses them."""
         return {"ssl": "on", "ssl_cert_file": self.certificate, "ssl_key_file": self.key}
 
     @property
@@ -87,7 +87,7 @@ class Reached(Database):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a setup has used so far: sessions, and seconds of the processors."""
+    """What a setup has used so far: sessions, and CPU seconds."""
 
     sessions: int
     postgresql: float
@@ -121,16 +121,16 @@ class Lane:
             self._stack.callback(self.bouncer.stop)
             url = self.bouncer.url(self.database) + ending
             settings |= {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": direct}
-        assert self.database.admin  # its session is there before anything is counted
+        assert self.database.admin  # opens its session before anything is counted
         steady("who filled the table has left", lambda: len(clocks.children(self.cluster.leash.pid)))
         self.before = set(clocks.children(self.cluster.leash.pid))
         sizes = {"GUNICORN_WORKERS": str(PROCESSES), "GUNICORN_THREADS": str(THREADS)}
-        # Nobody watches which files these processes read: what is measured is the application alone.
+        # Nothing watches which files these processes read, so that only the application is measured.
         unwatched = {"PYTHONPATH": "", "PROVEN_WITNESS": ""}
         self.gunicorn = Gunicorn(project, Reached(self.database, url), **settings, **sizes, **unwatched)
         self._stack.callback(self.gunicorn.stop)
         self.keeps = setup.settings["DB_CONN_MAX_AGE"] == str(AGE)
-        self.opened = -math.inf  # when the connections were that are kept
+        self.opened = -math.inf  # when the kept connections were opened
 
     def _filled(self, project: Project) -> Database:
         """Return a database of the project's with orders in it."""
@@ -153,10 +153,10 @@ class Lane:
         return f"http://127.0.0.1:{self.gunicorn.port}{PATH}{orders}"
 
     def warm(self, seconds: float) -> None:
-        """Have every thread serve a request before anything counts, and wait until what that opened is closed.
+        """Have every thread serve a request before anything counts, and wait until backends without a client are gone.
 
-        Where kept connections would come of age within the next `seconds`, it waits until they have. All of them are
-        opened anew within a moment, and in so short a measurement that would weigh many times what it does in a minute.
+        If kept connections would reach their age within the next `seconds`, wait until they have. All of them are then
+        reopened within a moment, which in so short a measurement would weigh many times what it does in a minute.
         """
         left = AGE - (time.monotonic() - self.opened)
         if self.keeps and 0 < left < seconds:
@@ -175,7 +175,7 @@ class Lane:
         steady("backends have ended", self.backends)
 
     def backends(self) -> int:
-        """Return how many backends the application has now: PostgreSQL's children but for those that it began with."""
+        """Return how many backends the application has now: PostgreSQL's children, except those it started with."""
         return len(set(clocks.children(self.cluster.leash.pid)) - self.before)
 
     def read(self) -> Reading:
@@ -189,7 +189,7 @@ class Lane:
 
     @contextmanager
     def watched(self) -> Iterator[list[int]]:
-        """Count backends for as long as the block lasts; what it gives holds the most of them, at its end."""
+        """Count backends for as long as the block lasts; the list that it yields ends up with the highest count."""
         peak = [0]
         ended = threading.Event()
 
@@ -223,7 +223,7 @@ def steady(what: str, probe: Callable[[], int]) -> int:
 
 
 def orders_for(lane: Lane, milliseconds: float) -> int:
-    """Return how many orders a report reads that takes so much processor time of PostgreSQL; 1 for no time at all.
+    """Return how many orders a report has to read to take so much of PostgreSQL's CPU time; 1 for no time at all.
 
     Raises RuntimeError where the table is too small for it.
     """

@@ -32,7 +32,7 @@ def send(url: str, seconds: float, rate: int | None = None, clients: int = 1) ->
     not sent in time. Raises RuntimeError where nothing could be sent, or every request failed.
     """
     variables = {"URL": url, "SECONDS": str(seconds), "CLIENTS": str(clients), "RATE": str(rate or "")}
-    # No port for k6's own interface, and no word to its makers.
+    # No port for k6's own interface, and no usage report.
     options = ["run", "--quiet", "--no-usage-report", "--address", "", "--log-output", "stderr"]
     done = subprocess.run(
         [program(), *options, SCRIPT], env={**os.environ, **variables}, capture_output=True, text=True, timeout=120

@@ -27,7 +27,7 @@ SETUPS = {
     "pool": Setup("Django's pool", {**_kept(0), "DJANGO_SETTINGS_MODULE": "settings.pool"}),
     "pooler_none": Setup("PgBouncer, no reuse", _kept(0), pooler=True),
     "pooler_kept": Setup("PgBouncer, kept", _kept(AGE), pooler=True),
-    # The control: what differs between two setups that do not differ is noise.
+    # The control: a difference between two identical setups is noise.
     "again": Setup("Kept, once more", _kept(AGE)),
 }
 
@@ -50,7 +50,7 @@ QUERIES = {
 
 @dataclass(frozen=True)
 class Block:
-    """What stands beside each other in a comparison: the same query, load and encryption, for each of these setups."""
+    """What is compared side by side: the same query, load and encryption, for each of these setups."""
 
     load: str  # "open" or "closed"
     query: str
@@ -90,7 +90,7 @@ class Plan:
 
 
 EVERY = tuple(name for name in SETUPS if name != "again")
-# A connect costs what it costs whatever is asked afterwards: TLS is measured with the cheapest query alone.
+# A connect costs the same whatever query follows: TLS is measured with the cheapest query alone.
 FULL = Plan("full", 7, EVERY, tuple(QUERIES), ("trivial",), {"open": 2, "closed": 1}, control=True)
 FEW = ("none", "kept", "pooler_none", "pooler_kept")
 QUICK = Plan("quick", 4, FEW, ("trivial",), (), {"open": 1, "closed": 1})

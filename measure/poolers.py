@@ -1,8 +1,8 @@
 """Measure what each pooler costs: throughput and latency, its processor time, its memory for idle clients.
 
 `python -m measure.poolers` writes docs/data/measurements/pooler_costs.json; `--quick` only prints.
-Each round measures every pooler in an order of chance, beside PostgreSQL without one. pgbench sends the statement of
-the example project's report. Every pooler has more server connections than there are clients: nobody waits for one.
+Each round measures every pooler in random order, beside PostgreSQL without one. pgbench sends the statement of the
+example project's report. Every pooler has more server connections than there are clients: no client waits for one.
 """
 
 import math
@@ -30,10 +30,10 @@ from tests.stack.postgres import Cluster, bin_dir
 
 FILE = ROOT / FOLDER / "pooler_costs.json"
 COMPARED = ("newest", "odyssey", "pgagroal", "pgpool")
-MEASURED = ("newest", "odyssey", "pgpool")  # pgagroal 2.1 stops to answer before a hundred clients have asked a query
+MEASURED = ("newest", "odyssey", "pgpool")  # pgagroal 2.1 stops answering before a hundred clients have sent a query
 DIRECT = "direct"
 CLIENTS = 8
-SERVERS = 2 * CLIENTS  # connections: one is not free again at the moment in which its client leaves
+SERVERS = 2 * CLIENTS  # connections: one is not free again the moment its client leaves
 # What pgbench is told: one client, several, and several that open a connection for each transaction.
 LOADS = {
     "alone": ["--client=1"],
@@ -59,18 +59,18 @@ Cell = dict[str, float]
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all that come from it."""
+    """Return a process and all its descendants."""
     return [pid, *(each for child in clocks.children(pid) for each in family(child))]
 
 
 def memory(pid: int) -> int:
-    """Return what a process takes with all that come from it, in KiB: of what several share, each its part."""
+    """Return the memory of a process and its descendants, in KiB; of what several share, each counts its part."""
     rollups = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in family(pid)]
     return sum(int(found[1]) for text in rollups if (found := re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)))
 
 
 def bench(url: str, load: str, seconds: int) -> Cell:
-    """Send transactions for so many seconds; return how many in each, and how long one took, in ms."""
+    """Send transactions for so many seconds; return their rate and number, and how long one took, in ms."""
     with tempfile.TemporaryDirectory(prefix="proven-bench-") as folder:
         script = Path(folder) / "report.sql"
         script.write_text(BUSIEST.replace("%s", "1") + ";\n")
@@ -96,7 +96,7 @@ def cell(database: Database, running: Bouncer | Pooler | None, load: str, second
 def idle(pooler: str, database: Database, clients: int) -> float:
     """Return how much memory a pooler takes while so many clients are idle, in MiB."""
     kind = POOLERS[pooler]
-    running = kind(database, clients + 1 if kind.keeps else SERVERS)  # one for whoever asks whether it has started
+    running = kind(database, clients + 1 if kind.keeps else SERVERS)  # one for the check that it has started
     opened = []
     try:
         for _ in range(clients):
@@ -148,7 +148,7 @@ def memory_of(sizes: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Measure everything, and return what is written. Raises RuntimeError where nobody tells processor times."""
+    """Measure everything, and return what is written. Raises RuntimeError where CPU times are not available."""
     if not clocks.here():
         raise RuntimeError("needs Linux, which tells what processor time each process has used")
     rounds, seconds, clients = (4, 1, IDLE[:2]) if quick else (7, 3, IDLE)

@@ -2,12 +2,12 @@
 
 `python -m measure.queue` writes docs/data/measurements/queue.json. Transactions arrive at random moments whatever
 became of those before them (an open loop), and each holds a server connection for a time that was drawn beforehand.
-pg_sleep holds it: nothing else than the number of server connections is then scarce, as in the model. A query that
-computes would also wait for a processor, and take longer the more of them run.
+pg_sleep holds it, so that only server connections are scarce, as in the model. A query that computes would also wait
+for a processor, and take longer the more of them run.
 
 Each wait is from the moment the transaction was to arrive, whenever it was sent, to the moment its backend began.
-Both clocks are the machine's. What arrived is afterwards led through a queue that costs nothing: where that agrees
-with the measurement, what is left of the model's error is chance, or the model's own.
+Both times are by the machine's clock. The same arrivals are afterwards run through a queue that costs nothing: where
+that agrees with the measurement, the rest of the model's error is chance, or the model's own.
 
 On a machine that does other work as well, a server that waits for a processor holds its connection for longer, and
 the queue grows. So this takes real-time priority where it may, as root; it needs a small part of a processor.
@@ -60,7 +60,7 @@ LABELS = {
     "constant_measured": "measured, times alike",
     "constant_model": "M/D/c",
 }
-BLOCKS = 30  # in which waits are drawn again for an interval: what is near in time is alike
+BLOCKS = 30  # of waits, resampled whole for an interval: waits near in time are alike
 SLEEP = "select extract(epoch from statement_timestamp()), extract(epoch from clock_timestamp()) from pg_sleep(%s)"
 
 
@@ -83,7 +83,7 @@ class Clients:
         self.all: list[psycopg.AsyncConnection[tuple]] = []
 
     async def open(self, count: int) -> None:
-        """Open some more."""
+        """Open `count` more."""
         for _ in range(count):
             connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True, prepare_threshold=None)
             self.all.append(connection)
@@ -107,7 +107,7 @@ class Clients:
 
 
 async def open_loop(url: str, plan: list[tuple[float, float]]) -> list[Served]:
-    """Send transactions when the plan says so, as (seconds from the start, service time), and return all of them."""
+    """Send transactions as planned, each (seconds from the start, service time), and return all of them."""
     clients = Clients(url)
     await clients.open(100)
     begin, running, found = time.time() + 0.5, set(), []
@@ -128,7 +128,7 @@ async def open_loop(url: str, plan: list[tuple[float, float]]) -> list[Served]:
 def planned(service: str, used: float, seconds: float, held: float) -> list[tuple[float, float]]:
     """Return when transactions arrive, and how long each is to sleep; the same at every call.
 
-    held: for how long one was found to hold its server connection, mean, in seconds: a little longer than it sleeps
+    held: how long one was found to hold its server connection on average, in seconds: a little longer than its sleep
     """
     random = Random(f"{service} {used}")  # noqa: S311
     rate, after, plan = used * SERVERS / held, 0.0, []
@@ -138,7 +138,7 @@ def planned(service: str, used: float, seconds: float, held: float) -> list[tupl
 
 
 def ideal_waits(found: list[Served], extra: float, servers: int = SERVERS) -> list[float]:
-    """Return how long the same arrivals would wait, each for what it took and `extra`, in a queue of no other cost."""
+    """Return how long the same arrivals, each served for what it took and `extra`, wait in a queue of no other cost."""
     free, waits = [0.0] * servers, []
     for one in found:
         begins = max(one.arrived, free[0])
@@ -153,7 +153,7 @@ def percentile(sorted_waits: list[float], percent: float) -> float:
 
 
 def interval(waits: list[float], percent: float) -> list[float]:
-    """Return the 95 % interval of a percentile, by a bootstrap of blocks: drawn again 500 times, in whole blocks."""
+    """Return the 95 % interval of a percentile, by a block bootstrap: whole blocks, resampled 500 times."""
     size = len(waits) // BLOCKS
     blocks = [sorted(waits[number * size : (number + 1) * size]) for number in range(BLOCKS)]
     random, found = Random(1), []  # noqa: S311
@@ -173,7 +173,7 @@ def interval(waits: list[float], percent: float) -> list[float]:
 def result(used: float, found: list[Served], service: str, held: float) -> dict[str, Any]:
     """Return what one run measured, and what the model and the ideal queue make of it.
 
-    held: how long a transaction held its server connection, mean, in seconds, as PgBouncer counted it
+    held: how long a transaction held its server connection on average, in seconds, as PgBouncer counted it
     """
     waits = [one.began - one.arrived for one in found]
     rate = len(found) / (found[-1].arrived - found[0].arrived)
@@ -195,7 +195,7 @@ def result(used: float, found: list[Served], service: str, held: float) -> dict[
 
 
 def quantity(value: float, unit: str, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Return a number as pages draw on it."""
+    """Return a number as pages read it."""
     within = {} if low is None or high is None else {"low": round(low, 2), "high": round(high, 2)}
     return {"value": round(value, 2), **within, "unit": unit}
 
@@ -203,7 +203,7 @@ def quantity(value: float, unit: str, low: float | None = None, high: float | No
 def chart(runs: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Return the model's curve and the measured points of both kinds, by utilisation.
 
-    Up to 90 %: what is beyond is so much larger that nothing could be seen of the rest.
+    Up to 90 %: what is beyond is so much larger that the rest could not be seen.
     """
     drawn = {}
     for service, measured in runs.items():
@@ -220,7 +220,7 @@ def chart(runs: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 
 def unsafe(service: str, run: dict[str, Any]) -> str:
-    """Return why a run says nothing, or "": the machine was too busy to send what was to arrive."""
+    """Return why a run says nothing, or "": the machine was too busy to send transactions on time."""
     late, wait = run["late"]["value"], run["measured"]["value"]
     if late > wait / 10:
         return f"{service} at {run['aimed_at']}: sent up to {late} ms late, of waits of {wait} ms"
@@ -232,7 +232,7 @@ def both(
 ) -> dict[str, dict[str, Any]]:
     """Run both kinds of service times at one utilisation, at the same time, each through a PgBouncer of its own.
 
-    held: what planned() asks for, by service, of the run before; afterwards, of this one
+    held: what planned() takes, by service, from the previous run; afterwards, from this one
     """
 
     async def run() -> list[list[Served]]:
@@ -255,7 +255,7 @@ def punctual() -> asyncio.AbstractEventLoop:
 
 
 def busy(bouncer: PgBouncer, database: Database) -> float:
-    """Return for how many seconds server connections have been held. PgBouncer counts the wait to a transaction."""
+    """Return for how many seconds server connections have been held. PgBouncer adds the wait to a transaction."""
     (row,) = [row for row in bouncer.show("stats") if row["database"] == database.name]
     return float(row["total_xact_time"] - row["total_wait_time"]) / 1e6
 
@@ -290,7 +290,7 @@ def measure(shorter: int = 1) -> dict[str, Any]:
                     query_wait_timeout=0,
                 )
                 started.callback(pooled[service].stop)
-                pooled[service].connect(database).close()  # whoever is first waits for a login to PostgreSQL
+                pooled[service].connect(database).close()  # the first client waits for a login to PostgreSQL
             ran_on, left = environment(database), sum(RUNS.values()) / shorter
             runs: dict[str, dict[str, dict[str, Any]]] = {service: {} for service in MODELS}
             held = dict.fromkeys(MODELS, SERVICE_TIME)
@@ -318,7 +318,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure waits in PgBouncer's queue beside the model's.")
     parser.add_argument("--quick", action="store_true", help="about a minute; prints, and writes nothing")
     with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # and so for the servers that it starts
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # which the servers that it starts inherit
     found = measure(22 if (quick := parser.parse_args().quick) else 1)
     jsonschema.validate(found, json.loads(SCHEMA.read_text(encoding="utf-8")))
     if quick:

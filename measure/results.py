@@ -60,10 +60,10 @@ PAIRS = (
 )
 LABELS |= {f"{one}/{other}": f"{LABELS[one]} / {LABELS[other]}" for one, other in PAIRS}
 LABELS |= {f"{one}-{other}": f"{LABELS[one]} less {LABELS[other]}" for one, other in PAIRS}
-FEWEST = 6  # rounds that may be published
-APART = 1.1  # how far two setups that do not differ may be apart
+FEWEST = 6  # rounds that may be published at all
+APART = 1.1  # how far two identical setups may be apart
 WIDEST = 2.0  # from one end of an interval to the other, for what the page is about
-BEHIND = 0.9  # of the open load: what answers fewer has requests pile up, and their times mean nothing
+BEHIND = 0.9  # of the open load: where fewer are answered, requests pile up, and their times mean nothing
 # What the page concludes before all else.
 HEADLINES = ("open.trivial.plain", "open.trivial.tls")
 HEADER = f"  {'':26}{'p50 ms':>9}{'p95 ms':>9}{'req/s':>9}{'sessions':>10}{'backends':>10}{'cpu ms':>9}"
@@ -76,7 +76,7 @@ Tree = dict[str, Any]
 def summarize(head: Tree, orders: dict[str, int], rounds: list[list[Cell]], taken: str = "") -> Tree:
     """Return what the rounds say, with the interval of every ratio, and the rounds themselves.
 
-    `head` has the plan and the environment, `orders` what each query reads, `taken` the day, which else is today.
+    `head` has the plan and the environment, `orders` what each query reads, `taken` the day, by default today.
     """
     tree: Tree = {
         "$schema": f"../../{SCHEMA.name}",
@@ -180,7 +180,7 @@ def publish(tree: Tree, file: Path = FILE) -> None:
 
 
 def _text(tree: Tree) -> str:
-    """Return a result as JSON with a quantity on each line, and a round, so that a difference can be read."""
+    """Return a result as JSON with one quantity or round on each line, so that a diff can be read."""
     rounds = ",\n".join(f"  {json.dumps(cells, ensure_ascii=False)}" for cells in tree["rounds"])
     body = json.dumps({name: value for name, value in tree.items() if name != "rounds"}, indent=1, ensure_ascii=False)
     body = QUANTITY.sub(lambda found: " ".join(found[0].split()), body)
@@ -203,7 +203,7 @@ def told(tree: Tree) -> str:
 
 
 def _noise(rounds: list[list[Cell]]) -> Tree:
-    """Return what else the processors did meanwhile: in the middle cell, and in the worst."""
+    """Return what else the processors did meanwhile: in the median cell, and in the worst."""
     cells = [cell for cells in rounds for cell in cells]
     return {
         name: {
@@ -233,7 +233,7 @@ def _quantity(interval: statistics.Interval, unit: str) -> Quantity:
 
 
 def _rounded(value: float) -> float:
-    """Return four digits that count: more than any of these numbers has."""
+    """Return a value with four significant digits: more than any of these numbers has."""
     return float(f"{value:.4g}")
 
 

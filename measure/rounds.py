@@ -23,10 +23,10 @@ PARTS = ("postgresql", "pgbouncer", "app")
 
 
 class Journal:
-    """The rounds of one plan in one environment, in a file of which each line is JSON."""
+    """The rounds of one plan in one environment, in a file with JSON on each line."""
 
     def __init__(self, plan: Plan, environment: dict[str, Any], folder: Path = FOLDER) -> None:
-        """Read what there is. Rounds of another plan or environment, whose numbers are others, do not count."""
+        """Read what there is. Rounds of another plan or environment, whose numbers differ, do not count."""
         self.file = folder / f"{plan.name}.jsonl"
         self.head: dict[str, Any] = {
             "plan": asdict(plan),
@@ -45,7 +45,7 @@ class Journal:
                 self.rounds = [json.loads(line) for line in lines[1:]]
 
     def begin(self, orders: dict[str, int]) -> None:
-        """Begin anew, with reports of so many orders for each query."""
+        """Start over, with the number of orders that each query's reports read."""
         self.orders = orders
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self._write([{**self.head, "orders": orders}])
@@ -61,12 +61,12 @@ class Journal:
         part.replace(self.file)  # whole, whenever it is interrupted
 
     def forget(self) -> None:
-        """Delete it: the next call begins anew."""
+        """Delete the file: the next call starts over."""
         self.file.unlink(missing_ok=True)
 
 
 def measure(plan: Plan, lanes: Lanes, orders: dict[str, int], bar: "tqdm[Any]") -> list[Cell]:
-    """Measure every block once, in an order of chance; within each, every setup right after the other, likewise."""
+    """Measure every block once, in random order, and in each every setup right after the other, in random order too."""
     blocks = list(plan.blocks())
     random.shuffle(blocks)
     cells = []

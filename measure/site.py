@@ -16,7 +16,7 @@ from proven.sources import configuration
 from tests.lint import files
 
 ROUNDS = 3
-# MkDocs calls it after the macros: what it writes down is what Material then makes into HTML.
+# MkDocs calls it after the macros: it writes down the Markdown that Material then turns into HTML.
 FINISHED = """
 from pathlib import Path
 

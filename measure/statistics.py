@@ -1,7 +1,7 @@
 """Means over rounds, their ratios, and the intervals in which the truth lies.
 
 Each round measures every setup within seconds of the others. So setups are compared within rounds, and what drifts
-from round to round cancels.
+from round to round cancels out.
 """
 
 import math
@@ -14,17 +14,17 @@ from typing import Any
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-FEWEST = 4  # rounds: of fewer a resample is too often the same value over and over, which has no spread
+FEWEST = 4  # rounds: with fewer, a resample is too often one value over and over, which has no spread
 SEED = 20260126  # the same rounds give the same interval
 
-Interval = tuple[float, float, float]  # the estimate, and between which values the truth lies
+Interval = tuple[float, float, float]  # the estimate, and the ends of the interval in which the truth lies
 
 
 def mean(values: Sequence[float]) -> Interval:
     """Return the mean, and its interval by the studentized bootstrap.
 
-    Rounds are drawn anew with replacement, and how far each draw's mean lies from the true one is counted in its own
-    standard errors. That allows for few rounds, as Student's t does, and for lopsided ones. Source: Efron and
+    Rounds are resampled with replacement, and how far each resample's mean lies from the mean of all is counted in its
+    own standard errors. That allows for few rounds, as Student's t does, and for skewed ones. Source: Efron and
     Tibshirani, An Introduction to the Bootstrap (1993), section 12.5. Raises ValueError for fewer than four rounds.
     """
     if len(values) < FEWEST:
@@ -55,7 +55,7 @@ def difference(one: Sequence[float], other: Sequence[float]) -> Interval:
 
 
 def typical(values: Sequence[float]) -> Interval:
-    """Return the geometric mean over rounds, and its interval: of what is never zero and now and then far too large."""
+    """Return the geometric mean over rounds, and its interval: for values never zero and now and then far too large."""
     return _through(math.log, math.exp, values)
 
 
@@ -69,7 +69,7 @@ def quantity(
 
 @cache
 def _choices(count: int, times: int) -> list[Callable[[Sequence[float]], tuple[float, ...]]]:
-    """Return what picks so many of as many values at random, with replacement: the same picks for every metric."""
+    """Return functions that pick `count` of `count` values, with replacement: the same picks for every metric."""
     draw = random.Random(SEED)  # noqa: S311
     return [itemgetter(*draw.choices(range(count), k=count)) for _ in range(times)]
 

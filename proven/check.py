@@ -63,7 +63,7 @@ def unproven(guide: Guide) -> list[Problem]:
 
 
 def unfailing(guide: Guide) -> list[Problem]:
-    """Return every proof that was never seen to fail under its control as it is now, and what has no control."""
+    """Return every proof never seen to fail under its present control, and everything that has no control."""
     found, without = [], [proof for proof in guide.proofs.values() if proof.without]
     for proof in guide.proofs.values():
         if not proof.controls and not proof.without:
@@ -94,7 +94,7 @@ def why_unproven(guide: Guide, path: str) -> str | None:
 
 
 def _without_level(place: str, run: Run, words: list[str]) -> str | None:
-    """Return what is wrong with how far a run says that it proves a snippet, or None."""
+    """Return what is wrong with how far a run is said to prove a snippet, or None."""
     wrong = [why for word in words if (why := levels.wrong(word))] if words else ["it says no level of proof"]
     if not wrong:
         return None

@@ -1,6 +1,6 @@
-"""`pytest --controls`: each proof runs with its control in force, and must fail: in an assertion of its own.
+"""`pytest --controls`: run each proof with its control in force; it must fail, in an assertion of its own.
 
-All fixtures are made anew for it, those of a whole session too: they may hold what the control changes.
+All fixtures are set up anew for it, session-scoped ones too, because they may hold what the control changes.
 """
 
 import re
@@ -28,16 +28,16 @@ HANGS: int = 100  # seconds after which a proof under a control is taken to hang
 SEEN = "proven-control"
 RAISED = pytest.StashKey[tuple[str, BaseException]]()
 CASES = pytest.StashKey[list[pytest.Function]]()
-# Programs that a control broke say so in what an assertion quotes: the proof failed, and not for what it claims.
+# An assertion that quotes one of these fails because the control broke a program, not for what the proof claims.
 BROKEN = re.compile(r"\b(?:NameError|SyntaxError|IndentationError|ImportError|ModuleNotFoundError)\b")
 
 
 class Watched:
-    """What holds_under() needs to be told of a test that runs."""
+    """Records what holds_under() has to know about a running test."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Generator[None]:
-        """End what hangs, as a deadline does: this is no failure that counts."""
+        """End a proof that hangs, as a deadline does; such a failure does not count."""
 
         def hangs(_: int, __: FrameType | None) -> None:
             raise TimeoutError(f"the proof hangs: not within {HANGS} s")
@@ -52,7 +52,7 @@ class Watched:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-        """Note what was raised first, and in which part of a test."""
+        """Note what a test raised first, and in which phase."""
         if call.excinfo:
             item.stash.setdefault(RAISED, (call.when, call.excinfo.value))
 
@@ -68,7 +68,7 @@ class Controls(Watched):
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep the proofs that have a control to be seen, each as its first case."""
+        """Keep the proofs whose controls are due, each represented by its first case."""
         guide, kept = self.guide(), {}
         for item in items:
             proof = guide.proofs.get(getattr(item, "originalname", ""))
@@ -83,7 +83,7 @@ class Controls(Watched):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Function) -> bool:
-        """Run a proof under each of its controls, and report one that it does not fail under."""
+        """Run a proof under each control that is due, and report those under which it does not fail."""
         guide, ended, wrong = self.guide(), {}, []
         proof = guide.proofs[item.originalname]
         report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "call")
@@ -112,7 +112,7 @@ class Controls(Watched):
                 self.seen |= value
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Keep what was seen, of what is not edited since. Where nothing was edited, all is well."""
+        """Store what was seen of proofs that were not edited since. A run in which no control is due succeeds."""
         if not self.worker:
             now = read()
             seen.remember(self.seen, now.proofs.values(), now.snippets)
@@ -121,7 +121,7 @@ class Controls(Watched):
 
 
 def holds_under_all(cases: list[pytest.Function], control: Control, path: str) -> str:
-    """Return why a proof does not fail as it must under a control: where it stands for many edits, under which."""
+    """Return why a proof does not fail as it must under a control; of one that stands for many edits, under which."""
     family = next((change for change in control.changes if isinstance(change, Each)), None)
     if family is None:
         return holds_under(cases, control, path)
@@ -137,7 +137,7 @@ def holds_under_all(cases: list[pytest.Function], control: Control, path: str) -
 
 
 def holds_under(cases: list[pytest.Function], control: Control, path: str) -> str:
-    """Return why a proof does not fail as it must under a control, in any of its cases; nothing where it does."""
+    """Return why none of a proof's cases fails as it must under a control; nothing where one does."""
     why = ""
     for case in cases:
         try:
@@ -155,7 +155,7 @@ def holds_under(cases: list[pytest.Function], control: Control, path: str) -> st
 
 
 def improper(when: str, error: BaseException | None, fails_with: str) -> str:
-    """Return why a failure does not count; nothing where it is an assertion's, or the error that a control names."""
+    """Return why a failure does not count; nothing for an assertion's, or for the error that the control names."""
     if error is None:
         return "it passes"
     said = f"{type(error).__name__}: {error}".strip()
@@ -172,8 +172,8 @@ def improper(when: str, error: BaseException | None, fails_with: str) -> str:
 
 
 def asserts(error: BaseException) -> bool:
-    """Return whether an error is an assertion's of the tests, pytest.raises and comparisons with a snippet included."""
-    if isinstance(error, BaseExceptionGroup):  # which Hypothesis raises for several
+    """Return whether an error is from an assertion of the tests, or pytest.raises, or a comparison with a snippet."""
+    if isinstance(error, BaseExceptionGroup):  # Hypothesis raises one for several errors
         return all(map(asserts, error.exceptions))
     # pytest.fail and pytest.raises raise in pytest itself.
     files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]

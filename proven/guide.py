@@ -34,11 +34,11 @@ class Guide:
     ledger: Ledger  # only runs at the present digests
     history: Ledger  # all runs, for saying what was proven before an edit
     seen: Seen = field(default_factory=dict)  # which proofs failed under which controls
-    # The pages that mkdocs.yml names, from docs/, in its order, each with the headings that it stands under.
+    # The paths from docs/ of the pages in mkdocs.yml, in its order, each with the headings above it.
     navigation: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def place(self, page: Page) -> int:
-        """Return where a page stands in the navigation; past its end for one that does not."""
+        """Return where a page stands in the navigation; past its end for a page that is not in it."""
         names = list(self.navigation)
         return names.index(page.name) if page.name in names else len(names)
 
@@ -58,7 +58,7 @@ class Guide:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Look for no garbage while the guide is read, nor later in what was there by then: hardly any of it is."""
+    """Stop the garbage collector while the guide is read, and exempt what was read: hardly any of it is garbage."""
     gc.disable()
     try:
         yield
@@ -99,13 +99,13 @@ def read(root: Path = ROOT) -> Guide:
 
 
 def renewed(guide: Guide) -> Guide:
-    """Return a guide with the evidence that its ledgers hold by now. Raises ProblemError where one cannot be read."""
+    """Return a guide with the evidence that its ledgers hold now. Raises ProblemError where one cannot be read."""
     history = ledger.read(guide.root)
     return replace(guide, ledger=history.current(guide.proofs, guide.snippets), history=history)
 
 
 def remembered(root: Path = ROOT) -> Guide:
-    """Read the guide, or return it as it was last read where no file of it was edited since."""
+    """Return the guide as it was last read, or read it again where one of its files was edited since."""
     return _remembered(root, tuple(_edits(root)))
 
 
@@ -115,7 +115,7 @@ def _remembered(root: Path, _: tuple[tuple[str, int, int], ...]) -> Guide:
 
 
 def _edits(root: Path) -> Iterator[tuple[str, int, int]]:
-    """Return each file that the guide is read from, with when it was last written, and its size."""
+    """Return each file that the guide is read from, with its time of modification and its size."""
     files = [root / configuration.FILE, root / ledger.LOCAL, root / reach.PLUGINS]
     for folder in (snippets.FOLDER, pages.FOLDER, reach.FOLDER):
         files += [Path(above, name) for above, _, names in os.walk(root / folder) for name in names]
@@ -130,7 +130,7 @@ def _edits(root: Path) -> Iterator[tuple[str, int, int]]:
 def _navigation(file: Path) -> dict[str, tuple[str, ...]]:
     try:
         settings = configuration.parse(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError):  # handmade.py says what is wrong with it, and MkDocs
+    except (OSError, UnicodeError, yaml.YAMLError):  # handmade.py and MkDocs say what is wrong with it
         settings = {}
     if not isinstance(settings, dict):
         return {}

@@ -38,7 +38,7 @@ def proofs_of(guide: Guide, only: str) -> set[str]:
 def made_untrue(guide: Guide, proof: Proof, ran: Iterable[str], what: str) -> list[Problem]:
     """Return what a failed proof makes untrue: the sentences that claim it, and the blocks with a snippet that it ran.
 
-    `what` says how it failed. A proof that no page knows is a problem at its own place.
+    `what` says how it failed. A proof that no page names is a problem at its own place.
     """
     untrue: dict[tuple[str, int], list[str]] = {}  # at each place, claims first
     for page, call, name in calls.claiming(guide):

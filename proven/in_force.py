@@ -64,9 +64,9 @@ def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
 
 
 def named(name: str, path: str, line: int) -> tuple[Any, str]:
-    """Return what has a name, and the name in it: of "tests.proofs.pooled:Setup.start" the class, and "start".
+    """Return the owner of a name, and the name in it: for "tests.proofs.pooled:Setup.start", the class and "start".
 
-    Raises ProblemError where nothing is called so.
+    Raises ProblemError where nothing has that name.
     """
     module, _, inner = name.partition(":")
     *outer, last = inner.split(".")
@@ -79,7 +79,7 @@ def named(name: str, path: str, line: int) -> tuple[Any, str]:
 
 
 def forget() -> None:
-    """Let proofs and linters forget what they remember of snippets; tests/stack/ remembers programs alone."""
+    """Clear the caches of proofs and linters, which may hold snippets; those of tests/stack/ hold programs only."""
     for name, module in list(sys.modules.items()):
         if name.startswith(("tests.proofs.", "tests.lint.")):
             for value in list(vars(module).values()):

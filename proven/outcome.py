@@ -1,4 +1,4 @@
-"""What a run of proofs found: the ledger that it writes, the pages that are not true any more, and its summary."""
+"""What a run of proofs found: the ledger that it writes, the pages that are no longer true, and its summary."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,19 +16,19 @@ from proven.macros import calls
 from proven.problems import Problem
 from proven.sources import proofs
 
-# So many modules are named that took the most CPU.
+# How many of the modules that took the most CPU are named.
 DEAREST = 5
 
 
 class Outcome:
-    """Gathered from the reports of all proofs of a run, in the process that controls its workers."""
+    """What the reports of all proofs of a run say, gathered in the process that controls its workers."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
         self.left_out: list[Run] = []
         self.failures: list[tuple[Problem, str]] = []  # each with the proof that failed
         self.refused: list[Problem] = []
-        self.tools: dict[str, str] = {}  # what else this run was done with, each with its version
+        self.tools: dict[str, str] = {}  # other programs that this run used, each with its version
 
     def add(self, guide: Guide, report: pytest.TestReport, seen: dict[str, Any]) -> None:
         """Add a proof's report, with what it has seen: its case, its snippets, its stack, and where it failed."""
@@ -64,7 +64,7 @@ class Outcome:
             digests.remember(self.runs)
 
     def refuse_left_out(self, but_for: Iterable[str]) -> None:
-        """Refuse each proof that was left out, but for these reasons."""
+        """Refuse each proof that was left out, except for these reasons."""
         left_out = [line for line in self.not_run if not any(reason in line for reason in but_for)]
         self.refused += [Problem(proofs.FOLDER, 1, f"not run under CI=true: {line}") for line in left_out]
 
@@ -78,7 +78,7 @@ class Outcome:
         return [f"{run.proof}: {run.reason}" for run in self.left_out]
 
     def summary(self, guide: Guide, cpu: dict[str, float]) -> Iterator[str]:
-        """Return the lines that a run ends with. `cpu` is what the proofs of each module took, in seconds."""
+        """Return the lines that a run ends with. `cpu` is the CPU time of each module's proofs, in seconds."""
         passed = sum(run.outcome == "passed" for run in self.runs)
         each = sum(cpu.values()) / len(self.runs) * 1000
         yield f"proofs    {passed} of {len(self.runs)} passed, {each:.0f} ms of CPU each"
@@ -99,7 +99,7 @@ class Outcome:
             yield "not run   nothing was left out"
 
     def _placed(self, left_out: Run) -> Run:
-        """Return what was left out with the stack that it would have met: whatever this run met in one version only."""
+        """Return what was left out with the stack that it would have met: what this run met in only one version."""
         met = summary.versions(self.runs)
         stack = {name: found[0] for name, found in met.items() if len(found) == 1}
         return replace(left_out, stack=stack | left_out.stack)

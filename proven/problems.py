@@ -23,7 +23,7 @@ class ProblemError(Exception):
 
     def __init__(self, path: str, line: int, message: str, *, untrue: bool = False) -> None:
         self.problem = Problem(path, line, message)
-        self.untrue = untrue  # nothing broke: something was compared, and is not as it is said to be
+        self.untrue = untrue  # nothing broke: what was compared is not as it is said to be
         super().__init__(str(self.problem))
 
 

@@ -1,4 +1,4 @@
-"""What joins a test run to the ledger and to the pages.
+"""Connects a test run with the ledger and the pages.
 
 Each proof's evidence (evidence/running.py) travels with its report, also from a parallel worker. The controlling
 process gathers it (outcome.py), writes the ledger, names the places on pages that a failure makes untrue, and ends
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = Session(config)
     config.pluginmanager.register(config.stash[SESSION], "proven-session")
     if config.getoption("controls"):
-        config.option.tbstyle = "native"  # nobody reads how a control fails, and to quote its source costs a parse
+        config.option.tbstyle = "native"  # nobody reads how a control fails, and quoting source costs a parse
         config.pluginmanager.register(Controls(config, config.stash[SESSION].guide), "proven-controls")
 
 
@@ -64,14 +64,14 @@ def transcript(request: pytest.FixtureRequest) -> Any:
 
 
 class Session:
-    """One test run: in a parallel worker it gathers, in the controlling process it also writes and reports."""
+    """One test run: in a parallel worker it only gathers; in the controlling process it also writes and reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.outcome = Outcome()
         self.cpu: dict[str, float] = defaultdict(float)  # seconds that the proofs of each module took
-        self.began = 0.0  # what this process had taken when the module began
+        self.began = 0.0  # CPU time of this process when the module began
         self.names: set[str] = set()  # of the proofs that --only asks for
 
     # ---- choosing ----------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Session:
                 self.outcome.add(self.guide(), report, value)
 
     def _whole(self) -> bool:
-        """Return whether this run was to run every proof: only then is a missing one a mistake."""
+        """Return whether this run was meant to run every proof: only then is a missing one a mistake."""
         option = self.config.option
         narrowed = option.only or option.keyword or option.markexpr or getattr(option, "lf", False)
         paths = [(self.config.invocation_params.dir / arg).resolve() for arg in self.config.args]

@@ -1,4 +1,4 @@
-"""Files that several runs in one folder write: one run after another, and each file whole."""
+"""Files that several runs write in one folder: one run at a time, and each file whole."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Have a folder to oneself among those that ask for it, for as long as the block lasts: to add to what is there."""
+    """Lock a folder against others that call this, for as long as the block lasts: to add to what is there."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -20,7 +20,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def write(file: Path, content: str | bytes) -> None:
-    """Write a file beside its place and then rename it: a reader or an interrupted run never sees half of it."""
+    """Write a file beside its place and then rename it: no reader sees half of it, even after an interrupted run."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.{os.getpid()}")
     part.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,14 +1,14 @@
 """Makes a machine ready, with Python's standard library alone.
 
-shell.py        what is taken from somebody's shell: the list is shell.txt
+shell.py        what is taken from the user's shell: the list is shell.txt
 address.py      where the site is shown
 cache.py        what is fetched or made once, and kept
 debian.py       a program from the distribution's packages, unpacked without root
-programs.py     a program is there when it has started; what it lacks is brought
-progress.py     how far something long is
+programs.py     a program counts as present once it has started; what it lacks is fetched
+progress.py     how far a long task is
 uv.py           uv, which installs everything else
 environment.py  .venv, from requirements.lock
-others.py       other releases than that locks, for the version matrix
+others.py       releases other than those it locks, for the version matrix
 """
 
 import sys

@@ -13,7 +13,7 @@ DAY = 24 * 60 * 60  # seconds
 
 
 def folder() -> Path:
-    """Return the cache's folder, made where it is missing.
+    """Return the cache's folder, and create it where it is missing.
 
     Raises RuntimeError where it cannot be made.
     """
@@ -29,7 +29,7 @@ def folder() -> Path:
 def kept(name: str, make: Callable[[Path], None]) -> Path:
     """Return a folder of the cache. Where it is missing, `make` first fills an empty one, which then takes its place.
 
-    It is there whole or not at all: another process waits meanwhile, and what was interrupted is begun again. Raises
+    It is there whole or not at all: other processes wait meanwhile, and an interrupted one is filled again. Raises
     whatever `make` does.
     """
     target = folder() / name
@@ -41,10 +41,10 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def fresh(name: str, make: Callable[[Path], None], days: int) -> Path:
-    """Return a folder as `kept` does, and where it is older than some days, one made anew.
+    """Return a folder as `kept` does, but make it again where it is older than so many days.
 
-    Where that raises RuntimeError, as it does without a network, the old one serves for as long again. The one before
-    stays too: another process may be at work in it.
+    Where that raises RuntimeError, as it does without a network, the old one serves for as long again. The previous
+    one stays too: another process may be using it.
     """
 
     def made() -> list[Path]:
@@ -74,14 +74,14 @@ def fresh(name: str, make: Callable[[Path], None], days: int) -> Path:
 
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """Let other processes that want the same wait for as long as the block lasts."""
+    """Make other processes that want the same folder wait for as long as the block lasts."""
     with (folder() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _fill(target: Path, make: Callable[[Path], None]) -> None:
-    """Make a folder beside its place; once it is whole it takes it."""
+    """Make a folder beside its place, and move it there once it is whole."""
     part = target.with_name(f"{target.name.partition('@')[0]}.part")
     if part.exists():
         shutil.rmtree(part)

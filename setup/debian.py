@@ -1,9 +1,9 @@
 """A program from the distribution's packages, without root: nothing is installed, nothing of the machine's apt changes.
 
 apt runs on a state of its own: its own lists, its own sources (the machine's mirror, the suite that is asked for with
-its updates and its security) and an empty list of installed packages. What it downloads, and checks against Debian's
-signatures, is unpacked into the cache. Such a program may come from a newer suite than the machine's: it runs through
-that suite's own dynamic loader.
+its updates and security updates) and an empty list of installed packages. What it downloads, and checks against
+Debian's signatures, is unpacked into the cache. Such a program may come from a newer suite than the machine's: it runs
+through that suite's own dynamic loader.
 """
 
 import os
@@ -17,18 +17,18 @@ from pathlib import Path
 from setup import cache, progress
 
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# How the machine reaches its mirror: proxies, certificates, retries. Not what else it wants to know of packages.
+# How the machine reaches its mirror: proxies, certificates, retries. Not which other lists it fetches.
 TRANSPORT = re.compile(r"^Acquire::(?!IndexTargets|Languages|Changelogs).*", re.MULTILINE)
-# A program is fetched anew after so many days: what was safe then may not be any more.
+# A program is fetched again after so many days: what was safe then may no longer be.
 DAYS = 30
-# It is changed all the time, and so has neither updates nor security of its own.
+# It changes all the time, and so has no suites of updates and security updates.
 UNSTABLE = "sid"
 
 
 def fetch(package: str, *suites: str, beside: tuple[str, ...] = ()) -> Path:
     """Return a folder that holds a package and its shared libraries, from the first of the suites that offers it.
 
-    Without suites, the machine's own. `beside` names packages that it needs and that are no libraries. Raises
+    Without suites, the machine's own. `beside` names packages that it needs besides libraries. Raises
     RuntimeError where this is no Debian, or nothing can be fetched.
     """
 
@@ -57,9 +57,9 @@ def libraries(folder: Path) -> list[Path]:
 
 
 def library(name: str) -> Path:
-    """Return a folder that holds a shared library, as in "libatomic.so.1", of the machine's own suite.
+    """Return a folder that holds a shared library, such as "libatomic.so.1", from the machine's own suite.
 
-    Raises RuntimeError where no package is called as one with it would be.
+    Raises RuntimeError where no package has the name that one with the library would have.
     """
     said = []
     for package in packages_with(name):
@@ -84,7 +84,7 @@ def packages_with(library: str) -> list[str]:
 
 
 def sources(suite: str, mirror: str, security: str) -> list[str]:
-    """Return a suite's lines for apt: a suite is what it was released with, its updates, and security's."""
+    """Return a suite's lines for apt: a suite is its release, its updates and its security updates."""
     signed = f"deb [signed-by={KEYS}]"
     base = f"{signed} {mirror} {suite} main"
     if suite == UNSTABLE:
@@ -93,7 +93,7 @@ def sources(suite: str, mirror: str, security: str) -> list[str]:
 
 
 def _mirror() -> tuple[str, str, str]:
-    """Return this machine's suite of Debian, and the mirrors that its apt uses: of all packages, and of security's."""
+    """Return this machine's suite of Debian, and its apt's mirrors: for packages, and for security updates."""
     try:
         system = platform.freedesktop_os_release()
     except OSError:
@@ -101,7 +101,7 @@ def _mirror() -> tuple[str, str, str]:
     suite = system.get("VERSION_CODENAME", "")
     if system.get("ID") != "debian" or not shutil.which("apt-get"):
         raise RuntimeError("packages can be fetched without root on Debian only")
-    # Not `apt-get indextargets`: it is silent where the lists were cleaned away, as container images do.
+    # Not `apt-get indextargets`: it prints nothing where the lists were cleaned away, as in container images.
     uris = subprocess.run(["apt-get", "--print-uris", "update"], capture_output=True, text=True).stdout
 
     def mirror(suite: str) -> str | None:
@@ -133,7 +133,7 @@ def _unpack(packages: list[str], sources: list[str], target: Path) -> None:
         "Dir::State::Status": state / "status",
         "Dir::Cache": state,
         "Acquire::Languages": "none",
-        "APT::Sandbox::User": "root",  # another could not write here
+        "APT::Sandbox::User": "root",  # another user could not write here
         "Debug::NoLocking": "true",
     }
     lines = [*TRANSPORT.findall(machine), *(f'{name} "{value}";' for name, value in settings.items())]
@@ -167,7 +167,7 @@ def _names(depends: str) -> list[str]:
 
 
 def _libraries(packages: list[str], depends: str, shown: str) -> set[str]:
-    """Return packages and the shared libraries that they need, and these need: only a library leads on to others."""
+    """Return packages, the shared libraries that they need, and those that these need: only libraries are followed."""
     libraries = set()
     for stanza in shown.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Section): (.*)$", stanza, re.MULTILINE))

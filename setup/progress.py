@@ -1,4 +1,4 @@
-"""How far something long is, said every few seconds: nobody should have to guess whether it still goes on."""
+"""How far a long task is, reported every few seconds: nobody should have to guess whether it is still running."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ EVERY = 5  # seconds
 
 @contextmanager
 def of_files(what: str, folder: Path, count: int) -> Iterator[None]:
-    """Say how many of so many files a folder holds, for as long as the block lasts."""
+    """Report how many of `count` files a folder holds, for as long as the block lasts."""
     done = threading.Event()
 
     def say() -> None:

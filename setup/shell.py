@@ -1,6 +1,6 @@
-"""What somebody's shell may tell the tests: what shell.txt lists, and nothing that the environment says besides.
+"""What the tests take from the user's shell: the variables that shell.txt lists, and nothing else.
 
-    python3 -m setup.shell    says in one line what of it cannot be used, before anything is fetched or started
+    python3 -m setup.shell    says in one line what the tests cannot use, before anything is fetched or started
 
 The Makefile takes from the shell what shell.txt lists; in `.venv/bin/pytest`, conftest.py does. No message quotes a
 variable that may hold a secret.
@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What takes the place of what is left out. libpq finds no passwords where there is no file of that name.
+# What takes the place of what is left out. libpq finds no passwords in a file that does not exist.
 OURS = {"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PGPASSFILE": str(ROOT / "build" / "no-passwords")}
 THIS_MACHINE = "127.0.0.1,localhost"  # no proxy leads here
-SERVERS = 65534  # who runs PostgreSQL where we are root
-# As libpq reads it, but for what it would split elsewhere than its writer meant.
+SERVERS = 65534  # the user id that runs PostgreSQL where we are root
+# As libpq reads it, except what libpq would split elsewhere than its writer meant.
 TEXT = r"(?:[^\s%@/:]|%(?!00)[0-9a-f]{2})"
 ADDRESS = re.compile(
     rf"postgres(?:ql)?://(?:{TEXT}+(?::(?:{TEXT}|:)*)?@)?(?:\[[0-9a-f:.]+\]|[\w.-]+)(?::(?P<port>\d{{1,5}}))?"
@@ -28,7 +28,7 @@ ADDRESS = re.compile(
     re.IGNORECASE,
 )
 SUITE = re.compile("[a-z]+")
-# Of each variable that is looked at: what it must be, and whether a value is that.
+# For each variable that is checked: what it must be, and whether a value is that.
 FITS: dict[str, tuple[str, Callable[[str], object]]] = {
     "PROVEN_CHROMIUM": ("a browser's program", shutil.which),
     "PROVEN_DRIVER": ("psycopg2, the only other driver", "psycopg2".__eq__),
@@ -51,7 +51,7 @@ def listed() -> tuple[str, ...]:
 
 
 def taken(shell: dict[str, str]) -> dict[str, str]:
-    """Return the environment of the tests, of what a shell has."""
+    """Return the environment of the tests, given that of a shell."""
     names = listed()
     whole, begins = set(names), tuple(name[:-1] for name in names if name.endswith("*"))
     found = {name: value for name, value in shell.items() if name in whole or name.startswith(begins)}
@@ -63,9 +63,9 @@ def taken(shell: dict[str, str]) -> dict[str, str]:
 
 
 def enter() -> None:
-    """Let this process and those that it starts see that environment alone. Exits with what cannot be used.
+    """Give this process and those that it starts that environment alone. Exits with what cannot be used.
 
-    One of pytest-xdist's workers is told by variables which one it is; whoever started it has looked at the shell.
+    A worker of pytest-xdist learns from variables which one it is; the process that started it has checked the shell.
     """
     worker = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_XDIST_")}
     problem = "" if worker else python()
@@ -76,7 +76,7 @@ def enter() -> None:
 
 
 def python() -> str:
-    """Return what is wrong with how this Python was started, or nothing: that stays so for as long as it runs."""
+    """Return what is wrong with how this Python was started, or nothing. It cannot be undone while Python runs."""
     import codecs
     import locale
 
@@ -92,7 +92,7 @@ def python() -> str:
 
 
 def wrong(shell: dict[str, str]) -> str:
-    """Return what of a shell, or of the machine, the tests cannot use and what to do, or nothing."""
+    """Return what the tests cannot use of a shell or of the machine, and what to do, or nothing."""
     return variables(shell) or git() or user()
 
 
@@ -108,7 +108,7 @@ def variables(shell: dict[str, str]) -> str:
 
 
 def database(url: str) -> str:
-    """Return what is wrong with the form of DATABASE_URL, or nothing. Any piece of it may be one of a password."""
+    """Return what is wrong with the form of DATABASE_URL, or nothing. Any piece of it may be part of a password."""
     found = ADDRESS.fullmatch(url)
     if not url or (found and 0 < int(found["port"] or 5432) < 65536):
         return ""
@@ -131,7 +131,7 @@ def git() -> str:
 
 
 def user() -> str:
-    """Return why PostgreSQL cannot be started as whoever this is, or nothing."""
+    """Return why PostgreSQL cannot be started as this user, or nothing."""
     number = os.getuid() or SERVERS
     try:
         pwd.getpwuid(number)

@@ -12,7 +12,7 @@ from pathlib import Path
 from setup import cache, debian
 
 ROOT = Path(__file__).resolve().parent.parent
-# What pip is told and uv would not hear. A name that uv knows comes first where both are set.
+# What pip is told and uv would ignore. A variable that uv knows takes precedence where both are set.
 PASSED_ON = {"PIP_INDEX_URL": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"), "PIP_CERT": ("SSL_CERT_FILE",)}
 
 
@@ -36,7 +36,7 @@ def find() -> str:
         options = ["-qq", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary=:all:"]
         result = subprocess.run(
             [*_pip(), "install", *options, "--target", part, "--requirement", requirement],
-            # The first two do not go with --target.
+            # The first two do not work with --target.
             env={**os.environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_ROOT_USER_ACTION": "ignore"},
             stdin=subprocess.DEVNULL,
         )
@@ -47,7 +47,7 @@ def find() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment in which uv runs: it finds the index and the certificates that pip was told of."""
+    """Return the environment in which uv runs: it finds the index and the certificates that pip was given."""
     found = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     for theirs, ours in PASSED_ON.items():
         if theirs in found and not any(name in found for name in ours):
@@ -56,7 +56,7 @@ def environment() -> dict[str, str]:
 
 
 def _pip() -> list[str]:
-    """Return the command that runs pip. Debian's Python comes without: there, it runs out of Debian's wheel of it."""
+    """Return the command that runs pip. Debian's Python comes without pip: there, it runs from Debian's wheel."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     try:

@@ -1,4 +1,4 @@
-"""CPU time of processes with all that they started, also of what still runs: servers outlive the proof that asks."""
+"""CPU time of processes and of all that they started, what still runs included: servers outlive a proof."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,7 +10,7 @@ import psutil
 def seconds(processes: Iterable[Popen[bytes]] | None = None) -> float:
     """Return the CPU time of processes, by default of this one, and of all their descendants, in seconds.
 
-    Those descendants that have ended are counted by whoever waited for them.
+    Descendants that have ended are counted in the process that waited for them.
     """
     roots = [psutil.Process()] if processes is None else [psutil.Process(process.pid) for process in processes]
     total = 0.0

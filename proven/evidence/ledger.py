@@ -1,7 +1,7 @@
 """The ledger: which proof ran which snippet, at which digest, on which stack, and how it ended.
 
 Two files hold it. docs/data/ledger.json is committed: the evidence that a fresh clone shows. build/ledger.json
-lies over it: what was run here since. Both are written by stored.py.
+takes precedence over it: what was run here since. Both are written by stored.py.
 
     python -m proven.evidence.ledger FILE…       put what was run elsewhere into build/ledger.json
 """
@@ -88,7 +88,7 @@ class Ledger:
         return runs if all(run.outcome == "passed" for run in runs) else []
 
     def never_ran(self, name: str) -> list[Run]:
-        """Return a run of each case of a proof that was left out on every stack, where others ran, with why."""
+        """Return a run, with the reason, of each case of a proof that every stack left out, where other cases ran."""
         runs = self.runs_of(name)
         ran = {run.case for run in runs if run.outcome != NOT_RUN}
         left_out = {run.case: run for run in runs if run.case not in ran}
@@ -133,8 +133,8 @@ def load(file: Path) -> list[Run]:
 def merge(older: list[Run], newer: list[Run]) -> list[Run]:
     """Return both, where the newer run of the same proof on the same stack replaces the older one.
 
-    Where a proof fails or is skipped early it does not know all of its stack. So a failure gives way to a later run
-    that knows of no other version, also to one that was left out. What was left out is kept where nothing else ran.
+    A proof that fails or is skipped early does not know all of its stack. So a failure gives way to a later run that
+    knows of no other version, even to one that was left out. What was left out is kept only where nothing else ran.
     """
     ran = {(run.proof, run.case): run for run in newer}
 
@@ -178,10 +178,10 @@ def write(
     outdated: bool = True,
     tools: dict[str, str] | None = None,
 ) -> None:
-    """Add runs and tools to a ledger file, and drop runs of proofs that are gone, or all that are outdated.
+    """Add runs and tools to a ledger file, and drop runs of proofs that are gone or, without `outdated`, were edited.
 
-    Else the runs of a proof that was edited stay until it runs again on the same stack: they say what to run, and why.
-    What was left out says neither, and goes.
+    With it, the runs of a proof that was edited stay until it runs again on the same stack: they say what to run, and
+    why. Runs that were left out say neither, and are dropped.
     """
 
     def current(run: Run) -> bool:
@@ -200,7 +200,7 @@ def write(
 
 
 def outdated(runs: list[Run], proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> dict[str, set[str]]:
-    """Return why runs say nothing any more of proofs that there are: what was edited since, and whose runs that is."""
+    """Return why runs no longer count for existing proofs: what was edited since, and the proofs that it concerns."""
     found: dict[str, set[str]] = {}
     for run in runs:
         now = proofs[run.proof].parts if run.proof in proofs else run.parts
@@ -216,7 +216,7 @@ def outdated(runs: list[Run], proofs: dict[str, Proof], snippets: dict[str, Snip
 def collect(files: list[Path], root: Path = ROOT) -> int:
     """Put the runs of other ledgers into this machine's own, and return how many it then holds.
 
-    The newest counts, wherever it was. Raises ValueError, with what to do, for a file that is no ledger.
+    The newest counts, wherever it ran. Raises ValueError, with what to do, for a file that is no ledger.
     """
     runs = load(root / LOCAL)
     for file in files:

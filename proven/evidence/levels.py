@@ -22,7 +22,7 @@ def against(word: str) -> str:
 
 
 def wrong(word: str) -> str | None:
-    """Return what is wrong with what a ledger says of how far a snippet was proven, or None."""
+    """Return what is wrong with how a ledger says how far a snippet was proven, or None."""
     level = level_of(word)
     if level not in LEVELS:
         return f"{level!r} is not a level of proof: {', '.join(LEVELS)}"

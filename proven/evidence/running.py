@@ -1,6 +1,6 @@
 """What the running proof loads and runs. The plugin clears it before each test, and reports it afterwards.
 
-Only what really handed a snippet to a server or an interpreter calls `ran`: the runners in tests/stack/.
+Only code that really handed a snippet to a server or an interpreter calls `ran`: the runners in tests/stack/.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Evidence:
     loaded: dict[str, Snippet] = field(default_factory=dict)
     words: dict[str, set[str]] = field(default_factory=dict)  # "ran", "checked: Compose Specification, 1.27.1"
     stack: dict[str, str] = field(default_factory=dict)
-    variants: tuple[str, ...] = ()  # whose transcripts another stack than the default one may have, its own first
+    variants: tuple[str, ...] = ()  # whose transcripts hold on a stack other than the default one, its own first
 
     def entries(self) -> dict[str, list[str]]:
         """Return what a ledger keeps of each snippet: its digest, and in words how far it was proven."""
@@ -28,7 +28,7 @@ class Evidence:
         return sorted(set(self.loaded) - set(self.words))
 
     def changed(self) -> list[str]:
-        """Return the snippets whose text a proof changed before it ran them: it says nothing of the file."""
+        """Return the snippets whose text a proof changed before it ran them: that says nothing about the file."""
         return sorted(path for path, found in self.loaded.items() if found.digest != snippets.read(path).digest)
 
 
@@ -36,7 +36,7 @@ current = Evidence()
 
 
 def begin() -> Evidence:
-    """Begin with the next proof, of which nothing is known yet."""
+    """Begin the next proof, with no evidence yet."""
     global current  # noqa: PLW0603
     current = Evidence()
     return current
@@ -54,7 +54,7 @@ def ran(snippet: Snippet, level: str = "ran", against: str = "") -> None:
 
     What was not run names what it was compared with: `ran(snippet, "checked", against="Compose Specification, 1.27.1")`
     with a machine-readable description and its revision, `ran(snippet, "read", against="https://…, 2026-11-22")` with a
-    text and the day. Raises ValueError where this is missing, and where something that ran has it.
+    text and the day. Raises ValueError where this is missing, or is given for something that ran.
     """
     word = f"{level}: {against}" if against else level
     if why := levels.wrong(word):

@@ -1,7 +1,7 @@
 """Which proofs were seen to fail under their controls, in docs/data/controls.json: one line for each proof.
 
-Each control goes by a digest of what it says, of all that its proof rests on, and of the snippets that it edits. So an
-edit of any of them makes it unseen.
+Each control is known by a digest of what it says, of all that its proof rests on, and of the snippets that it edits. So
+an edit of any of them makes it unseen.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Seen = dict[str, dict[str, str]]  # proof: {digest: the day on which it failed, 
 
 
 def digest(proof: Proof, control: Control, snippets: dict[str, Snippet]) -> str:
-    """Return what tells a control, with what it is about, from every other."""
+    """Return a digest of a control together with what it is about."""
     edited = sorted({change.snippet for change in control.changes if isinstance(change, Edit | Each)})
     about = [snippets[path].digest if path in snippets else "" for path in edited]
     text = json.dumps([repr(control.changes), control.fails_with, sorted(proof.parts.items()), about])
@@ -33,13 +33,13 @@ def read(root: Path = ROOT) -> Seen:
 
 
 def unseen(proof: Proof, seen: Seen, snippets: dict[str, Snippet]) -> list[Control]:
-    """Return the controls under which a proof, as all is now, was never seen to fail."""
+    """Return the controls under which a proof, as everything is now, was never seen to fail."""
     known = seen.get(proof.name, {})
     return [control for control in proof.controls if digest(proof, control, snippets) not in known]
 
 
 def remember(new: Seen, proofs: Iterable[Proof], snippets: dict[str, Snippet], root: Path = ROOT) -> None:
-    """Add what was seen, and drop what was edited since or does not fail any more."""
+    """Add what was seen, and drop what was edited since or no longer fails."""
     with whole.alone((root / FILE).parent):
         known = read(root)
         rows = []

@@ -1,12 +1,12 @@
-"""How a ledger lies in its file: what many runs share stands there once, and the runs of a proof are one line.
+"""How a ledger is stored in its file: what many runs share is stored once, and the runs of a proof are one line.
 
-    tools      what else a run was done with: "Chromium": "156.0.8078.108"
+    tools      other programs that a run used: "Chromium": "156.0.8078.108"
     parts      what proofs rest on in tests/: "tests/proofs/pooled.py::start", by a digest of its text
     rests      the parts that one proof rests on, together: all its cases do
     snippets   what they ran, with its SHA-256: ["postgres/usage.sql", "…"]
     stacks     versions: {"PostgreSQL": "18.6", …}
     runs       a line for each proof, case, and what it rested on and ran, with how it ended on which stacks: "passed":
-               {"3f2a1b0c": ["2026-11-28", 0.41]}, the day and how many seconds it took; of what was not run also why
+               {"3f2a1b0c": ["2026-11-28", 0.41]}, the day and how many seconds it took; for what was not run, also why
 
 So a diff shows what ran anew, and nothing else.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 from proven import whole
 
-# What a line says beside how its runs ended.
+# What a line says besides how its runs ended.
 SHARED = ("proof", "case", "rests", "snippets")
 
 
@@ -45,16 +45,16 @@ def read(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def tools(file: Path) -> dict[str, str]:
-    """Return with what else the runs of a file were done, by name; nothing where there is no such file."""
+    """Return the other programs that the runs of a file used, by name; nothing where there is no such file."""
     return dict(json.loads(file.read_text(encoding="utf-8"))["tools"]) if file.exists() else {}
 
 
 def write(file: Path, runs: list[dict[str, Any]], tools: dict[str, str]) -> None:
-    """Write runs into a file, and with what else they were done."""
+    """Write runs to a file, with the other programs that they used."""
     tables: dict[str, dict[str, Any]] = {"parts": {}, "rests": {}, "snippets": {}, "stacks": {}}
 
     def key(table: str, value: Any) -> str:
-        """Put a value into a table, and return what it goes by there."""
+        """Put a value into a table, and return its key there."""
         short = _short(json.dumps(value, sort_keys=True))
         tables[table][short] = value
         return short
@@ -81,6 +81,6 @@ def _short(text: str) -> str:
 
 
 def _lines(table: dict[str, Any]) -> str:
-    """Return a table, in the order of what is in it."""
+    """Return a table, sorted by its values."""
     entries = sorted((json.dumps(value, sort_keys=True), key) for key, value in table.items())
     return ",\n".join(f"{json.dumps(key)}: {value}" for value, key in entries)

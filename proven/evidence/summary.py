@@ -45,7 +45,7 @@ def in_short(runs: Iterable[Run]) -> str:
 def how_far(runs: Iterable[Run], path: str) -> list[str]:
     """Return how far runs prove a snippet, the strongest first: ["ran on PostgreSQL 18", "read in …, 2026-11-22"].
 
-    That it started is left out where it ran on the same.
+    That it started is left out where it also ran on the same versions.
     """
     words = [(run, word) for run in runs for word in run.words(path)]
     found: list[str] = []
@@ -66,7 +66,7 @@ def level(runs: list[Run], path: str) -> str:
 
 
 def of_proof(runs: list[Run]) -> str:
-    """Return what a proof ran on; of one that ran no snippet and compared some, with what."""
+    """Return what a proof ran on or, where it ran no snippet and compared some, with what."""
     words = words_of(runs)
     if words and words.isdisjoint(RUNS):
         return " · ".join(compared(words))
@@ -101,7 +101,7 @@ def newest(runs: Iterable[Run]) -> str:
 
 
 def order(version: str) -> list[int]:
-    """Return the numbers in a version, by which versions are sorted."""
+    """Return the numbers in a version, for sorting versions."""
     return [int(number) for number in re.findall(r"\d+", version)]
 
 

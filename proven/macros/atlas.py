@@ -1,6 +1,6 @@
-"""Every error: the texts of all pages and of docs/data/errors.json in one list, with what was heard of each.
+"""Every error: the texts of all pages and of docs/data/errors.json in one list, with how each was reported.
 
-What was heard when a text was provoked is in said.json, and which programs have it in texts.json.
+How a text was reported when it was provoked is in said.json, and which programs have it is in texts.json.
 
     {{ every_error("PgBouncer") }}  every text of one program, with what explains it
     {{ signs() }}                   every sign, with its page
@@ -21,7 +21,7 @@ from proven.macros.place import Block, Place
 from proven.problems import nearest
 from proven.sources import data
 
-ELSEWHERE = ("Managed poolers", "Other programs and systems")  # which nobody runs here
+ELSEWHERE = ("Managed poolers", "Other programs and systems")  # which are not run here
 LOGS = {"pooler": "in PgBouncer's log", "server": "in PostgreSQL's log"}
 
 
@@ -33,7 +33,7 @@ def _by_nobody(guide: Guide, by: str) -> Iterator[str]:
 
 @macro(wrong=_by_nobody)
 def every_error(at: Place, by: str) -> Block:
-    """Show every text of one program: what it says, as what it is raised, and what explains it."""
+    """Show every text of one program: the text, what it is raised as, and what explains it."""
     heard, programs = heard_of(at.guide), _programs(at.guide)
     rows = []
     for found in listing(at.guide):
@@ -51,7 +51,7 @@ def every_error(at: Place, by: str) -> Block:
 
 
 def _raised(heard: dict[str, Any]) -> str:
-    """Return the SQLSTATE, the exceptions with who raises each, which log has it, and what some hear in its place."""
+    """Return the SQLSTATE, the exceptions with what raises each, the logs that have it, and what some say instead."""
     classes: dict[str, list[str]] = {}
     for who, name in heard.get("raised", {}).items():
         if name and who != "psql" and not who.endswith("TLS"):
@@ -66,7 +66,7 @@ def _raised(heard: dict[str, Any]) -> str:
 
 @macro()
 def left_out(at: Place) -> Block:
-    """Show by which rules texts of the programs are no rows here, and how many each leaves out."""
+    """Show the rules that leave out texts of the programs here, and how many each leaves out."""
     why: dict[str, list[str]] = {}
     for each in data.read(at.guide.root, data.TEXTS)["texts"]:
         if "out" in each:
@@ -90,7 +90,7 @@ def _unspoken(guide: Guide, language: str, code: str) -> Iterator[str]:
 def in_language(at: Place, language: str, code: str) -> Block:
     """Show every text of the atlas in another language, with the English one.
 
-    Whoever reads the page aloud, or chooses its letters, goes by the language's code.
+    Screen readers and browsers go by the language's code.
     """
     texts = [each for each in data.read(at.guide.root, data.TRANSLATED)["texts"] if each["in"] == language]
     said = f"In {language}"

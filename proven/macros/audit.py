@@ -44,7 +44,7 @@ def _wrong(guide: Guide, name: str, names: tuple[str, ...], **_: Any) -> Iterato
 
 @macro(claims=("names",), says=("belief",), wrong=_wrong)
 def rule(at: Place, name: str, *names: str, belief: str) -> Block:
-    """Show a rule: what is believed, what happens, the proofs that it does, what to do instead, and how sure it is."""
+    """Show a rule: what is believed, what happens, the proofs of that, what to do instead, and how sure the rule is."""
     found = _rules(at.guide)[name]
     marks = claims.proven(at, *names)
     seen = "met in no [real package](#how-often-it-is-right) yet"

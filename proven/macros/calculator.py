@@ -18,9 +18,9 @@ LABELS = Path(__file__).parent / "templates/calculator.yaml"
 
 @macro()
 def calculator(at: Place) -> Block:
-    """Show a field for each number of the formulas, and the files into which the calculator puts what it finds.
+    """Show a field for each number of the formulas, and the files into which the calculator puts its results.
 
-    All of it waits in a <template>, so that there is none without JavaScript.
+    All of it is in a <template>, so that nothing is shown without JavaScript.
     """
     fields = module(at.guide, "sizing/budget.py").FIELDS
     labels = yaml.load(LABELS.read_text(encoding="utf-8"), yaml.CSafeLoader)

@@ -1,6 +1,6 @@
 """How a macro is declared, and the calls of all pages, bound to these declarations.
 
-A family declares each of its macros once, and pages, checks and the build know it from there:
+A family declares each of its macros once, for pages, checks and the build:
 
     def _unknown(guide: Guide, name: str) -> Iterator[str]:
         if name not in guide.proofs:
@@ -10,7 +10,7 @@ A family declares each of its macros once, and pages, checks and the build know 
     def badge(at: Place, name: str) -> str:
         return f"![{name}]({at.up}assets/badge.svg)"
 
-Pages write the arguments behind `at`. A macro that returns a Block stands on a line of its own.
+Pages pass the arguments after `at`. A macro that returns a Block stands on a line of its own.
 """
 
 import inspect
@@ -31,10 +31,10 @@ Render = TypeVar("Render", bound=Callable[..., str | Block])
 
 @dataclass(frozen=True)
 class Macro:
-    """What a family declares of a macro; see `macro` below."""
+    """What a family declares about a macro; see `macro` below."""
 
-    render: Callable[..., str | Block]  # takes the place of the call, then what the page writes
-    parameters: inspect.Signature  # of what the page writes
+    render: Callable[..., str | Block]  # takes the place of the call, then what the page passes
+    parameters: inspect.Signature  # of what the page passes
     block: bool
     shows: str
     claims: tuple[str, ...]
@@ -54,7 +54,7 @@ class Bound:
 
     @property
     def shows(self) -> str:
-        """The snippet, or the folder of snippets that ends in "/", which the call shows; "" where it shows none."""
+        """The snippet that the call shows, or the folder of snippets, ending in "/"; "" where it shows none."""
         return str(self.given[self.macro.shows]) if self.macro.shows else ""
 
     @property
@@ -79,8 +79,8 @@ def macro(
     """Declare a macro: pages call it by the function's name.
 
     `shows` is the argument that names a snippet or a folder of them, `claims` are those that name proofs, and `says`
-    those that readers see as they are written. `links` says that it gives a link. `wrong` takes the guide and the
-    arguments of a call by their names, and returns what is wrong with it.
+    those that readers see as they are written. `links` says that the macro renders a link. `wrong` takes the guide and
+    the arguments of a call by name, and returns what is wrong with the call.
     """
 
     def declare(render: Render) -> Render:
@@ -133,7 +133,7 @@ def claiming(guide: Guide) -> list[tuple[Page, Bound, str]]:
 
 
 def problems(guide: Guide) -> Iterator[Problem]:
-    """Return what is wrong with every call by itself, and with all of them together."""
+    """Return what is wrong with each call by itself, and with all of them together."""
     for page in guide.pages:
         for call in page.calls:
             bound = bind(call)
@@ -144,7 +144,7 @@ def problems(guide: Guide) -> Iterator[Problem]:
 
 
 def _misplaced(call: Call, bound: Bound) -> Iterator[str]:
-    """Say where a call stands that is not read there as what it gives."""
+    """Say why what a call renders would not be read as such where the call stands."""
     if bound.macro.block and not call.alone:
         yield f"{call.name}() gives a block: put the call on a line of its own"
     elif call.within == "code" or (bound.macro.links and call.within):
@@ -160,7 +160,7 @@ def _wrong(guide: Guide, bound: Bound) -> Iterator[str]:
 
 
 def unanswered(page: Page, where: str) -> Iterator[Problem]:
-    """Return what is wrong with a page that is listed somewhere, can be read, and does not say what it answers."""
+    """Return a problem for a page that is listed somewhere, can be read, and does not say what it answers."""
     if not page.description and not page.problems:
         message = f"{where} lists this page with its answer: give its front matter a description, one sentence"
         yield Problem(page.path, 1, message)
@@ -194,5 +194,5 @@ def bind(call: Call) -> Bound | str:
 def _is(value: Any, wanted: Any) -> bool:
     try:
         return isinstance(value, wanted)
-    except TypeError:  # Any, and list[str], say nothing that can be asked here
+    except TypeError:  # isinstance() cannot check Any or list[str]
         return True

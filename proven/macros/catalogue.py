@@ -1,7 +1,7 @@
 """The catalogue: what a site publishes of its snippets for machines, and for readers who copy.
 
     snippets.json            every snippet with its digest: one line for each, so that a diff reads well
-    snippets/<path>          the snippet, byte for byte what its digest speaks of
+    snippets/<path>          the snippet, byte for byte what its digest covers
     snippets/<folder>.tar    a folder of snippets that belong together
 
 What the manifest's fields mean is in docs/snippets.schema.json, which is published beside it. All addresses in it are
@@ -34,7 +34,7 @@ SCHEMA = "snippets.schema.json"
 ARCHIVES = ("pgbouncer", "upstream")
 # 1980-01-01, the earliest day that every archiver and file system knows.
 DAY_ONE = 315532800
-# What a reader calls a kind of file, by its ending, where Pygments has another name for its language.
+# What readers call a kind of file, by its ending, where Pygments has another name for its language.
 KINDS = {".env": "Environment", ".env.example": "Environment", ".sh": "Shell", ".sql": "SQL", ".txt": "Text"}
 # The comment or docstring that a file begins with, up to its first empty line.
 OPENING = re.compile(
@@ -45,7 +45,7 @@ COMMENT = re.compile(r"^(?:#|--|;|//) ?", re.MULTILINE)
 
 @macro()
 def catalogue(at: Place) -> Block:
-    """Show every snippet that is not empty with its digest and its proof, to be filtered, copied, downloaded."""
+    """Show every snippet that is not empty with its digest and its proof, for filtering, copying and downloading."""
     listed = manifest(at.guide)
     cards = [{**card} for card in listed["snippets"] if card["bytes"]]
     for card in cards:
@@ -78,7 +78,7 @@ def _filters(cards: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, str]
 
 
 def _order_of_names(part: str) -> tuple[str, list[int]]:
-    """Return how parts of stacks are sorted: "PgBouncer 1.18.0" before "PgBouncer 1.26.1" before "PostgreSQL 15.18"."""
+    """Return what sorts parts of stacks: "PgBouncer 1.18.0" before "PgBouncer 1.26.1" before "PostgreSQL 15.18"."""
     name, _, version = part.rpartition(" ")
     return name.lower(), summary.order(version)
 
@@ -154,10 +154,10 @@ def archives(guide: Guide) -> list[str]:
 
 
 def archive(guide: Guide, folder: str) -> bytes:
-    """Return a folder's snippets as a tar: the same bytes from every machine and every version of Python.
+    """Return a folder's snippets as a tar: the same bytes on every machine and every version of Python.
 
     Nothing in it comes from the file system, and it is not compressed: what gzip makes of the same bytes depends on
-    the version of zlib. A web server compresses it on its way.
+    the version of zlib. A web server compresses it in transit.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:

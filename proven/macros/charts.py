@@ -1,6 +1,6 @@
 """Charts as SVG, in the classes of the site's stylesheet, so that they take the page's colours.
 
-Each has its title as <title>, and every number that it draws as <desc>: a reader who sees no picture misses none.
+Each has its title as <title>, and every number that it draws in <desc>, for readers who see no picture.
 
     bars({"plain": [Bar("no reuse", 12.2, 11.4, 13.1)]}, title="…", unit="ms")
     lines([Series("M/M/c", curve), Series("measured", points, "points")], title="…", x="utilisation", y="wait, ms")
@@ -19,7 +19,7 @@ WIDTH = 360  # no wider: a phone shows it with text of 11 px
 # A character of the small type is about this wide, in whatever font the reader has.
 CHARACTER = 7.0
 ROW, BAR = 26, 14
-LEFT, RIGHT, TOP, HEIGHT = 52, 12, 14, 190  # of the field in which lines are drawn
+LEFT, RIGHT, TOP, HEIGHT = 52, 12, 14, 190  # of the area in which lines are drawn
 STYLES = ("strong", "other", "faint")
 Scale = Callable[[float], float]  # from a value to where it is drawn
 
@@ -96,7 +96,7 @@ def lines(series: list[Series], *, title: str, x: str, y: str) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers that cover what is between two numbers: about as many as `about` says."""
+    """Return round numbers that cover the range between two numbers: about `about` of them."""
     span = (high - low) or abs(high) or 1.0
     power = 10 ** math.floor(math.log10(span / about))
     step = min((factor * power for factor in (1, 2, 5, 10)), key=lambda size: abs(span / size - about))

@@ -67,7 +67,7 @@ def proofs(at: Place) -> Block:
 
 @macro()
 def left_out(at: Place) -> Block:
-    """Show which proofs were not run on some stack, and why, folded up by the reason."""
+    """Show which proofs were not run on some stack, and why, collapsed by reason."""
     runs: dict[str, list[Run]] = {}
     for run in at.guide.ledger.not_run():
         runs.setdefault(run.reason, []).append(run)
@@ -125,7 +125,7 @@ def _entry(guide: Guide, proof: Proof) -> Block:
 
 
 def _fails(guide: Guide, proof: Proof) -> Iterator[str]:
-    """Return in a sentence each under which changes a proof fails; it says so where that was not seen."""
+    """Return a sentence for each control under which a proof fails; it says so where that was not seen yet."""
     unseen = seen.unseen(proof, guide.seen, guide.snippets)
     for control in proof.controls:
         yield f"Fails when {control}{' (not seen yet)' if control in unseen else ''}."

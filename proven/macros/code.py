@@ -29,7 +29,7 @@ UNPROVEN: dict[str, Any] = {"alike": [], "how_far": [], "level": "unproven", "ve
 
 
 def _unknown(guide: Guide, path: str) -> Iterator[str]:
-    # A snippet that cannot be read is a problem at its own line already.
+    # A snippet that cannot be read is already reported at its own line.
     if path not in guide.snippets and not any(problem.path == f"{snippets.FOLDER}/{path}" for problem in guide.broken):
         yield f"no snippet is called {path!r}{nearest(path, guide.snippets)}"
 
@@ -76,7 +76,7 @@ def snippet(
     heading = title or (f"{path} · {region}" if region else path)
     marked = sorted({line for name in _highlighted(highlight) for line in shown.lines_of(name, region)})
     lines = _fence(shown.show(region), shown.language, heading, marked)
-    if transcript is not False:  # "" is the name of the one that has none
+    if transcript is not False:  # "" names the transcript without a name
         recorded = transcripts.of_snippet(shown, at.guide.root)
         for name in recorded if transcript is True else [transcript]:
             heading = "what it prints" + (f": {name}" if name else "")
@@ -112,14 +112,14 @@ def _unknown_function(guide: Guide, path: str, function: str, **_: Any) -> Itera
 
 @macro(shows="path", wrong=_unknown_function)
 def compute(at: Place, path: str, function: str, *args: Any, **kwargs: Any) -> str | Block:
-    """Return what a function of a Python snippet gives; rows (a list of dicts) become a table."""
+    """Return what a function of a Python snippet returns; rows (a list of dicts) become a table."""
     value = getattr(module(at.guide, path), function)(*args, **kwargs)
     if value is None or value == []:
-        return ""  # refused, as every call that shows nothing
+        return ""  # refused, like every call that shows nothing
     return table(value) if isinstance(value, list) else str(value)
 
 
-@lru_cache(maxsize=16)  # a snippet is run once a build
+@lru_cache(maxsize=16)  # a snippet is run once per build
 def module(guide: Guide, path: str) -> Any:
     """Return a Python snippet's names."""
     found = guide.snippets[path]
@@ -164,7 +164,7 @@ def _proof_line(at: Place, shown: Snippet) -> Block:
 
 @lru_cache(maxsize=1)  # several pages show the same snippet, and one shows them all
 def evidence(guide: Guide) -> dict[str, dict[str, Any]]:
-    """Return of each snippet that is proven how far it is, on what and when, by which proofs, and runs that differ."""
+    """Return for each proven snippet how far it is proven, on what and when, by which proofs, and runs that differ."""
     found = {}
     for path in guide.snippets:
         runs = guide.ledger.of_snippet(path)
@@ -183,7 +183,7 @@ def evidence(guide: Guide) -> dict[str, dict[str, Any]]:
 
 
 def _ran(runs: list[Run]) -> str:
-    """Return how often, on how many stacks and from which day to which proofs ran."""
+    """Return how often proofs ran, on how many stacks, and from which day to which."""
     first, last = min(run.date for run in runs), summary.newest(runs)
     stacks = counted(len({run.stack_key for run in runs}), "stack")
     return f"{counted(len(runs), 'run')} on {stacks}, {last if first == last else f'{first} to {last}'}"

@@ -21,11 +21,11 @@ from proven.problems import nearest
 QUESTIONS = Path(__file__).parent / "templates/decision.yaml"
 MATRIX = "runners"
 COLUMNS = ("most", "opened", "left", "lost")
-STEP = 84  # from one question to the next, of a width of 360
+STEP = 84  # from one question to the next, in a drawing 360 wide
 
 
 def _wrong(guide: Guide, key: str = "") -> Iterator[str]:
-    """Say which leaf was not measured, and at which the measurement is another than it says."""
+    """Say which leaf was not measured, and which says something other than what was measured."""
     found = _read()
     leaves = found["leaves"]
     for asked in [
@@ -69,7 +69,7 @@ def decision(at: Place) -> Block:  # noqa: ARG001  (what it draws is the same ev
 
 @macro(wrong=_wrong)
 def leaf(at: Place, key: str) -> Block:
-    """Show what was counted with one strategy, of the runners for which it is the answer."""
+    """Show what was counted with one strategy, for the runners for which it is the answer."""
     root = at.guide.root
     rows = []
     for runner in _read()["leaves"][key]["for"]:

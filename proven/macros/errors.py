@@ -1,8 +1,8 @@
 """Errors: what a reader sees when something is broken, and what explains it.
 
-A page says each of its texts where it explains it. Texts that no page explains at length are in docs/data/errors.json,
-with a sentence each, and so is who says which text. The list of all (atlas.py), and the box, have both. In a text, …
-stands for what differs each time.
+A page gives each of its texts where it explains it. Texts that no page explains at length are in docs/data/errors.json,
+with a sentence each; that file also names the program that says each text. The list of all texts (atlas.py) and the
+box have both. In a text, … stands for what differs each time.
 
     {{ symptom("query_wait_timeout") }}  an error's text, by which a reader finds this page
     {{ sign("Requests are slow.") }}     the same where no error is raised
@@ -26,7 +26,7 @@ from proven.sources.pages import Page
 ASK = "overrides/partials/ask.html"
 SCRIPT = "javascripts/symptoms.js"
 FILE = data.ERRORS
-ROW = {"by", "text", "says", "proof", "unprovoked"}  # what it may have of a text: the first two it must
+ROW = {"by", "text", "says", "proof", "unprovoked"}  # what a row may have; by and text it must have
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Symptom:
     text: str
     said: bool  # by a program, literally; otherwise it is a sign that a reader notices
     causes: tuple[Cause, ...]
-    told: dict[str, Any]  # what errors.json has of it: by, says, unprovoked
+    told: dict[str, Any]  # what errors.json says about it: by, says, unprovoked
 
     @property
     def pages(self) -> tuple[Page, ...]:
-        """The pages that explain it, the one to read first in front."""
+        """The pages that explain it, beginning with the one to read first."""
         return tuple({cause.page.path: cause.page for cause in self.causes}.values())
 
 
@@ -62,7 +62,7 @@ def _within_code(_: Guide, text: str, **__: object) -> Iterator[str]:
 def symptom(_: Place, text: str, also: bool = False, when: str = "", at: str = "") -> str:  # noqa: ARG001
     """Show the text of an error.
 
-    `also` says that another cause is likelier, `when` by which sign this one is known, `at` which heading explains it.
+    `also` says that another cause is likelier, `when` is the sign of this one, `at` the heading that explains it.
     """
     return f"`{text}`"
 
@@ -82,7 +82,7 @@ def ask(at: Place) -> Block:
 
 @lru_cache(maxsize=1)  # several checks and lists ask for it
 def listing(guide: Guide) -> list[Symptom]:
-    """Return each text once: those of pages in the order of the navigation, then those of errors.json alone."""
+    """Return each text once: those of pages in the order of the navigation, then those that only errors.json has."""
     told = {each["text"]: each for each in data_of(guide)}
     found: dict[str, list[tuple[Page, Bound]]] = {}
     for page, call in _texts(guide):
@@ -109,7 +109,7 @@ def data_of(guide: Guide) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def heard_of(guide: Guide) -> dict[str, dict[str, Any]]:
-    """Return what was heard of each text when it was provoked."""
+    """Return how each text was reported when it was provoked."""
     return data.read(guide.root, data.SAID)["texts"]
 
 
@@ -138,7 +138,7 @@ def _homes(guide: Guide) -> Iterator[Problem]:
 
 @check
 def _told_apart(guide: Guide) -> Iterator[Problem]:
-    """Check that of a text with several causes each has its sign: the box asks by it."""
+    """Check that each cause of a text with several has its sign: the box asks for it."""
     known = {symptom.text: symptom for symptom in listing(guide)}
     for page, call in _texts(guide):
         given = call.given
@@ -174,7 +174,7 @@ def _explained(guide: Guide) -> Iterator[Problem]:
 
 @check
 def _rows(guide: Guide) -> Iterator[Problem]:
-    """Check that each row of errors.json says who says its text, has no misspelt key, and stands there once."""
+    """Check that each row of errors.json names what says its text, has no misspelt key, and appears once."""
     seen = set()
     for row in data_of(guide):
         text, line = row["text"], _line(guide, row["text"])

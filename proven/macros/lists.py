@@ -22,7 +22,7 @@ from proven.sources.pages import Page
 
 PICTURES = "docs/assets"
 FACTS = data.FOLDER
-# What a browser would run or fetch of a drawing that stands in the page itself.
+# What a browser would run or fetch in a drawing that is part of the page.
 RUNS = re.compile(r"<(?:script|foreignObject|!ENTITY)|\bon\w+\s*=|(?:href|src)\s*=\s*[\"'](?!#)|@import", re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""Markdown and HTML that several families give, and the templates: values are escaped there and nowhere else."""
+"""Markdown and HTML that several families use, and the templates: values are escaped there and nowhere else."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,15 @@ import jinja2
 from proven.macros.place import Block, Place
 
 PROOFS_PAGE = "reference/proofs.md"
-# As many as all others: one page of both would be too heavy.
+# As many proofs as all others: one page with both would be too heavy.
 PROOFS_OF_HOW_TOS = "reference/proofs-of-how-tos.md"
-# Every visitor who searches fetches the whole index, so that it holds the prose alone, without what stands in blocks.
+# Every visitor who searches fetches the whole index, so it holds only the prose, without what is in blocks.
 UNSEARCHED = 'data-search-exclude=""'
 # {.class}, {#anchor}, {lang=de}: how Python's Markdown attaches attributes. Inside a line, nothing else begins so.
 ATTRIBUTES = re.compile(r" ?\{:? ?(?:[.#]|lang=)[^{}\n]*\}")
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=jinja2.select_autoescape(["html", "svg"]),  # not in Markdown, which is escaped otherwise
+    autoescape=jinja2.select_autoescape(["html", "svg"]),  # not in Markdown, which is escaped differently
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
@@ -44,7 +44,7 @@ def html(template: str, **values: Any) -> Block:
 
 
 def inline(template: str, **values: Any) -> str:
-    """Return what goes into a line, as in a sentence or a cell."""
+    """Return HTML or Markdown that goes into a line, such as a sentence or a cell."""
     return TEMPLATES.get_template(template).render(values, unsearched=UNSEARCHED).strip()
 
 
@@ -72,7 +72,7 @@ def in_words(proof: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a text with a capital at its beginning and every other as it is."""
+    """Return a text with its first letter capitalised and the rest as it is."""
     return text[:1].upper() + text[1:]
 
 

@@ -1,6 +1,6 @@
 """On which versions proofs have passed.
 
-{{ matrix("tests/proofs/a.py", "One", "Other") }}  the proofs of a module, of a folder, or of a name, by these parts
+{{ matrix("tests/proofs/a.py", "One", "Other") }}  the proofs of a module or a folder, or one by name, by these parts
 """
 
 import re
@@ -25,10 +25,10 @@ def _no_proofs(guide: Guide, tests: str, **_: Any) -> Iterator[str]:
 
 @macro(wrong=_no_proofs)
 def matrix(at: Place, tests: str, *components: str) -> Block:
-    """Show which proofs of a module, of a folder, or of a name passed on which versions of these parts of a stack.
+    """Show which proofs of a module or a folder, or one by name, passed on which versions of these parts of a stack.
 
-    Of parts that stand in for each other the first counts: "psycopg2|psycopg". A proof that met none is left out.
-    What was left out on a stack has met nothing there: its cell says so, where others ran.
+    Of alternatives, as in "psycopg2|psycopg", the first that a stack has counts. A proof that met none is left out.
+    A proof that a stack left out met nothing there: where others ran, its cell says so.
     """
     chosen = at.guide.proofs_in(tests)
     names = {proof.name for proof in chosen}
@@ -60,7 +60,7 @@ def _column(stack: dict[str, str], components: tuple[str, ...]) -> Column | None
 
 
 def _cell(outcomes: set[str]) -> str:
-    """Return what a matrix says of one proof on one stack, of which every case counts."""
+    """Return what a matrix says of one proof on one stack; every case of it counts."""
     if "failed" in outcomes:
         return "failed"
     return "✓" if "passed" in outcomes else "not run"

@@ -22,7 +22,7 @@ from proven.macros.place import Block, Place
 
 
 def rows(root: Path, path: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Return one row for each part of what a name leads to, with these quantities of it. The name's end heads them."""
+    """Return one row for each part of what a name leads to, with these quantities of it, headed by the name's end."""
     found: list[dict[str, str]] = []
     heading = label(root, path, path.rpartition(".")[2])
     for key, quantities in parts(root, path).items():
@@ -63,7 +63,7 @@ def curves(root: Path, path: str) -> list[Series]:
 
 
 def _needs(name: str, find: Callable[..., Any]) -> Callable[..., Iterator[str]]:
-    """Return a check of a macro: what it would show can be found."""
+    """Return a check that what a macro would show can be found."""
 
     def wrong(guide: Guide, **given: Any) -> Iterator[str]:
         try:
@@ -82,7 +82,7 @@ def measured(at: Place, path: str, interval: bool = True) -> str:
 
 @macro(says=("more", "less", "same"), wrong=_needs("verdict", lambda root, path, **_: seen.with_interval(root, path)))
 def verdict(at: Place, path: str, more: str, less: str, same: str) -> str:
-    """Return what to say where a whole interval is above "no difference", where below, and where neither."""
+    """Return the text for an interval that is wholly above "no difference", wholly below it, or neither."""
     return (same, more, less)[seen.verdict(at.guide.root, path)]
 
 

@@ -51,7 +51,7 @@ class Place:
     def indented(self, block: Block) -> str:
         """Return lines with the indentation of the call itself.
 
-        A template's expression knows nothing of what stands before it on its line, so the page is asked.
+        A template's expression does not know what stands before it on its line, so this looks at the page.
         """
         line = self.line
         source = self._source()
@@ -61,7 +61,7 @@ class Place:
         return "\n".join([first, *(indent + row if row else "" for row in rest)])
 
     def reads(self, text: str) -> None:
-        """Take this text for the page's source, instead of what its file holds."""
+        """Use this text as the page's source, instead of what its file holds."""
         self._sources[self.page] = characters.lines(text)
 
     def _source(self) -> list[str]:

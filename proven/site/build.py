@@ -11,7 +11,7 @@ from proven.site.rendering import Rendering, log
 
 
 def define_env(env: Any) -> None:
-    """Hand the macros to the pages. MkDocs calls it once a build, Zensical once a page."""
+    """Hand the macros to the pages. MkDocs calls it once per build, Zensical once per page."""
     gc.set_threshold(100_000)  # a build makes many objects, and hardly any of them are garbage
     env.proven = Rendering(env, remembered(ROOT))
     for problem in env.proven.problems:

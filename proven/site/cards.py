@@ -1,6 +1,6 @@
 """The picture that a link to a page shows where it is shared: the page's title on the site's paper.
 
-Drawn here from what Pillow brings, its typeface included: nothing is asked of another host, or of the machine.
+Drawn with what Pillow brings, its typeface included: nothing comes from another host, or from the machine.
 """
 
 from functools import cache
@@ -43,7 +43,7 @@ def wrapped(title: str, size: int) -> list[str]:
 
 @cache
 def _check() -> Image.Image:
-    """Return the mark of what is proven: drawn large and made small, since Pillow's lines have hard edges."""
+    """Return the mark of what is proven: drawn large and scaled down, since Pillow's lines have hard edges."""
     large = Image.new("L", (4 * 48, 4 * 48))
     ImageDraw.Draw(large).line([(12, 96), (68, 160), (180, 16)], fill=255, width=34, joint="curve")
     return large.resize((48, 48), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""A mistake, shown on the page in its place: `make serve` goes on with one, and its writer sees where it is."""
+"""A mistake, shown on the page in its place: `make serve` goes on in spite of it, and its writer sees where it is."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ TAGS = re.compile(r"\{[{%#]|<")
 def shown(page: Page, guide: Guide, found: Iterable[Problem]) -> str:
     """Return a page's text with each of its mistakes in its place, and below its title what concerns every page.
 
-    No tag of Jinja that cannot be rendered is left in it.
+    The result has no Jinja tag that cannot be rendered.
     """
     by_line = _by_line(page, guide, found)
     everywhere = [p for p in guide.broken if not p.path.startswith(f"{snippets.FOLDER}/")]

@@ -1,6 +1,6 @@
 """Completes a built site with what no page shows: raw snippets and their catalogue, Markdown, llms.txt, cards.
 
-MkDocs calls it after each build. Zensical calls nothing then:
+MkDocs calls it after each build. Zensical does not, so there it is a command:
 
     python -m proven.site.publish site
 """
@@ -60,7 +60,7 @@ def write_snippets(site: Path, guide: Guide) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    if not file.parent.is_dir():  # most folders hold several, and asking is cheaper than making
+    if not file.parent.is_dir():  # most folders hold several files, and asking is cheaper than making
         file.parent.mkdir(parents=True)
     file.write_bytes(content)
 

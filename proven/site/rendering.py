@@ -23,7 +23,7 @@ HOLLOW = re.compile(r'\[\s*\]\(|\(\S* ""\)|^[ \t]*:[ \t]*$', re.MULTILINE)
 
 
 def _hollow(text: str) -> bool:
-    """Return whether something in a text has no text of its own: looked for once more without code, which is dear."""
+    """Return whether anything in a text is empty. Looking again without code is expensive, so that comes second."""
     return bool(HOLLOW.search(text) and HOLLOW.search(pages.CODE.sub("code", text)))
 
 
@@ -41,7 +41,7 @@ class Rendering:
         self.rendered: dict[str, str] = {}  # of each page that was built: its Markdown, completed
 
     def macros(self) -> dict[str, Callable[..., str]]:
-        """Return what pages call, by its name."""
+        """Return the macros that pages call, by name."""
         return {name: self._answering(macro) for name, macro in MACROS.items()}
 
     def with_mistakes(self, markdown: str) -> str:
@@ -54,7 +54,7 @@ class Rendering:
         return markdown
 
     def of_page(self, page: Page) -> str:
-        """Return a page's Markdown as its macros complete it: as the build had it, or now where it had none."""
+        """Return a page's Markdown as its macros complete it: from the build, or rendered now where it has none."""
         if page.name not in self.rendered:
             self.env.page = SimpleNamespace(path=page.name)
             template = pages.TEMPLATES.from_string(page.text.lstrip("\n"))
@@ -62,7 +62,7 @@ class Rendering:
         return self.rendered[page.name]
 
     def _answering(self, macro: Macro) -> Callable[..., str]:
-        """Return a macro that says on the page where it raises, as a snippet's function may, or has nothing to show."""
+        """Return a macro that says so on the page if it raises, as a snippet's function may, or has nothing to show."""
 
         def call(*args: Any, **kwargs: Any) -> str:
             try:

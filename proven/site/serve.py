@@ -1,10 +1,10 @@
-"""Shows the site while it is written, and again after every edit: `mkdocs serve`, but quicker, and no mistake ends it.
+"""Serves the site while it is written, rebuilt after every edit: `mkdocs serve`, but quicker, and no mistake ends it.
 
     python -m proven.site.serve                     at http://127.0.0.1:8000/
     python -m proven.site.serve 127.0.0.1:8001
 
-A page's own mistakes stand in their places on it (mistakes.py). Where the site cannot be built at all, the one before
-stays, and every page of it says why.
+A page's own mistakes are shown in their places on it (mistakes.py). Where the site cannot be built at all, the previous
+one stays, and every page of it says why.
 """
 
 import functools
@@ -37,7 +37,7 @@ from setup.address import check
 Render = Callable[[Page, MkDocsConfig, Files], None]
 
 ADDRESS = "127.0.0.1:8000"
-# What MkDocs knows of a page when it has converted its Markdown.
+# What MkDocs knows of a page once it has converted its Markdown.
 RENDERED = ("content", "toc", "_title_from_render", "present_anchor_ids")
 CONVERTED: list[str] = []  # the pages whose Markdown this build has converted
 ARTICLE = re.compile(r"<article\b[^>]*>|<body\b[^>]*>")
@@ -47,10 +47,10 @@ class Site:
     """The site, built again and again, each time into a folder of its own."""
 
     def __init__(self, folder: Path, address: str) -> None:
-        """Make a folder's site. Raises ClickException where mkdocs.yml is wrong."""
+        """Prepare a site in a folder. Raises ClickException where mkdocs.yml is wrong."""
         self.folder = folder
         self.address = address
-        self.shown = folder / "shown"  # a link to one of them: the server knows it by one name
+        self.shown = folder / "shown"  # a link to one of them, so that the server's path stays the same
         self.good = Path(tempfile.mkdtemp(dir=folder))  # the last that succeeded
         self.engine = edited()
         config = self._configuration(self.good)
@@ -65,7 +65,7 @@ class Site:
                 self.server.watch(path)
 
     def build(self) -> None:
-        """Build it. Never raises: what is wrong is put on the pages that were there before."""
+        """Build the site. Never raises: what is wrong is put on the pages of the previous build."""
         before, self.engine = self.engine, edited()
         if before != self.engine:
             forget_engine()
@@ -114,7 +114,7 @@ def forget_engine() -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Return why the site could not be built: MkDocs says it in a sentence, other errors where they come from."""
+    """Return why the site could not be built: MkDocs says it in a sentence, other errors say where they come from."""
     if isinstance(error, ClickException):
         return str(error)
     if isinstance(error, SystemExit):
@@ -138,7 +138,7 @@ def put_on_pages(site: Path, why: str) -> None:
 
 
 def remembering(render: Render) -> Render:
-    """Return MkDocs' Page.render, but quicker: what it made of the same Markdown before, it need not make again."""
+    """Return MkDocs' Page.render with a memory: it does not convert the same Markdown again."""
     known: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     @functools.wraps(render)
@@ -158,7 +158,7 @@ def remembering(render: Render) -> Render:
 
 
 def remembering_entries(add: Callable[[SearchIndex, Page], None]) -> Callable[[SearchIndex, Page], None]:
-    """Return how Material adds a page to its search, but quicker: in the same page it finds the same."""
+    """Return Material's function that adds a page to its search, with a memory: the same page has the same entries."""
     known: dict[str, tuple[Any, list[Any]]] = {}
 
     @functools.wraps(add)
@@ -176,7 +176,7 @@ def remembering_entries(add: Callable[[SearchIndex, Page], None]) -> Callable[[S
 
 
 def remembering_code(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Return Jinja's Environment.compile, but quicker: each build has its own environment, and the same templates."""
+    """Return Jinja's Environment.compile with a memory: each build has a new environment, but the same templates."""
     known: dict[tuple[Any, ...], Any] = {}
 
     @functools.wraps(compiled)

@@ -2,12 +2,12 @@
 
 configuration.py  what mkdocs.yml says
 data.py           the JSON files under docs/data/
-characters.py     the text of a file, in which nothing stands that nobody sees
+characters.py     the text of a file, without invisible characters
 snippets.py       a file under snippets/: text, regions, digest
 front_matter.py   the YAML at the head of a page
 pages.py          a page under docs/: which macros it calls, on which line
 allowed.py        what else may stand on a page: a short list of HTML, attributes and links
-handmade.py       code that stands on a page itself, which no page may
+handmade.py       code typed into a page itself, which is refused
 settings.py       the values in a file of settings
 controls.py       under which change a proof must fail
 published.py      which files lie in docs/ and snippets/, and what they may be called

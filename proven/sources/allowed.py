@@ -11,9 +11,9 @@ from proven.problems import Problem
 from proven.sources import characters, handmade
 from proven.sources.pages import CODE
 
-TEMPLATE = re.compile(r"\{(?P<kind>[{%#]).*?[}%#]\}", re.DOTALL)  # its own mistakes are told where pages are parsed
+TEMPLATE = re.compile(r"\{(?P<kind>[{%#]).*?[}%#]\}", re.DOTALL)  # its own mistakes are reported where pages are parsed
 OPENS = re.compile(r"<[A-Za-z/!?]")
-# Without `markdown`, what a macro gives inside would be shown as it is. The last puts the list of tags in its place.
+# Without `markdown`, what a macro renders inside would be shown as it is. The last is where the list of tags goes.
 TAG = re.compile(r'<div(?: class="[\w -]+")?(?: id="[\w-]+")? markdown>|</div>|</?kbd>|<br>|<!-- material/tags -->')
 ATTRIBUTES = re.compile(r"\{ (?:#[\w-]+|\.small) \}")
 TARGET = re.compile(r"\]\(\s*(?P<link>[^)\s]*)|^\s*\[[^]]+\]:\s*(?P<listed>\S*)")
@@ -22,15 +22,15 @@ LONGEST = 65  # characters of a command or a message within a sentence
 
 
 def problems(path: str, text: str) -> list[Problem]:
-    """Return what a page holds that it may not. `text` is without its front matter, each line where it was."""
-    if handmade.FENCE.search(text):  # which is refused, and what looks like HTML in it with it
+    """Return what a page holds that it may not. `text` has no front matter, and each line is where it was."""
+    if handmade.FENCE.search(text):  # refused already, with what looks like HTML in it
         return []
     lines = characters.lines(TEMPLATE.sub(lambda call: "x" + "\n" * call[0].count("\n"), text))
     return [Problem(path, number, why) for number, line in enumerate(lines, start=1) for why in _wrong(line)]
 
 
 def wrong(text: str) -> str:
-    """Return what is wrong with a text that a macro puts into a page as it is written there, or nothing."""
+    """Return what is wrong with a text that a macro puts into a page unchanged, or nothing."""
     if not text.strip() or "\n" in text:
         return "it has to be a text on one line"
     return next(_wrong(text), "")

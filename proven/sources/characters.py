@@ -1,4 +1,4 @@
-"""The text of a file, which a reader gets as it was tested: to the byte, and nothing in it that nobody sees."""
+"""The text of a file, which readers get byte for byte as it was tested, without invisible characters."""
 
 import io
 import re
@@ -24,13 +24,13 @@ BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u3164\uffa0\ufe
 
 
 def lines(text: str, keepends: bool = False) -> list[str]:
-    """Split a text at line feeds alone: str.splitlines() breaks a comment at what no interpreter takes for its end."""
+    """Split a text at line feeds alone: str.splitlines() also splits at characters that end no line in a program."""
     found = io.StringIO(text, newline="\n")
     return list(found) if keepends else [line.removesuffix("\n") for line in found]
 
 
 def read(file: Path, path: str) -> str:
-    """Return a file's text. Raises ProblemError, which calls it `path`, where it cannot be had or is not UTF-8."""
+    """Return a file's text. Raises ProblemError, which calls it `path`, where it cannot be read or is not UTF-8."""
     try:
         return file.read_bytes().decode()
     except OSError as error:
@@ -41,7 +41,7 @@ def read(file: Path, path: str) -> str:
 
 
 def seen(file: Path, path: str) -> str:
-    """Return the text of a file, as `read` does. Raises ProblemError too for the first character that nobody sees."""
+    """Return the text of a file, as `read` does. Also raises ProblemError for the first invisible character."""
     found = read(file, path)
     for problem in unseen(path, found):
         raise ProblemError(problem.path, problem.line, problem.message)
@@ -49,7 +49,7 @@ def seen(file: Path, path: str) -> str:
 
 
 def unseen(path: str, text: str) -> Iterator[Problem]:
-    """Return a problem for each line with a character that a reader does not see and gets all the same, or not."""
+    """Return a problem for each line with an invisible character, and one for lines that end in CR LF."""
     if text.replace("\n", " ").replace("\t", " ").isprintable() and not BLANK.search(text):
         return
     if "\r\n" in text:

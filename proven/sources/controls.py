@@ -1,6 +1,6 @@
 """A control: a stated change under which a claim is false, and under which its proof must fail.
 
-A proof states it above itself. It is read there, and changes nothing when the proof runs by itself:
+A proof states it above itself. It is read from there, and changes nothing when the proof runs normally:
 
     @control(edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"))
 """
@@ -18,14 +18,14 @@ from proven.sources import settings
 from proven.sources.syntax import nodes
 
 Function = TypeVar("Function")
-# What nobody may change in a proof: whoever edits what it asserts can make every proof fail.
+# What no control may change in a proof: an edit of what it asserts can make any proof fail.
 ASSERTS = ("raises", "fail")  # of pytest
 FORM = '@control(edit("snippet", "old", "new")), or in place of edit here("old", "new") or replace("module:name", 1)'
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A text of a snippet, everywhere in it, is another one."""
+    """A text of a snippet is replaced, everywhere in it."""
 
     snippet: str  # from snippets/
     old: str
@@ -37,7 +37,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Here:
-    """A text of the proof's own lines, or of a helper's, is another one: a setting, never what they assert."""
+    """A text in the lines of the proof, or of a helper, is replaced: a setting, never what they assert."""
 
     old: str
     new: str
@@ -49,14 +49,14 @@ class Here:
 
 @dataclass(frozen=True)
 class Each:
-    """Each value of a settings file is another one, one at a time; of some it is said which, of others why not."""
+    """Each value of a settings file is changed, one at a time; `to` says into what, `but` which are not, and why."""
 
     snippet: str
     to: dict[str, str] = field(default_factory=dict)  # {pattern of keys, "*.query_wait_timeout": the other value}
-    but: dict[str, list[str]] = field(default_factory=dict)  # {why they may be any other, or what holds them: patterns}
+    but: dict[str, list[str]] = field(default_factory=dict)  # {why any value will do, or what holds them: patterns}
 
     def __post_init__(self) -> None:
-        """Refuse a text for a list of patterns: each of its letters would be one. Raises TypeError."""
+        """Raise TypeError for a text in place of a list of patterns: each of its letters would be one."""
         if any(isinstance(patterns, str) for patterns in self.but.values()):
             raise TypeError('but={"why": ["pattern", …]}: each reason has a list of patterns')
 
@@ -66,7 +66,7 @@ class Each:
         return [pattern for patterns in self.but.values() for pattern in patterns]
 
     def edits(self, text: str) -> Iterator[tuple[str, Edit]]:
-        """Return each value's key, and the edit that changes it: of all that stands before its end, which is unique."""
+        """Return each value's key, and the edit that changes it, of all the text up to its end, which is unique."""
         for value in settings.values(self.snippet, text):
             if not meets(value.key, self.free):
                 new = next((new for pattern, new in self.to.items() if fnmatchcase(value.key, pattern)), None)
@@ -80,7 +80,7 @@ class Each:
 
 @dataclass(frozen=True)
 class Replace:
-    """A name of a module has another value: "tests.proofs.pooled:LIMIT"."""
+    """A name of a module gets another value: "tests.proofs.pooled:LIMIT"."""
 
     name: str
     value: Any
@@ -90,7 +90,7 @@ class Replace:
 
 
 def meets(key: str, patterns: Iterable[str]) -> bool:
-    """Return whether the way to a value is one of some patterns."""
+    """Return whether the key of a value matches one of some patterns."""
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
@@ -147,7 +147,7 @@ def statements(node: ast.AST) -> list[ast.Call]:
 
 
 def read(node: ast.FunctionDef, path: str, lines: list[str]) -> Iterator[Control | Without | Problem]:
-    """Return what is stated above a proof, and a problem for what says something else or changes nothing."""
+    """Return what is stated above a proof, and a problem for a control that is malformed or changes nothing."""
     for each in statements(node):
         try:
             found = _value(each)
@@ -156,7 +156,7 @@ def read(node: ast.FunctionDef, path: str, lines: list[str]) -> Iterator[Control
             continue
         if isinstance(found, Control):
             found = changed(found, line=each.lineno)
-            segment = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # a proof begins its lines
+            segment = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # a proof is not indented
             for change in found.changes:
                 if isinstance(change, Here) and not change.of and not spots(segment, change.old, node):
                     yield Problem(path, each.lineno, absent(change.old, f"{node.name}, outside of its assertions"))
@@ -164,20 +164,20 @@ def read(node: ast.FunctionDef, path: str, lines: list[str]) -> Iterator[Control
 
 
 def absent(old: str, where: str) -> str:
-    """Return what to say of a control whose text is not there to be changed."""
+    """Return the message for a control whose text is not there to be changed."""
     return f"this control changes nothing: {old!r} is not in {where}"
 
 
 def spots(source: str, old: str, function: ast.FunctionDef | None = None) -> list[int]:
     """Return where a function's source has a text outside of its assertions, in bytes from its beginning.
 
-    What stands above the function is none of it: there a control may quote the same text. `function` is its own part
-    of its file's tree, where that is there already and `source` begins with it.
+    What stands above the function does not count: a control may quote the same text there. `function` is its node in
+    its file's tree, for callers that have it already; `source` then begins with the function.
     """
     text = source.encode()
     begins = [0, 0, *accumulate(len(line) for line in text.splitlines(keepends=True))]  # of each line, from 1
     tree = [function] if function else ast.parse(source).body
-    above = function.lineno - 1 if function else 0  # so many lines of the file
+    above = function.lineno - 1 if function else 0  # lines above it in its file
     asserted = [
         node
         for node in (part for statement in tree for part in nodes(statement))
@@ -213,7 +213,7 @@ def _value(node: ast.expr) -> Any:
 
 
 def _becomes(old: str, new: str) -> str:
-    """Say what is what: of texts of which one has the other in it, so that it is plain what comes or goes."""
+    """Say what a text becomes, in full: where one text holds the other, it is plain what comes or goes."""
     if new.strip() in ("", "pass"):
         return f"{_code(old)} is missing"
     return f"{_code(old)} is {_code(new)}"

@@ -38,7 +38,7 @@ def _facts(found: Any) -> bool:
     )
 
 
-# Of each file what it holds, whether that is so, what it is where nothing is there, and what brings it back.
+# For each file: what it holds, a check of that, what stands in for a missing one, and what brings it back.
 FORMS: dict[str, tuple[str, Callable[[Any], bool], Any, str]] = {
     DIGESTS: ("{snippet: [digest, …]}", _digests, {}, "restore it from git: nothing else has them"),
     CONTROLS: ("{proof: {digest: day}}", _controls, {}, "restore it, or delete it and run make controls ALL=1"),
@@ -56,12 +56,12 @@ FACTS = (
 
 
 def read(root: Path, path: str) -> Any:
-    """Return what a file holds; nothing where it is not there or broken, which problems() tells."""
+    """Return what a file holds; nothing where it is missing or broken, which problems() reports."""
     return _read(root, path)[0]
 
 
 def problems(root: Path) -> Iterator[Problem]:
-    """Return the files that are broken, those of facts among them."""
+    """Return a problem for each file that is broken, including those of facts."""
     facts = [f"{FOLDER}/{file.name}" for file in sorted((root / FOLDER).glob("*-poolers.json"))]
     for path in (*FORMS, *facts):
         if problem := _read(root, path)[1]:

@@ -10,7 +10,7 @@ from proven.problems import Problem, nearest
 
 # As MkDocs matches it, with the empty lines below it, which MkDocs drops too.
 BLOCK = re.compile(r"\A-{3}[ \t]*\n(.*?\n)(?:\.{3}|-{3})[ \t]*\n+", re.DOTALL)
-# Others change what a page does: `render_macros: false` shows calls as text, `template` leaves the theme.
+# Other names change what a page does: `render_macros: false` shows calls as text, `template` leaves the theme.
 NAMES = ("title", "description", "tags", "hide", "search")
 
 
@@ -27,7 +27,7 @@ def read(path: str, text: str) -> tuple[dict[str, Any], list[Problem]]:
         return {}, []
     try:
         found = yaml.load(match[1], yaml.CSafeLoader)
-    except yaml.YAMLError as error:  # what MkDocs cannot parse of it, it shows as text on the page
+    except yaml.YAMLError as error:  # MkDocs shows front matter that it cannot parse as text on the page
         mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         return {}, [Problem(path, mark.line + 2 if mark else 1, f"the front matter is not YAML: {why}")]
     if not isinstance(found, dict):

@@ -1,7 +1,7 @@
 """A code block that is typed into a page: a reader would copy it, and no proof runs it.
 
-The page is converted with the site's own extensions of Markdown, so that what is a code block in a list, a quote or a
-tab is not guessed.
+The page is converted with the site's own Markdown extensions, so that code blocks in a list, a quote or a tab
+need not be guessed.
 """
 
 import re
@@ -23,7 +23,7 @@ TAG = re.compile(r"<[^>]+>")
 
 
 def problems(path: str, text: str, root: Path) -> list[Problem]:
-    """Return a problem for each code block on a page. `text` is without its front matter, each line where it was."""
+    """Return a problem for each code block on a page. `text` has no front matter, and each line is where it was."""
     try:
         found = _found(text, (root / configuration.FILE).read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError, AttributeError, TypeError) as error:
@@ -41,7 +41,7 @@ def _found(text: str, settings: str) -> list[tuple[int, str]]:
     if fences:  # every other one closes what the one before it opened
         return [(line, "a code block") for line in fences[::2]]
     if not INDENTED.search(text):
-        return []  # as on most pages, which need not be converted for it
+        return []  # as on most pages, which then need not be converted
     html = _converter(settings).reset().convert(text)
     found = []
     last = 0
@@ -67,5 +67,5 @@ def _converter(settings: str) -> Markdown:
     options = [extension if isinstance(extension, dict) else {extension: {}} for extension in listed]
     names = {name: values or {} for extension in options for name, values in extension.items()}
     converter = Markdown(extensions=list(names), extension_configs=names)
-    converter.treeprocessors.deregister("inline")  # what stands within a line is no block, and takes the longest
+    converter.treeprocessors.deregister("inline")  # what is within a line is no block, and takes the longest to convert
     return converter

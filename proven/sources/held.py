@@ -1,6 +1,6 @@
-"""Which values of settings files are held by a proof: it fails when that value alone is another one.
+"""Which values of settings files are held by a proof: it fails when that value alone is changed.
 
-A control that changes one value and nothing else of its file holds it. What may be any other value says so in an
+A control that changes one value and nothing else in its file holds it. A value that may be anything is named in an
 each(…), with the reason.
 """
 
@@ -16,7 +16,7 @@ from proven.sources.snippets import FOLDER, Snippet
 
 
 def problems(snippets: dict[str, Snippet], proofs: Iterable[Proof]) -> Iterator[Problem]:
-    """Return each value that nothing holds, and that nobody says is free."""
+    """Return a problem for each value that nothing holds and that no control says is free."""
     controls = [control for proof in proofs for control in proof.controls]
     for path, snippet in snippets.items():
         values = settings.values(path, snippet.text) if settings.holds(path) else []
@@ -59,7 +59,7 @@ def _of(change: object) -> str:
 
 
 def _held(control: Control, snippet: Snippet, before: list[settings.Value]) -> set[str]:
-    """Return the keys of the values that a control holds in a snippet: of each of its edits, where it changes one."""
+    """Return the keys of the values that a control holds in a snippet: for an each(…), those of all its edits."""
     text = snippet.text
     for change in control.changes:
         if isinstance(change, Each) and change.snippet == snippet.path:

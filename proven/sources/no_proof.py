@@ -8,7 +8,7 @@ from proven.sources.syntax import nodes
 
 PLAIN = "a proof is a plain function at the top of its module, which pages name: make it one"
 ANYTHING = ("Exception", "BaseException")
-# Most of what is in a file is none of these.
+# Most nodes of a file are none of these.
 TELLING = {ast.AsyncFunctionDef, ast.FunctionDef, ast.Assign, ast.ImportFrom, ast.ExceptHandler, ast.Call}
 
 

@@ -21,7 +21,7 @@ FOLDER = "docs"
 NO_LANGUAGE = "a page holds {{ macro calls }} and no other template language"
 TEMPLATE = re.compile(r"\{[{%#]")
 CODE = re.compile(r"(?<!\\)(?P<ticks>`+)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)")  # within a line
-# Nothing is rendered from it, so nothing has to be escaped.
+# Nothing is rendered with it for readers, so nothing has to be escaped.
 TEMPLATES = jinja2.Environment()  # noqa: S701
 
 
@@ -30,7 +30,7 @@ class Call:
     """One call on a page as it is written there; which macros there are, and what they take, is not known here."""
 
     name: str
-    arguments: tuple[list[Any], dict[str, Any]] | None  # None where the name stands there without being called
+    arguments: tuple[list[Any], dict[str, Any]] | None  # None where the name is not called
     line: int
     before: str  # what stands before it on its line, other calls as {{…}}
     after: str
@@ -42,7 +42,7 @@ class Call:
 
     @property
     def within(self) -> str:
-        """What of Markdown the call stands within, where it is not read as Markdown: "code", "a link", "a title"."""
+        """What the call stands within, where its Markdown is not read as such: "code", "a link", "a title"."""
         before = CODE.sub("", self.before)
         if "`" in before:
             return "code"
@@ -96,7 +96,7 @@ def parse(path: str, text: str) -> Page:
             line = _wrong(lines, error)
             problems.append(Problem(path, line, f"the macro call cannot be read: {error.message}"))
             lines[line - 1] = ""  # Jinja stops at the first mistake, and there may be others
-    if "{#" in body or "{%" in body:  # what a comment hides, and what is raw, is in no tree
+    if "{#" in body or "{%" in body:  # comments and raw text are not in the tree
         problems += [
             Problem(path, line, NO_LANGUAGE)
             for line, kind, _ in TEMPLATES.lex("\n".join(lines))
@@ -121,7 +121,7 @@ def _read(file: Path, path: str) -> Page:
 
 
 def opening(lines: list[str], line: int) -> int:
-    """Return the line on which the Jinja tag begins that a line is part of, or the line itself."""
+    """Return the line on which the Jinja tag around a line begins, or the line itself."""
     before = "\n".join(lines[: line - 1])
     begun, ended = (max(before.rfind(mark) for mark in marks) for marks in (("{{", "{%", "{#"), ("}}", "%}", "#}")))
     if begun > ended:

@@ -1,4 +1,4 @@
-"""The files of a site: their kinds, and their names, which are addresses. MkDocs publishes whatever else it meets."""
+"""The files of a site: their kinds, and their names, which are addresses. MkDocs publishes whatever else it finds."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ NAME = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 def problems(root: Path) -> Iterator[Problem]:
-    """Return what lies in docs/ and belongs to no page, and what there or in snippets/ no address can lead to."""
+    """Return a problem for each file in docs/ of an unknown kind, and each there or in snippets/ without an address."""
     for folder in (pages.FOLDER, snippets.FOLDER):
         for file in sorted((root / folder).rglob("*")):
             name = file.relative_to(root / folder).as_posix()

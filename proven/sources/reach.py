@@ -16,7 +16,7 @@ from proven.sources import characters, controls
 from proven.sources.syntax import nodes, tree
 
 FOLDER = "tests"
-PLUGINS = "conftest.py"  # where the modules are named whose fixtures every test may ask for
+PLUGINS = "conftest.py"  # names the modules whose fixtures every test may ask for
 ENDS = "tests/stack"
 ASSERTS = re.compile(r"\bassert\b|\braise\b|\b(?:raises|fail|until|transcript)\(")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -27,9 +27,9 @@ class Part:
     """A function, class or constant at the top of a module: its text, and the names in it."""
 
     text: str
-    names: frozenset[str]  # "until", and of what another module has: "pooled.reader"
+    names: frozenset[str]  # "until", or "pooled.reader" for a name in another module
     asks: frozenset[str] = frozenset()  # the fixtures that a function asks for
-    everywhere: bool = False  # a fixture that nobody has to ask for
+    everywhere: bool = False  # a fixture with autouse
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Reach:
         return found
 
     def asserts(self, found: dict[str, str]) -> bool:
-        """Return whether anything of what a function reaches can make it fail for what it saw."""
+        """Return whether anything that a function reaches can make it fail because of what it saw."""
         places = (key.split("::") for key in found)
         return any(ASSERTS.search(self._module(path).parts[name].text) for path, name in places)
 
@@ -78,7 +78,7 @@ class Reach:
         return self._parts[path, name]
 
     def _places(self, path: str, name: str, then: str = "") -> Iterator[tuple[str, str]]:
-        """Return where a name of a module is defined, in tests/: here, where it is imported from, or `then` in that."""
+        """Return where in tests/ a module's name is defined: here, where it is imported from, or as `then` in that."""
         module = self._module(path)
         if name in module.parts:
             yield path, name
@@ -124,7 +124,7 @@ def _uncalled(name: str, part: Part) -> bool:
 
 @cache
 def digest(text: str) -> str:
-    """Return what tells a part from another, its place included."""
+    """Return a digest of a part, given its place and its text."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -135,7 +135,7 @@ def _file(module: str) -> str:
 def _top(source: str) -> list[ast.stmt]:
     try:
         return tree(source).body
-    except SyntaxError:  # whoever runs it says what is wrong with it
+    except SyntaxError:  # running it says what is wrong with it
         return []
 
 
@@ -147,7 +147,7 @@ def _read(source: str) -> Module:
             module.imports |= {each.asname or each.name: (node.module, each.name) for each in node.names}
         for name in _defines(node):
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
-            # What it must fail under is no part of what it shows: a control that is added outdates no evidence.
+            # A proof's controls are not part of what it shows: a new control outdates no evidence.
             without = {n for each in controls.statements(node) for n in range(each.lineno, (each.end_lineno or 0) + 1)}
             text = "\n".join(lines[n - 1] for n in range(first, (node.end_lineno or 0) + 1) if n not in without)
             module.parts[name] = Part(text, frozenset(_names(node)), frozenset(_asks(node)), "autouse=True" in text)
@@ -163,7 +163,7 @@ def _defines(node: ast.stmt) -> Iterator[str]:
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    """Return the names in a part; what something has goes with its name, as in "pooled.reader"."""
+    """Return the names in a part; an attribute goes with the name before it, as in "pooled.reader"."""
     for part in nodes(node):
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
             yield f"{part.value.id}.{part.attr}"

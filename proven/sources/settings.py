@@ -1,7 +1,7 @@
 """The values in files of settings: ini, conf, env and HCL line by line, YAML and JSON as a tree.
 
-Each goes by the way that leads to it: "pgbouncer.query_wait_timeout", or "spec.template.spec.containers.app.image",
-where an item of a list goes by its name, or else by its number. An ini that stands in YAML is read as well.
+The key of each is the path to it: "pgbouncer.query_wait_timeout", or "spec.template.spec.containers.app.image", where
+an item of a list goes by its name, or else by its number. An ini inside YAML is read as well.
 """
 
 import re
@@ -54,11 +54,11 @@ def other(text: str) -> str:
         if text[at].isascii() and text[at].isalnum() and text[at - 1 : at] != "\\":
             new = str((int(text[at]) + 1) % 10) if text[at].isdecimal() else "x" if text[at] != "x" else "y"
             return text[:at] + new + text[at + 1 :]
-    return f"{text[:1]}x{text[1:]}"  # behind the quote, where there is one
+    return f"{text[:1]}x{text[1:]}"  # after the quote, where there is one
 
 
 def _tree(text: str) -> Iterator[tuple[str, int, int]]:
-    """Return the values of each document; what an alias repeats only where it stands."""
+    """Return the values of each document; what an alias repeats counts only where it is defined."""
     documents = list(yaml.compose_all(text, yaml.CSafeLoader))
     met: set[int] = set()
 

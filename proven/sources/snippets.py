@@ -23,16 +23,16 @@ from proven.problems import ProblemError, nearest
 from proven.sources import characters
 
 FOLDER = "snippets"
-# Where they are while a control is in force: in a copy of the folder, in which it has edited some.
+# Where the snippets are while a control is in force: a copy of the folder, with the control's edits.
 ELSEWHERE = "PROVEN_EDITED_SNIPPETS"
 MARKER = re.compile(
     r"^\s*(?:\#|--|;|//|<!--|\{\#)\s*(?P<kind>region|endregion):\s*(?P<name>[\w-]+)\s*(?:-->|\#\})?\s*$"
 )
-# What was probably meant as a marker, and would be shown to readers. The option --region of a command is not.
+# What was probably meant as a marker, and readers would see. A command's option --region is none.
 LIKE_A_MARKER = re.compile(
     r"(?:\#\s*|--\s+|;\s*|//\s*|<!--\s*|\{\#\s*|/\*\s*)(?:end)?region\b(?:\s*:|\s*[\w-]*\W*$)", re.IGNORECASE
 )
-# By which name Pygments knows a snippet's language, by how its path ends; all others are text.
+# Pygments' name for a snippet's language, by how its path ends; all others are text.
 LANGUAGES = {
     ".cfg": "ini",
     ".env": "bash",
@@ -147,7 +147,7 @@ def parse(path: str, source: str) -> Snippet:
 
 
 def folder_of(root: Path = ROOT) -> Path:
-    """Return the folder that holds a project's snippets: of this one the edited copy, while a control is in force."""
+    """Return the folder that holds a project's snippets; of this one the edited copy, while a control is in force."""
     elsewhere = os.environ.get(ELSEWHERE) if root == ROOT else None
     return Path(elsewhere) if elsewhere else root / FOLDER
 
@@ -166,14 +166,14 @@ def paths(root: Path = ROOT) -> list[str]:
 def read(path: str, root: Path = ROOT) -> Snippet:
     """Return one snippet.
 
-    Raises ProblemError for a broken region and for what nobody sees, FileNotFoundError where there is no such file.
+    Raises ProblemError for a broken region or an invisible character, FileNotFoundError where there is no such file.
     """
     return parse(path, characters.seen(folder_of(root) / path, f"{FOLDER}/{path}"))
 
 
 @contextmanager
 def beside(path: str, root: Path = ROOT) -> Iterator[None]:
-    """Let a Python snippet import those of its folder, as a reader's copies can. They are unloaded afterwards."""
+    """Let a Python snippet import others in its folder, as a reader's copies can. They are unloaded afterwards."""
     folder = str((folder_of(root) / path).parent)
     before = set(sys.modules)
     sys.path.insert(0, folder)
