@@ -1,6 +1,10 @@
 """PgBouncer's console in psql, as an operator uses it."""
 
+import os
+import socket
 from typing import Any
+
+import psycopg
 
 from proven import evidence
 from proven.problems import ProblemError
@@ -37,6 +41,12 @@ def pool(bouncer: PgBouncer, database: Database) -> dict[str, Any]:
         if (row["database"], row["user"]) == (database.name, database.role.name):
             return row
     return {"cl_active": 0, "cl_waiting": 0, "sv_active": 0, "sv_idle": 0, "maxwait": 0, "maxwait_us": 0}
+
+
+def port_of(client: psycopg.Connection) -> int:
+    """Return the port that a client comes from, by which SHOW CLIENTS tells it from others."""
+    with socket.socket(fileno=os.dup(client.fileno())) as end:
+        return end.getsockname()[1]
 
 
 def at_least(*numbers: int) -> bool:

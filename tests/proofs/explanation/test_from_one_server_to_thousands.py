@@ -1,9 +1,12 @@
 """Proves docs/explanation/from-one-server-to-thousands.md: two PgBouncers on one port, with peers and without."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from signal import Signals
 
 import psycopg
 import pytest
@@ -12,8 +15,10 @@ from psycopg.rows import dict_row
 from proven import evidence
 from proven.sources import snippets
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.proofs.pooled import INI, section, settings_of
 from tests.stack import pgbouncer
+from tests.stack.console import at_least, port_of
 from tests.stack.database import Database
 from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
@@ -21,7 +26,7 @@ from tests.stack.poolers import Odyssey
 from tests.stack.scripts import execute
 from tests.stack.wait import free_port, until
 
-PEERS, FLEET = "pgbouncer/peers.ini", "sizing/fleet.py"
+PEERS, FLEET, UNIT = "pgbouncer/peers.ini", "sizing/fleet.py", "pgbouncer/instance.service"
 TRIES = 40  # the kernel gives a client to either of them: the chance that all go to one is 1 in 2 to the 39th
 LOST, PASSED_ON = "closing because: failed cancel request", ": peer-"
 
@@ -134,6 +139,49 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
     assert len(database.backends()) == counted
     for client in clients:
         client.close()
+
+
+@control(edit("pgbouncer/instance.service", "KillSignal=SIGTERM", "KillSignal=SIGINT"))
+@control(here("for client in kept:", "for client in kept[1:]:"), fails_with="it has ended: not within")
+def test_one_of_two_is_restarted_while_the_other_takes_new_clients(pair, database, load) -> None:
+    """By the unit's signal: whom it has it serves until they leave. Back again, it has new clients as well."""
+    if not at_least(1, 23):
+        pytest.skip("needs PgBouncer 1.23")
+    unit = load(UNIT)
+    both = pair(peered=True)
+    with ExitStack() as stop:
+        clients = [stop.enter_context(both[0].connect(database)) for _ in range(TRIES)]
+        one = both[0]
+        ports = {row["port"] for row in show(one, "clients")}
+        kept = [client for client in clients if port_of(client) in ports]
+        assert 0 < len(kept) < TRIES
+        one.leash.signal(Signals[settings_of(unit.text)["KillSignal"]])
+        until("it stops", lambda: "shutting down" in one.leash.said())
+        new = [stop.enter_context(both[0].connect(database)) for _ in range(TRIES)]
+        for client in (*new, *clients):
+            assert heard(client.execute, "select 1") == ""
+        assert not one.leash.ended()
+        for client in kept:
+            client.close()
+        until("it has ended", one.leash.ended)
+        one.restart()
+        again = {port_of(stop.enter_context(both[0].connect(database))) for _ in range(TRIES)}
+        assert again & {row["port"] for row in show(one, "clients")}
+    evidence.ran(unit, "checked", against=f"PgBouncer, {pgbouncer.version()}")
+
+
+@control(edit("pgbouncer/instance.service", "RuntimeDirectory", "RuntimeFolder"))
+def test_systemd_knows_the_unit_of_each(load, tmp_path) -> None:
+    """It reads the template as one of the two, without starting it."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze")
+    unit = load(UNIT)
+    (tmp_path / "pgbouncer@.service").write_text(unit.text.replace("/usr/sbin/pgbouncer", "/bin/true"))
+    one = tmp_path / "pgbouncer@1.service"
+    checked = subprocess.run(["systemd-analyze", "verify", one], capture_output=True, text=True)
+    assert "pgbouncer@" not in checked.stderr
+    known = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True).stdout.split()[1]
+    evidence.ran(unit, "checked", against=f"systemd-analyze, {known}")
 
 
 @control(here("both[0].url(database)", "both[0].url(database) + f\"?host={both[0].settings['unix_socket_dir']}\""))

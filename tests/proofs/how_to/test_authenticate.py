@@ -13,12 +13,14 @@ from psycopg import conninfo
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
 from tests.stack.wait import DEADLINE, until
 
 LOOKED_UP = "pgbouncer/auth_query.ini"
+NOWHERE = "host=127.0.0.1 port=1 dbname=upstream"
 # Before PgBouncer 1.24.1 the default read pg_shadow like this, regardless of expiry.
 CARELESS = """
 create function pgbouncer.careless(name text) returns table (username text, secret text)
@@ -277,6 +279,24 @@ def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
     role = Role(setup.server)
     setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
     assert who(looking_up, setup.database, user=role.name, password=role.password) == role.name
+
+
+@control(here("proven_admin, upstream", "proven_admin"))
+@control(here('bouncer.entries["upstream"] = NOWHERE', "pass"))
+@control(here('del lookup["auth_dbname"]', "pass"))
+@pytest.mark.parametrize("named_in", ["admin_users", "stats_users"])
+def test_the_consoles_users_are_looked_up_where_auth_dbname_is_set(named_in, setup, start) -> None:
+    """Without it they hear `bouncer config error`. Whose line is in the userlist gets in without PostgreSQL, too."""
+    lookup = {**setup.lookup, named_in: "proven_admin, upstream", "query_wait_timeout": 20}
+    bouncer = start(users=setup.only_pooler, **lookup)
+    assert heard(setup.console, bouncer, "upstream") == ""
+    bouncer.entries["upstream"] = NOWHERE
+    bouncer.restart()
+    bouncer.set(query_wait_timeout=0.1)
+    assert heard(setup.console, bouncer, "upstream")
+    bouncer.admin().close()  # it has a line
+    del lookup["auth_dbname"]
+    assert heard(setup.console, start(users=setup.only_pooler, **lookup), "upstream") == "FATAL:  bouncer config error"
 
 
 @control(here("bouncer.restart()", "bouncer.reload()"), fails_with="SASL authentication failed")

@@ -421,6 +421,18 @@ def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
     assert all(client.waits() for client in waiting)
 
 
+@control(here("**POOLER_KEEPALIVES", ""), fails_with="its place is free: not within")
+def test_a_client_of_a_host_that_vanished_keeps_its_place_unless_pgbouncer_has_keepalives(far) -> None:
+    """With nothing set PgBouncer goes on counting it as active."""
+    bare, kept = far.pgbouncer(), far.pgbouncer(**POOLER_KEEPALIVES)
+    for bouncer in (bare, kept):
+        far.pooled(bouncer)
+    far.confirmed()
+    far.network.cut(far.app, far.pooler)
+    until("its place is free", lambda: pool(kept, far.database)["cl_active"] == 0)
+    assert pool(bare, far.database)["cl_active"] == 1
+
+
 @control(here("quote(SERVER_KEEPALIVES)", "quote(CHECKS)"), fails_with="sessions end: not within")
 @control(here('SERVER_KEEPALIVES} {CHECKS}"', 'SERVER_KEEPALIVES}"'), fails_with="sessions end: not within")
 def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:

@@ -21,8 +21,10 @@ from tests.proofs.heard import heard
 from tests.proofs.pooled import INI, TAKEN_OVER, Pooled, pool, section, settled, starting
 from tests.stack import pgbouncer
 from tests.stack.console import at_least
+from tests.stack.console import pool as pool_of
 from tests.stack.database import run_psql
 from tests.stack.leash import Leash, server_user
+from tests.stack.pgbouncer import scram
 from tests.stack.upstream import serving
 from tests.stack.wait import free_port, until
 
@@ -279,6 +281,86 @@ def test_the_pool_size_counts_for_each_user_in_each_database(setup, start) -> No
     bouncer = start(default_pool_size=1, max_db_connections=1, users=users)
     with begin(bouncer, setup.database), bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
         bouncer.connect(setup.database, **owner)
+
+
+@control(here("min_pool_size=2", "min_pool_size=0"), fails_with="one of the two is closed: not within")
+@control(here("server_lifetime=0.1", "server_lifetime=3600"), fails_with="the other one is closed: not within")
+@control(here('holder.execute("begin")', "pass"), fails_with="one of the two is closed: not within")
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_only_what_no_client_has_can_be_idle_for_too_long_or_too_old(database, pooler, mode) -> None:
+    """Beside one that a client has, two are free: min_pool_size spares one of them, until it is too old.
+
+    In session mode the client has it and does nothing, so that PostgreSQL shows it as idle. SHOW POOLS tells.
+    """
+    bouncer = pooler(database, pool_mode=mode, default_pool_size=3, min_pool_size=2)
+    with bouncer.connect(database) as holder:
+        if mode == "transaction":
+            holder.execute("begin")
+        (own,) = holder.execute("select pg_backend_pid()").fetchone()
+        with begin(bouncer, database), begin(bouncer, database):
+            pass
+        until("two are free", lambda: pool_of(bouncer, database)["sv_idle"] == 2)
+        old = {*database.backends()}
+        bouncer.set(server_idle_timeout=0.1)
+        until("one of the two is closed", lambda: len(database.backends()) == 2)
+        left = {*database.backends()}
+        assert own in left < old
+        bouncer.set(server_idle_timeout=600, server_lifetime=0.1)
+        until("the other one is closed", lambda: {*database.backends()} & old == {own})
+        until("another is in its place", lambda: len(database.backends()) == 2)
+        state = database.admin.execute("select state from pg_stat_activity where pid = %s", [own]).fetchone()
+        assert state == ("idle" if mode == "session" else "idle in transaction",)
+        assert pool_of(bouncer, database)["sv_active"] == 1
+        assert holder.execute("select pg_backend_pid()").fetchone() == (own,)
+        holder.execute("rollback")
+    until("it is closed when its client has left", lambda: own not in database.backends())
+
+
+@control(here("max_db_connections=1", "max_user_connections=1"), fails_with="query_wait_timeout")
+def test_max_db_connections_is_for_each_entry_though_they_lead_to_one_database(database, pooler) -> None:
+    """With one for each, two entries have two."""
+    entries = {database.name: database, "other": database}
+    bouncer = pooler(named=entries, pool_mode="transaction", max_db_connections=1, query_wait_timeout=20)
+    with begin(bouncer, database), begin(bouncer, database, dbname="other"):
+        assert len(database.backends()) == 2
+
+
+@control(here("limit: 1", "limit: 2"))
+@pytest.mark.parametrize("limit", ["max_db_connections", "max_user_connections"])
+def test_at_a_limit_what_is_free_in_another_pool_gives_way_and_what_is_in_use_does_not(
+    database, pooler, second_user, limit
+) -> None:
+    """Two users of an entry, or one user in two entries: the second waits while the first one's is in use."""
+    entries = {database.name: database, "other": database}
+    settings = {limit: 1, "users": scram(database, second_user)}
+    bouncer = pooler(named=entries, pool_mode="transaction", **settings)
+    who = {"user": second_user.role.name, "password": second_user.role.password}
+    second = who if limit == "max_db_connections" else {"dbname": "other"}
+    with begin(bouncer, database) as first:
+        with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
+            begin(bouncer, database, **second)
+        used = database.backends()
+        first.commit()
+        with begin(bouncer, database, **second):
+            until("there is another in its place", lambda: database.backends() not in (used, []))
+            assert len(database.backends()) == 1
+
+
+@control(here("pool_size=1", "pool_size=2"))
+@control(here("user={role.name} ", ""))
+def test_who_is_forced_to_be_one_user_shares_that_ones_pool(database, pooler, second_user) -> None:
+    """Two users of an entry with `user=` are one pool of one; two entries are two."""
+    role = database.role
+    users = {**scram(second_user), role.name: role.password}
+    who = {"user": second_user.role.name, "password": second_user.role.password}
+    entries = {database.name: database, "other": database}
+    bouncer = pooler(named=entries, options=f"user={role.name} pool_size=1", pool_mode="transaction", users=users)
+    with begin(bouncer, database):
+        with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
+            begin(bouncer, database, **who)
+        assert [row["user"] for row in bouncer.show("pools") if row["database"] == database.name] == [role.name]
+        with begin(bouncer, database, dbname="other", **who) as served:
+            assert served.execute("select current_user").fetchone() == (role.name,)
 
 
 @control(here("max_client_conn=2", "max_client_conn=3"))

@@ -4,10 +4,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from signal import SIGTERM
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from signal import SIGINT, SIGTERM
 
 import psycopg
+import psycopg2
 import pytest
 
 from proven.problems import ProblemError
@@ -22,6 +23,7 @@ from tests.stack.wait import DEADLINE, until
 
 LOAD = "drill/load.py"
 CLIENTS = 4
+LOST = "server closed the connection unexpectedly"
 COUNT = (r"\d+ ×", "N ×")
 ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # which ones clients get, and how often, is a matter of milliseconds
 
@@ -387,6 +389,46 @@ def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
     with pytest.raises(psycopg.OperationalError):
         client.execute("select 1")
     client.close()
+
+
+@control(replace("tests.proofs.how_to.test_restart_drill:SIGINT", 15), fails_with="the idle one has ended: not within")
+@control(here("autocommit=False", "autocommit=True"))
+@control(here('pool_mode="session"', 'pool_mode="transaction"'))
+def test_sigint_ends_it_when_no_client_has_a_server_connection(database, pooler) -> None:
+    """Of three, one whose clients are idle ends at once, one has a transaction open, one in session mode a client.
+
+    Until it ends, 1.23 refuses who comes, and sends away who asks; 1.18 lets clients wait. Then it cuts off all.
+    """
+    idle, busy = (pooler(database, pool_mode="transaction") for _ in range(2))
+    kept = pooler(database, pool_mode="session")
+    with ExitStack() as stop:
+        threads = stop.enter_context(ThreadPoolExecutor(2))
+        does_nothing, asks, stays = (stop.enter_context(each.connect(database)) for each in (idle, busy, kept))
+        other = stop.enter_context(closing(psycopg2.connect(busy.url(database))))
+        works = stop.enter_context(busy.connect(database, autocommit=False))
+        for client in (works, stays):
+            client.execute("select 1")
+        for bouncer in (kept, busy, idle):
+            bouncer.show("pools")  # over a console that stays
+            bouncer.leash.signal(SIGINT)
+        until("the idle one has ended", idle.leash.ended)
+        assert heard(does_nothing.execute, "select 1")
+        hears = [threads.submit(heard, run, "select 1") for run in (asks.execute, other.cursor().execute)]
+        if at_least(1, 23):
+            assert [each.result() for each in hears] == ["server shutting down", LOST]
+            assert heard(busy.connect, database) == "Connection refused"
+        else:
+            busy.connect(database).close()
+            until("they wait", lambda: pool(busy, database)["cl_waiting"] == 2)
+        for client in (works, stays):
+            assert heard(client.execute, "select 2") == ""
+        assert not busy.leash.ended()
+        works.commit()
+        until("the busy one has ended", busy.leash.ended)
+        assert at_least(1, 23) or [each.result() for each in hears] == [LOST, LOST]
+        assert not kept.leash.ended()
+        stays.close()
+        until("the one in session mode has ended", kept.leash.ended)
 
 
 def refuses(bouncer, database, **who: str) -> bool:

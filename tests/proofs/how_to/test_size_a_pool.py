@@ -510,3 +510,49 @@ def test_a_reserve_is_for_who_has_waited(database, pooler) -> None:
         until("another one is", lambda: pool(bouncer, database)["sv_active"] == 3)
         assert wait_on(1), "no more than the pool and its reserve"
         bouncer.reload(default_pool_size=2)
+
+
+@control(
+    here('"lock table gate"', '"lock table gate in share mode"'),
+    fails_with="all of them wait for one login: not within",
+)
+def test_a_pool_logs_in_to_postgresql_with_one_server_connection_at_a_time(database, pooler) -> None:
+    """Ten clients want one each, and one login is under way; when it ends the next begins, until each has one.
+
+    A lock on what connect_query reads holds the login up.
+    """
+    with database.connect() as owner:
+        owner.execute("create table gate ()")
+    settings = {"pool_mode": "transaction", "default_pool_size": 10}
+    bouncer = pooler(database, options="connect_query='select from gate'", **settings)
+    with ExitStack() as stop:
+        threads = stop.enter_context(ThreadPoolExecutor(10))
+        clients = [stop.enter_context(bouncer.connect(database)) for _ in range(10)]
+        (first,) = database.backends()
+        database.terminate(first)
+        gate = stop.enter_context(database.connect(autocommit=False))
+        gate.execute("lock table gate")
+        until("it is gone", lambda: database.backends() == [gate.info.backend_pid])
+        begun = [threads.submit(client.execute, "begin") for client in clients]
+
+        def shown() -> tuple[int, int]:
+            row = pool(bouncer, database)
+            return row["cl_waiting"], row["sv_login"]
+
+        until("all of them wait for one login", lambda: shown() == (10, 1))
+        until("PostgreSQL has it", lambda: len(database.backends()) == 2)
+        assert shown() == (10, 1)
+        gate.rollback()
+        for each in begun:
+            each.result()
+        assert len(database.backends()) == 11
+
+
+@control(here("min_pool_size=5", "min_pool_size=0"), fails_with="five are open: not within")
+def test_min_pool_size_opens_them_before_they_are_asked_for_once_a_client_is_there(database, pooler) -> None:
+    """With one client that does nothing there are five; in a pool that has never had a client there is none."""
+    entries = {database.name: database, "other": database}
+    bouncer = pooler(named=entries, pool_mode="transaction", min_pool_size=5)
+    with bouncer.connect(database):
+        until("five are open", lambda: len(database.backends()) == 5)
+        assert {row["database"] for row in bouncer.show("servers")} == {database.name}

@@ -5,7 +5,10 @@ import psycopg2
 import pytest
 
 from proven.sources.controls import control, edit, here
-from tests.stack.console import console, pool
+from tests.proofs.heard import heard
+from tests.stack.console import at_least, console, pool, port_of
+from tests.stack.pgbouncer import scram
+from tests.stack.wait import until
 
 FULL = "FATAL:  no more connections allowed \\(max_client_conn\\)"
 
@@ -96,3 +99,76 @@ def test_who_is_on_the_console_has_the_place_of_a_client(database, pooler) -> No
         with bouncer.admin(), pytest.raises(psycopg.OperationalError, match=FULL):
             bouncer.connect(database)
         bouncer.connect(database).close()
+
+
+@control(here('asks.execute("select 1")', "pass"), fails_with="one has asked later: not within")
+def test_show_clients_tells_from_where_each_comes_and_when_it_last_asked(full, database) -> None:
+    """Of those that are connected one asks, and its request_time alone moves on."""
+    full.reload(max_client_conn=9)
+    with full.connect(database) as asks:
+
+        def seen() -> dict[int, tuple[str, str]]:
+            rows = [row for row in full.show("clients") if row["database"] == database.name]
+            return {row["port"]: (row["addr"], str(row["request_time"])) for row in rows}
+
+        before, port = seen(), port_of(asks)
+
+        def later() -> bool:
+            asks.execute("select 1")
+            return seen()[port] > before[port]
+
+        until("one has asked later", later)
+        now = seen()
+        assert {addr for addr, _ in now.values()} == {"127.0.0.1"}
+        assert {other for other in now if now[other] != before[other]} == {port}
+
+
+@control(here("kill_client {first}", "show version"), fails_with="DID NOT RAISE")
+def test_kill_client_ends_one(database, pooler) -> None:
+    """From 1.24 on, by its number in SHOW CLIENTS; the others go on."""
+    if not at_least(1, 24):
+        pytest.skip("needs PgBouncer 1.24")
+    bouncer = pooler(database, pool_mode="transaction")
+    with bouncer.connect(database) as one, bouncer.connect(database) as other, bouncer.admin() as console:
+        ids = {row["port"]: row["id"] for row in bouncer.show("clients")}
+        first = ids[port_of(one)]
+        console.execute(f"kill_client {first}".encode())
+        with pytest.raises(psycopg.OperationalError):
+            one.execute("select 1")
+        assert other.execute("select 1").fetchone() == (1,)
+
+
+@control(
+    here("client_idle_timeout=0.1", "client_idle_timeout=0"), fails_with="those that do nothing are gone: not within"
+)
+@control(here('asked.execute("select 1")', "pass"), fails_with="those that do nothing are gone: not within")
+@pytest.mark.parametrize(("mode", "left"), [("session", 2), ("transaction", 1)])
+def test_client_idle_timeout_spares_whoever_has_a_server_connection(mode, left, database, pooler) -> None:
+    """In session mode that is whoever has asked before; in transaction mode only who is in a transaction."""
+    bouncer = pooler(database, pool_mode=mode)
+    with bouncer.connect(database) as asked, bouncer.connect(database) as works, bouncer.connect(database) as new:
+        asked.execute("select 1")
+        works.execute("begin")
+        bouncer.set(client_idle_timeout=0.1)
+        until("those that do nothing are gone", lambda: pool(bouncer, database)["cl_active"] == left)
+        ended = [bool(heard(each.execute, "select 1")) for each in (asked, works, new)]
+    assert ended == [mode == "transaction", False, True]
+
+
+@control(here("limit: 2", "limit: 3"))
+@pytest.mark.parametrize("limit", ["max_user_client_connections", "max_db_client_connections"])
+def test_one_user_or_one_entry_cannot_take_every_place(limit, database, pooler, second_user) -> None:
+    """From 1.24 on: the third is refused by the limit's name, and another user, or another entry, has its place."""
+    if not at_least(1, 24):
+        pytest.skip("needs PgBouncer 1.24")
+    entries = {database.name: database, "other": database}
+    settings = {limit: 2, "users": scram(database, second_user), "max_client_conn": 3}
+    bouncer = pooler(named=entries, pool_mode="transaction", **settings)
+    who = {"user": second_user.role.name, "password": second_user.role.password}
+    another = {"dbname": "other"} if limit == "max_db_client_connections" else who
+    with bouncer.connect(database), bouncer.connect(database):
+        for driver in (psycopg, psycopg2):
+            with pytest.raises(driver.OperationalError, match=rf"client connections exceeded \({limit}\)"):
+                driver.connect(bouncer.url(database))
+        with bouncer.connect(database, **another) as served:
+            assert served.execute("select 1").fetchone() == (1,)

@@ -105,6 +105,26 @@ def test_psycopg_without_a_threshold_prepares_nothing(database, pooler) -> None:
         assert first.execute(count).fetchone() == (0,)
 
 
+@control(here("max_prepared_statements=2", "max_prepared_statements=4"))
+@control(here("client.execute(left, prepare=False)", "client.execute(left)"))
+def test_max_prepared_statements_counts_for_each_server_connection_whoever_prepared(database, pooler) -> None:
+    """Of two clients that prepare two each, two are left on the one that they share; each finds its own again."""
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    settings = {"pool_mode": "transaction", "default_pool_size": 1}
+    bouncer = pooler(database, **settings, max_prepared_statements=2)
+    left = "select statement from pg_prepared_statements"
+
+    def prepared(client: psycopg.Connection) -> set[str]:
+        return {statement for (statement,) in client.execute(left, prepare=False)}
+
+    with bouncer.connect(database, prepare_threshold=0) as one, bouncer.connect(database, prepare_threshold=0) as other:
+        for _ in range(2):
+            for number, client in enumerate((one, one, other, other)):
+                assert client.execute(f"select {number}").fetchone() == (number,)
+            assert prepared(one) == {"select 2", "select 3"}
+
+
 @control(here('deallocate "_pg3_5"', "deallocate all"))
 @control(here("max_prepared_statements=100", "max_prepared_statements=0"), fails_with="prepared statement")
 def test_statements_that_psycopg_drops_are_followed_and_deallocate_is_not(database, pooler, monkeypatch) -> None:

@@ -21,17 +21,24 @@ NUMBERS = [(r"\b(maxwait_us|maxwait +\|) *\|? *\d+", r"\1 N"), (r"proven_\w+", "
 
 
 @pytest.fixture
-def held(database, pooler):
-    """A pool whose only server connection is in another client's transaction, and a client that waits for it."""
+def holder(database, pooler):
+    """A pool whose only server connection is in another client's transaction."""
     bouncer = pooler(database, **ONE)
-    holder = bouncer.connect(database, autocommit=False, application_name="holder")
-    holder.execute("select 1")
+    client = bouncer.connect(database, autocommit=False, application_name="holder")
+    client.execute("select 1")
+    yield bouncer, client
+    client.close()
+
+
+@pytest.fixture
+def held(holder, database):
+    """The same, and a client that waits for it."""
+    bouncer, _ = holder
     waiting = bouncer.connect(database)
     waiting.pgconn.send_query(b"select 2")
     until("a client waits", lambda: pool(bouncer, database)["cl_waiting"] == 1)
     yield bouncer, waiting
     waiting.close()
-    holder.close()
 
 
 def answered(connection: psycopg.Connection) -> bool:
@@ -56,6 +63,26 @@ def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pool
         ):
             waiting.execute("select 1")
     assert refused.value.sqlstate == "08P01"
+
+
+@control(here("waiting.cancel()", "waiting.close()"), fails_with="PgBouncer has heard of it: not within")
+@control(here("query_wait_timeout=0.1", "query_wait_timeout=100"), fails_with="nobody waits: not within")
+@control(here("holder[1].commit()", "pass"), fails_with="nobody waits: not within")
+@pytest.mark.parametrize("its_turn_comes", [True, False])
+def test_neither_a_request_to_cancel_nor_leaving_ends_a_clients_wait(its_turn_comes, holder, held, database) -> None:
+    """PgBouncer takes the one for that of an idle client, and reads nothing of who waits. Its turn ends it, or time."""
+    bouncer, waiting = held
+    waiting.cancel()
+    until("PgBouncer has heard of it", lambda: "cancel request for idle client" in bouncer.leash.said())
+    assert not answered(waiting)
+    waiting.close()
+    with bouncer.connect(database):
+        assert pool(bouncer, database)["cl_waiting"] == 1
+    if its_turn_comes:
+        holder[1].commit()
+    else:
+        bouncer.set(query_wait_timeout=0.1)
+    until("nobody waits", lambda: pool(bouncer, database)["cl_waiting"] == 0)
 
 
 @control(here('executemany("select %s", [[1], [2]])', 'execute("select 1")', of="tests.proofs.heard:many"))

@@ -216,3 +216,32 @@ def test_a_database_has_a_limit_of_its_own(database) -> None:
     database.admin.execute(f"alter database {database.name} connection limit -1")
     with database.connect():
         database.connect().close()
+
+
+@control(here("work.close()", "pass"), fails_with="PgBouncer counts it no more: not within")
+@control(edit("postgres/role_client_check.sql", "'2s'", "'0'"), fails_with="PostgreSQL has noticed: not within")
+def test_a_query_goes_on_when_its_client_is_gone_and_pgbouncer_opens_another(database, pooler, load) -> None:
+    """PostgreSQL has more sessions than PgBouncer may open, unless it looks whether its client is there."""
+    bouncer = pooler(database, pool_mode="transaction", max_db_connections=1)
+
+    def leave() -> None:
+        work = bouncer.connect(database)
+        work.execute("select 1")
+        work.pgconn.send_query(b"select pg_sleep(3600)")
+        active = "select count(*) from pg_stat_activity where datname = %s and state = 'active'"
+        until("it runs", lambda: database.admin.execute(active, [database.name]).fetchone() == (1,))
+        work.close()
+        until("PgBouncer counts it no more", lambda: not [row for row in bouncer.show("servers") if row["port"]])
+
+    leave()
+    (pid,) = database.backends()
+    with bouncer.connect(database) as another:
+        another.execute("select 1")
+        assert len(database.backends()) == 2
+        database.terminate(pid)
+    database.psql(load("postgres/role_client_check.sql"), role=database.role.name)
+    with bouncer.admin() as console:
+        console.execute("reconnect")
+    until("none is left", lambda: database.backends() == [])
+    leave()
+    until("PostgreSQL has noticed", lambda: database.backends() == [])
