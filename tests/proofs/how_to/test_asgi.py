@@ -285,6 +285,9 @@ async def count():
 async def beside(work):
     await asyncio.gather(*(sync_to_async(work, thread_sensitive=False)() for _ in range(4)))
 
+async def to_threads(work):
+    await asyncio.gather(*(asyncio.to_thread(work) for _ in range(4)))
+
 async def and_then(work):
     await work
     print("done", flush=True)
@@ -355,10 +358,14 @@ def test_async_to_sync_asks_in_the_thread_that_calls(left) -> None:
 
 
 @control(here("count_and_keep", "count_and_close"), fails_with="are left: not within")
-def test_threads_beside_each_other_keep_one_each(left) -> None:
-    """With thread_sensitive=False four concurrent calls keep four connections for as long as their loop runs."""
+@pytest.mark.parametrize("way", ["beside", "to_threads"])
+def test_threads_beside_each_other_keep_one_each(left, way) -> None:
+    """With thread_sensitive=False, and with asyncio.to_thread(), four concurrent calls keep four connections.
+
+    They keep them for as long as their loop runs.
+    """
     work = "lambda: (background.count_and_keep(), together.wait())"
-    left(f"together = threading.Barrier(4)\nasyncio.run(and_then(beside({work})))", 4)
+    left(f"together = threading.Barrier(4)\nasyncio.run(and_then({way}({work})))", 4)
 
 
 @control(
@@ -399,6 +406,91 @@ def test_close_in_async_code_is_refused(project, database) -> None:
     assert len(texts) == 2
     assert texts[0] == "You cannot call this from an async context - use a thread or sync_to_async."
     assert texts[1].startswith("DatabaseWrapper objects created in a thread can only be used in that same thread.")
+
+
+# What Django is asked for: within a loop, in another thread meanwhile, with the variable, and when the loop has ended.
+LOOP = """
+import asyncio, os
+from concurrent.futures import ThreadPoolExecutor
+import django; django.setup()
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connection
+
+def ask():
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 'answered'")
+            print(*cursor.fetchone())
+        connection.close()
+    except SynchronousOnlyOperation as refused:
+        print(refused)
+
+async def cell():
+    ask()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(ask).result()
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    ask()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+asyncio.run(cell())
+ask()
+"""
+
+
+@control(here('"-c", LOOP', '"-c", LOOP.replace("threads.submit(ask).result()", "ask()")'))
+@control(here('"-c", LOOP', '"-c", LOOP.replace("DJANGO_ALLOW", "ALLOW")'))
+def test_a_loop_in_the_thread_is_all_that_django_looks_for(project, database) -> None:
+    """Code without async is refused where a loop runs in its thread, not in another thread, nor when it has ended.
+
+    With DJANGO_ALLOW_ASYNC_UNSAFE, set while the process runs, it is answered.
+    """
+    refused = "You cannot call this from an async context - use a thread or sync_to_async."
+    said = project.run("-c", LOOP, database_url=database.url, **AGE_ZERO)
+    assert said == (0, "\n".join([refused, *["answered"] * 3, ""]))
+
+
+# A view that asks three times at once, for whoever answers, and keeps each for long enough that another would.
+GATHERS = """
+import asyncio, sys
+import django; django.setup()
+from django.conf import settings
+from django.db.models.expressions import RawSQL
+from django.http import JsonResponse
+from django.urls import path
+from orders.models import Order
+import urls
+
+WHO = RawSQL("pg_backend_pid() + length(pg_sleep(0.2)::text)", [])
+
+async def gathers(request):
+    await Order.objects.acreate(customer="Ada")
+    found = await asyncio.gather(*(Order.objects.annotate(who=WHO).aget() for _ in range(3)))
+    return JsonResponse({"found": [order.who for order in found]})
+
+urls.urlpatterns.append(path("gathers/", gathers))
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@control(here('"-c", GATHERS', '"-c", GATHERS.replace("Order.objects.annotate(who=WHO).aget()", BESIDE)'))
+def test_gathered_queries_of_a_request_share_one_connection(project, server, migrated) -> None:
+    """Three of the async ORM's at once are answered by one session, which answers one at a time."""
+    with fresh(server, template=migrated) as database:
+        uvicorn = Uvicorn(project, database, "-c", GATHERS, DB_CONN_MAX_AGE="0")
+        try:
+            status, answer = uvicorn.request("/gathers/")
+            uvicorn.note()
+        finally:
+            uvicorn.stop()
+    assert status == 200
+    assert len(answer["found"]) == 3
+    assert len({*answer["found"]}) == 1
+
+
+# What would be three connections.
+BESIDE = "__import__('asgiref').sync.sync_to_async(Order.objects.annotate(who=WHO).get, thread_sensitive=False)()"
 
 
 # ---- Channels --------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import INI, section
 from tests.stack.database import fresh
@@ -148,6 +150,61 @@ def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
         assert (first, status) == ((0, ""), 1)
         assert MADE_TWICE.search(said), said
         assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
+
+
+@control(
+    edit("migrations/alone.py", "if alone:", "if alone in (True, False):"), fails_with="the other comes again: not"
+)
+def test_of_two_that_take_the_lock_one_migrates_at_a_time(project, setup, load) -> None:
+    """While one is about to make a table the other asks for the lock and waits in no query; both end well."""
+    alone = load("migrations/alone.py")
+    with fresh(setup.server) as empty:
+        urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+        migrate = ("manage.py", "migrate", "--database=direct", "--verbosity=0", "orders")
+        for to in ((), ("zero",)):  # so that Django's own table is there
+            assert project.run(*migrate, *to, database_url=empty.url, **urls) == (0, "")
+        with setup.server.connect(empty.name) as catalogue:
+            catalogue.execute("begin; lock table pg_class in share mode")
+            two = [project.start("-c", alone.text, database_url=empty.url, **urls) for _ in range(2)]
+            makes = "select from pg_locks where relation = 'pg_class'::regclass and not granted"
+            until("one is about to", lambda: catalogue.execute(makes).rowcount == 1)
+            asked = "select from pg_stat_activity where datname = %s and state = 'idle' and query like %s"
+            said = [empty.name, "%try_advisory_lock%"]
+            until("the other comes again", lambda: empty.admin.execute(asked, said).rowcount == 1)
+            catalogue.execute("rollback")
+        assert [*map(ended, two)] == [(0, "")] * 2
+        assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
+    evidence.ran(alone)
+
+
+@control(
+    here('other.execute, "select pg_advisory_lock(1)"', 'other.execute, "select"'), fails_with="it waits: not within"
+)
+@control(here("not_made on", "if not exists made on"))
+def test_who_waits_for_a_lock_is_in_the_way_of_an_index(setup) -> None:
+    """CREATE INDEX CONCURRENTLY, in the session that has it, ends with "deadlock detected", and the index is invalid.
+
+    So it is where who waits has looked for a deadlock before. While that has only tried, the index is made.
+    """
+    server = setup.server
+    with fresh(server) as empty, server.connect(empty.name) as one, server.connect(empty.name) as other:
+        one.execute("create table rows (id int)")
+        one.execute("select pg_advisory_lock(1)")
+        assert other.execute("select pg_try_advisory_lock(1)").fetchone() == (False,)
+        one.execute("create index concurrently made on rows (id)")
+        other.execute("set deadlock_timeout = '1h'")  # it does not look again
+        with ThreadPoolExecutor(1) as thread:
+            waits = thread.submit(other.execute, "select pg_advisory_lock(1)")
+            try:
+                waiting = "select from pg_locks where locktype = 'advisory' and not granted and pid = %s"
+                until("it waits", lambda: one.execute(waiting, [other.info.backend_pid]).rowcount == 1)
+                with pytest.raises(psycopg.errors.DeadlockDetected):
+                    one.execute("create index concurrently not_made on rows (id)")
+            finally:
+                one.execute("select pg_advisory_unlock(1)")
+            waits.result()
+        valid = "select relname, indisvalid from pg_index join pg_class c on c.oid = indexrelid where relname ~ 'made'"
+        assert sorted(one.execute(valid).fetchall()) == [("made", True), ("not_made", False)]
 
 
 DATA_MIGRATION = """

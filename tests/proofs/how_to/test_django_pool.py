@@ -256,3 +256,78 @@ def test_closing_within_a_transaction_loses_it(project, tables) -> None:
     status, said = project.run("-c", ATOMIC, database_url=tables.url, **PRODUCTION)
     assert status == 0, said
     assert said.splitlines()[-2:] == ["no query any more", "0"]
+
+
+# The project with a pool of one that sends DISCARD ALL when a connection comes back.
+DISCARDS = """
+from settings.pool import *
+options["pool"]["reset"] = lambda connection: connection.execute("discard all")
+"""
+# What a session is left with, and the same moment as it is read before and after the connection came back.
+NOON = """
+import django; django.setup()
+from django.db import connection
+for left in "set statement_timeout = '7s'", "select 1":
+    with connection.cursor() as cursor:
+        cursor.execute(left)
+        cursor.execute('''
+            select pg_backend_pid(), current_setting('statement_timeout'), timestamptz '2026-01-01 12:00+00'
+        ''')
+        backend, limit, noon = cursor.fetchone()
+    print(backend, limit, noon)
+    connection.close()
+"""
+
+
+@control(here("DISCARDS", 'DISCARDS.replace("discard all", "select 1")'))
+@control(here("set timezone = 'Asia/Tokyo'", "set timezone = 'UTC'"))
+def test_a_reset_that_discards_all_undoes_djangos_time_zone(project, database, tmp_path) -> None:
+    """Nothing of the session is left, nor the time zone: with another one of the role, noon is read as 21:00 UTC."""
+    needs_a_pool()
+    (tmp_path / "discards.py").write_text(DISCARDS)
+    database.admin.execute(f"alter role \"{database.role.name}\" set timezone = 'Asia/Tokyo'")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{NOON}"
+    settings = PRODUCTION | {"DJANGO_SETTINGS_MODULE": "discards"}
+    status, said = project.run("-c", code, database_url=database.url, **settings)
+    assert status == 0, said
+    first, second = (line.split(maxsplit=1) for line in said.splitlines())
+    assert first[0] == second[0], "one session"
+    assert (first[1], second[1]) == ("7s 2026-01-01 12:00:00+00:00", "0 2026-01-01 21:00:00+00:00")
+
+
+ASSUMES = """
+from settings.pool import *
+options["pool"] = {"min_size": 1, "max_size": 1, "timeout": 1}
+options["assume_role"] = "pg_read_all_data"
+"""
+WHO = """
+import django; django.setup()
+from django.db import OperationalError, connection
+for _ in range(2):
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select current_user")
+            print(*cursor.fetchone())
+    except OperationalError as error:
+        print(error)
+"""
+
+
+@control(
+    here(
+        '"assumes.py").write_text(ASSUMES)',
+        '"assumes.py").write_text(ASSUMES.replace("assume_role", "application_name"))',
+    )
+)
+def test_with_assume_role_nobody_gets_one_of_the_pool(project, database, tmp_path) -> None:
+    """To set the role, a connection that is being made waits for one of the pool. Without a pool the role is set."""
+    needs_a_pool()
+    database.admin.execute(f'grant pg_read_all_data to "{database.role.name}"')
+    (tmp_path / "assumes.py").write_text(ASSUMES)
+    (tmp_path / "alone.py").write_text(f'{ASSUMES}del options["pool"]')
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{WHO}"
+    alone = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="alone")
+    assert alone == (0, "pg_read_all_data\n" * 2)
+    _, said = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="assumes")
+    assert said.count("couldn't get a connection after 1.00 sec") >= 2, said
+    assert "pg_read_all_data" not in said

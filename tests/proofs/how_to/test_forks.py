@@ -120,6 +120,19 @@ def test_preloaded_workers_that_closed_before_have_their_own(project, tables, tm
     assert not found
 
 
+@control(here("--threads=2", "--threads=1"))
+def test_threads_of_preloaded_workers_open_their_own(project, tables, tmp_path) -> None:
+    """With --preload, a query at import and threads, no worker is on the connection that was opened while loading."""
+    (tmp_path / "asks.py").write_text(ASKS)
+    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURED)
+    options = f"--config {tmp_path}/gunicorn.conf.py --pythonpath {tmp_path} --preload"
+    with serving(project, tables, f"{options} --threads=2", DB_CONN_MAX_AGE="60") as gunicorn:
+        (loading,) = tables.backends()
+        assert not on_one_backend(gunicorn)
+        assert loading in tables.backends()
+        assert loading not in {gunicorn.backend() for _ in range(8)}
+
+
 # ---- uWSGI -----------------------------------------------------------------------------------------------------
 
 
@@ -326,3 +339,41 @@ def test_a_fork_within_a_transaction_ends_it(project, tables) -> None:
 def test_closing_in_the_child_ends_the_parents_session(project, database) -> None:
     """The parent's next query fails."""
     assert forked(project, database, IN_THE_CHILD) == ["an error"]
+
+
+# ---- other ways to start a process -----------------------------------------------------------------------------
+
+JOBS = """
+def ask(*_):
+    from orders.models import Order
+    from django.db import connection
+    Order.objects.exists()
+    return connection.connection.info.backend_pid
+"""
+STARTS = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+sys.path.insert(0, {folder!r})
+import django; django.setup()
+from jobs import ask
+
+mine = ask()
+for setup in {{}}, {{"initializer": django.setup}}:
+    with ProcessPoolExecutor(1, mp_context=get_context({method!r}), **setup) as processes:
+        try:
+            theirs = processes.submit(ask).result()
+            print("its own" if theirs != mine else "shared")
+        except Exception as error:
+            print(error)
+"""
+
+
+@control(here("code = STARTS", 'method = "fork"; code = STARTS'))
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_process_that_starts_anew_shares_nothing_and_needs_django(project, tables, tmp_path, method) -> None:
+    """Its models say that apps aren't loaded, unless it has set Django up: then it opens a connection of its own."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    code = STARTS.format(folder=str(tmp_path), method=method)
+    said = project.run("-c", code, database_url=tables.url, **PRODUCTION)
+    assert said == (0, "Apps aren't loaded yet.\nits own\n")

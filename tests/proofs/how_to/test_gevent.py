@@ -117,6 +117,84 @@ def test_gunicorn_takes_a_thousand_clients() -> None:
     evidence.on(Gunicorn=version("gunicorn"))
 
 
+# ---- event loops -----------------------------------------------------------------------------------------------
+
+# Views that run an event loop until another request says that it is enough, and the project's own.
+LOOPS = """
+import asyncio
+from django.http import JsonResponse
+from django.urls import path
+from gevent import get_hub
+from orders.models import Order
+from urls import urlpatterns as others
+
+begun, enough = [], []
+
+async def loop():
+    begun.append(True)
+    while not enough:
+        await asyncio.sleep(0.01)
+
+def run(request):
+    asyncio.run(loop())
+    return JsonResponse({})
+
+async def view(request):
+    await loop()
+    return JsonResponse({})
+
+def thread(request):
+    get_hub().threadpool.apply(asyncio.run, [loop()])
+    return JsonResponse({})
+
+async def asks(request):
+    return JsonResponse({"orders": await Order.objects.acount()})
+
+def state(request, end=False):
+    enough.extend([True] * end)
+    return JsonResponse({"begun": bool(begun)})
+
+urlpatterns = [
+    *others,
+    path("run/", run), path("view/", view), path("thread/", thread), path("asks/", asks),
+    path("state/", state), path("end/", state, {"end": True}),
+]
+"""
+REFUSED = "SynchronousOnlyOperation: You cannot call this from an async context - use a thread or sync_to_async."
+
+
+@control(here("-k gevent", "-k gthread --threads=4", of="tests.proofs.how_to.test_gevent:greenlets"))
+@control(
+    here(
+        "write_text(LOOPS)", 'write_text(LOOPS.replace("get_hub().threadpool.apply(asyncio.run, [", "asyncio.run(*["))'
+    )
+)
+@pytest.mark.parametrize(("view", "status"), [("/run/", 500), ("/view/", 500), ("/thread/", 200)])
+def test_while_one_greenlet_runs_an_event_loop_none_may_query(project, tables, tmp_path, view, status) -> None:
+    """While a view is in asyncio.run(), or an async view waits, other requests' queries are refused; then not any more.
+
+    Where the loop is in a thread of gevent's own pool they are answered. An async view's own query is refused.
+    """
+    (tmp_path / "looping.py").write_text('from settings.prod import *\nROOT_URLCONF = "loops"')
+    (tmp_path / "loops.py").write_text(LOOPS)
+    settings = {"DJANGO_SETTINGS_MODULE": "looping", "DB_CONN_MAX_AGE": "0"}
+    with (
+        greenlets(project, tables, f"--pythonpath {tmp_path}", **settings) as gunicorn,
+        ThreadPoolExecutor(1) as client,
+    ):
+        runs = client.submit(gunicorn.request, view)
+        try:
+            until("the loop runs", lambda: gunicorn.request("/state/")[1].get("begun"))
+            assert gunicorn.request("/orders/")[0] == status
+        finally:
+            gunicorn.request("/end/")
+        assert runs.result()[0] == 200
+        assert (REFUSED in gunicorn.said()) is (status == 500)
+        assert gunicorn.request("/orders/")[0] == 200
+        assert gunicorn.request("/asks/")[0] == 500
+        assert REFUSED in gunicorn.said()
+
+
 # ---- psycopg2 --------------------------------------------------------------------------------------------------
 
 PSYCOPG2 = {"PROVEN_DRIVER": "psycopg2", "DB_CONN_MAX_AGE": "0"}

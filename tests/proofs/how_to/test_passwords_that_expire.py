@@ -40,7 +40,13 @@ asks()
 """
 NEW = r"new:\word"  # has characters that are special in a passfile
 # The snippet that each settings module is or imports.
-MODULES = {"passfile": "passfile.py", "passfile_and_pool": "passfile.py", "tokens": "tokens.py"}
+MODULES = {
+    "passfile": "passfile.py",
+    "passfile_and_pool": "passfile.py",
+    "tokens": "tokens.py",
+    "backend": "with_token/base.py",
+}
+WITH_A_BACKEND = 'from settings.prod import *\nDATABASES["default"]["ENGINE"] = "with_token"'
 WITH_A_POOL = "import settings.pool\nfrom passfile import *\n"
 
 
@@ -50,6 +56,8 @@ def rotated(project, database, load, tmp_path) -> Callable[..., str]:
     script = load("passwords/passfile.sh")
     (tmp_path / "passfile.sh").write_text(script.text)
     (tmp_path / "passfile_and_pool.py").write_text(WITH_A_POOL)
+    (tmp_path / "backend.py").write_text(WITH_A_BACKEND)
+    (tmp_path / "with_token").mkdir()
     files = {"DATABASE_PASSFILE": str(tmp_path / "passfile"), "DATABASE_TOKEN_FILE": str(tmp_path / "token")}
     fifo = tmp_path / "go"
     os.mkfifo(fifo)
@@ -128,6 +136,16 @@ def test_a_connection_class_asks_for_a_token_each_time(rotated) -> None:
     """Django passes the class to the pool, whose new connections use the new password."""
     needs_a_pool()
     assert rotated("tokens", ends=True).endswith("served\n")
+
+
+@control(
+    edit("passwords/with_token/base.py", '"password": token()', '"passphrase": token()'), fails_with="it has asked"
+)
+@control(here('"backend"', '"settings.prod"'))
+def test_a_backend_asks_for_a_token_at_each_connect(rotated) -> None:
+    """Without a pool the next connection has the new password."""
+    said = rotated("backend", ends=True)
+    assert said.endswith("served\n")
 
 
 LOOSE = """

@@ -223,6 +223,101 @@ def age(database: Database, pid: int) -> float:
     return float(row[0]) if row else 0
 
 
+# ---- what a session keeps -------------------------------------------------------------------------------------
+
+# Requests as a server hands them to Django: the first leaves something in its session, the second looks for it.
+LEAVES = """
+import sys, threading
+import django; django.setup()
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.db import connection, transaction
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.urls import path
+
+LEAVE = [
+    "set statement_timeout = '7s'", "select set_config('app.tenant', 'acme', false)", "select pg_advisory_lock(1)",
+    "create temporary table chosen ()", "listen news",
+]
+WITHIN = [
+    "set local statement_timeout = '7s'", "select set_config('app.tenant', 'acme', true)",
+    "select pg_advisory_xact_lock(1)", "create temporary table chosen () on commit drop",
+]
+FIND = '''
+    select current_setting('statement_timeout'), current_setting('app.tenant', true),
+    (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()),
+    to_regclass('chosen'), (select string_agg(heard, ',') from pg_listening_channels() as heard)
+'''
+
+def run(*statements):
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return cursor.fetchone() if cursor.description else None
+
+def leave(request):
+    run(*LEAVE)
+    return HttpResponse()
+
+def within(request):
+    with transaction.atomic():
+        run(*WITHIN)
+    return HttpResponse()
+
+def find(request):
+    return HttpResponse(repr(run(FIND)))
+
+class Urls:
+    urlpatterns = [path("leave/", leave), path("within/", within), path("find/", find)]
+
+def ask(where):
+    response = application(RequestFactory()._base_environ(PATH_INFO=where, SERVER_NAME="127.0.0.1"), lambda *_: None)
+    print(b"".join(response).decode(), end="")
+    response.close()
+
+settings.ROOT_URLCONF = Urls
+application = get_wsgi_application()
+for where in sys.argv[1], "/find/":
+    if settings.DATABASES["default"]["CONN_MAX_AGE"]:
+        ask(where)
+    else:
+        thread = threading.Thread(target=ask, args=[where])
+        thread.start()
+        thread.join()
+"""
+
+
+def found_after(project: Project, database: Database, request: str, settings: str) -> str:
+    """Return what a request finds in its session after another: in the same thread, with a pool in another one."""
+    if settings == "settings.pool":
+        needs_a_pool()
+    code = f"import sys; sys.argv[1:] = [{request!r}]\n{LEAVES}"
+    which = {"DJANGO_SETTINGS_MODULE": settings, "DB_POOL_SIZE": "1"}
+    status, said = project.run("-c", code, database_url=database.url, **which)
+    assert status == 0, said
+    return said
+
+
+@control(here('"/leave/"', '"/within/"'))
+@pytest.mark.parametrize("settings", ["settings.prod", "settings.pool"])
+def test_what_a_request_leaves_in_its_session_meets_the_next(project, database, settings) -> None:
+    """A setting, one of its own, a lock, a temporary table, LISTEN: the next request of the thread has them.
+
+    With Django's pool the next request has them in another thread.
+    """
+    said = found_after(project, database, "/leave/", settings)
+    assert said == "('7s', 'acme', 1, 'chosen', 'news')"
+
+
+@control(here('"/within/"', '"/leave/"'))
+@pytest.mark.parametrize("settings", ["settings.prod", "settings.pool"])
+def test_what_ends_with_its_transaction_meets_no_later_request(project, database, settings) -> None:
+    """SET LOCAL, set_config(…, true), a lock and a table of the transaction: the next request finds none of them."""
+    said = found_after(project, database, "/within/", settings)
+    assert said == "('0', '', 0, None, None)"
+
+
 # ---- when a connection is lost -------------------------------------------------------------------------------
 
 

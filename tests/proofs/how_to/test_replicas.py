@@ -179,6 +179,37 @@ def test_what_has_written_reads_from_the_primary_and_so_does_a_transaction(route
     assert routes("orders.replicas.Router", "replica") == ["True", "False", "True"]
 
 
+WRITES = (
+    """
+import sys; sys.path.insert(0, {folder!r})
+from django.conf import settings; settings.DATABASE_ROUTERS = ["reads.Router"]
+"""
+    + DJANGO
+    + """
+from django.db import InternalError
+order = Order.objects.using("replica").get(customer="Barbara")
+for write in order.save, order.delete:
+    try:
+        write()
+        print("written")
+    except InternalError as error:
+        print(error)
+"""
+)
+
+
+@control(here('NAIVE.partition("    def db_for_write")[0]', "NAIVE"))
+def test_a_router_that_names_no_primary_writes_to_the_replica(pair, project, where, tmp_path) -> None:
+    """With db_for_read alone, what the replica gave is neither saved nor deleted."""
+    assert project.run("-c", f'{DJANGO}Order.objects.create(customer="Barbara")', **where)[0] == 0
+    pair.catch_up()
+    (tmp_path / "reads.py").write_text(NAIVE.partition("    def db_for_write")[0])
+    status, said = project.run("-c", WRITES.format(folder=str(tmp_path)), **where)
+    assert status == 0, said
+    refused = [f"cannot execute {what} in a read-only transaction" for what in ("UPDATE", "DELETE")]
+    assert [line for line in said.splitlines() if line] == refused
+
+
 STREAMED = (
     DJANGO
     + """

@@ -308,3 +308,31 @@ def test_a_role_for_each_tenant_reads_its_own_schema(server, server_version, poo
     with server.connect() as superuser:
         for role in roles:
             role.drop(superuser)
+
+
+POLICY = "create policy of_the_tenant on invoice using (tenant = TENANT::int)"
+SETTING = "current_setting('app.tenant', true)"
+
+
+@control(
+    here("nullif({SETTING}, '')", "nullif({SETTING}, '0')"), fails_with='invalid input syntax for type integer: ""'
+)
+@control(here("'1', true)", "'1', false)"))
+def test_a_tenant_of_the_transaction_leaves_an_empty_text(database, server_version) -> None:
+    """Before it the setting is null and no row is read; after it a policy that casts fails, and not with nullif."""
+    note_postgres(server_version)
+    with database.connect() as session:
+        session.execute("create table invoice (tenant int); insert into invoice values (1), (2)")
+        session.execute("alter table invoice enable row level security; alter table invoice force row level security")
+        session.execute(POLICY.replace("TENANT", SETTING))
+        assert session.execute("select tenant from invoice").fetchall() == []
+        with session.transaction():
+            session.execute("select set_config('app.tenant', '1', true)")
+            assert session.execute("select tenant from invoice").fetchall() == [(1,)]
+        assert session.execute(f"select {SETTING}").fetchone() == ("",)
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation) as refused:
+            session.execute("select tenant from invoice")
+        assert refused.value.diag.message_primary == 'invalid input syntax for type integer: ""'
+        session.execute("drop policy of_the_tenant on invoice")
+        session.execute(POLICY.replace("TENANT", f"nullif({SETTING}, '')"))
+        assert session.execute("select tenant from invoice").fetchall() == []

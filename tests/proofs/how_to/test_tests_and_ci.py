@@ -12,7 +12,7 @@ from proven.sources.controls import control, edit, here
 from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Project
+from tests.stack.upstream import Project, driver
 from tests.stack.wait import until
 
 # What a reader gets from `manage.py test`, with the tests in a folder of their own.
@@ -224,6 +224,177 @@ def test_each_worker_of_xdist_has_a_database_and_a_connection(project, tested, t
     assert sessions(tmp_path) == [f"test_{tested.name}_gw0", f"test_{tested.name}_gw1"]
     (installed,) = distributions(name="pytest-django", path=[str(others.packages("runners"))])
     evidence.on(**{"pytest-django": installed.version, "pytest-xdist": version("pytest-xdist")})
+
+
+# ---- Playwright, Channels, Celery ------------------------------------------------------------------------------
+
+PLAYWRIGHT = """
+import os
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connections
+from django.test import TestCase, TransactionTestCase
+from orders.models import Order
+from playwright.sync_api import sync_playwright
+
+class Browses(TestCase):
+    def test_it(self):
+        Order.objects.create(customer="Ada")
+        with sync_playwright():
+            with self.assertRaisesMessage(SynchronousOnlyOperation, "You cannot call this from an async context"):
+                Order.objects.count()
+            os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+            print("it sees", Order.objects.count())
+            connections.close_all()
+"""
+
+
+@control(here('"(TransactionTestCase)"', '"(TestCase)"'))
+@control(here("run(PLAYWRIGHT.replace", 'run(PLAYWRIGHT.replace("with sync_playwright()", "if True").replace'))
+def test_playwright_has_a_loop_in_the_tests_thread(run) -> None:
+    """Queries are refused while it is there. With the variable they go over another connection.
+
+    That sees nothing of a TestCase, and all of a TransactionTestCase; unless it is closed it is in the way of the drop.
+    """
+    evidence.on(playwright=version("playwright"))
+    status, said = run(PLAYWRIGHT)
+    assert (status, "it sees 0" in said) == (0, True), said
+    status, said = run(PLAYWRIGHT.replace("(TestCase)", "(TransactionTestCase)"))
+    assert (status, "it sees 1" in said) == (0, True), said
+    status, said = run(PLAYWRIGHT.replace("connections.close_all()", "pass"))
+    assert status == 1
+    assert "\nOK\n" in said
+    assert "There is 1 other session using the database." in said
+
+
+CHANNELS = """
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.testing import WebsocketCommunicator
+from django.test import TestCase, TransactionTestCase
+from orders.models import Order
+
+class Counts(AsyncWebsocketConsumer):
+    async def receive(self, **said):
+        await self.send(str(await Order.objects.acount()))
+
+class Listens(TestCase):
+    async def test_it(self):
+        await Order.objects.acreate(customer="Ada")
+        socket = WebsocketCommunicator(Counts.as_asgi(), "/")
+        await socket.connect()
+        await socket.send_to("how many")
+        assert await socket.receive_from() == "1"
+        assert await Order.objects.acount() == 1
+        await socket.disconnect()
+        print("it disconnects")
+        assert await Order.objects.acount() == 1
+"""
+
+
+@control(here("run(CHANNELS, ", 'run(CHANNELS.replace("await socket.disconnect()", "pass"), '))
+@control(here('"(TransactionTestCase)"', '"(TestCase)"'))
+def test_a_communicator_that_disconnects_closes_the_tests_connection(run) -> None:
+    """Until then all goes over the test's own: a TestCase's next query fails, a TransactionTestCase's is answered."""
+    channels = {"packages": ("runners",)}
+    status, said = run(CHANNELS, **channels)
+    assert (status, "it disconnects" in said) == (1, True), said
+    closed = "connection already closed" if "psycopg2" in driver() else "the connection is closed"
+    assert f"django.db.utils.{'Interface' if 'psycopg2' in driver() else 'Operational'}Error: {closed}" in said
+    status, said = run(CHANNELS.replace("(TestCase)", "(TransactionTestCase)"), **channels)
+    assert (status, "it disconnects" in said) == (0, True), said
+    installed("channels")
+
+
+def installed(name: str) -> None:
+    """Tell the ledger which release of a package it was."""
+    (found,) = distributions(name=name, path=[str(others.packages("runners"))])
+    evidence.on(**{name: found.version})
+
+
+# With pytest-django: a worker of Celery's in a thread, and a server that goes on when its test is over.
+FIXTURES = """
+import json
+import urllib.request
+import pytest
+from django.conf import settings
+from orders.models import Order
+
+pytest_plugins = ("celery.contrib.pytest",)
+settings.STATIC_URL, settings.MEDIA_URL = "/static/", "/media/"  # which the server asks for
+served = []
+
+@pytest.fixture(scope="session")
+def celery_config():
+    return {"broker_url": "memory://", "result_backend": "cache+memory://"}
+
+def orders(url):
+    with urllib.request.urlopen(url) as answer:
+        return len(json.load(answer)["orders"])
+
+def counts():
+    return Order.objects.count()
+
+def test_0_served(live_server):
+    Order.objects.create(customer="Ada")
+    served.append(live_server.url + "/orders/")
+    assert orders(served[0]) == 1
+
+@pytest.mark.django_db(transaction=True)
+def test_1_served_still():
+    assert orders(served[0]) == 0
+
+@pytest.mark.django_db(transaction=True)
+def test_2_worked(celery_app, request):
+    Order.objects.create(customer="Ada")
+    count = celery_app.task(counts)
+    request.getfixturevalue("celery_worker")
+    print("a worker sees", count.delay().get(timeout=60))
+    print("the test" + " sees", Order.objects.count())
+"""
+
+
+@pytest.fixture
+def fixtures(project: Project, tested: Database, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """Run some of these with pytest-django: fixtures("served"); return the exit status and what was printed."""
+
+    def run(which: str, code: str = FIXTURES) -> tuple[int, str]:
+        (tmp_path / "test_these.py").write_text(code)
+        command = (
+            "-m",
+            "pytest",
+            "-s",
+            "--tb=short",
+            "-k",
+            which,
+            "-p",
+            "no:cacheprovider",
+            f"--rootdir={tmp_path}",
+            str(tmp_path),
+        )
+        settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DJANGO_ALLOWED_HOSTS": "localhost"}
+        return project.run(*command, database_url=tested.url, packages=("runners",), **settings)
+
+    installed("pytest-django")
+    return run
+
+
+@control(here('fixtures("served")', 'fixtures("served", FIXTURES.replace("== 1", "== 1; live_server.stop()"))'))
+def test_live_server_outlives_its_test(fixtures) -> None:
+    """A request after the test is answered, and finds no order: the tables were emptied."""
+    status, said = fixtures("served")
+    assert (status, "2 passed" in said) == (0, True), said
+
+
+@control(here('"transaction=True", "transaction=False"', '"", ""'))
+@control(here('fixtures("worked")', 'fixtures("worked", FIXTURES.replace("transaction=True", ""))'))
+def test_celerys_worker_closes_the_tests_connection(fixtures) -> None:
+    """With transaction=True the task and the test see the order; without, the test's next query fails."""
+    installed("celery")
+    status, said = fixtures("worked")
+    assert (status, "a worker sees 1\nthe test sees 1\n" in said) == (0, True), said
+    status, said = fixtures("worked", FIXTURES.replace("transaction=True", "transaction=False"))
+    closed = "connection already closed" if "psycopg2" in driver() else "the connection is closed"
+    assert (status, "a worker sees 0" in said, "the test sees" in said) == (1, True, False), said
+    assert closed in said
 
 
 # ---- runserver -------------------------------------------------------------------------------------------------
