@@ -16,4 +16,4 @@ while not migrated:
             call_command("migrate", database="direct", verbosity=0)
             migrated = True
     if not migrated:
-        time.sleep(1)  # not in the database: who waits there can be in the way
+        time.sleep(1)  # no wait in the database: that can deadlock an index
