@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests.proofs.pooled import INI, section, settings_of
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, port_of
 from tests.stack.database import Database
+from tests.stack.handover import Handover
 from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.poolers import Odyssey
@@ -82,8 +83,11 @@ def show(one: PgBouncer, what: str) -> list[dict]:
 
 
 @contextmanager
-def asleep(url: str, database: Database) -> Iterator[psycopg.Connection]:
-    """Have a client's statement run on the server, through whichever process the kernel gives it to."""
+def asleep(url: str, database: Database, ends: bool = True) -> Iterator[psycopg.Connection]:
+    """Have a client's statement run on the server, through whichever process the kernel gives it to.
+
+    It `ends` with the block, or goes on.
+    """
     client = psycopg.connect(url, autocommit=True)
     try:
         client.pgconn.send_query(b"select pg_sleep(60)")
@@ -92,7 +96,7 @@ def asleep(url: str, database: Database) -> Iterator[psycopg.Connection]:
         yield client
     finally:
         client.close()
-        for pid in database.backends():
+        for pid in database.backends() if ends else ():
             database.terminate(pid)
 
 
@@ -225,6 +229,72 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
         if said(both, PASSED_ON):
             return
     pytest.fail(f"none of {TRIES} requests came to the process that had to pass it on")
+
+
+@pytest.fixture
+def behind_a_service(database, pooler) -> Iterator[Callable[..., tuple[str, list[PgBouncer]]]]:
+    """Start two PgBouncers, each with a port of its own, behind an address that leads to them in turn."""
+    with ExitStack() as ends:
+
+        def start(peered: bool) -> tuple[str, list[PgBouncer]]:
+            ports = {"1": free_port(), "2": free_port()}
+            peers = {number: f"host=127.0.0.1 port={port}" for number, port in ports.items()}
+            both = []
+            for number, port in ports.items():
+                known = {"peers": peers, "peer_id": number} if peered else {}
+                both.append(pooler(database, port=port, pool_mode="transaction", **known))
+            service = Handover(*(one.port for one in both))
+            ends.callback(service.stop)
+            return both[0].url(database).replace(f":{both[0].port}/", f":{service.port}/"), both
+
+        yield start
+
+
+@control(here("peered=False", "peered=True"), fails_with="the request has arrived: not within")
+def test_behind_a_service_a_request_to_cancel_reaches_the_other_pgbouncer(behind_a_service, database) -> None:
+    """Without peers that one logs `failed cancel request`, and the statement goes on. The next request is in time."""
+    url, (_, other) = behind_a_service(peered=False)
+    with asleep(url, database) as client:
+        client.cancel_safe()  # a thread here passes it on, and cancel() lets none run
+        until("the request has arrived", lambda: LOST in other.leash.said())
+        assert active(database) == 1
+        client.cancel_safe()
+        until("the statement is cancelled", lambda: not active(database))
+
+
+@control(here("peered=True", "peered=False"), fails_with="the statement is cancelled: not within")
+def test_behind_a_service_peers_pass_a_request_to_cancel_on(behind_a_service, database) -> None:
+    """Each peer's entry has host and port of one; the first request comes to the other, and arrives all the same."""
+    if not at_least(1, 19):
+        pytest.skip("needs PgBouncer 1.19")
+    url, (_, other) = behind_a_service(peered=True)
+    with asleep(url, database) as client:
+        client.cancel_safe()  # a thread here passes it on, and cancel() lets none run
+        until("the statement is cancelled", lambda: not active(database))
+        assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
+        assert PASSED_ON in other.leash.said()
+
+
+@control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
+def test_postgresql_ends_what_a_client_of_pgbouncer_leaves_only_where_it_looks(database, pooler) -> None:
+    """The client goes amid its statement, and PgBouncer's server connection with it; the statement goes on."""
+    bouncer = pooler(database, pool_mode="transaction")
+
+    def leave() -> None:
+        with asleep(bouncer.url(database), database, ends=False) as client:
+            client.close()
+        until(
+            "PgBouncer has none", lambda: not any(row["database"] == database.name for row in bouncer.show("servers"))
+        )
+
+    leave()
+    assert active(database) == 1
+    (pid,) = database.backends()
+    database.terminate(pid)
+    until("it is gone", lambda: not database.backends())
+    database.admin.execute(f"alter role {database.role.name} set client_connection_check_interval = '50ms'")
+    leave()
+    until("PostgreSQL has noticed", lambda: not active(database))
 
 
 @control(

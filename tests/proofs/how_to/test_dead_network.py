@@ -4,6 +4,7 @@ No proof asserts how long anything takes. Of several clients in the same wait, o
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from proven import evidence
 from proven.sources.controls import control, each, edit, here, replace
 from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates, settings_of
+from tests.stack import haproxy
 from tests.stack.console import pool
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
@@ -64,7 +66,19 @@ LATER = "tcp_user_timeout=6000"  # later than keepalives and connect_timeout
 CONNECT = "connect_timeout=3"
 POOLER_KEEPALIVES = {"tcp_keepidle": 2, "tcp_keepintvl": 1, "tcp_keepcnt": 2}
 SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
-SYN = 0x02
+SYN, ACK = 0x02, 0x10
+# A proxy that has patience with whoever is idle for so long.
+PATIENCE = "4s"
+PROXY = """
+defaults
+    mode tcp
+    timeout connect 3s
+    timeout client {after}
+    timeout server {after}
+listen database
+    bind {at}:5000
+    server db {to}
+"""
 SOCKET = ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
 CHECKS = "-c client_connection_check_interval=200"
 LINUX = {
@@ -350,6 +364,30 @@ def test_keepalives_keep_a_router_from_forgetting(far) -> None:
     kept.answered()
     assert silent.count("answered") == 0
     assert silent.waits()
+
+
+@control(replace("tests.proofs.how_to.test_dead_network:PATIENCE", "1h"), fails_with="HAProxy ends it: not within")
+@control(here('"keepalives_idle=1"', '"keepalives_idle=1000"'))
+def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far) -> None:
+    """It ends TCP on each side: a keepalive comes, and after `timeout client` or `timeout server` the session goes."""
+    try:
+        evidence.on(HAProxy=haproxy.version())
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    text = PROXY.format(at=far.pooler.address, to=f"{far.db.address}:{far.database.server.port}", after=PATIENCE)
+    proxy = haproxy.HAProxy(text, far.pooler)
+    far.ends.callback(proxy.stop)
+    place = f"@{far.pooler.address}:{proxy.port}/"
+    url = re.sub("@.*/", place, far.database.url)
+    kept = far.connected("keepalives_idle=1", url=url)
+    assert len(far.database.backends()) == 1
+    far.confirmed()
+    (its,) = (ends for ends in far.last if far.app.number in dict(ends))
+    sent = until("a packet", lambda: [packet for packet in far.network.packets() if packet.connection == its])
+    assert (sent[0].source, sent[0].flags, sent[0].payload) == (far.app.number, ACK, 0)  # nothing but a question
+    until("HAProxy ends it", lambda: not far.database.backends())
+    kept.ask()
+    assert kept.error().endswith(CLOSED)
 
 
 @control(here('"keepalives": POOLER_KEEPALIVES', '"keepalives": {}'), fails_with="they have ended: not within")

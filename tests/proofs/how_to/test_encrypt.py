@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 import psycopg2
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs import deployed
 from tests.proofs.heard import many, piped
-from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of
+from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of, starting
 from tests.proofs.runbooks.test_pgbouncer_server_login_retry import text
 from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
@@ -115,6 +116,56 @@ def test_a_client_that_verifies_refuses_a_stranger(setup, encrypted) -> None:
         encrypted.connect(setup.database, host="localhost", **verified(setup))
     with encrypted.connect(setup.database, host="localhost", sslmode="require") as client:
         assert client.pgconn.ssl_in_use
+
+
+@pytest.fixture
+def asking(setup):
+    """Start a PgBouncer that asks each client for a certificate: asking("verify-ca").
+
+    It does so from a RELOAD on, as whoever waits for its start has none.
+    """
+    with starting(setup) as start:
+
+        def one(mode: str, **more: object) -> PgBouncer:
+            bouncer = start(**tls(setup, "client"), client_tls_ca_file=setup.certificates / "ca.crt")
+            bouncer.reload(client_tls_sslmode=mode, **more)
+            return bouncer
+
+        yield one
+
+
+def pair_of(folder, name: str = "pooler.internal") -> dict[str, str]:
+    """Return what a client says that shows a certificate."""
+    return {"sslcert": f"{folder}/{name}.crt", "sslkey": f"{folder}/{name}.key"}
+
+
+@control(here("asking(mode)", 'asking("require")'), fails_with="DID NOT RAISE")
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_client_tls_that_verifies_demands_a_certificate_of_each_client(setup, asking, mode) -> None:
+    """Who has none is refused, and who has a stranger's; one of the authority's lets in, be it anybody's."""
+    bouncer = asking(mode)
+    with pytest.raises(psycopg.OperationalError, match="certificate required"):
+        bouncer.connect(setup.database, **verified(setup))
+    with pytest.raises(psycopg.OperationalError, match="unknown ca"):
+        bouncer.connect(setup.database, **verified(setup), **pair_of(setup.strangers))
+    with bouncer.connect(setup.database, **verified(setup), **pair_of(setup.certificates)) as client:
+        assert client.execute("select current_user").fetchone() == ("upstream",)
+
+
+@control(here('auth_type="cert"', 'auth_type="trust"'), fails_with="DID NOT RAISE")
+def test_auth_type_cert_lets_in_whose_certificate_has_the_users_name(setup, asking) -> None:
+    """Without a password; with a certificate of another name nobody gets in, and the log has the reason."""
+    bouncer = asking("verify-full", auth_type="cert")
+    script = setup.load(CERTIFICATES).text
+    command = ["sh", "-c", script, "certificates.sh", "pgbouncer_stats", "127.0.0.1"]
+    subprocess.run(command, cwd=setup.certificates, check=True, capture_output=True)
+    console = f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user=pgbouncer_stats"
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(make_conninfo(console, **verified(setup), **pair_of(setup.certificates)))
+    assert "TLS certificate name mismatch" in bouncer.leash.said()
+    shown = make_conninfo(console, **verified(setup), **pair_of(setup.certificates, "pgbouncer_stats"))
+    with closing(psycopg.connect(shown, autocommit=True)) as client:
+        assert psycopg.ClientCursor(client).execute("show version").fetchone()
 
 
 @control(here("setup.start()", 'setup.start(**tls(setup, "client"))'))

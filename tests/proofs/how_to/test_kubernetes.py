@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from base64 import b64decode
 from functools import cache, partial
@@ -379,6 +380,31 @@ def test_the_probes_of_pgbouncer_pass_when_it_serves_and_not_before(start, setup
     assert connects(bouncer.port)
 
 
+@control(here("log_connections=0", "log_connections=1"))
+@control(here("log_disconnections=0", "log_disconnections=1"))
+def test_a_probe_by_tcp_leaves_no_line_in_pgbouncers_log(start, setup) -> None:
+    """A client that goes without a word is `client unexpected eof` there, unless log_disconnections is 0."""
+
+    def said(bouncer) -> str:
+        """Return what its log says of a probe, and then of a client that is cut off."""
+        before = len(bouncer.leash.said())
+        assert connects(bouncer.port)
+        client = bouncer.connect(setup.database)
+        with socket.socket(fileno=os.dup(client.fileno())) as its:
+            its.shutdown(socket.SHUT_RDWR)
+        until("it has left", lambda: not any(row["database"] == "upstream" for row in bouncer.show("clients")))
+        client.close()
+        return bouncer.leash.said()[before:]
+
+    first, last = [
+        line for line in said(start("config.yaml")).splitlines() if " C-" in line and "pgbouncer/" not in line
+    ]
+    assert "login attempt" in first
+    assert "closing because: client unexpected eof" in last
+    quiet = start("config.yaml", log_connections=0, log_disconnections=0)
+    assert said(quiet) == ""
+
+
 @control(here('start("config.yaml", ', 'start("config.yaml", listen_addr="127.0.0.2", '), fails_with="PgBouncer")
 def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
     """PgBouncer accepts TCP connections without its database, even after a client has failed."""
@@ -471,6 +497,21 @@ def test_a_rollout_of_pgbouncer_costs_no_request(start, served, load) -> None:
     service.stop()
     assert set(heard) == {200}, heard
     checked(CENTRAL, load)
+
+
+@control(here("DB_CONN_MAX_AGE=age", 'DB_CONN_MAX_AGE="0"'))
+@control(here("DB_CONN_MAX_AGE=age", 'DB_CONN_MAX_AGE="none"'))
+@pytest.mark.parametrize(("age", "reached"), [("none", False), ("0", True)])
+def test_a_new_pod_gets_clients_as_their_connections_pass_their_age(start, served, age, reached) -> None:
+    """The Service leads to both by turns. A thread that keeps its connection stays with the old one."""
+    old, new = start("config.yaml"), start("config.yaml")
+    service = Handover(old.port)
+    with served(service.port, DB_CONN_MAX_AGE=age, GUNICORN_THREADS="1") as gunicorn:
+        assert gunicorn.request("/connection/")[0] == 200
+        service.lead(old.port, new.port)
+        assert {gunicorn.request("/connection/")[0] for _ in range(4)} == {200}
+        assert ("login attempt: db=upstream" in new.leash.said()) is reached
+    service.stop()
 
 
 @control(

@@ -27,6 +27,8 @@ VENDORS = {
     "Supabase": ("supabase.com/",),
     "Heroku": ("devcenter.heroku.com/",),
     "DigitalOcean": ("docs.digitalocean.com/",),
+    "Fly.io": ("fly.io/docs/",),
+    "Railway": ("docs.railway.com/",),
     "PgCat": ("github.com/postgresml/pgcat/",),
     "PgDog": ("docs.pgdog.dev/",),
     "Supavisor": ("supabase.github.io/supavisor/", "github.com/supabase/supavisor/"),

@@ -2,11 +2,13 @@
 
 import signal
 from contextlib import closing
+from dataclasses import replace
 
 import psycopg
 import psycopg2
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing, Named
@@ -15,6 +17,8 @@ from tests.stack.postgres import Cluster, own_major
 
 WRITE = "create table item (id int)"
 TEXT = "cannot execute CREATE TABLE in a read-only transaction"
+BOTH = "127.0.0.2,127.0.0.1"  # the standby, and the primary
+FAILS = "select 1 / 0 where pg_is_in_recovery()"
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +111,34 @@ def test_target_session_attrs_passes_over_a_read_only_server(driver, pair) -> No
         assert client.info.host == pair.standby.server.host
     with closing(driver.connect(**hosts, **who, target_session_attrs="read-write")) as client:
         assert client.info.host == database.server.host
+
+
+@control(edit("pgbouncer/leave_a_standby.sql", "pg_terminate_backend", "pg_cancel_backend"))
+@control(here("fails = reached(FAILS)", 'fails = reached("select 1")'))
+def test_a_connect_query_that_ends_its_session_keeps_pgbouncer_off_a_standby(pair, pooler, load) -> None:
+    """Of a list whose first host is one, clients reach the primary alone; the log has the reason.
+
+    An error in connect_query does not: there the session stays, and a client reaches the standby.
+    """
+    several = Existing(replace(pair.primary.server, host=BOTH), pair.database.name, pair.database.role)
+    stays = "load_balance_hosts=disable" if at_least(1, 24) else ""
+
+    def reached(query: str) -> tuple[set[str], str]:
+        """Return whom two clients reach at a time, and what PgBouncer's log says."""
+        options = f"connect_query='{query}' {stays}"
+        bouncer = pooler(several, options=options, pool_mode="transaction", server_login_retry=0.1)
+        names = set()
+        with bouncer.connect(several, autocommit=False) as one, bouncer.connect(several, autocommit=False) as other:
+            for client in (one, other):
+                names.add(client.execute("show cluster_name").fetchone()[0])
+        return names, bouncer.leash.said()
+
+    snippet = load("pgbouncer/leave_a_standby.sql")
+    evidence.ran(snippet)
+    ends = reached(" ".join(line for line in snippet.text.splitlines() if not line.startswith("--")))
+    fails = reached(FAILS)
+    several.leave()
+    assert ends[0] == {"primary"}
+    assert "FATAL: terminating connection due to administrator command" in ends[1]
+    assert "standby" in fails[0]
+    assert "division by zero" in fails[1]
