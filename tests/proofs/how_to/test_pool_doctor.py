@@ -431,6 +431,9 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
         # From another database: what is then replayed may cancel any query in this one, even this very call.
         with standby.server.connect("template1") as elsewhere:
             elsewhere.execute("select pg_wal_replay_resume()")
+            written = writer.execute("select pg_current_wal_lsn()").fetchone()
+            replayed = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            until("all is replayed", lambda: elsewhere.execute(replayed, written).fetchone() == (True,))
         gave_way = ("warning", "gave way to what was replayed since the last look")
         until("a conflict is counted", lambda: asked(reader, load)["conflicts"] == gave_way)
         until("it has caught up", lambda: asked(reader, load)["standby"] == ("ok", "follows its primary"))
@@ -887,8 +890,8 @@ def test_a_pool_that_nobody_uses_any_more_is_passed_over(stays) -> None:
     stays.bouncer.reload()
     known = {stays.database.name, "unused", "pgbouncer"}
     assert names("databases", "name") == known
-    psycopg.connect(stays.bouncer.url(stays.database).rpartition("/")[0] + "/other").close()
-    assert names("databases", "name") == known | {"other"}
+    with psycopg.connect(stays.bouncer.url(stays.database).rpartition("/")[0] + "/other"):
+        assert names("databases", "name") == known | {"other"}
     with stays.bouncer.admin() as console:
         console.execute("reconnect other")
     until("it is gone", lambda: names("databases", "name") == known)
