@@ -311,7 +311,10 @@ def test_only_what_no_client_has_can_be_idle_for_too_long_or_too_old(database, p
         state = database.admin.execute("select state from pg_stat_activity where pid = %s", [own]).fetchone()
         assert state == ("idle" if mode == "session" else "idle in transaction",)
         assert pool_of(bouncer, database)["sv_active"] == 1
+        bouncer.set(min_pool_size=0, server_idle_timeout=0.1, server_lifetime=3600)
+        until("what is free is closed", lambda: database.backends() == [own])
         assert holder.execute("select pg_backend_pid()").fetchone() == (own,)
+        bouncer.set(server_idle_timeout=600, server_lifetime=0.1)
         holder.execute("rollback")
     until("it is closed when its client has left", lambda: own not in database.backends())
 

@@ -406,7 +406,7 @@ def test_sigint_ends_it_when_no_client_has_a_server_connection(database, pooler)
         does_nothing, asks, stays = (stop.enter_context(each.connect(database)) for each in (idle, busy, kept))
         other = stop.enter_context(closing(psycopg2.connect(busy.url(database))))
         works = stop.enter_context(busy.connect(database, autocommit=False))
-        for client in (works, stays):
+        for client in (does_nothing, works, stays):
             client.execute("select 1")
         for bouncer in (kept, busy, idle):
             bouncer.show("pools")  # over a console that stays

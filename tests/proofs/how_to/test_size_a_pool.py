@@ -543,6 +543,8 @@ def test_a_pool_logs_in_to_postgresql_with_one_server_connection_at_a_time(datab
         until("PostgreSQL has it", lambda: len(database.backends()) == 2)
         assert shown() == (10, 1)
         gate.rollback()
+        while not all(each.done() for each in begun):
+            assert shown()[1] <= 1
         for each in begun:
             each.result()
         assert len(database.backends()) == 11

@@ -236,15 +236,19 @@ from django.test import TestCase, TransactionTestCase
 from orders.models import Order
 from playwright.sync_api import sync_playwright
 
+REFUSED = "You cannot call this from an async context - use a thread or sync_to_async"
+
 class Browses(TestCase):
     def test_it(self):
         Order.objects.create(customer="Ada")
         with sync_playwright():
-            with self.assertRaisesMessage(SynchronousOnlyOperation, "You cannot call this from an async context"):
+            with self.assertRaisesMessage(SynchronousOnlyOperation, REFUSED):
                 Order.objects.count()
             os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
             print("it sees", Order.objects.count())
             connections.close_all()
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+        print("afterwards", Order.objects.count())
 """
 
 
@@ -257,7 +261,7 @@ def test_playwright_has_a_loop_in_the_tests_thread(run) -> None:
     """
     evidence.on(playwright=version("playwright"))
     status, said = run(PLAYWRIGHT)
-    assert (status, "it sees 0" in said) == (0, True), said
+    assert (status, "it sees 0\nafterwards 1\n" in said) == (0, True), said
     status, said = run(PLAYWRIGHT.replace("(TestCase)", "(TransactionTestCase)"))
     assert (status, "it sees 1" in said) == (0, True), said
     status, said = run(PLAYWRIGHT.replace("connections.close_all()", "pass"))
@@ -316,6 +320,7 @@ import json
 import urllib.request
 import pytest
 from django.conf import settings
+from django.db import connection
 from orders.models import Order
 
 pytest_plugins = ("celery.contrib.pytest",)
@@ -331,7 +336,9 @@ def orders(url):
         return len(json.load(answer)["orders"])
 
 def counts():
-    return Order.objects.count()
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return Order.objects.count(), cursor.fetchone()[0]
 
 def test_0_served(live_server):
     Order.objects.create(customer="Ada")
@@ -346,9 +353,11 @@ def test_1_served_still():
 def test_2_worked(celery_app, request):
     Order.objects.create(customer="Ada")
     count = celery_app.task(counts)
+    _, own = counts()
     request.getfixturevalue("celery_worker")
-    print("a worker sees", count.delay().get(timeout=60))
-    print("the test" + " sees", Order.objects.count())
+    seen, its = count.delay().get(timeout=60)
+    print("a worker sees", seen, "over another" if its != own else "over the same")
+    print("the test" + " sees", counts()[0])
 """
 
 
@@ -387,14 +396,20 @@ def test_live_server_outlives_its_test(fixtures) -> None:
 @control(here('"transaction=True", "transaction=False"', '"", ""'))
 @control(here('fixtures("worked")', 'fixtures("worked", FIXTURES.replace("transaction=True", ""))'))
 def test_celerys_worker_closes_the_tests_connection(fixtures) -> None:
-    """With transaction=True the task and the test see the order; without, the test's next query fails."""
+    """With transaction=True the task, over another connection, and the test see the order.
+
+    Without it the test's next query fails, even one that comes before the task.
+    """
     installed("celery")
     status, said = fixtures("worked")
-    assert (status, "a worker sees 1\nthe test sees 1\n" in said) == (0, True), said
+    assert (status, "a worker sees 1 over another\nthe test sees 1\n" in said) == (0, True), said
     status, said = fixtures("worked", FIXTURES.replace("transaction=True", "transaction=False"))
     closed = "connection already closed" if "psycopg2" in driver() else "the connection is closed"
     assert (status, "a worker sees 0" in said, "the test sees" in said) == (1, True, False), said
     assert closed in said
+    at_once = FIXTURES.replace("seen, its =", "counts(); seen, its =")
+    status, said = fixtures("worked", at_once.replace("transaction=True", "transaction=False"))
+    assert (status, "a worker sees" in said, closed in said) == (1, False, True), said
 
 
 # ---- runserver -------------------------------------------------------------------------------------------------

@@ -315,7 +315,8 @@ from django.conf import settings
 settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_apscheduler"]
 django.setup()
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
+from django_apscheduler import util
 from django_apscheduler.jobstores import DjangoJobStore
 from django_apscheduler.models import DjangoJob
 call_command("migrate", "django_apscheduler", verbosity=0)
@@ -327,6 +328,18 @@ for call in ({calls}):
     with other.cursor() as cursor:
         cursor.execute("select pg_terminate_backend(%s, 60000)", mine)
     print("answer", call())
+
+tries = []
+
+@util.retry_on_db_operational_error
+def fails():
+    tries.append(1)
+    raise OperationalError
+
+try:
+    fails()
+except OperationalError:
+    print("tries", len(tries))
 """
 
 
@@ -347,3 +360,4 @@ def test_django_apschedulers_store_asks_again(project, server, server_version, m
             DB_CONN_HEALTH_CHECKS="false",
         )
     assert (status, re.findall("^answer (.*)", said, re.MULTILINE)) == (0, ["[]", "None", "None", "[]"]), said
+    assert "tries 2\n" in said

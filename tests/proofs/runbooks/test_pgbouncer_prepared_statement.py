@@ -123,6 +123,15 @@ def test_max_prepared_statements_counts_for_each_server_connection_whoever_prepa
             for number, client in enumerate((one, one, other, other)):
                 assert client.execute(f"select {number}").fetchone() == (number,)
             assert prepared(one) == {"select 2", "select 3"}
+        for client, number in ((one, 0), (one, 1), (one, 0), (other, 2)):
+            client.execute(f"select {number}")
+        assert prepared(one) == {"select 0", "select 2"}
+        bouncer.set(default_pool_size=2)
+        with one.transaction(), other.transaction():
+            for number, client in enumerate((one, one, other, other)):
+                client.execute(f"select {number}")
+            assert prepared(one) == {"select 0", "select 1"}
+            assert prepared(other) == {"select 2", "select 3"}
 
 
 @control(here('deallocate "_pg3_5"', "deallocate all"))

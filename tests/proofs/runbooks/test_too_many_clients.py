@@ -220,9 +220,10 @@ def test_a_database_has_a_limit_of_its_own(database) -> None:
 
 @control(here("work.close()", "pass"), fails_with="PgBouncer counts it no more: not within")
 @control(edit("postgres/role_client_check.sql", "'2s'", "'0'"), fails_with="PostgreSQL has noticed: not within")
-def test_a_query_goes_on_when_its_client_is_gone_and_pgbouncer_opens_another(database, pooler, load) -> None:
+@pytest.mark.parametrize("limit", ["max_db_connections", "max_user_connections"])
+def test_a_query_goes_on_when_its_client_is_gone_and_pgbouncer_opens_another(database, pooler, load, limit) -> None:
     """PostgreSQL has more sessions than PgBouncer may open, unless it looks whether its client is there."""
-    bouncer = pooler(database, pool_mode="transaction", max_db_connections=1)
+    bouncer = pooler(database, pool_mode="transaction", **{limit: 1})
 
     def leave() -> None:
         work = bouncer.connect(database)
