@@ -66,15 +66,15 @@ LATER = "tcp_user_timeout=6000"  # later than keepalives and connect_timeout
 CONNECT = "connect_timeout=3"
 POOLER_KEEPALIVES = {"tcp_keepidle": 2, "tcp_keepintvl": 1, "tcp_keepcnt": 2}
 SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
-SYN, ACK = 0x02, 0x10
+FIN, SYN, ACK = 0x01, 0x02, 0x10
 # A proxy that has patience with whoever is idle for so long.
 PATIENCE = "4s"
 PROXY = """
 defaults
     mode tcp
     timeout connect 3s
-    timeout client {after}
-    timeout server {after}
+    timeout client {client}
+    timeout server {server}
 listen database
     bind {at}:5000
     server db {to}
@@ -368,13 +368,15 @@ def test_keepalives_keep_a_router_from_forgetting(far) -> None:
 
 @control(replace("tests.proofs.how_to.test_dead_network:PATIENCE", "1h"), fails_with="HAProxy ends it: not within")
 @control(here('"keepalives_idle=1"', '"keepalives_idle=1000"'))
-def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far) -> None:
+@pytest.mark.parametrize("limit", ["client", "server"])
+def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far, limit) -> None:
     """It ends TCP on each side: a keepalive comes, and after `timeout client` or `timeout server` the session goes."""
     try:
         evidence.on(HAProxy=haproxy.version())
     except RuntimeError as error:
         pytest.skip(str(error))
-    text = PROXY.format(at=far.pooler.address, to=f"{far.db.address}:{far.database.server.port}", after=PATIENCE)
+    after = {"client": "1h", "server": "1h", limit: PATIENCE}
+    text = PROXY.format(at=far.pooler.address, to=f"{far.db.address}:{far.database.server.port}", **after)
     proxy = haproxy.HAProxy(text, far.pooler)
     far.ends.callback(proxy.stop)
     place = f"@{far.pooler.address}:{proxy.port}/"
@@ -385,7 +387,13 @@ def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far) -> None:
     (its,) = (ends for ends in far.last if far.app.number in dict(ends))
     sent = until("a packet", lambda: [packet for packet in far.network.packets() if packet.connection == its])
     assert (sent[0].source, sent[0].flags, sent[0].payload) == (far.app.number, ACK, 0)  # nothing but a question
-    until("HAProxy ends it", lambda: not far.database.backends())
+
+    def ends() -> list:
+        """Return the packets with which the other side says that it will send no more."""
+        packets = [packet for packet in far.network.packets() if packet.connection == its]
+        return [packet for packet in packets if packet.source != far.app.number and packet.flags & FIN]
+
+    until("HAProxy ends it", ends)
     kept.ask()
     assert kept.error().endswith(CLOSED)
 

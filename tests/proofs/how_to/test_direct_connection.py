@@ -168,9 +168,10 @@ def test_of_two_that_take_the_lock_one_migrates_at_a_time(project, setup, load) 
             two = [project.start("-c", alone.text, database_url=empty.url, **urls) for _ in range(2)]
             makes = "select from pg_locks where relation = 'pg_class'::regclass and not granted"
             until("one is about to", lambda: catalogue.execute(makes).rowcount == 1)
-            asked = "select from pg_stat_activity where datname = %s and state = 'idle' and query like %s"
-            said = [empty.name, "%try_advisory_lock%"]
-            until("the other comes again", lambda: empty.admin.execute(asked, said).rowcount == 1)
+            asked = "select query_start from pg_stat_activity where datname = %s and state = 'idle' and query like %s"
+            said, times = [empty.name, "%try_advisory_lock%"], set()
+            until("the other comes again", lambda: times.update(empty.admin.execute(asked, said)) or len(times) > 1)
+            assert catalogue.execute(makes).rowcount == 1
             catalogue.execute("rollback")
         assert [*map(ended, two)] == [(0, "")] * 2
         assert project.run(*migrate, "--check", database_url=empty.url, **urls) == (0, "")
@@ -192,11 +193,14 @@ def test_who_waits_for_a_lock_is_in_the_way_of_an_index(setup) -> None:
         one.execute("select pg_advisory_lock(1)")
         assert other.execute("select pg_try_advisory_lock(1)").fetchone() == (False,)
         one.execute("create index concurrently made on rows (id)")
-        other.execute("set deadlock_timeout = '1h'")  # it does not look again
+        other.execute("set deadlock_timeout = '10ms'")
         with ThreadPoolExecutor(1) as thread:
             waits = thread.submit(other.execute, "select pg_advisory_lock(1)")
             try:
-                waiting = "select from pg_locks where locktype = 'advisory' and not granted and pid = %s"
+                waiting = (
+                    "select from pg_locks where locktype = 'advisory' and not granted and pid = %s"
+                    " and clock_timestamp() - waitstart > interval '0.1 s'"
+                )
                 until("it waits", lambda: one.execute(waiting, [other.info.backend_pid]).rowcount == 1)
                 with pytest.raises(psycopg.errors.DeadlockDetected):
                     one.execute("create index concurrently not_made on rows (id)")

@@ -126,8 +126,9 @@ def asking(setup):
     """
     with starting(setup) as start:
 
-        def one(mode: str, **more: object) -> PgBouncer:
-            bouncer = start(**tls(setup, "client"), client_tls_ca_file=setup.certificates / "ca.crt")
+        def one(mode: str, users: dict[str, str] | None = None, **more: object) -> PgBouncer:
+            settings = {**tls(setup, "client"), "client_tls_ca_file": setup.certificates / "ca.crt"}
+            bouncer = start(**settings, users=users or setup.users)
             bouncer.reload(client_tls_sslmode=mode, **more)
             return bouncer
 
@@ -154,11 +155,15 @@ def test_client_tls_that_verifies_demands_a_certificate_of_each_client(setup, as
 
 @control(here('auth_type="cert"', 'auth_type="trust"'), fails_with="DID NOT RAISE")
 def test_auth_type_cert_lets_in_whose_certificate_has_the_users_name(setup, asking) -> None:
-    """Without a password; with a certificate of another name nobody gets in, and the log has the reason."""
+    """Without a password; with a certificate of another name nobody gets in, and the log has the reason.
+
+    PgBouncer logs in to PostgreSQL for such a client only with a password: with a secret the client hears so.
+    """
     bouncer = asking("verify-full", auth_type="cert")
     script = setup.load(CERTIFICATES).text
-    command = ["sh", "-c", script, "certificates.sh", "pgbouncer_stats", "127.0.0.1"]
-    subprocess.run(command, cwd=setup.certificates, check=True, capture_output=True)
+    for name in ("pgbouncer_stats", "upstream"):
+        command = ["sh", "-c", script, "certificates.sh", name, "127.0.0.1"]
+        subprocess.run(command, cwd=setup.certificates, check=True, capture_output=True)
     console = f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user=pgbouncer_stats"
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(make_conninfo(console, **verified(setup), **pair_of(setup.certificates)))
@@ -166,6 +171,12 @@ def test_auth_type_cert_lets_in_whose_certificate_has_the_users_name(setup, aski
     shown = make_conninfo(console, **verified(setup), **pair_of(setup.certificates, "pgbouncer_stats"))
     with closing(psycopg.connect(shown, autocommit=True)) as client:
         assert psycopg.ClientCursor(client).execute("show version").fetchone()
+    own = pair_of(setup.certificates, "upstream")
+    with pytest.raises(psycopg.OperationalError, match="wrong password type"):
+        bouncer.connect(setup.database, **verified(setup), **own)
+    known = {**setup.users, "upstream": setup.database.role.password}
+    with asking("verify-full", known, auth_type="cert").connect(setup.database, **verified(setup), **own) as client:
+        assert client.execute("select current_user").fetchone() == ("upstream",)
 
 
 @control(here("setup.start()", 'setup.start(**tls(setup, "client"))'))

@@ -1,6 +1,7 @@
 """Proves docs/how-to/forks.md: connections that are open at a fork, by hand, by Gunicorn and by uWSGI."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import distributions
 from pathlib import Path
@@ -130,7 +131,17 @@ def test_threads_of_preloaded_workers_open_their_own(project, tables, tmp_path) 
         (loading,) = tables.backends()
         assert not on_one_backend(gunicorn)
         assert loading in tables.backends()
-        assert loading not in {gunicorn.backend() for _ in range(8)}
+        with ThreadPoolExecutor(8) as clients:
+
+            def ask(_: int) -> tuple[Any, ...]:
+                _, told = gunicorn.request("/connection/")
+                return told["process"], told["thread"], told["backend"]
+
+            until("each has its own", lambda: [*clients.map(ask, range(8))] and len(tables.backends()) == 5)
+            found = {*clients.map(ask, range(8))}
+        assert loading not in {backend for *_, backend in found}
+        assert len({(process, thread) for process, thread, _ in found}) == len(found)
+        assert len({backend for *_, backend in found}) == len(found)
 
 
 # ---- uWSGI -----------------------------------------------------------------------------------------------------
