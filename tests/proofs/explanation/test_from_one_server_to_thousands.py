@@ -276,9 +276,7 @@ def test_behind_a_service_peers_pass_a_request_to_cancel_on(behind_a_service, da
 
 
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
-@control(
-    here("statement_timeout = '2s'", "statement_timeout = '0'"), fails_with="it has ended it: not within"
-)
+@control(here("statement_timeout = '2s'", "statement_timeout = '0'"), fails_with="it has ended it: not within")
 def test_postgresql_ends_what_a_client_of_pgbouncer_leaves_only_where_it_looks(database, pooler) -> None:
     """The client goes amid its statement, and PgBouncer's server connection with it; the statement goes on."""
     bouncer = pooler(database, pool_mode="transaction")
