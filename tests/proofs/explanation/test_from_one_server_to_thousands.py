@@ -271,6 +271,8 @@ def test_behind_a_service_peers_pass_a_request_to_cancel_on(behind_a_service, da
     with asleep(url, database) as client:
         client.cancel_safe()  # a thread here passes it on, and cancel() lets none run
         until("the statement is cancelled", lambda: not active(database))
+        # Nor does get_result(): that thread has to pass the answer on first.
+        until("its answer has come", lambda: client.pgconn.consume_input() or not client.pgconn.is_busy())
         assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
         assert PASSED_ON in other.leash.said()
 
