@@ -77,10 +77,10 @@ def _filters(cards: list[dict[str, Any]]) -> list[tuple[str, str, dict[str, str]
     ]
 
 
-def _order_of_names(part: str) -> tuple[str, list[int]]:
+def _order_of_names(part: str) -> tuple[str, str, list[int]]:
     """Return what sorts parts of stacks: "PgBouncer 1.18.0" before "PgBouncer 1.26.1" before "PostgreSQL 15.18"."""
     name, _, version = part.rpartition(" ")
-    return name.lower(), summary.order(version)
+    return name.lower(), name, summary.order(version)
 
 
 @lru_cache(maxsize=1)  # a page shows it, and the site publishes it

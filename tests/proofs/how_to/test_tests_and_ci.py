@@ -305,13 +305,13 @@ def test_a_communicator_that_disconnects_closes_the_tests_connection(run) -> Non
     assert f"django.db.utils.{'Interface' if 'psycopg2' in driver() else 'Operational'}Error: {closed}" in said
     status, said = run(CHANNELS.replace("(TestCase)", "(TransactionTestCase)"), **channels)
     assert (status, "it disconnects" in said) == (0, True), said
-    installed("channels")
+    installed("channels", "Channels")
 
 
-def installed(name: str) -> None:
-    """Tell the ledger which release of a package it was."""
-    (found,) = distributions(name=name, path=[str(others.packages("runners"))])
-    evidence.on(**{name: found.version})
+def installed(package: str, name: str = "") -> None:
+    """Tell the ledger which release of a package it was, by the name that it goes by elsewhere."""
+    (found,) = distributions(name=package, path=[str(others.packages("runners"))])
+    evidence.on(**{name or package: found.version})
 
 
 # With pytest-django: a worker of Celery's in a thread, and a server that goes on when its test is over.
@@ -400,7 +400,7 @@ def test_celerys_worker_closes_the_tests_connection(fixtures) -> None:
 
     Without it the test's next query fails, even one that comes before the task.
     """
-    installed("celery")
+    installed("celery", "Celery")
     status, said = fixtures("worked")
     assert (status, "a worker sees 1 over another\nthe test sees 1\n" in said) == (0, True), said
     status, said = fixtures("worked", FIXTURES.replace("transaction=True", "transaction=False"))
