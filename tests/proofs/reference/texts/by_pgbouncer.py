@@ -151,7 +151,7 @@ CASES = (
         held=True,
         together=True,
     ),
-    Case("FATAL: query timeout", settings={"query_timeout": SOON}, then="select pg_sleep(9)", together=True),
+    Case("FATAL: query timeout", settings={"query_timeout": 1}, then="select pg_sleep(9)", together=True),
     Case("FATAL: idle transaction timeout", settings={"idle_transaction_timeout": SOON}, first="begin", meanwhile=left),
     Case(
         "FATAL: transaction timeout",
