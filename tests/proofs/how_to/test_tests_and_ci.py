@@ -11,6 +11,7 @@ from proven import evidence
 from proven.sources.controls import control, edit, here
 from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
+from tests.site import chromium
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Project, driver
 from tests.stack.wait import until
@@ -260,11 +261,12 @@ def test_playwright_has_a_loop_in_the_tests_thread(run) -> None:
     That sees nothing of a TestCase, and all of a TransactionTestCase; unless it is closed it is in the way of the drop.
     """
     evidence.on(playwright=version("playwright"))
-    status, said = run(PLAYWRIGHT)
+    driven = chromium.driver().surroundings()  # a bare machine lacks a library of it
+    status, said = run(PLAYWRIGHT, **driven)
     assert (status, "it sees 0\nafterwards 1\n" in said) == (0, True), said
-    status, said = run(PLAYWRIGHT.replace("(TestCase)", "(TransactionTestCase)"))
+    status, said = run(PLAYWRIGHT.replace("(TestCase)", "(TransactionTestCase)"), **driven)
     assert (status, "it sees 1" in said) == (0, True), said
-    status, said = run(PLAYWRIGHT.replace("connections.close_all()", "pass"))
+    status, said = run(PLAYWRIGHT.replace("connections.close_all()", "pass"), **driven)
     assert status == 1
     assert "\nOK\n" in said
     assert "There is 1 other session using the database." in said
