@@ -551,8 +551,20 @@ def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, cli
 
 
 @control(here("take_over(one, other)", "pass"))
-def test_sql_prepare_breaks_for_both_clients(client) -> None:
-    """The client that prepared the statement cannot find it, and another cannot use the name."""
+@control(
+    replace(
+        "tests.proofs.explanation.test_transaction_mode:POOL",
+        {"pool_mode": "transaction", "default_pool_size": 2, "max_prepared_statements": 0},
+    )
+)
+def test_sql_prepare_breaks_for_both_clients(client, shared) -> None:
+    """The client that prepared the statement cannot find it, and another cannot use the name, even from 1.24 on.
+
+    From there on PgBouncer by default tracks what drivers prepare.
+    """
+    if release() >= (1, 24):
+        (most,) = (row["value"] for row in shared.show("config") if row["key"] == "max_prepared_statements")
+        assert int(most) > 0
     one, other = client(), client()
     one.execute("prepare total as select 1")
     take_over(one, other)

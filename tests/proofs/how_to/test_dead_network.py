@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -617,3 +618,27 @@ def test_postgresql_takes_its_settings_without_a_restart(cluster, load) -> None:
                 "tcp_keepalives_interval": "5",
                 "tcp_user_timeout": "45000",
             }
+
+
+@control(here("far.django(KEEPALIVES)", "far.django()"), fails_with="keepalives have ended one: not within")
+@control(replace("tests.proofs.how_to.test_dead_network:CHECKED", "False"), fails_with="it is served: not within")
+def test_a_health_check_waits_for_nothing_that_keepalives_have_ended(far) -> None:
+    """While both are idle, no packet arrives; keepalives end one connection, and its next request is served."""
+    bare, kept = far.django(), far.django(KEEPALIVES)
+    far.confirmed()
+
+    def kernels() -> int:
+        """Return how many connections to PostgreSQL the kernel of the application's host has."""
+        lines = Path(f"/proc/{kept.process.pid}/net/tcp").read_text().splitlines()
+        return sum(line.split()[2].endswith(f":{far.database.server.port:04X}") for line in lines)
+
+    assert kernels() == 2
+    far.network.cut(far.app, far.db)
+    until("keepalives have ended one", lambda: kernels() == 1)
+    far.network.mend(far.app, far.db)
+    far.forget(far.app)
+    bare.ask()
+    kept.ask()
+    until("it is served", lambda: kept.count("200 OK") == 2)
+    assert bare.count("200 OK") == 1
+    assert bare.waits()

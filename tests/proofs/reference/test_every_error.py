@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import asyncpg
 import django
 import pytest
 
@@ -9,7 +10,7 @@ from atlas.listed import says
 from proven import evidence
 from proven.sources.controls import control, here
 from tests.proofs.reference.texts.bench import Bench
-from tests.proofs.reference.texts.by_asyncpg import IMPATIENT, waited
+from tests.proofs.reference.texts.by_asyncpg import IMPATIENT, uncancelled, waited
 from tests.proofs.reference.texts.every import CASES, TEXTS, provoked
 from tests.proofs.reference.texts.said import Said
 from tests.stack.console import at_least
@@ -69,7 +70,7 @@ def test_each_text_of_a_driver_is_provoked(text, bench, said) -> None:
 
 @control(here("waited(does, bench)", 'waited(IMPATIENT["fetch"][0], bench)'))
 @control(here("timeout=0.1", "timeout=None", of="tests.proofs.reference.texts.by_asyncpg:of_call"))
-@control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_connection"))
+@control(here("=2", "=None", of="tests.proofs.reference.texts.by_asyncpg:of_connection"))
 @control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_wait"))
 @control(here("0.1", "None", of="tests.proofs.reference.texts.by_asyncpg:of_block"))
 def test_a_timeout_of_asyncpg_has_no_text_and_its_traceback_tells_who_waited(bench) -> None:
@@ -82,3 +83,16 @@ def test_a_timeout_of_asyncpg_has_no_text_and_its_traceback_tells_who_waited(ben
             said, names = waited(does, bench)
             assert said.strip().rpartition(".")[2] == "TimeoutError"
             assert names & IMPATIENT.keys() == {asked}
+
+
+@control(
+    here(
+        "os.kill(bench.cluster.leash.pid, signal.SIGSTOP)",
+        "pass",
+        of="tests.proofs.reference.texts.by_asyncpg:uncancelled",
+    )
+)
+def test_asyncpg_closes_a_connection_when_its_cancel_takes_longer_than_command_timeout(bench) -> None:
+    """PostgreSQL takes no new connection meanwhile, so no request to cancel."""
+    with pytest.raises(asyncpg.InterfaceError, match="connection is closed"):
+        uncancelled(bench)

@@ -94,7 +94,7 @@ def test_granians_idle_threads_end_and_leave_what_they_kept(run_in) -> None:
     until("its threads have ended", lambda: worker.num_threads() <= with_three - 2)  # it keeps one
     assert at_work.open() == 3
     assert at_work.wave() == 0
-    assert len(at_work.seen) == 5
+    assert len(at_work.seen) == at_work.open() == 5
     at_work.note()
 
 

@@ -4,6 +4,7 @@ import re
 import socket
 import struct
 
+import psutil
 import psycopg
 import psycopg2
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, edit, here, replace
 from tests.stack.console import at_least, console
+from tests.stack.wait import until
 
 OPTIONS = "-c statement_timeout=5000"
 
@@ -80,12 +82,17 @@ def test_role_settings_lists_what_roles_carry(database, load) -> None:
     assert rows == [[who, "every database", "statement_timeout=5s"], [who, "every database", "work_mem=8MB"]]
 
 
-def answer(bouncer, database, **parameters: str) -> bytes:
-    """Return PgBouncer's first reply to a client that sends these startup parameters, as libpq never does."""
+def startup(database, **parameters: str) -> bytes:
+    """Return the first message of a client that sends these startup parameters, as libpq never does."""
     sent = {"user": database.role.name, "database": database.name, **parameters}
     body = struct.pack("!i", 196608) + b"".join(f"{name}\0{value}\0".encode() for name, value in sent.items()) + b"\0"
+    return struct.pack("!i", len(body) + 4) + body
+
+
+def answer(bouncer, database, **parameters: str) -> bytes:
+    """Return PgBouncer's first reply to a client that sends these startup parameters."""
     with socket.create_connection(("127.0.0.1", bouncer.port)) as client:
-        client.sendall(struct.pack("!i", len(body) + 4) + body)
+        client.sendall(startup(database, **parameters))
         return client.recv(4096)
 
 
@@ -132,3 +139,26 @@ def test_ignoring_options_drops_the_setting_without_a_word(database, pooler, loa
     assert "statement_timeout" not in bouncer.leash.said()
     (row,) = [r for r in console(bouncer, load("pgbouncer_console/limits.sql")).splitlines() if "ignore_startup" in r]
     assert row.split("|")[1].strip() == "options"
+
+
+def spins() -> bool:
+    """Return whether this PgBouncer never ends looking in a list of one for a parameter without a name."""
+    return at_least(1, 20) and not at_least(1, 26, 1)
+
+
+@control(here("if spins()", "if True"), fails_with="it is busy with nothing: not within")
+@pytest.mark.parametrize("ignored", ["extra_float_digits", "options"])
+def test_an_option_without_a_name_makes_an_old_pgbouncer_hang(ignored, database, pooler) -> None:
+    """From 1.20 to 1.26.0 it keeps its processor busy before any login; older and newer ones serve the next client."""
+    bouncer = pooler(database, ignore_startup_parameters=ignored)
+    process = psutil.Process(bouncer.leash.pid)
+    with socket.create_connection(("127.0.0.1", bouncer.port)) as client:
+        client.sendall(startup(database, options="-c="))
+        if spins():
+            used = process.cpu_times().user
+            until("it is busy with nothing", lambda: process.cpu_times().user > used + 1)
+            process.kill()
+            return
+        assert client.recv(4096)
+    with bouncer.connect(database) as other:
+        assert other.execute("select 1").fetchone() == (1,)

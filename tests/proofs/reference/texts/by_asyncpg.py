@@ -1,6 +1,8 @@
 """What asyncpg and its pool say themselves. A function raises it, or returns what a traceback has."""
 
 import asyncio
+import os
+import signal
 import socket
 import threading
 import traceback
@@ -224,8 +226,27 @@ def asked(does: Callable[[Any], Any], **limits: float | None) -> Callable[[Bench
 
 
 def of_connection(bench: Bench) -> None:
-    """Give the call none: the connection has one."""
-    asked(lambda connection: connection.fetch(SLOW), command_timeout=0.1)(bench)
+    """Give the call none: the connection has one, and asyncpg's request to cancel the query gets it too."""
+    asked(lambda connection: connection.fetch("select pg_sleep(60)"), command_timeout=2)(bench)
+
+
+def uncancelled(bench: Bench) -> None:
+    """Let a query take longer than command_timeout, while nobody takes the request to cancel it; then ask again."""
+
+    async def main() -> None:
+        connection = await asyncpg.connect(**place(bench), command_timeout=0.1)
+        os.kill(bench.cluster.leash.pid, signal.SIGSTOP)
+        try:
+            with suppress(TimeoutError):
+                await connection.fetch("select pg_sleep(60)")
+            await connection.fetch("select 1", timeout=60)
+        finally:
+            connection.terminate()
+
+    try:
+        asyncio.run(main())
+    finally:
+        os.kill(bench.cluster.leash.pid, signal.SIGCONT)
 
 
 # What times out in asyncpg, by the function that its traceback has.
