@@ -964,9 +964,18 @@ def known(finding: Finding) -> tuple[str, str, str]:
     return finding.file, finding.rule, finding.text
 
 
+def is_known(row: Any) -> bool:
+    """Return whether this is a row of a baseline: three strings."""
+    texts = isinstance(row, list) and [type(each) for each in row]
+    return texts == [str, str, str]
+
+
 def without(baseline: Path, found: list[Finding]) -> list[Finding]:
     """Return findings that a baseline does not list, or lists fewer times."""
-    listed = Counter(tuple(each) for each in json.loads(baseline.read_bytes()))
+    rows = json.loads(baseline.read_bytes())
+    if not isinstance(rows, list) or not all(map(is_known, rows)):
+        raise ValueError("give a file that --write-baseline wrote")
+    listed = Counter(map(tuple, rows))
     fresh = []
     for each in found:
         listed[known(each)] -= 1
@@ -990,8 +999,12 @@ def main() -> int:
     if given.write_baseline and not given.baseline:
         parser.error("--write-baseline: say where, --baseline FILE")
     for path in given.paths:
-        if not path.exists():
-            parser.error(f"{path}: no such file or folder")
+        try:
+            path.stat()
+        except OSError as error:
+            parser.error(f"{path}: {error.strerror}")
+        if path.is_file() and path.suffix not in CODE:
+            parser.error(f"{path}: its name ends with none of {' '.join(CODE)}")
     found = audit(given.paths)
     try:
         if given.write_baseline:
@@ -1001,7 +1014,7 @@ def main() -> int:
             return 0
         if given.baseline:
             found = without(given.baseline, found)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         parser.error(f"{given.baseline} is no baseline: {error}")
     forms = {given.json: for_programs, given.sarif: as_sarif}
     say(forms.get(True, for_people)(found))

@@ -77,7 +77,7 @@ def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) 
 
 
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
-@control(edit("audit/audit.py", 'parser.error(f"{path}: no such', 'print(f"{path}: no such'))
+@control(edit("audit/audit.py", 'parser.error(f"{path}: {error', 'print(f"{path}: {error'))
 def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
     """It is 0 if nothing is found, 1 if something is, and 2 for a path, baseline or option that cannot be used."""
     code = tmp_path / "code.py"
@@ -87,7 +87,15 @@ def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
     output, _, status = audit(".")
     assert status == 1
     assert output.startswith(f"code.py:1: listen\n    {LISTENS}\n")
-    for wrong in (["nowhere"], ["--baseline", "code.py", "."], ["--write-baseline", "."], ["--what", "."], []):
+    known = tmp_path / "known.json"
+    for content in ("{}", '{"findings": []}', '[["code.py", "listen"]]', "[" * 100_000):
+        known.write_text(content)
+        output, said, status = audit("--baseline", "known.json", ".")
+        assert (output, status) == ("", 2), content
+        assert said.splitlines()[-1].startswith("audit.py: error: known.json is no baseline: ")
+    (tmp_path / "notes.txt").write_text(LISTENS)
+    baselines = (["--baseline", "code.py", "."], ["--write-baseline", "."])
+    for wrong in (["nowhere"], ["a" * 300], ["notes.txt"], *baselines, ["--what", "."], []):
         output, said, status = audit(*wrong)
         assert (output, status) == ("", 2)
         assert said.splitlines()[-1].startswith("audit.py: error: ")

@@ -428,6 +428,31 @@ def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
     assert said["limit"].count("pooler error: query timeout") == 2
 
 
+@control(here("bouncer = far.pgbouncer()", "bouncer = far.pgbouncer(tcp_user_timeout=500, **POOLER_KEEPALIVES)"))
+@control(here("far.client(CONNECT", 'far.client("keepalives=1"'), fails_with="of an error: not within")
+def test_a_clients_own_settings_do_not_watch_what_pgbouncer_waits_for(far) -> None:
+    """Behind PgBouncer a lost query and a running one wait on, when the same settings have ended those without it.
+
+    A login that waits for PgBouncer's first server connection ends by the client's connect_timeout.
+    """
+    bouncer = far.pgbouncer()
+    empty = far.pgbouncer()
+    url = bouncer.url(far.database)
+    direct = [far.connected(USER_TIMEOUT), far.running(KEEPALIVES)]
+    behind = [far.connected(USER_TIMEOUT, url=url), far.running(KEEPALIVES, url=url)]
+    behind[0].ask()
+    behind[0].answered()
+    far.confirmed()
+    for host in (far.app, far.pooler):
+        far.network.cut(host, far.db)
+    login = far.client(CONNECT, url=empty.url(far.database))
+    for lost in (behind[0], direct[0]):
+        lost.ask()
+    assert all(LOST in client.error() for client in direct)
+    assert login.error().endswith("timeout expired")
+    assert all(client.waits() for client in behind)
+
+
 @control(here("server_check_delay=0, tcp_user_timeout=500", "server_check_delay=0"), fails_with="answered: not within")
 @control(here("server_check_delay=0, tcp_user_timeout", "tcp_user_timeout"), fails_with="answered: not within")
 def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:

@@ -12,7 +12,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import Payments, payments
 from tests.stack.database import Database, fresh
 from tests.stack.postgres import Server
@@ -164,11 +164,17 @@ DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1, "timeou
 """
 
 
+# The same with a transaction around each request.
+EACH = 'DATABASES["default"]["ATOMIC_REQUESTS"] = True\n'
+
+
 @contextmanager
-def pool_of_one(project: Project, server: Server, migrated: str, folder: Path) -> Iterator[tuple[Gunicorn, Payments]]:
+def pool_of_one(
+    project: Project, server: Server, migrated: str, folder: Path, more: str = ""
+) -> Iterator[tuple[Gunicorn, Payments]]:
     """Serve the project from four threads of Gunicorn with a pool of one, and run the service that its views call."""
     needs_a_pool()
-    (folder / "one.py").write_text(ONE)
+    (folder / "one.py").write_text(ONE + more)
     with fresh(server, template=migrated) as database, payments() as service:
         settings = {
             "DJANGO_SETTINGS_MODULE": "one",
@@ -224,6 +230,19 @@ def test_a_view_that_closes_lets_others_have_it(shop, server_version) -> None:
     evidence.on(PostgreSQL=server_version)
     with calling(shop, "/orders/invoice/"):
         assert shop[0].request("/connection/")[0] == 200
+
+
+@control(replace("tests.proofs.how_to.test_django_pool:EACH", ""))
+def test_with_atomic_requests_a_request_without_a_query_takes_one_too(
+    project, server, server_version, migrated, tmp_path
+) -> None:
+    """While another request holds the pool's only connection, a view that queries nothing waits for it in vain."""
+    evidence.on(PostgreSQL=server_version)
+    with pool_of_one(project, server, migrated, tmp_path, EACH) as shop:
+        with calling(shop, "/orders/pay-and-hold/"):
+            assert shop[0].request("/health/live/")[0] == 500
+        assert "couldn't get a connection after 2.00 sec" in shop[0].said()
+        assert shop[0].request("/health/live/")[0] == 200
 
 
 ATOMIC = """

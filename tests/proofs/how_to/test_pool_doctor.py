@@ -687,6 +687,14 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
     status, output = doctor(project, busy, "--console", "nowhere", "--patience", "1 ms")
     assert (status, "unknown " in output) == (2, True), "something else is critical"
 
+    def warned() -> bool:
+        """Return whether it ends with 1, as what has lasted for longer than this is a warning."""
+        limit = f"{0.9 * lasted(busy):.3f} s"
+        return doctor(project, busy, "--console", "nowhere", "--patience", limit)[0] == 1
+
+    until("all has lasted for a second", lambda: lasted(busy) > 1)
+    until("a warning counts for more", warned)
+
 
 @control(
     edit(

@@ -80,6 +80,10 @@ def switch(pair: Pair, bouncer: PgBouncer, load) -> tuple[int, str]:
     return ended(begin(pair, bouncer, load, stop))
 
 
+SLEEP = "select pg_sleep(300)"
+RUNNING = "select count(*) from pg_stat_activity where state = 'active' and query = %s"
+
+
 @contextmanager
 def writing(bouncer: PgBouncer, pair: Pair, load) -> Iterator[Counter]:
     """Have clients write for the duration of the block; yield counts of what they get."""
@@ -111,6 +115,7 @@ def streaming(pair: Pair, wanted: bool) -> None:
 )
 @control(edit("drill/switchover.sh", "exit 1", "exit 0"))
 @control(replace("tests.proofs.how_to.test_switchover:WISH", ""))
+@control(here("create unlogged table", "create table"))
 def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None:
     """Clients wait while the standby is promoted, none gets an error, and every acknowledged row is there.
 
@@ -122,8 +127,12 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
         with pair.database.connect() as owner:
             owner.execute("create table heard (at timestamptz default now())")
             owner.execute("create table visited (at timestamptz default now())")
+            owner.execute("create unlogged table forgotten as select 1")
         pair.catch_up()
         bouncer = pooler(pair.database, pool_mode="transaction", default_pool_size=2, query_wait_timeout=60)
+        # Another entry that leads to the same server, which the script does not pause.
+        bouncer.entries["passed_over"] = bouncer.entries[pair.database.name]
+        bouncer.reload()
         url = pair.database.url.replace(pair.database.server.host, BOTH) + WISH
         application = project.start("-c", APPLICATION, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod")
         until("it writes too", application.said)
@@ -134,7 +143,11 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
             assert switch(pair, bouncer, load) == (1, refused)
             assert "PAUSE '" not in bouncer.leash.said()
             streaming(pair, True)
-            switched = switch(pair, bouncer, load)
+            with ThreadPoolExecutor(1) as threads, bouncer.connect(pair.database, dbname="passed_over") as client:
+                told = threads.submit(heard, client.execute, SLEEP)
+                until("its query runs", lambda: pair.database.admin.execute(RUNNING, [SLEEP]).fetchone() == (1,))
+                switched = switch(pair, bouncer, load)
+                assert told.result() == "terminating connection due to administrator command"
             before = counted["answered"]
             until("clients go on", lambda: len(counted) > 1 or counted["answered"] > before + 20)
         assert set(counted) == {"answered"}, counted
@@ -145,6 +158,7 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
         assert application.said().startswith("127.0.0.1\n")
         with pair.copy.connect() as owner:
             assert owner.execute("select count(*) from heard").fetchone() == (counted["answered"],)
+            assert owner.execute("select count(*) from forgotten").fetchone() == (0,)
 
 
 @control(here(" connect_query='select 1'", ""), fails_with="the pause ends its login: not within")
