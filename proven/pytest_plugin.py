@@ -6,6 +6,7 @@ with one summary.
 """
 
 import os
+import platform
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -119,6 +120,8 @@ class Session:
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         result = yield
+        if not running.current.stack:  # it computes or compares, and meets no program whose version would tell
+            running.on(Python=platform.python_version())
         never = running.current.never_ran()
         if proof_name(pyfuncitem) and never:
             pytest.fail(

@@ -81,6 +81,7 @@ def test_celery_5_7_closes_after_each_task(run_in) -> None:
     """With CONN_MAX_AGE=60, each task of three children of Celery 5.7 opens a connection, and none is left."""
     found = counts(run_in("celery-prefork", "age-60"), {"left": 0})
     assert found == {"most": 3, "opened": "1", "left": 0, "lost": 0}
+    assert RUNNERS["celery-prefork"].version == "5.7.0"  # as the page says
 
 
 @control(here('"celery55-prefork"', '"celery-prefork"'), fails_with="connections left: 3")
@@ -89,6 +90,7 @@ def test_celery_5_5_keeps_what_conn_max_age_keeps(run_in) -> None:
     """With CONN_MAX_AGE=60, three children of Celery 5.5 keep one each from task to task, and replace a lost one."""
     found = counts(run_in("celery55-prefork", "age-60"), {"left": 3})
     assert found == {"most": 3, "opened": "0", "left": 3, "lost": 0}
+    assert RUNNERS["celery55-prefork"].version == "5.5.3"  # as the page says
 
 
 @control(here('"pool"', '"age-60"'), fails_with="connections left: 3")

@@ -238,6 +238,7 @@ def test_an_application_that_starts_first_fails_its_requests(served) -> None:
     port = free_port()
     assert not connects(port)
     with served(port) as gunicorn:
+        gunicorn.note()
         assert gunicorn.request("/orders/")[0] == 500
 
 

@@ -14,7 +14,7 @@ from proven import evidence
 from proven.sources.controls import control, edit, here, replace
 from setup import others
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Gunicorn, Project, serving
+from tests.stack.upstream import Gunicorn, Project, needs_a_pool, serving
 from tests.stack.wait import until
 
 PRODUCTION = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
@@ -388,3 +388,62 @@ def test_a_process_that_starts_anew_shares_nothing_and_needs_django(project, tab
     code = STARTS.format(folder=str(tmp_path), method=method)
     said = project.run("-c", code, database_url=tables.url, **PRODUCTION)
     assert said == (0, "Apps aren't loaded yet.\nits own\n")
+
+
+# One thread has the pool's only connection, a second waits for it, and the main one forks.
+WAITS = """
+import os, time
+from threading import Event, Thread
+import django
+
+django.setup()
+from django.db import OperationalError, connection, connections
+import orders.forks
+
+taken, back = Event(), Event()
+
+def has_it():
+    connection.ensure_connection()
+    taken.set()
+    back.wait()
+    connection.close()
+
+def waits():
+    try:
+        connection.ensure_connection()
+        print("served")
+    except OperationalError as error:
+        print(error)
+
+pool = connections["default"].pool
+first, second = Thread(target=has_it), Thread(target=waits)
+first.start()
+taken.wait()
+second.start()
+while not pool.get_stats().get("requests_waiting"):
+    time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+second.join(5)
+back.set()
+"""
+
+
+@control(edit("upstream/orders/forks.py", "connection.close_pool()", "pass"))
+@control(
+    edit(
+        "upstream/orders/forks.py",
+        "connection.close_pool()",
+        "connection._connection_pools.pop(connection.alias, None)",
+    )
+)
+def test_who_waits_for_a_pool_is_refused_at_a_fork(project, database) -> None:
+    """With the module, a thread that waits for a connection of the pool is told that the pool is closed."""
+    needs_a_pool()
+    named = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
+    status, said = project.run("-c", WAITS, database_url=database.url, **named)
+    project.note()
+    assert status == 0, said
+    assert "the pool 'pool-1' is closed" in said.splitlines()

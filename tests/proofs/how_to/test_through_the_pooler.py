@@ -11,6 +11,7 @@ from proven.sources.controls import control, here
 from tests.proofs.heard import heard
 from tests.stack.console import at_least
 from tests.stack.database import Database, fresh
+from tests.stack.fixtures import note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, bin_dir, own_major
 from tests.stack.wait import DEADLINE, until
@@ -99,6 +100,8 @@ def test_pg_basebackup_works_through_pgbouncer_from_1_23(source, pooler, tmp_pat
 
     Without a name it asks for one called replication; before PostgreSQL 17, it does so even with a name.
     """
+
+    note_postgres(source.server.version())
 
     def copied(url: str) -> subprocess.CompletedProcess[str]:
         options = ("--pgdata", str(tmp_path / "copy"), "--no-sync", "--checkpoint=fast", "--dbname", url)

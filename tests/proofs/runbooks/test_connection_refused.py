@@ -2,18 +2,26 @@
 
 import socket
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import psycopg
 import psycopg2
 import pytest
 
+from proven import evidence
 from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.stack.pgbouncer import PgBouncer
 
 NOWHERE = "nowhere.invalid"
 WHO = {"dbname": "upstream", "user": "upstream", "password": "none"}
+
+
+@pytest.fixture(autouse=True)
+def drivers() -> None:
+    """Record both: most proofs here run them without a server."""
+    evidence.on(psycopg=version("psycopg"), psycopg2=version("psycopg2-binary"))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tests.proofs.deployed import against_kubectl
 from tests.proofs.heard import heard
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, console
+from tests.stack.fixtures import note_pgbouncer
 from tests.stack.leash import Leash, give, server_user
 from tests.stack.pgbouncer import ADMIN, PgBouncer, scram
 from tests.stack.wait import DEADLINE, free_port
@@ -113,6 +114,7 @@ def starts(
 @control(here("starts(files, root=True)", "starts(files)"))
 def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     """Each mistake has its own error; a userlist that cannot be read does not by itself keep it from starting."""
+    note_pgbouncer()
     port = free_port()
     place = f"unix_socket_dir = {files.folder}\nlisten_port = {port}"
     nothing, denied = "no such file or directory", "permission denied"
@@ -154,6 +156,8 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
         for said, wrong in mistakes.items():
             heard = starts(files, *wrong).lower()
             assert [words for words in said if words.lower() not in heard] == [], heard
+    for mode in ("allow", "prefer"):
+        assert two_files in starts(files, f"client_tls_sslmode = {mode}").lower(), mode
     for entry in ("shop = postgresql://db/shop", "shop = host=db ; the shop", "shop = host=db password=two words"):
         assert "syntax error in connection string" in starts(files, "", entry), entry
     assert f'could not load file "/nowhere": {nothing}' in starts(files, ini="/nowhere").lower()

@@ -13,6 +13,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing, Named
 from tests.stack.console import at_least, console
+from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
 
 WRITE = "create table item (id int)"
@@ -35,6 +36,7 @@ def standby():
 @control(edit("postgres/read_only.sql", "pg_is_in_recovery() as standby,", ""))
 def test_a_standby_refuses_to_write_and_says_that_it_recovers(standby, load) -> None:
     """Both drivers get the same error; the query shows that the server is a standby."""
+    note_postgres(standby.version())
     for driver in (psycopg, psycopg2):
         with closing(driver.connect(standby.superuser)) as connection:
             assert heard(connection.cursor().execute, WRITE) == TEXT

@@ -2,16 +2,24 @@
 
 import os
 import signal
+from importlib.metadata import version
 
 import pytest
 from gunicorn.config import Timeout
 
+from proven import evidence
 from proven.sources.controls import control, here
 from tests.proofs.reference.texts.by_runners import worker
 from tests.stack.wait import until
 
 # What Gunicorn's log contains once the worker is gone, and what it does not.
 ENDS = {"psycopg": ("SystemExit: 1", "SIGKILL"), "psycopg2": ("was sent SIGKILL! Perhaps out of memory?", "SystemExit")}
+
+
+@pytest.fixture(autouse=True)
+def gunicorn() -> None:
+    """Record which Gunicorn this is about."""
+    evidence.on(Gunicorn=version("gunicorn"))
 
 
 @control(here("pg_sleep(300)", "pg_sleep(0)"), fails_with="it says so: not within")
