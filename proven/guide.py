@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,12 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        if not gc.get_freeze_count():  # what `make serve` made since the first time may be garbage
-            gc.freeze()
+        _exempt()
+
+
+@cache  # what `make serve` made since the first time may be garbage
+def _exempt() -> None:
+    gc.freeze()
 
 
 @_uncollected()

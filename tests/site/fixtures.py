@@ -15,7 +15,7 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Browser, sync_playwright
 
 from proven import ROOT, whole
-from proven.guide import Guide, read
+from proven.guide import Guide, remembered
 from proven.pytest_plugin import SESSION
 from tests.lint import files
 from tests.site import chromium, fonts, known
@@ -44,7 +44,7 @@ def site(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def the_guide() -> Guide:
     """The guide as it is: to read it takes longer than most tests."""
-    return read()
+    return remembered()
 
 
 def once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:

@@ -87,7 +87,7 @@ class Project:
     def note(self, since: int = 0) -> None:
         """Tell the running proof which of the project's files its processes have read so far, or `since` then."""
         read = self.seen.read_bytes()[since:].decode()
-        for path in sorted({_source(Path(line)) for line in read.splitlines()}):
+        for path in sorted({_source(Path(line)) for line in {*read.splitlines()}}):
             if snippet := self.snippets.get(f"upstream/{path.relative_to(self.folder).as_posix()}"):
                 evidence.ran(snippet)
         evidence.on(Django=version("django"), Python=sys.version.split()[0], **driver())

@@ -105,5 +105,5 @@ def test_a_pattern_that_no_value_meets_is_refused(tmp_path: Path) -> None:
 
 def test_each_value_of_this_guide_is_held_or_said_to_be_free() -> None:
     """So that query_wait_timeout = 0 passes nowhere as less than Gunicorn's timeout."""
-    now = guide.read()
+    now = guide.remembered()
     assert [str(problem) for problem in held.problems(now.snippets, now.proofs.values())] == []

@@ -158,7 +158,7 @@ def test_a_copy_of_any_recorded_version_is_outdated(verify, repository, sites) -
 def test_a_copy_is_known_under_any_name_of_yours(verify, repository, sites) -> None:
     """Copies are matched by content: every file is current in any place, even under another file's name."""
     shutil.copytree(sites[0] / snippets.FOLDER, repository / "ours")
-    copies = [f"ours/{path}" for path in guide.read().snippets]
+    copies = [f"ours/{path}" for path in guide.remembered().snippets]
     shutil.copy(repository / "ops/usage.sql", repository / "deploy/how_full.sql")
     shutil.copy(repository / "ops/usage.sql", repository / "ops/clients.sql")
     copies += ["deploy/how_full.sql", "ops/clients.sql"]
@@ -231,7 +231,7 @@ def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, mani
 def test_an_empty_copy_is_current_only_where_an_empty_file_has_its_name(verify, repository, sites) -> None:
     """All empty files have the same digest, but a truncated copy is not mistaken for another file's."""
     (repository / "deploy/pgbouncer.ini").write_bytes(b"")
-    package = next(path for path, snippet in guide.read().snippets.items() if not snippet.text)
+    package = next(path for path, snippet in guide.remembered().snippets.items() if not snippet.text)
     shutil.copy(sites[0] / snippets.FOLDER / package, repository / "ops")
     copies = ("deploy/pgbouncer.ini", f"ops/{Path(package).name}")
     assert list(states(verify("ops/snippets.json", *copies)).values()) == ["edited", "current"]

@@ -71,7 +71,7 @@ def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: st
 def test_every_source_is_a_link_of_the_table() -> None:
     """A check of the site's links covers them, and a reader has one, with its day, beside each answer."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
-    shown = Macros(page, guide.read()).facts(FILE.name)
+    shown = Macros(page, guide.remembered()).facts(FILE.name)
     rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
     for row in rows:
         (line,) = (line for line in shown.splitlines() if line.startswith(f"| **{row['name']}**"))
@@ -86,7 +86,7 @@ def test_every_source_is_a_link_of_the_table() -> None:
 def test_every_cell_is_listed_under_the_day_by_which_it_is_read_again() -> None:
     """The list has each cell once, in the order of the days."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
-    shown = Macros(page, guide.read()).due(FILE.name)
+    shown = Macros(page, guide.remembered()).due(FILE.name)
     facts = json.loads(FILE.read_text(encoding="utf-8"))
     days = [line.split(" | ")[0].removeprefix("| ") for line in shown.splitlines() if line.startswith("| 2")]
     assert days == sorted({cell["again"] for row in facts["rows"] for cell in row["cells"].values()})

@@ -302,7 +302,7 @@ def test_whatever_is_named_as_a_metric_is_one(watched, load) -> None:
     known |= {name for (name,) in watched.setup.everything.admin.execute(query)}
     known |= json.loads(SETTINGS.read_text())["settings"].keys()
     known |= {program.name for program in postgres.bin_dir().iterdir()}
-    for page in guide.read().pages:
+    for page in guide.remembered().pages:
         for number, name in named(page.text, code=True):
             if name not in known:
                 raise ProblemError(page.path, number, f"{name} is no metric{nearest(name, known)}")
