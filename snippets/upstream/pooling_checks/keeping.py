@@ -18,12 +18,12 @@ def check(**kwargs: object) -> list[CheckMessage]:
 
 
 def ignored() -> Iterator[CheckMessage]:
-    """Find settings that the project has outside of DATABASES only."""
+    """Find settings that the project has only outside DATABASES."""
     for name in ("CONN_MAX_AGE", "CONN_HEALTH_CHECKS"):
         value = getattr(project, name, None)
         given = [each.settings_dict[name] for each in connections.all()]
         if value is not None and value not in given:
-            yield found("pooling.W009", detail=f"It is {name}.")
+            yield found("pooling.W009", detail=f"The setting is {name}.")
 
 
 def looked_at(alias: Alias) -> Iterator[CheckMessage]:

@@ -36,7 +36,7 @@ def check(**kwargs: object) -> list[CheckMessage]:
 def still_open() -> Iterator[CheckMessage]:
     for name, place in asked.items():
         connection = connections[name]
-        detail = f"Asked in {place}."
+        detail = f"First opened at {place}." if place else ""
         if pool := getattr(connection, "pool", None):  # from Django 5.1 on
             if not pool.closed:
                 yield found("pooling.W007", name, detail)

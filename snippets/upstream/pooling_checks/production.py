@@ -37,7 +37,8 @@ def missing(alias: Alias) -> Iterator[CheckMessage]:
     if settings["ATOMIC_REQUESTS"] and pool is not None:
         threads = told("THREADS")
         if threads is None or pool < threads:
-            yield found("pooling.W024", name, f"It may have {pool}.")
+            detail = f"The pool may have {pool} connections."
+            yield found("pooling.W024", name, detail)
 
 
 def given(settings: dict[str, Any], option: str, variable: str = "") -> Any:

@@ -1,6 +1,7 @@
 """Every rule: its id, what it finds, what to do, and the page that proves it.
 
-An id never changes its meaning. W is a warning; E is an error: it cannot work.
+An id never changes its meaning. W is a warning. E is an error: the setting
+cannot work.
 """
 
 from typing import NamedTuple
@@ -15,141 +16,142 @@ class Rule(NamedTuple):
 RULES = {
     # region: check
     "pooling.W001": Rule(
-        "POOLING_CHECKS has a name or a value that these checks do not take.",
-        "Correct it.",
+        "POOLING_CHECKS has a name or a value that these checks do not accept.",
+        "Correct it in your settings.",
         "how-to/check-your-project/#tell-it-what-settings-do-not-say",
     ),
     "pooling.W002": Rule(
-        "CONN_MAX_AGE is not 0, and the project is served by ASGI: each "
-        "request leaves a connection behind that none uses again.",
-        "Set it to 0, or use Django's pool.",
+        "CONN_MAX_AGE is not 0 and the project is served by ASGI: each request "
+        "leaves a connection open that no other request uses.",
+        "Set CONN_MAX_AGE to 0, or use Django's pool.",
         "how-to/find-the-leak/#asgi-with-conn_max_age",
     ),
     "pooling.W003": Rule(
-        "CONN_MAX_AGE is not 0 under runserver: each TCP connection of a "
-        "browser opens one to PostgreSQL, and leaves it.",
-        "Set it to 0 where you develop.",
+        "CONN_MAX_AGE is not 0 under runserver: each TCP connection from a "
+        "browser opens a connection to PostgreSQL and leaves it open.",
+        "Set CONN_MAX_AGE to 0 in development.",
         "how-to/tests-and-ci/#runserver-fills-the-server",
     ),
     "pooling.E004": Rule(
-        "Django's pool and a CONN_MAX_AGE that is not 0: Django refuses the "
+        "Django's pool is on and CONN_MAX_AGE is not 0: Django refuses the "
         "first query.",
-        "Set CONN_MAX_AGE to 0: the pool decides how long one lives.",
+        "Set CONN_MAX_AGE to 0: the pool decides how long a connection lives.",
         "how-to/persistent-connections/#or-djangos-own-pool",
     ),
     "pooling.W005": Rule(
-        "Django's pool, and a backend that makes connection parameters of "
-        "its own: the pool goes on with the first, such as an old password.",
-        "Give the pool a connection_class that asks each time.",
+        "Django's pool is on and the database backend makes its own connection "
+        "parameters: the pool keeps the first ones, such as an old password.",
+        "Give the pool a connection_class that gets the parameters each time.",
         "how-to/passwords-that-expire/#a-call",
     ),
     "pooling.W006": Rule(
-        "A connection is open as soon as the project is loaded: a process "
-        "that forks then shares it.",
-        "Ask nothing while modules are imported and in ready().",
+        "A connection is already open when the project has loaded: a process "
+        "that forks after that shares the connection with its child.",
+        "Run no query while modules are imported, and none in ready().",
         "how-to/forks/#a-query-in-ready",
     ),
     "pooling.W007": Rule(
-        "Django's pool is open as soon as the project is loaded: a process "
-        "that is forked then never gets another connection.",
-        "Ask nothing until then, or close the pool before each fork.",
+        "Django's pool is already open when the project has loaded: in a "
+        "process forked after that, the pool never gets another connection.",
+        "Run no query before the fork, or close the pool before each fork.",
         "how-to/find-the-leak/#a-pool-that-was-open-before-a-fork",
     ),
     "pooling.E008": Rule(
         "CONN_MAX_AGE is neither a number nor None: Django cannot connect.",
-        "Give it seconds, as a number: what an environment gives is text.",
+        "Set it to a number of seconds: an environment variable is a string.",
         "how-to/check-your-project/#what-django-does-not-say",
     ),
     "pooling.W009": Rule(
-        "A setting of each database stands outside of DATABASES, where "
-        "Django does not look.",
+        "A setting that belongs to each database is outside DATABASES, where "
+        "Django ignores it.",
         "Move it into the entries of DATABASES.",
         "how-to/check-your-project/#what-django-does-not-say",
     ),
     "pooling.W010": Rule(
-        "Transaction mode, and cursors on the server: iterator() outside of "
-        "a transaction may lose its cursor.",
+        "Transaction mode with server-side cursors: iterator() outside a "
+        "transaction may lose its cursor.",
         "Set DISABLE_SERVER_SIDE_CURSORS to True for this alias.",
         "runbooks/pgbouncer-cursor-does-not-exist/",
     ),
     "pooling.W011": Rule(
-        "Transaction mode, and assume_role: another client gets the role.",
-        "Connect as that role.",
+        "Transaction mode with assume_role: another client gets the role.",
+        "Log in as that role instead.",
         "explanation/transaction-mode/#the-map",
     ),
     "pooling.W012": Rule(
-        "Transaction mode, and settings in options: PgBouncer refuses the "
-        "connection, or drops them without a word.",
-        "Give them to the role: ALTER ROLE … SET.",
+        "Transaction mode with settings in options: PgBouncer refuses the "
+        "connection, or silently drops the settings.",
+        "Set them for the role: ALTER ROLE … SET.",
         "runbooks/pgbouncer-unsupported-startup-parameter/",
     ),
     "pooling.W013": Rule(
-        "Transaction mode, and a search_path in options: by its defaults a "
-        "PgBouncer before 1.26 refuses the connection.",
+        "Transaction mode with a search_path in options: with its default "
+        "settings, PgBouncer before 1.26 refuses the connection.",
         "Use SET LOCAL in a transaction, or ALTER ROLE … SET.",
         "explanation/transaction-mode/#the-map",
     ),
     # endregion: check
     # region: deploy
     "pooling.W020": Rule(
-        "Connections are kept and not checked: after a restart of the server "
-        "a request fails for each.",
+        "Persistent or pooled connections are not health-checked: after a "
+        "server restart, one request fails for each connection that was open.",
         "Set CONN_HEALTH_CHECKS to True.",
         "how-to/persistent-connections/#what-happens-to-a-connection",
     ),
     "pooling.W021": Rule(
-        "No connect_timeout to another host: where nothing answers, a "
-        "request waits for as long as the driver does.",
+        "No connect_timeout for a server on another host: if nothing answers, "
+        "a request waits for as long as the driver does.",
         "Set connect_timeout in OPTIONS, to a few seconds.",
         "how-to/persistent-connections/#what-it-does-not-do",
     ),
     "pooling.W022": Rule(
-        "No tcp_user_timeout to another host: where the network swallows "
-        "packets, a query waits for as long as TCP does.",
+        "No tcp_user_timeout for a server on another host: if the network "
+        "drops packets silently, a query waits for as long as TCP does.",
         "Set tcp_user_timeout in OPTIONS, in milliseconds.",
         "how-to/persistent-connections/#what-it-does-not-do",
     ),
     "pooling.W023": Rule(
-        "TLS to another host is off, or verifies nobody: somebody in between "
-        "is not noticed.",
+        "TLS to another host is off, or does not verify the server: a machine "
+        "in the middle goes unnoticed.",
         "Set sslmode to verify-full, and sslrootcert.",
         "how-to/encrypt/#from-django-to-pgbouncer",
     ),
     "pooling.W024": Rule(
-        "ATOMIC_REQUESTS, and a pool with fewer connections than threads: "
-        "each request holds one from its beginning to its end.",
-        "Make the pool as large as there are threads, or use atomic().",
+        "ATOMIC_REQUESTS with a pool that has fewer connections than threads: "
+        "each request holds a connection from its beginning to its end.",
+        "Give the pool a connection for each thread, or use atomic() instead.",
         "how-to/django-pool/#when-a-request-gives-it-back",
     ),
     # endregion: deploy
     # region: server
     "pooling.W030": Rule(
-        "The server cannot be asked.",
-        "Look up what it says.",
+        "The checks could not query the server.",
+        "Look up the error that it gave.",
         "reference/every-error/",
     ),
     "pooling.W031": Rule(
-        "More connections at the worst moment of a deploy than slots for "
-        "ordinary roles.",
-        "Take fewer threads, put PgBouncer between, or raise max_connections.",
+        "At its worst moment, a deploy opens more connections than there are "
+        "slots for ordinary roles.",
+        "Use fewer threads, add PgBouncer, or raise max_connections.",
         "how-to/size-connections/",
     ),
     "pooling.W032": Rule(
-        "More connections at the worst moment of a deploy than the role or "
+        "At its worst moment, a deploy opens more connections than the role or "
         "the database may have.",
-        "Raise its CONNECTION LIMIT, or take fewer threads.",
+        "Raise the CONNECTION LIMIT of that role or database, or use fewer "
+        "threads.",
         "runbooks/too-many-clients/#the-text",
     ),
     "pooling.W033": Rule(
-        "No statement_timeout: PostgreSQL ends no statement that takes too "
-        "long.",
-        "Give the role one: ALTER ROLE … SET.",
+        "No statement_timeout: PostgreSQL does not cancel a statement that "
+        "takes too long.",
+        "Set one for the role: ALTER ROLE … SET.",
         "runbooks/timeouts/",
     ),
     "pooling.W034": Rule(
-        "No idle_in_transaction_session_timeout: PostgreSQL ends no "
-        "transaction that is silent, and holds locks.",
-        "Give the role one: ALTER ROLE … SET.",
+        "No idle_in_transaction_session_timeout: PostgreSQL does not end a "
+        "transaction that sits idle and holds locks.",
+        "Set one for the role: ALTER ROLE … SET.",
         "how-to/idle-in-transaction/#what-ends-it",
     ),
     # endregion: server

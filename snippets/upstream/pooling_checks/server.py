@@ -1,4 +1,4 @@
-"""Checks that ask a server: python manage.py check --database default"""
+"""Checks that query a server: python manage.py check --database default"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -89,10 +89,12 @@ def too_many(
     """Compare what is open at the worst moment with the limits."""
     most = worst_moment(name)
     if most > slots:
-        yield found("pooling.W031", name, f"{most}, and {slots} slots.")
+        detail = f"It opens {most}, and there are {slots} slots."
+        yield found("pooling.W031", name, detail)
     limit = min((each for each in (role, database) if each >= 0), default=most)
     if most > limit:
-        yield found("pooling.W032", name, f"{most}, of at most {limit}.")
+        detail = f"It opens {most}, and the limit is {limit}."
+        yield found("pooling.W032", name, detail)
 
 
 # region: worst-moment

@@ -49,14 +49,14 @@ def given() -> dict[str, Any]:
 def wanted(name: str, value: object) -> str:
     """Return what to give instead, or "" if a value is right."""
     if name not in DEFAULTS:
-        return f"a dictionary with some of {', '.join(DEFAULTS)}"
+        return f"a dictionary with names from this list: {', '.join(DEFAULTS)}"
     if name == "GUIDE":
         return "" if isinstance(value, str) else "an address"
     if name == "TRANSACTION_MODE":
         right = value is None or isinstance(value, list | tuple | set)
         return "" if right else "a list of aliases"
     number = isinstance(value, int | float) and value >= 0
-    return "" if number or value is DEFAULTS[name] else "a number from 0"
+    return "" if number or value is DEFAULTS[name] else "a number, 0 or more"
 
 
 def check(**kwargs: object) -> list[CheckMessage]:
@@ -66,7 +66,7 @@ def check(**kwargs: object) -> list[CheckMessage]:
 def mistakes() -> Iterator[CheckMessage]:
     for name, value in given().items():
         if instead := wanted(name, value):
-            detail = f"{name or 'It'}: give {instead}."
+            detail = f"Wrong: {name or 'the setting itself'}. Use {instead}."
             yield found("pooling.W001", detail=detail)
 
 

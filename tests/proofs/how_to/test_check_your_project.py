@@ -232,12 +232,12 @@ def expected(cases: Cases) -> dict[str, list[str]]:
 
 @control(edit("upstream/pooling_checks/told.py", "right = value is None or isinstance", "right = isinstance"))
 @control(
-    edit("upstream/pooling_checks/told.py", '"" if number or value is DEFAULTS[name] else "a number from 0"', '""')
+    edit("upstream/pooling_checks/told.py", '"" if number or value is DEFAULTS[name] else "a number, 0 or more"', '""')
 )
 @control(
     edit(
         "upstream/pooling_checks/told.py",
-        "if name not in DEFAULTS:\n        return f\"a dictionary with some of {', '.join(DEFAULTS)}\"",
+        "if name not in DEFAULTS:\n        return f\"a dictionary with names from this list: {', '.join(DEFAULTS)}\"",
         'if name not in DEFAULTS:\n        return ""',
     )
 )
