@@ -33,7 +33,7 @@ QUERY = "upstream/orders/management/commands/pool_doctor.sql"
 PIDS = (r"\bpid \d+", "pid PID")
 AGES = (r"\d+\.\d(?= \| s )", "AGE")
 LINES = (r"\b\d+\.?\d*(?= s  )", "AGE")
-RUNNER = (r"\S+(?=, on this machine)", "RUNNER")
+RUNNER = (r"(?<=held by )\S+(?= on this machine)", "RUNNER")
 ITEMS = ("transaction", "silence", "wait", "sessions")
 NAMES = ("level", "item", "value", "unit", "finding", "page")
 # The current age of the oldest transaction, the longest idle time in one, and the longest lock wait.
@@ -254,7 +254,7 @@ def waiting(database: Database) -> int:
         return connection.execute("select count(waitstart) from pg_locks where not granted").fetchone()[0]
 
 
-@control(edit("upstream/orders/management/commands/pool_doctor.sql", "what is no client''s session", "nobody"))
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "that is not a client session", "nobody"))
 @control(
     edit(
         "upstream/orders/management/commands/pool_doctor.sql",
@@ -287,8 +287,11 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
             with database.connect() as connection:
                 connection.execute("rollback prepared 'forgotten'")
         after = seen_by(database, load)
-    assert "for what is no client's session" in seen["wait"][1]
-    assert seen["prepared"] == ("critical", f"'forgotten', of {database.role.name} in {database.name}")
+    assert "waits for something that is not a client session" in seen["wait"][1]
+    assert seen["prepared"] == (
+        "critical",
+        f"prepared transaction 'forgotten', owner {database.role.name}, database {database.name}",
+    )
     assert "prepared" not in after
 
 
@@ -337,9 +340,10 @@ def test_an_ordinary_role_is_told_what_it_cannot_see(busy, load) -> None:
     finally:
         with busy.server.connect() as connection:
             stranger.drop(connection)
-    assert seen["hidden"] == ("unknown", f"are other roles': grant pg_monitor to {stranger.name}")
+    said = f"are hidden, they are of other roles: grant pg_monitor to {stranger.name}"
+    assert seen["hidden"] == ("unknown", said)
     assert hidden == ["5"], "all but its own"
-    assert seen["slots"][1] == "6 of 20 taken"
+    assert seen["slots"][1] == "6 of 20 slots are taken"
     assert "transaction" not in seen
 
 
@@ -354,7 +358,7 @@ def test_slots_for_roles_of_your_choice_are_not_for_all(cluster, load) -> None:
     """From PostgreSQL 16 on, reserved_connections are subtracted too; before that, the setting does not exist."""
     reserved = {"reserved_connections": 5} if own_major() >= 16 else {}
     with fresh(cluster(**SLOTS, **reserved).server) as database:
-        assert seen_by(database, load)["slots"][1] == f"1 of {15 if reserved else 20} taken"
+        assert seen_by(database, load)["slots"][1] == f"1 of {15 if reserved else 20} slots are taken"
         named = "select current_setting('reserved_connections', true)"
         assert database.admin.execute(named).fetchone() == ("5" if reserved else None,)
 
@@ -417,7 +421,7 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
         reader.execute("select pg_wal_replay_pause()")
         writer.execute("delete from item")
         writer.execute("vacuum item")
-        until("it has paused", lambda: asked(reader, load)["standby"][1] == "its replay is paused")
+        until("it has paused", lambda: asked(reader, load)["standby"][1] == "replay is paused")
         paused = clock(reader)
         assert [asked(reader, load, limit)["standby"][0] for limit in ("1 h", "1 us")] == ["warning", "critical"]
         until(
@@ -434,11 +438,11 @@ def test_both_sides_tell_of_a_replica_that_is_behind(primary, standby, load) -> 
             written = writer.execute("select pg_current_wal_lsn()").fetchone()
             replayed = "select pg_last_wal_replay_lsn() >= %s::pg_lsn"
             until("all is replayed", lambda: elsewhere.execute(replayed, written).fetchone() == (True,))
-        gave_way = ("warning", "gave way to what was replayed since the last look")
+        gave_way = ("warning", "were canceled by replay conflicts since the last look")
         until("a conflict is counted", lambda: asked(reader, load)["conflicts"] == gave_way)
         until("it has caught up", lambda: asked(reader, load)["standby"] == ("ok", "follows its primary"))
         primary.leash.halt(signal.SIGINT)
-        left = ("warning", "receives nothing from a primary")
+        left = ("warning", "receives no WAL from a primary")
         until("it is alone", lambda: asked(reader, load)["standby"] == left)
     standby.restart()
     with standby.server.connect() as reader:
@@ -477,7 +481,7 @@ def test_watched_it_tells_of_churn_since_the_look_before(database, watcher, load
         )
     try:
         until("it has looked twice", lambda: churn(output.read_text())[1:])
-        assert churn(output.read_text())[0] == ["ok", "", "is known from the second look on"]
+        assert churn(output.read_text())[0] == ["ok", "", "not known until the next look"]
 
         def warned() -> bool:
             # What a session did is counted when it ends, or after a second.
@@ -507,7 +511,7 @@ def churn(text: str) -> list[list[str]]:
 
 def counted(text: str) -> list[tuple[str, float, int, int]]:
     """Return the level, sessions per second, sessions and transactions of each look but the first."""
-    numbers = re.compile(r"(\d+) sessions and (\d+) transactions")
+    numbers = re.compile(r"(\d+) new sessions and (\d+) transactions")
     looks = [(level, float(rate), numbers.match(finding)) for level, rate, finding in churn(text)[1:]]
     return [(level, rate, int(said[1]), int(said[2])) for level, rate, said in looks if said]
 
@@ -562,7 +566,7 @@ def test_the_exit_status_tells_how_full_the_server_is(
     assert ended == status, output
     first = json.loads(output)["findings"][0]
     assert first["item"] == item
-    assert f"{others + 1} of 20 taken" == first["finding"] or "slots are reserved" in first["finding"]
+    assert f"{others + 1} of 20 slots are taken" == first["finding"] or "slots are reserved" in first["finding"]
 
 
 @control(edit("upstream/orders/management/commands/_pool_doctor_findings.py", '"too many", ', ""))
@@ -675,7 +679,7 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
             "timeout": doctor(project, busy, url=nothing),
             "password": doctor(project, busy, url=wrong),
             "doesn't exist": doctor(project, busy, "--database", "elsewhere"),
-            "give postgresql://": doctor(project, busy, "--console", "nowhere"),
+            "address as postgresql://": doctor(project, busy, "--console", "nowhere"),
             "Connection refused": doctor(project, busy, "--console", nobody),
             "hidden": doctor(project, stranger := Existing(busy.server, busy.name, Role(busy.server))),
         }
@@ -814,12 +818,12 @@ def test_who_waits_behind_pgbouncer_is_told_with_the_reason(stays) -> None:
     page = "runbooks/pgbouncer-query-wait-timeout/"
     with stays.bouncer.connect(stays.database, autocommit=False) as holder:
         holder.execute("select 1")
-        assert stays.queue() == ("ok", "0 wait, 1 of 1 server connections at work", None)
+        assert stays.queue() == ("ok", "0 clients wait, 1 of 1 server connections are active", None)
         with waits(stays):
-            assert stays.queue() == ("warning", "1 wait, 1 of 1 server connections at work", page)
+            assert stays.queue() == ("warning", "1 client waits, 1 of 1 server connections are active", page)
             until("it has waited for longer", lambda: stays.waited() > 4)
             stays.bouncer.set(query_wait_timeout=7)
-            assert stays.queue() == ("critical", "1 wait, 1 of 1 server connections at work", page)
+            assert stays.queue() == ("critical", "1 client waits, 1 of 1 server connections are active", page)
             stays.bouncer.set(query_wait_timeout=3600)
             holder.commit()
 
@@ -851,7 +855,8 @@ def test_what_is_paused_is_told_as_such(stays, of) -> None:
             found = [(row["level"], row["finding"]) for row in stays.findings("paused")]
             console.execute(f"resume {name}".encode())
     assert found == [("warning", f"{name or 'everything'} is paused or disabled")]
-    assert queue == ("warning", "1 wait, it is paused", "runbooks/pgbouncer-paused-or-down/")
+    said = "1 client waits, the database is paused or disabled"
+    assert queue == ("warning", said, "runbooks/pgbouncer-paused-or-down/")
     assert stays.findings("paused") == []
     with stays.bouncer.admin() as console:
         console.execute(f"disable {stays.database.name}".encode())
@@ -876,7 +881,7 @@ def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
         del stays.bouncer.entries["silent"]
         stays.bouncer.reload()
     assert (found["level"], found["page"]) == ("warning", "https://guide.example/runbooks/pgbouncer-login-failed/")
-    assert found["finding"].endswith("1 wait, it has no server connection; PgBouncer's log says why")
+    assert found["finding"].endswith("1 client waits, no server connection is open: see PgBouncer's log")
 
 
 @control(
@@ -971,7 +976,7 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
     assert {"transaction", "silence", "console"} <= found.keys()
     assert all(below.startswith(f"{'':10}https://guide.example/") for below in found.values())
     (line,) = [line for line in said.splitlines() if "console" in line and not line.startswith(" ")]
-    assert line.endswith("give postgresql://user@host:6432/pgbouncer")
+    assert line.endswith("write the console's address as postgresql://user@host:6432/pgbouncer")
     assert line.startswith("unknown ")
     assert f"{line}\n{'':10}https://guide.example/runbooks/pgbouncer-paused-or-down/" in said
     assert status != 0
@@ -995,7 +1000,7 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
     (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
     direct = sessions(stays.database)
     with stays.bouncer.connect(stays.database) as pooled:
-        own = (f"session {direct.info.backend_pid}:", f"a client of {stays.database.name}:")
+        own = (f"session {direct.info.backend_pid}:", f"a PgBouncer connection to {stays.database.name}:")
 
         def shared() -> list[str]:
             return [f["finding"] for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
@@ -1014,11 +1019,11 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
                 child.communicate()
             assert status == 2
             assert "hunter2" not in said
-            assert re.search(f"process +2 +{what}, on this machine", said)
+            assert re.search(f"process +2 +connections held by {what} on this machine", said)
             assert len(found) == 2
             for finding in found:
-                assert f"pid {os.getpid()}, " in finding
-                assert f"pid {child.pid}, {what}" in finding
+                assert f"pid {os.getpid()} (" in finding
+                assert f"pid {child.pid} ({what})" in finding
             assert shared() == []
 
 

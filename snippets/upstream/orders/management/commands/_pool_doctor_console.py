@@ -15,7 +15,8 @@ from ._pool_doctor_processes import Clients
 
 # The driver that Django uses, psycopg or psycopg2.
 Database = load_backend("django.db.backends.postgresql").Database
-WANTED = "give postgresql://user@host:6432/pgbouncer"
+LIKE = "postgresql://user@host:6432/pgbouncer"
+WANTED = f"write the console's address as {LIKE}"
 VIEWS = ("pools", "databases", "clients", "stats", "lists", "config", "state")
 # A client that waits this long, in seconds, is a warning.
 WAIT = 1
@@ -37,7 +38,9 @@ def look(address: str) -> tuple[list[Finding], Clients]:
         return [refused("console", error, FULL, DOWN)], {}
     findings = [finding for check in CHECKS for finding in check(views)]
     clients = {
-        (row["port"], row["local_port"]): f"a client of {row['database']}"
+        (row["port"], row["local_port"]): (
+            f"a PgBouncer connection to {row['database']}"
+        )
         for row in views["clients"]
     }
     return findings, clients
@@ -101,12 +104,13 @@ def queues(views: Views) -> Iterator[Finding]:
     limit = float(value(views, "config", "query_wait_timeout"))
     for pool in sorted(used, key=waited, reverse=True)[:10]:
         said, page = cause(pool, databases[pool["database"]], views)
+        many = pool["cl_waiting"]
+        clients = "1 client waits" if many == 1 else f"{many} clients wait"
         yield found(
             "queue",
             round(waited(pool), 1),
             "s",
-            f"{pool['user']} in {pool['database']}: {pool['cl_waiting']} wait, "
-            + said,
+            f"{pool['user']} in {pool['database']}: {clients}, {said}",
             page,
             warns=waited(pool) >= WAIT or alone(pool),
             alarms=bool(limit) and waited(pool) >= limit / 2,
@@ -117,7 +121,7 @@ def waits(views: Views) -> Iterator[Finding]:
     """Yield how long clients recently waited on average (avg_wait_time)."""
     for row in views["stats"]:
         seconds = float(row["avg_wait_time"]) / 1e6
-        said = f"on average in {row['database']}"
+        said = f"average wait in {row['database']} (avg_wait_time)"
         warns = seconds >= WAIT
         yield found("waits", round(seconds, 3), "s", said, QUEUE, warns=warns)
 
@@ -136,7 +140,7 @@ def places(views: Views) -> Iterator[Finding]:
     taken = value(views, "lists", "used_clients")
     most = float(value(views, "config", "max_client_conn"))
     share = 100 * taken / most
-    said = f"{taken} of {most:g} places for clients taken"
+    said = f"{taken} of {most:g} client connections (max_client_conn)"
     warns, alarms = share >= 80, share >= 95
     yield found(
         "clients", round(share), "%", said, FULL, warns=warns, alarms=alarms
@@ -184,8 +188,8 @@ def alone(pool: Row) -> bool:
 def cause(pool: Row, database: Row, views: Views) -> tuple[str, str]:
     """Return why clients of a pool wait, and the guide's page about it."""
     if stopped(database) or all_paused(views):
-        return "it is paused", DOWN
+        return "the database is paused or disabled", DOWN
     if alone(pool):
-        return "it has no server connection; PgBouncer's log says why", LOGIN
+        return "no server connection is open: see PgBouncer's log", LOGIN
     active, size = pool["sv_active"], database["pool_size"]
-    return f"{active} of {size} server connections at work", QUEUE
+    return f"{active} of {size} server connections are active", QUEUE

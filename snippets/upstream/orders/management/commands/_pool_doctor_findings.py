@@ -81,8 +81,8 @@ def as_prometheus(findings: list[Finding]) -> str:
     told = [worst(those) for those in by_item.values()]
     return "\n".join(
         [
-            "# HELP pool_doctor_level 0 healthy, 1 warning, 2 critical, "
-            "3 cannot tell.",
+            "# HELP pool_doctor_level The item's level: 0 ok, 1 warning, "
+            "2 critical, 3 unknown.",
             "# TYPE pool_doctor_level gauge",
             *(
                 f'pool_doctor_level{{item="{f.item}",'
@@ -90,7 +90,7 @@ def as_prometheus(findings: list[Finding]) -> str:
                 f"{LEVELS[f.level]}"
                 for f in told
             ),
-            "# HELP pool_doctor_value What was found, in the item's unit.",
+            "# HELP pool_doctor_value The item's value, in its unit.",
             "# TYPE pool_doctor_value gauge",
             *(
                 f'pool_doctor_value{{item="{f.item}",unit="{f.unit}"}} '

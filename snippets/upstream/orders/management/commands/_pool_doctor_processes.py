@@ -1,6 +1,6 @@
 """Which processes on this machine hold the sessions: on Linux, from /proc.
 
-What it may not read counts as somebody else's: run it as root, or as the
+A process that it may not read counts as unknown: run it as root, or as the
 application's user. Unix sockets do not show which process is behind them.
 """
 
@@ -34,22 +34,24 @@ def look(clients: Clients) -> Iterator[Finding]:
         holders = {inode: holders[inode] & later[inode] for inode in sockets}
     for inode, pids in holders.items():
         if len(pids) > 1:
-            who = ", ".join(f"pid {pid}, {runner(pid)}" for pid in sorted(pids))
+            each = (f"pid {pid} ({runner(pid)})" for pid in sorted(pids))
+            who = ", ".join(each)
             yield found(
                 "forked",
                 len(pids),
                 "processes",
-                f"on {clients[sockets[inode]]}: {who}",
+                f"share {clients[sockets[inode]]}: {who}",
                 "runbooks/shared-connection/",
                 alarms=True,
             )
     runners = Counter(
         name
         for pids in holders.values()
-        for name in {runner(pid) for pid in pids} or {"somebody else"}
+        for name in {runner(pid) for pid in pids} or {"an unknown process"}
     )
     for name, count in runners.most_common(10):
-        yield found("process", count, "", f"{name}, on this machine")
+        said = f"connections held by {name} on this machine"
+        yield found("process", count, "", said)
 
 
 def local() -> Iterator[tuple[str, tuple[int, int]]]:
@@ -91,7 +93,7 @@ def runner(pid: int) -> str:
     try:
         line = (PROC / str(pid) / "cmdline").read_text(errors="replace")
     except OSError:
-        return "has ended"
+        return "a process that has ended"
     words = line.split("\0")
     # A process that has set its title has all of it in the first word.
     name = Path(words.pop(0).split(" ")[0].strip("[:")).name

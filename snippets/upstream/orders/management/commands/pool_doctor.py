@@ -1,6 +1,6 @@
 """Show on one screen what holds connections to PostgreSQL and what waits.
 
-Exit status: 0 healthy, 1 warning, 2 critical, 3 it cannot tell.
+Exit status: 0 healthy, 1 warning, 2 critical, 3 unknown.
 """
 
 import os
@@ -38,14 +38,20 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--database", default="default", help="an alias")
+        parser.add_argument(
+            "--database", default="default", help="an alias in DATABASES"
+        )
         parser.add_argument(
             "--console",
             default=os.environ.get("POOL_DOCTOR_CONSOLE"),
-            help="PgBouncer's, as in " + console.WANTED.removeprefix("give "),
+            help=f"the address of PgBouncer's console, like {console.LIKE}",
         )
-        parser.add_argument("--patience", help="such as '5 min'")
-        parser.add_argument("--since", type=Path, help="a file to remember by")
+        parser.add_argument(
+            "--patience", help="what lasts longer is a warning: '5 min'"
+        )
+        parser.add_argument(
+            "--since", type=Path, help="a file that keeps counts between runs"
+        )
         output = parser.add_mutually_exclusive_group()
         for option, form in (("json", as_json), ("prometheus", as_prometheus)):
             output.add_argument(
@@ -54,7 +60,7 @@ class Command(BaseCommand):
                 const=form,
                 dest="form",
                 default=as_lines,
-                help="for programs",
+                help=f"print {option} for programs",
             )
 
     def handle(self, *args: object, **options: Any) -> None:

@@ -82,7 +82,7 @@ findings as (
         '%' as unit,
         80 as warns_at,
         95 as alarms_at,
-        format('%s of %s taken', count(*), usable) as finding
+        format('%s of %s slots are taken', count(*), usable) as finding
     from sessions
     cross join slots
     group by usable
@@ -95,8 +95,10 @@ findings as (
         'sessions' as unit,
         null as warns_at,
         null as alarms_at,
-        format('are other roles'': grant pg_monitor to %I', current_user)
-            as finding
+        format(
+            'are hidden, they are of other roles: grant pg_monitor to %I',
+            current_user
+        ) as finding
     from sessions
     where hidden
     having count(*) > 0
@@ -128,8 +130,9 @@ findings as (
             's' as unit,
             seconds as warns_at,
             10 * seconds as alarms_at,
-            format('pid %s, %s, after: %s', pid, application, statement)
-                as finding
+            format(
+                'pid %s, %s, last statement: %s', pid, application, statement
+            ) as finding
         from sessions
         cross join patience
         where silent
@@ -147,7 +150,10 @@ findings as (
             's' as unit,
             seconds as warns_at,
             10 * seconds as alarms_at,
-            format('%L, of %s in %s', gid, owner, database) as finding
+            format(
+                'prepared transaction %L, owner %s, database %s',
+                gid, owner, database
+            ) as finding
         from pg_prepared_xacts
         cross join patience
         order by prepared
@@ -164,8 +170,9 @@ findings as (
             's' as unit,
             seconds as warns_at,
             null as alarms_at,
-            format('pid %s, %s, after: %s', pid, application, statement)
-                as finding
+            format(
+                'pid %s, %s, last statement: %s', pid, application, statement
+            ) as finding
         from sessions
         cross join patience
         where state = 'idle' and has_cursor
@@ -182,9 +189,10 @@ findings as (
             's' as unit,
             patience.seconds as warns_at,
             10 * patience.seconds as alarms_at,
-            format('pid %s, %s, for ', waiting.pid, waiting.application)
+            format('pid %s, %s, waits for ', waiting.pid, waiting.application)
             || case
-                when holding.pid is null then 'what is no client''s session'
+                when holding.pid is null
+                    then 'something that is not a client session'
                 else format(
                     'pid %s, %s, %s',
                     holding.pid, holding.application, holding.state
@@ -211,10 +219,10 @@ findings as (
             when begun >= 0
                 then
                     format(
-                        '%s sessions and %s transactions in %s s',
+                        '%s new sessions and %s transactions in %s s',
                         begun, done, round(seconds)
                     )
-            else 'is known from the second look on'
+            else 'not known until the next look'
         end as finding
     from noted
 
@@ -262,10 +270,10 @@ findings as (
         end as warns_at,
         10 * seconds as alarms_at,
         case
-            when pg_is_wal_replay_paused() then 'its replay is paused'
+            when pg_is_wal_replay_paused() then 'replay is paused'
             when exists (select from pg_stat_wal_receiver)
                 then 'follows its primary'
-            else 'receives nothing from a primary'
+            else 'receives no WAL from a primary'
         end as finding
     from patience
     where pg_is_in_recovery()
@@ -280,8 +288,8 @@ findings as (
         null as alarms_at,
         case
             when conflicts >= 0
-                then 'gave way to what was replayed since the last look'
-            else 'are known from the second look on'
+                then 'were canceled by replay conflicts since the last look'
+            else 'not known until the next look'
         end as finding
     from noted
     where pg_is_in_recovery()
