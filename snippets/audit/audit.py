@@ -3,7 +3,7 @@
 
     python audit.py [--json | --sarif] [--baseline FILE] PATH…
 
-It reads .py and .sql files, and .ini files of PgBouncer, and runs nothing in
+It reads .py and .sql files and PgBouncer's .ini files, and runs nothing in
 them. Run it with your project's own Python: an older one cannot read newer
 code. The exit status is 0 if nothing was found, 1 if something was, and 2 for
 a path or a baseline that cannot be used. --baseline leaves out what that file
@@ -54,152 +54,160 @@ MODE = "explanation/transaction-mode/"
 RULES = {
     "session-setting": Rule(
         "sure",
-        "SET stays on the server connection: another client has it, not you",
-        "SET LOCAL within atomic(), or ALTER ROLE … SET",
+        "SET stays on the server connection: another client gets the setting, "
+        "and you do not",
+        "use SET LOCAL inside atomic(), or ALTER ROLE … SET",
         MODE,
     ),
     "session-lock": Rule(
         "sure",
-        "two clients can hold this lock, and the unlock can miss it",
-        "pg_advisory_xact_lock within atomic(), or a direct connection",
+        "two clients can hold this lock at the same time, and the unlock can "
+        "miss it",
+        "use pg_advisory_xact_lock inside atomic(), or a direct connection",
         MODE,
     ),
     "listen": Rule(
         "sure",
-        "LISTEN may hear nothing, and nothing fails",
+        "LISTEN may get no notifications, and raises no error",
         "listen on a direct connection",
         "how-to/direct-connection/",
     ),
     "temporary-table": Rule(
         "sure",
-        "the table is there for another client, and not for you",
-        "ON COMMIT DROP, within atomic()",
+        "the table exists for another client, and not for you",
+        "use ON COMMIT DROP inside atomic()",
         MODE,
     ),
     "sql-prepare": Rule(
         "sure",
-        "the statement is missing for you, and in another client's way",
-        "let the driver prepare, or nobody",
+        "the statement is missing for you, and its name is already taken for "
+        "another client",
+        "let the driver prepare statements, or prepare none",
         "runbooks/pgbouncer-prepared-statement/",
     ),
     "driver-prepare": Rule(
         "look",
-        "where PgBouncer follows none it fails, or runs another's",
-        "PgBouncer 1.24 or newer, or no prepare_threshold",
+        "if PgBouncer does not track prepared statements, this fails or runs "
+        "another client's statement",
+        "use PgBouncer 1.24 or newer, or leave prepare_threshold out",
         "runbooks/pgbouncer-prepared-statement/",
     ),
     "cursor": Rule(
         "likely",
-        "outside of a transaction the cursor is lost between two batches",
-        "atomic() around the loop, or DISABLE_SERVER_SIDE_CURSORS",
+        "outside a transaction, the cursor is lost between two batches",
+        "use atomic() around the loop, or DISABLE_SERVER_SIDE_CURSORS",
         "runbooks/pgbouncer-cursor-does-not-exist/",
     ),
     "held-cursor": Rule(
         "sure",
         "a cursor WITH HOLD stays on the server connection, with its rows",
-        "a cursor within atomic(), or a direct connection",
+        "use a cursor inside atomic(), or a direct connection",
         MODE,
     ),
     "session-library": Rule(
         "look",
-        "what this library hears or sets may be another client's",
-        "give it a direct connection",
+        "what this library receives or sets may belong to another client",
+        "give the library a direct connection",
         "how-to/direct-connection/",
     ),
     "startup-options": Rule(
         "likely",
-        "PgBouncer refuses what it does not follow in options",
-        "ALTER ROLE … SET",
+        "PgBouncer refuses settings in options that it does not track",
+        "use ALTER ROLE … SET",
         "runbooks/pgbouncer-unsupported-startup-parameter/",
     ),
     "assume-role": Rule(
         "sure",
-        "the role is set once, and another client becomes it",
+        "the role is set once, and another client gets it",
         "log in as that role",
         MODE,
     ),
     "cursors-behind-pooler": Rule(
         "likely",
-        "this leads to a pooler, and iterator() would lose its cursor there",
-        '"DISABLE_SERVER_SIDE_CURSORS": True',
+        "this entry leads to a pooler, where iterator() would lose its cursor",
+        'set "DISABLE_SERVER_SIDE_CURSORS": True',
         "how-to/pgbouncer/",
     ),
     "pool-and-age": Rule(
         "sure",
         "Django refuses a pool together with CONN_MAX_AGE",
-        '"CONN_MAX_AGE": 0: the pool decides how long connections live',
+        'set "CONN_MAX_AGE": 0, as the pool decides how long connections live',
         "how-to/django-pool/",
     ),
     "age-under-asgi": Rule(
         "likely",
-        "under ASGI each request leaves a connection behind",
-        '"CONN_MAX_AGE": 0, or the pool',
+        "under ASGI, each request leaves a connection open",
+        'set "CONN_MAX_AGE": 0, or use the pool',
         "how-to/find-the-leak/",
     ),
     "ini-options": Rule(
         "sure",
-        "clients connect, and their settings are lost without a word",
-        "ALTER ROLE … SET",
+        "clients connect, but their settings are silently lost",
+        "use ALTER ROLE … SET",
         "runbooks/pgbouncer-unsupported-startup-parameter/",
     ),
     "ini-prepare": Rule(
         "sure",
-        "PgBouncer follows no prepared statements: drivers must make none",
-        "max_prepared_statements = 200",
+        "PgBouncer tracks no prepared statements, so drivers must make none",
+        "set max_prepared_statements = 200",
         "runbooks/pgbouncer-prepared-statement/",
     ),
     "query-while-loading": Rule(
         "likely",
-        "its connection stays open, for whoever forks next",
-        "ask when the value is first needed",
+        "the query's connection stays open, and a fork after that shares it",
+        "run the query when the value is first needed",
         "how-to/forks/",
     ),
     "query-after-request": Rule(
         "likely",
-        "with age 0 Django has closed by then, and this opens one that stays",
-        "connection.close() at the end, or ask before the response is sent",
+        "with CONN_MAX_AGE 0, Django has closed the connection by then, and "
+        "this opens one that stays",
+        "call connection.close() at the end, or query before the response is "
+        "sent",
         "how-to/find-the-leak/",
     ),
     "fork": Rule(
         "look",
-        "two processes then have one connection: without TLS, answers mix",
-        "close before the fork: the page has a module that does",
+        "two processes then share one connection: without TLS, each can get "
+        "the other's answers",
+        "close the connection before the fork: the page has a module for that",
         "how-to/forks/",
     ),
     "thread-keeps-connection": Rule(
         "likely",
         "the thread keeps its connection, and does not return it to a pool",
-        "connection.close() at the end of the work",
+        "call connection.close() at the end of the work",
         "how-to/find-the-leak/",
     ),
     "asyncio-run": Rule(
         "likely",
-        "a connection is left that its caller cannot close",
-        "give it back where the async code ends",
+        "a connection stays open that the caller cannot close",
+        "give the connection back where the async code ends",
         "how-to/asgi/",
     ),
     "sync-in-async": Rule(
         "likely",
-        "Django refuses it in async code",
-        "the async ORM, or sync_to_async around a function that does it",
+        "Django refuses this in async code",
+        "use the async ORM, or sync_to_async around a function that does this",
         "how-to/asgi/",
     ),
     "stream-keeps-connection": Rule(
         "likely",
-        "the stream keeps its connection while it lasts",
-        "give it back before each pause, or ask before the stream begins",
+        "the stream keeps its connection until it ends",
+        "give the connection back before each pause, or query before the "
+        "stream begins",
         "how-to/asgi/",
     ),
     "no-reason": Rule(
         "sure",
-        "this comment silences nothing: it gives no reason",
-        "# pooling: ok and why it may stay",
+        "this comment silences nothing, because it gives no reason",
+        "write # pooling: ok and why the line may stay",
         "how-to/audit-your-code/",
     ),
     "not-read": Rule(
         "sure",
-        "this file was not read, so nothing is known of it",
-        "repair it, or put it into the baseline",
+        "this file could not be read, so nothing in it was checked",
+        "repair the file, or add it to the baseline",
         "how-to/audit-your-code/",
     ),
 }
@@ -848,7 +856,7 @@ def read(file: Path, path: Path) -> str:
     if file.is_symlink() and file.is_dir():
         return ""  # its target is read where it is
     if file.exists() and not (file.is_file() or file.is_dir()):
-        raise ValueError("no ordinary file")
+        raise ValueError("not a regular file")
     if file.stat().st_size > LARGEST:
         raise ValueError(f"larger than {LARGEST:,} bytes")
     return decode_source(file.read_bytes())
@@ -870,7 +878,8 @@ def audited(file: Path, path: Path, facts: set[str]) -> Iterator[Finding]:
         said = [getattr(error, of, None) for of in ("strerror", "msg")]
         why = next(filter(None, said), str(error))
         if isinstance(error, SyntaxError):
-            why += f", to Python {sys.version_info[0]}.{sys.version_info[1]}"
+            version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+            why += f" (read with Python {version})"
         line = getattr(error, "lineno", None) or 1
         yield Finding(name, line, "not-read", why)
         return
@@ -913,7 +922,7 @@ def for_people(found: list[Finding]) -> str:
         lines += ["", f"{name} ({rule.sure}): {rule.breaks}"]
         lines += [f"    {rule.instead}", f"    {GUIDE}{rule.page}"]
     safe = (line if line.isprintable() else ascii(line) for line in lines)
-    return "\n".join([*safe, "", f"{len(found)} found"]).lstrip("\n")
+    return "\n".join([*safe, "", f"findings: {len(found)}"]).lstrip("\n")
 
 
 def for_programs(found: list[Finding]) -> str:
@@ -997,7 +1006,7 @@ def main() -> int:
     parser.add_argument("--write-baseline", action="store_true")
     given = parser.parse_args()
     if given.write_baseline and not given.baseline:
-        parser.error("--write-baseline: say where, --baseline FILE")
+        parser.error("--write-baseline also needs --baseline FILE")
     for path in given.paths:
         try:
             path.stat()
@@ -1010,12 +1019,12 @@ def main() -> int:
         if given.write_baseline:
             rows = ",\n".join(json.dumps(known(each)) for each in found)
             given.baseline.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
-            print(f"{given.baseline}: {len(found)} written")
+            print(f"{given.baseline}: findings written: {len(found)}")
             return 0
         if given.baseline:
             found = without(given.baseline, found)
     except (OSError, ValueError, RecursionError) as error:
-        parser.error(f"{given.baseline} is no baseline: {error}")
+        parser.error(f"{given.baseline} is not a baseline: {error}")
     forms = {given.json: for_programs, given.sarif: as_sarif}
     say(forms.get(True, for_people)(found))
     return 1 if found else 0

@@ -82,7 +82,7 @@ def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
     """It is 0 if nothing is found, 1 if something is, and 2 for a path, baseline or option that cannot be used."""
     code = tmp_path / "code.py"
     code.write_text("x = 1\n")
-    assert audit(".") == ("0 found\n", "", 0)
+    assert audit(".") == ("findings: 0\n", "", 0)
     code.write_text(f"{LISTENS}\n")
     output, _, status = audit(".")
     assert status == 1
@@ -92,7 +92,7 @@ def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
         known.write_text(content)
         output, said, status = audit("--baseline", "known.json", ".")
         assert (output, status) == ("", 2), content
-        assert said.splitlines()[-1].startswith("audit.py: error: known.json is no baseline: ")
+        assert said.splitlines()[-1].startswith("audit.py: error: known.json is not a baseline: ")
     (tmp_path / "notes.txt").write_text(LISTENS)
     baselines = (["--baseline", "code.py", "."], ["--write-baseline", "."])
     for wrong in (["nowhere"], ["a" * 300], ["notes.txt"], *baselines, ["--what", "."], []):
@@ -199,7 +199,7 @@ def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) ->
     assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
     assert "tree/latin.py:3: listen\n" in output
     assert "tree/endless.sql:2: listen\n" in output
-    assert f"to Python {sys.version_info[0]}.{sys.version_info[1]}\n" in output
+    assert f"(read with Python {sys.version_info[0]}.{sys.version_info[1]})\n" in output
     assert status == 1
     assert not (tmp_path / "ran").exists()
 
@@ -250,10 +250,10 @@ def test_what_runs_without_a_pooler_is_passed_over(audit, tmp_path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"{LISTENS}\n")
     (tmp_path / ".linked").symlink_to("/")
-    assert audit(".")[0] == "0 found\n"
+    assert audit(".")[0] == "findings: 0\n"
 
 
-@control(edit("audit/audit.py", "SET LOCAL within atomic(), or ALTER ROLE … SET", "SET LOCAL"))
+@control(edit("audit/audit.py", "SET LOCAL inside atomic(), or ALTER ROLE … SET", "SET LOCAL"))
 def test_the_audit_finds_what_the_example_project_does_past_pgbouncer(audit, load, tmp_path, transcript) -> None:
     """It finds session settings, a lock and LISTEN, all past PgBouncer, and a stream that keeps its connection."""
     snippets.export(tmp_path, below="upstream")
