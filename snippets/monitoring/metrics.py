@@ -160,66 +160,70 @@ RECORDED: dict[str, str] = {
 # Those that the alerts and the dashboard use, and a few for a closer look.
 MEANINGS: dict[str, dict[str, str]] = {
     "postgres_exporter": {
-        "pg_up": "1 while PostgreSQL lets the exporter in",
-        "pg_slots_taken": "Slots that clients have: from queries.yml",
-        "pg_slots_usable": "Slots for ordinary roles: from queries.yml",
+        "pg_up": "1 while the exporter can connect to PostgreSQL",
+        "pg_slots_taken": "Slots that clients have taken, from queries.yml",
+        "pg_slots_usable": "Slots for ordinary roles, from queries.yml",
         "pg_stat_database_sessions_total": (
-            "Sessions ever opened, for each database: from queries.yml"
+            "Sessions ever opened in each database, from queries.yml"
         ),
         "pg_stat_activity_count": (
-            "Sessions, by application, role, state and `backend_type`;"
-            " the exporter's own query is not among them"
+            "Sessions, by application, role, state and `backend_type`,"
+            " without the exporter's own query"
         ),
         "pg_stat_activity_max_tx_duration": (
-            "Seconds since the oldest transaction began, by the same"
+            "Seconds since the oldest transaction began, by the same labels"
         ),
         "pg_settings_max_connections": (
-            "The setting: not the slots that you can use"
+            "The setting `max_connections`, not the slots that you can use"
         ),
         "pg_locks_count": "Locks held or awaited, by database and mode",
         "pg_stat_database_numbackends": "Sessions in each database",
-        "pg_roles_connection_limit": "`CONNECTION LIMIT`; -1 for none",
+        "pg_roles_connection_limit": "`CONNECTION LIMIT`, or -1 for none",
     },
     "pgbouncer_exporter": {
-        "pgbouncer_up": "1 while PgBouncer lets the exporter in",
+        "pgbouncer_up": "1 while the exporter can connect to PgBouncer",
         "pgbouncer_pools_client_maxwait_seconds": (
-            "For how long the first client waits, in whole seconds"
+            "Whole seconds that the first client in the queue has waited"
         ),
         "pgbouncer_pools_client_active_connections": "Clients, as `cl_active`",
         "pgbouncer_pools_client_waiting_connections": (
             "Clients that wait for a server connection"
         ),
         "pgbouncer_pools_server_active_connections": (
-            "Server connections that a client has"
+            "Server connections that are assigned to a client"
         ),
-        "pgbouncer_databases_pool_size": "The most for a user, reserve apart",
-        "pgbouncer_databases_paused": "1 after `PAUSE`, with its name",
+        "pgbouncer_databases_pool_size": (
+            "The most server connections for each user, without the reserve"
+        ),
+        "pgbouncer_databases_paused": (
+            "1 after a `PAUSE` that names the database"
+        ),
         "pgbouncer_databases_disabled": "1 after `DISABLE`",
-        "pgbouncer_used_clients": "Client connections, of all databases",
+        "pgbouncer_used_clients": "Client connections to all databases",
         "pgbouncer_config_max_client_connections": "`max_client_conn`",
     },
     "mtail": {
         "client_login_failures_total": "Clients that were refused",
         "server_login_failures_total": (
-            "Logins of PgBouncer that PostgreSQL refused"
+            "PgBouncer's logins that PostgreSQL refused"
         ),
     },
     "metered": {
         "django_connections_opened_total": "Connections that Django opened",
         "django_connections_reused_total": (
-            "Requests that found their connection open"
+            "Requests that found their connection already open"
         ),
-        "django_connection_errors_total": "Attempts to get one that failed",
+        "django_connection_errors_total": "Failed attempts to get a connection",
     },
     "Prometheus": {
         "up": "1 while an exporter answers",
-        "limit:slots_nearly_full:ratio": "A limit of rules.yml",
-        "limit:slots_full:ratio": "A limit of rules.yml",
-        "limit:clients_nearly_full:ratio": "A limit of rules.yml",
-        "limit:client_wait:seconds": "A limit of rules.yml",
-        "limit:idle_in_transaction:seconds": "A limit of rules.yml",
-        "limit:new_sessions:per_second": "A limit of rules.yml",
-        "limit:failed_logins:count": "A limit of rules.yml",
+        "limit:slots_nearly_full:ratio": "A threshold in rules.yml",
+        "limit:slots_full:ratio": "A threshold in rules.yml",
+        "limit:clients_nearly_full:ratio": "A threshold in rules.yml",
+        "limit:client_wait:seconds": "A threshold in rules.yml",
+        "limit:idle_in_transaction:seconds": "A threshold in rules.yml",
+        "limit:new_sessions:per_second": "A threshold in rules.yml",
+        "limit:failed_logins:count": "A threshold in rules.yml",
     },
 }
 

@@ -132,74 +132,82 @@ COLUMNS: dict[str, dict[str, str]] = {
 # is bad in itself.
 Meaning = tuple[str, ...]
 WHO: dict[str, Meaning] = {
-    "database": ("The name that the client asked for",),
-    "user": ("As whom",),
+    "database": ("The database name that the client asked for",),
+    "user": ("The user name",),
 }
 SOCKET: dict[str, Meaning] = {
     **WHO,
-    "replication": ("Whether it carries replication, and of which kind",),
-    "addr": ("The other side's address",),
-    "port": ("The other side's port",),
+    "replication": ("Whether the connection carries replication, and which",),
+    "addr": ("The address of the other side",),
+    "port": ("The port of the other side",),
     "local_addr": ("PgBouncer's own address on this connection",),
-    "local_port": ("PgBouncer's own port on it: `ss` and a log name it too",),
-    "connect_time": ("When it was made",),
-    "request_time": ("When it last carried a request",),
+    "local_port": (
+        "PgBouncer's own port on this connection, which `ss` and logs show too",
+    ),
+    "connect_time": ("When the connection was made",),
+    "request_time": ("When the connection last carried a request",),
     "wait_us": ("The part of `wait` below a second, in microseconds",),
-    "ptr": ("Its address in PgBouncer's memory, to which `link` points",),
-    "id": ("A number of its own, for `KILL_CLIENT` and for logs",),
-    "tls": ("TLS version and cipher; empty without TLS",),
-    "application_name": ("What the client calls itself",),
+    "ptr": (
+        "The connection's address in PgBouncer's memory: `link` points to it",
+    ),
+    "id": ("The connection's own number, for `KILL_CLIENT` and for logs",),
+    "tls": ("TLS version and cipher, or empty without TLS",),
+    "application_name": ("The name that the client gives itself",),
 }
 MEANINGS: dict[str, dict[str, Meaning]] = {
     "pools": {
         **WHO,
         "cl_active": (
-            "Clients that have a server connection, or are idle and want none",
+            "Clients that have a server connection, or are idle and need none",
         ),
         "cl_waiting": (
-            "Clients that wait for a connection, with a statement or since they"
-            " connected",
+            "Clients that wait for a server connection, with a statement or"
+            " since they connected",
             "above 0 for more than a moment",
-            "look at `sv_active`: at the pool's size it is full of work or of"
-            " forgotten transactions, below it PgBouncer is paused, cannot log"
-            " in, or is at `max_db_connections` or `max_user_connections`",
+            "look at `sv_active`. If it equals the pool's size, the pool is"
+            " full of work or of forgotten transactions. If it is lower,"
+            " PgBouncer is paused, cannot log in, or has reached"
+            " `max_db_connections` or `max_user_connections`",
         ),
         "cl_active_cancel_req": (
-            "Requests to cancel that were passed on, and wait for an answer",
+            "Cancel requests that were passed on and wait for an answer",
         ),
         "cl_waiting_cancel_req": (
-            "Requests to cancel that were not passed on yet",
+            "Cancel requests that were not passed on yet",
             "above 0 for long",
-            "the server does not accept connections: look there",
+            "the server does not accept connections: look at the server",
         ),
         "sv_active": (
-            "Server connections that a client has",
+            "Server connections that are assigned to a client",
             "at the pool's size while `cl_waiting` is above 0",
             "shorten transactions first, then enlarge the pool",
         ),
-        "sv_active_cancel": ("Server connections that carry a cancellation",),
+        "sv_active_cancel": ("Server connections that carry a cancel request",),
         "sv_being_canceled": (
-            "Server connections kept back until a cancellation has arrived",
+            "Server connections kept back until a cancel request has arrived",
         ),
         "sv_idle": ("Server connections that the next client gets at once",),
         "sv_used": (
-            "Idle for longer than `server_check_delay`: checked before use",
+            "Server connections that were idle for longer than"
+            " `server_check_delay`: PgBouncer checks them before use",
         ),
         "sv_tested": ("Server connections that are being checked or reset",),
         "sv_login": (
             "Server connections that are logging in",
             "above 0 for long",
-            "the server does not answer or refuses: read PgBouncer's log",
+            "the server does not answer, or refuses: read PgBouncer's log",
         ),
         "maxwait": (
-            "For how many seconds the first of the queue has waited with its"
-            " statement; 0 where it has waited since it connected",
+            "Seconds that the first client in the queue has waited with its"
+            " statement, or 0 if it has waited since it connected",
             "it rises: at `query_wait_timeout` that client gets an error",
-            "alert on this one, and act as for `cl_waiting`",
+            "alert on this column, and act as for `cl_waiting`",
         ),
-        "maxwait_us": ("The part of `maxwait` below a second",),
+        "maxwait_us": (
+            "The part of `maxwait` below a second, in microseconds",
+        ),
         "pool_mode": (
-            "The mode in which this pool works",
+            "The pool mode in which this pool works",
             "`session` where you meant `transaction`",
             "set `pool_mode`: PgBouncer's default is session",
         ),
@@ -211,65 +219,72 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         **SOCKET,
         "type": ("C, for client",),
         "state": (
-            "active, idle, waiting, or about a cancellation; before 1.25 those"
-            " that are idle are active, too",
+            "active, idle, waiting, or a state of a cancel request. Before"
+            " 1.25, idle clients are active too",
             "`waiting` for more than a moment",
-            "as for `cl_waiting`",
+            "act as for `cl_waiting`",
         ),
         "wait": (
-            "For how many seconds its statement has been under way, in the"
-            " queue and at work",
+            "Seconds that the client's statement has taken so far, in the queue"
+            " and on the server",
             "it rises while `state` is `waiting`",
-            "as for `maxwait`",
+            "act as for `maxwait`",
         ),
         "close_needed": ("Always 0 for clients",),
         "link": (
-            "The `ptr` of its server connection",
-            "the same one through many looks, with an old `request_time`",
+            "The `ptr` of the client's server connection",
+            "the same value each time you look, with an old `request_time`",
             "a transaction was forgotten: `application_name` says by whom",
         ),
-        "remote_pid": ("Its process, where it came over a Unix socket",),
+        "remote_pid": (
+            "The client's process, if it connected over a Unix socket",
+        ),
         "tls": (
-            "TLS version and cipher; empty without TLS",
+            "TLS version and cipher, or empty without TLS",
             "empty where you encrypt",
             "set `client_tls_sslmode` to `require`",
         ),
-        "prepared_statements": ("How many statements it has prepared",),
+        "prepared_statements": ("How many statements the client has prepared",),
     },
     "servers": {
         **SOCKET,
         "type": ("S, for server",),
-        "id": ("A number of its own, for logs",),
+        "id": ("The connection's own number, for logs",),
         "state": (
-            "active, idle, used, tested, new, or about a cancellation",
+            "active, idle, used, tested, new, or a state of a cancel request",
             "`new` for long",
-            "as for `sv_login`",
+            "act as for `sv_login`",
         ),
         "wait": ("Always 0 for server connections",),
         "close_needed": (
-            "1 where it is closed as soon as its client is done with it",
+            "1 if PgBouncer closes the connection as soon as its client is done"
+            " with it",
             "1 for long after a `RECONNECT`",
-            "a transaction holds it: `link` leads to the client",
+            "a transaction holds the connection: `link` leads to the client",
         ),
-        "link": ("The `ptr` of the client that has it; empty while idle",),
+        "link": (
+            "The `ptr` of the client that has the connection, or empty while it"
+            " is idle",
+        ),
         "remote_pid": ("The backend's process: `pid` in `pg_stat_activity`",),
         "tls": (
-            "TLS version and cipher; empty without TLS",
+            "TLS version and cipher, or empty without TLS",
             "empty where you encrypt",
             "set `server_tls_sslmode` to `verify-full`",
         ),
         "application_name": (
-            "What the client that has it calls itself; before 1.22 one without"
-            " a name leaves that of the last",
+            "The name that the connection's client gives itself. Before 1.22, a"
+            " client without a name leaves the name of the client before it",
         ),
         "prepared_statements": (
-            "How many statements are prepared on it",
+            "How many statements are prepared on the connection",
             "at `max_prepared_statements` all the time",
-            "statements are prepared again and again: raise that setting",
+            "statements are prepared again and again: raise"
+            " `max_prepared_statements`",
         ),
     },
     "stats": {
-        "database": ("The name that clients asked for",),
+        "database": ("The database name that clients asked for",),
         "total_server_assignment_count": (
             "How often a client was given a server connection",
         ),
@@ -278,127 +293,147 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         "total_received": ("Bytes from clients",),
         "total_sent": ("Bytes to clients",),
         "total_xact_time": (
-            "Microseconds in transactions, idle ones and the wait for a server"
-            " connection included",
+            "Microseconds in transactions, including idle time in them and the"
+            " wait for a server connection",
             "far above `total_query_time`",
-            "transactions wait for something outside of the database",
+            "transactions wait for something outside the database",
         ),
         "total_query_time": (
-            "Microseconds from a statement to its answer, the wait for a server"
-            " connection included",
+            "Microseconds from a statement to its answer, including the wait"
+            " for a server connection",
         ),
         "total_wait_time": (
-            "Microseconds that clients waited for a server connection, noted"
+            "Microseconds that clients waited for a server connection, counted"
             " once each has got one",
             "it grows faster than the clock",
-            "on average more than one client waits: as for `cl_waiting`",
+            "on average, more than one client waits: act as for `cl_waiting`",
         ),
         "total_client_parse_count": ("Statements that clients prepared",),
         "total_server_parse_count": (
             "Statements that PgBouncer prepared on servers",
             "near `total_bind_count`",
-            "preparing saves nothing: clients run what they prepare once, or"
-            " `max_prepared_statements` is too small",
+            "preparing saves nothing: clients execute a prepared statement only"
+            " once, or `max_prepared_statements` is too small",
         ),
         "total_bind_count": ("Executions of prepared statements",),
         "total_client_login_count": (
-            "Logins of clients",
+            "Client logins",
             "it grows with every request",
-            "connections are not kept: set `CONN_MAX_AGE`",
+            "connections are not kept open: set `CONN_MAX_AGE`",
         ),
-        "avg_server_assignment_count": ("A second, in the last period",),
-        "avg_xact_count": ("Transactions a second",),
-        "avg_query_count": ("Statements a second",),
-        "avg_recv": ("Bytes from clients a second",),
-        "avg_sent": ("Bytes to clients a second",),
+        "avg_server_assignment_count": (
+            "How often per second a client was given a server connection, in"
+            " the last period",
+        ),
+        "avg_xact_count": ("Transactions per second",),
+        "avg_query_count": ("Statements per second",),
+        "avg_recv": ("Bytes from clients per second",),
+        "avg_sent": ("Bytes to clients per second",),
         "avg_xact_time": (
-            "Microseconds that a transaction takes, the wait included",
+            "Microseconds that a transaction takes, including the wait",
             "far above `avg_query_time` times the statements in it",
-            "as for `total_xact_time`",
+            "act as for `total_xact_time`",
         ),
         "avg_query_time": (
-            "Microseconds that a statement takes, the wait included",
+            "Microseconds that a statement takes, including the wait",
             "it rises, and `avg_wait_time` does not",
-            "the database is slower: look there",
+            "the database is slower: look at the database",
         ),
         "avg_wait_time": (
-            "Microseconds that a client waits for a server connection; before"
-            " 1.23 those that all of them waited in a second",
+            "Microseconds that a client waits for a server connection. Before"
+            " 1.23, microseconds that all clients together waited per second",
             "it rises",
-            "as for `cl_waiting`",
+            "act as for `cl_waiting`",
         ),
-        "avg_client_parse_count": ("A second, in the last period",),
-        "avg_server_parse_count": ("A second, in the last period",),
-        "avg_bind_count": ("A second, in the last period",),
+        "avg_client_parse_count": (
+            "Statements that clients prepared per second, in the last period",
+        ),
+        "avg_server_parse_count": (
+            "Statements that PgBouncer prepared on servers per second, in the"
+            " last period",
+        ),
+        "avg_bind_count": (
+            "Executions of prepared statements per second, in the last period",
+        ),
         "avg_client_login_count": (
-            "Logins a second",
+            "Client logins per second",
             "as many as requests",
-            "as for `total_client_login_count`",
+            "act as for `total_client_login_count`",
         ),
     },
     "databases": {
-        "name": ("The name that clients ask for",),
-        "host": ("Where it leads; empty where the entry names none",),
-        "port": ("Where it leads",),
+        "name": ("The database name that clients ask for",),
+        "host": ("The host of the entry, or empty if the entry names none",),
+        "port": ("The port of the entry",),
         "database": ("The database's name in PostgreSQL",),
         "force_user": ("The `user=` of the entry, if it has one",),
-        "pool_size": ("Server connections at most, for each user",),
+        "pool_size": ("The most server connections for each user",),
         "min_pool_size": (
-            "Server connections that are kept open for each user: while it has"
-            " clients, or where the entry names the user",
+            "Server connections that are kept open for each user, while the"
+            " user has clients or if the entry names the user",
         ),
-        "reserve_pool_size": ("Server connections beyond that, for a rush",),
-        "reserve_pool": ("Server connections beyond that, for a rush",),
-        "server_lifetime": ("Seconds after which one that is free is closed",),
-        "pool_mode": ("The entry's own mode; empty: the one for all",),
+        "reserve_pool_size": (
+            "Server connections beyond the pool's size, for peaks",
+        ),
+        "reserve_pool": (
+            "Server connections beyond the pool's size, for peaks",
+        ),
+        "server_lifetime": (
+            "Seconds after which a free server connection is closed",
+        ),
+        "pool_mode": (
+            "The entry's own pool mode, or empty if the general one applies",
+        ),
         "load_balance_hosts": (
             "How connections spread over several hosts, if there are several",
         ),
         "max_connections": (
-            "`max_db_connections`, the entry's or that for all; 0 for no limit",
+            "`max_db_connections`, the entry's own or the general one, or 0 for"
+            " no limit",
         ),
         "current_connections": (
             "Server connections for all users together",
             "at `max_connections`",
-            "pools wait for each other: raise it, or shrink the pools",
+            "pools wait for each other: raise the limit, or shrink the pools",
         ),
-        "max_client_connections": ("Clients at most; 0 for no limit",),
+        "max_client_connections": ("The most clients, or 0 for no limit",),
         "current_client_connections": ("Clients",),
         "paused": (
-            "1 after a `KILL`, or a `PAUSE` that names it",
-            "1, and nobody is at work on it",
-            "`RESUME` it by its name",
+            "1 after a `KILL`, or a `PAUSE` that names the database",
+            "1, and nobody is working on the database",
+            "`RESUME` the database by its name",
         ),
         "disabled": (
             "1 after `DISABLE`: no new client gets in",
-            "1, and nobody is at work on it",
-            "`ENABLE` it by its name",
+            "1, and nobody is working on the database",
+            "`ENABLE` the database by its name",
         ),
     },
     "lists": {
-        "databases": ("Databases, the console included",),
+        "databases": ("Databases, including the console",),
         "users": ("Users that PgBouncer knows",),
         "peers": ("Other PgBouncers that it passes cancellations to",),
         "pools": ("Pairs of a user and a database",),
-        "peer_pools": ("Pools for those",),
-        "free_clients": ("Memory kept for clients to come",),
+        "peer_pools": ("Pools for these peers",),
+        "free_clients": ("Memory kept for future clients",),
         "used_clients": (
             "Clients",
             "near `max_client_conn`",
-            "one more than that is refused: raise it, or look who connects",
+            "a client beyond the limit is refused: raise the limit, or find out"
+            " who connects",
         ),
         "login_clients": (
             "Clients that are logging in",
             "above 0 for more than a moment",
-            "`auth_query` has no answer yet, or somebody stops in the middle of"
-            " logging in",
+            "`auth_query` has no answer yet, or a client stops in the middle of"
+            " its login",
         ),
-        "free_servers": ("Memory kept for server connections to come",),
+        "free_servers": ("Memory kept for future server connections",),
         "used_servers": ("Server connections",),
         "dns_names": ("Host names that PgBouncer remembers",),
-        "dns_zones": ("Zones of those",),
+        "dns_zones": ("DNS zones of these host names",),
         "dns_queries": (
-            "Host names that it is looking up now",
+            "Host names that PgBouncer is looking up now",
             "above 0 for long",
             "the name server does not answer, and clients wait for it",
         ),
