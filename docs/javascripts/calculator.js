@@ -43,9 +43,9 @@
     if (Object.keys(found).length) return found;
     const given = numbers(typed);
     const kept = given.superuser_reserved + given.reserved;
-    if (given.max_connections <= kept) found.max_connections = `Give more than the ${kept} reserved ones.`;
+    if (given.max_connections <= kept) found.max_connections = `Enter more than the ${kept} reserved slots.`;
     if ((given.rate * given.db_ms) / 1000 > MOST_BUSY) {
-      found.rate = `Give less: more than ${MOST_BUSY} connections would be busy.`;
+      found.rate = `Enter less: more than ${MOST_BUSY} connections would be busy.`;
     }
     return found;
   };

@@ -20,12 +20,12 @@ ask() {
 # WAL that the standby has not received would be lost.
 state=$(ask "$STANDBY" "select status from pg_stat_wal_receiver")
 if [ "$state" != streaming ]; then
-    echo "switchover: $NEW does not stream from $OLD. Nothing was done." >&2
+    echo "switchover: $NEW does not stream from $OLD. Nothing was changed." >&2
     exit 1
 fi
 # Otherwise sed changes nothing, and clients go to a server that is gone.
 if ! grep -q "host=$OLD " "$INI"; then
-    echo "switchover: no 'host=$OLD ' in $INI. Nothing was done." >&2
+    echo "switchover: $INI has no 'host=$OLD '. Nothing was changed." >&2
     exit 1
 fi
 # endregion: before

@@ -1,4 +1,4 @@
-"""Measure how many requests a second each of your views answers.
+"""Measure how many requests per second each of your views answers.
 
 CLIENTS=8 REQUESTS=200 METHOD=POST python throughput.py https://… https://…
 """
@@ -33,7 +33,8 @@ def measure(address: str, clients: int, requests: int) -> str:
         begun = time.monotonic()
         list(threads.map(ask, [address] * requests))
         rate = requests / (time.monotonic() - begun)
-    return f"{rate:6.1f} requests a second, {alone:.2f} s when alone: {address}"
+    many = f"{rate:6.1f} requests per second"
+    return f"{many}, {alone:.2f} s for a single request: {address}"
 
 
 if __name__ == "__main__":

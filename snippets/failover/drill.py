@@ -79,7 +79,7 @@ def report(heard: list[Heard]) -> str:
     lines = [f"{times:>6} × {text}" for text, times in counted.most_common()]
     length, began = gap(heard)
     at = time.strftime("%H:%M:%S", time.localtime(began))
-    lines.append(f"none was answered for {length:.1f} s, from {at}")
+    lines.append(f"no request was answered for {length:.1f} s, from {at}")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ patroni() {
 standby=$(patroni list --format tsv |
     awk -F '\t' '$5 == "streaming" { print $2; exit }')
 if [ -z "$standby" ]; then
-    echo "switchover: no standby streams. Nothing was done." >&2
+    echo "switchover: no standby is streaming. Nothing was changed." >&2
     exit 1
 fi
 
@@ -62,5 +62,5 @@ for _ in $(seq 60); do
     [ "$reads" = f ] && exit
     sleep 0.5
 done
-echo "switchover: HAProxy leads to no primary after half a minute" >&2
+echo "switchover: after 30 seconds, HAProxy still reaches no primary" >&2
 exit 1

@@ -33,7 +33,7 @@ def backend() -> int:
 def second_thread() -> None:
     try:
         backend()
-        print("child: a second thread has one too")
+        print("child: a second thread gets one too")
     except OperationalError as error:
         print(f"child: a second thread: {error}")
 
@@ -46,7 +46,8 @@ connection.close()  # it goes back into the pool
 child = os.fork()
 if child == 0:
     same = backend() == parents
-    print(f"child: {'the same' if same else 'another'} backend")
+    whose = "the parent's" if same else "its own"
+    print(f"child: {whose} backend")
     thread = Thread(target=second_thread)
     thread.start()
     thread.join()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 url = urlsplit(sys.argv[1])
 host, port = url.hostname, url.port or 5432
 if not host:
-    sys.exit("no host in this URL: postgresql://user@host:port/database")
+    sys.exit("this URL has no host: use postgresql://user@host:port/database")
 print(f"{host}, port {port}:")
 try:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

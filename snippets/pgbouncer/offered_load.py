@@ -38,7 +38,7 @@ def report(before: Totals, after: Totals, seconds: float) -> list[str]:
             held -= waited
             lines.append(
                 f"{database}: {held / 1e6 / seconds:.2f} busy connections,"
-                f" {transactions / seconds:.1f} transactions a second,"
+                f" {transactions / seconds:.1f} transactions per second,"
                 f" each held for {held / 1000 / transactions:.2f} ms"
                 f" after waiting for {waited / 1000 / transactions:.2f} ms"
             )

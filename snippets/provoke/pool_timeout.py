@@ -23,10 +23,10 @@ url = os.environ["DATABASE_URL"]
 with psycopg_pool.ConnectionPool(url, min_size=1, max_size=1) as pool:
     pool.wait()
     with pool.connection():
-        print("All are lent:")
+        print("All connections are in use:")
         ask(pool)
 
 nowhere = "host=127.0.0.1 port=1 connect_timeout=2"
 with psycopg_pool.ConnectionPool(nowhere, min_size=1, max_size=1) as pool:
-    print("Nothing listens:")
+    print("No server listens:")
     ask(pool)

@@ -19,7 +19,7 @@ def client() -> psycopg.Connection:
 def execute(name: str, connection: psycopg.Connection) -> None:
     try:
         connection.execute("select 1 as one")
-        print(f"{name}: fine")
+        print(f"{name}: works")
     except psycopg.Error as error:
         print(f"{name}: {type(error).__name__} {error.sqlstate}: {error}")
 

@@ -29,7 +29,7 @@ class Field(NamedTuple):
     def wants(self) -> str:
         """Return what to type."""
         kind = "a whole number" if self.whole else "a number"
-        return f"Give {kind} from {self.lowest} to {self.highest}."
+        return f"Enter {kind} from {self.lowest} to {self.highest}."
 
 
 # The defaults are the example project's, and PostgreSQL's own.
@@ -89,10 +89,10 @@ def refusals(typed: Mapping[str, str]) -> dict[str, str]:
     given = numbers(typed)
     kept = given["superuser_reserved"] + given["reserved"]
     if given["max_connections"] <= kept:
-        found["max_connections"] = f"Give more than the {kept} reserved ones."
+        found["max_connections"] = f"Enter more than the {kept} reserved slots."
     if given["rate"] * given["db_ms"] / 1000 > MOST_BUSY:
         found["rate"] = (
-            f"Give less: more than {MOST_BUSY} connections would be busy."
+            f"Enter less: more than {MOST_BUSY} connections would be busy."
         )
     return found
 

@@ -16,7 +16,7 @@ try:
     states |= {known["sha256"]: "current" for known in snippets}
     empty = {Path(s["path"]).name for s in snippets if s["sha256"] == nothing}
 except (OSError, ValueError, KeyError, TypeError) as error:
-    sys.exit(f"{manifest} is no manifest: {type(error).__name__}: {error}")
+    sys.exit(f"{manifest} is not a manifest: {type(error).__name__}: {error}")
 said = set()
 for copy in map(Path, copies):
     digest = sha256(copy.read_bytes()).hexdigest() if copy.is_file() else ""
@@ -25,4 +25,4 @@ for copy in map(Path, copies):
         state = "edited"
     print(f"{state:8}  {copy if str(copy).isprintable() else ascii(str(copy))}")
     said.add(state)
-sys.exit(said != {"current"} and "not every copy is current, or none is named")
+sys.exit(said != {"current"} and "a copy is not current, or you named none")

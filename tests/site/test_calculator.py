@@ -309,7 +309,7 @@ def test_nonsense_gets_one_message_at_its_field(visit: Visit, budget: SimpleName
     assert complaints(answer) == {name: budget.FIELDS[name].wants() for name in ("threads", "rate")}
     assert visit.page.input_value("[name=threads]") == "<b>many"
     *_, answer = typed(visit, ("threads", "4"), ("rate", "1"))
-    assert complaints(answer) == {"max_connections": "Give more than the 102 reserved ones."}
+    assert complaints(answer) == {"max_connections": "Enter more than the 102 reserved slots."}
 
 
 def typed(visit: Visit, *entries: tuple[str, str]) -> list[dict[str, Any]]:

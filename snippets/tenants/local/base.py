@@ -32,6 +32,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             ):
                 path.execute(f"set local search_path = {', '.join(names)}")
         elif self.schema_name != get_public_schema_name():
-            wanted = "query it within transaction.atomic()"
+            wanted = "query this tenant in transaction.atomic()"
             raise TransactionManagementError(f"{self.schema_name}: {wanted}")
         return cursor

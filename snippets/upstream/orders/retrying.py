@@ -17,7 +17,7 @@ def retried(work: Callable[[], T]) -> T:
     Use it only for work that reads, or that is harmless when done twice.
     """
     if connection.in_atomic_block:
-        raise RuntimeError("retry the whole transaction, from outside of it")
+        raise RuntimeError("retry the whole transaction, outside atomic()")
     with connection.cursor():  # opens and checks, before there is work to lose
         began_with = connection.connection
     # During COPY the driver raises errors of its own: make them Django's.

@@ -25,7 +25,7 @@ def database(name: str) -> dict[str, Any]:
         found = {}
     if not found.get("NAME"):
         wanted = "postgresql://user:password@host:port/database"
-        raise ImproperlyConfigured(f"{name}: give {wanted}")
+        raise ImproperlyConfigured(f"{name} must look like {wanted}")
     if secret := os.environ.get(name.replace("_URL", "_PASSWORD_FILE")):
         found["PASSWORD"] = Path(secret).read_text().strip()
     return found
@@ -38,7 +38,7 @@ def seconds(name: str, default: int) -> int | None:
         return None
     if not value.isdecimal():
         wanted = 'a whole number of seconds, or "none" for no limit'
-        raise ImproperlyConfigured(f"{name}={value!r}: give {wanted}")
+        raise ImproperlyConfigured(f"{name}={value!r} must be {wanted}")
     return int(value)
 
 
@@ -46,8 +46,8 @@ def connections(name: str, default: int) -> int:
     """Return a number of connections, at least one."""
     value = os.environ.get(name, str(default)).strip()
     if not value.isdecimal() or int(value) == 0:
-        wanted = "a whole number of connections, from 1"
-        raise ImproperlyConfigured(f"{name}={value!r}: give {wanted}")
+        wanted = "a whole number of connections, 1 or more"
+        raise ImproperlyConfigured(f"{name}={value!r} must be {wanted}")
     return int(value)
 
 
@@ -55,5 +55,5 @@ def flag(name: str, default: bool) -> bool:
     """Return True or False."""
     value = os.environ.get(name, str(default)).strip()
     if value.lower() not in TRUE + FALSE:
-        raise ImproperlyConfigured(f"{name}={value!r}: give True or False")
+        raise ImproperlyConfigured(f"{name}={value!r} must be True or False")
     return value.lower() in TRUE

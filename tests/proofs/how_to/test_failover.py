@@ -409,4 +409,4 @@ def test_the_drill_counts_what_fails(server, migrated, project, load, monkeypatc
     seen = [drill["Heard"](at, at + 0.5, "answered" if at in (1, 2, 8, 9) else "500") for at in range(1, 10)]
     assert drill["gap"](seen) == (6.0, 2.5)
     assert drill["report"](seen).splitlines()[:2] == ["     5 × 500", "     4 × answered"]
-    assert "none was answered for 6.0 s, from " in drill["report"](seen)
+    assert "no request was answered for 6.0 s, from " in drill["report"](seen)

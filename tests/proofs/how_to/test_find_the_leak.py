@@ -405,4 +405,4 @@ def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript,
     asked, _, forks = script.text.partition("default.pool.open")
     forks = forks[forks.index("child = os.fork()") :]
     asks_nothing = project.run("-c", f"{asked}parents = 0\n{forks}", database_url=database.url)
-    assert asks_nothing == (0, "child: another backend\nchild: a second thread has one too\n")
+    assert asks_nothing == (0, "child: its own backend\nchild: a second thread gets one too\n")

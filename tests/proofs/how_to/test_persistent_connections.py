@@ -730,13 +730,13 @@ def test_options_in_the_url_are_kept(project: Project) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "what"),
     [
-        ("DB_CONN_MAX_AGE", "60  # one minute", "give a whole number of seconds"),
-        ("DB_CONN_MAX_AGE", "-1", "give a whole number of seconds"),
-        ("DB_CONN_MAX_AGE", "", "give a whole number of seconds"),
-        ("DB_CONN_HEALTH_CHECKS", "maybe", "give True or False"),
-        ("DB_CONN_HEALTH_CHECKS", "", "give True or False"),
-        ("DB_POOL_SIZE", "four", "give a whole number of connections"),
-        ("DB_POOL_SIZE", "0", "give a whole number of connections"),
+        ("DB_CONN_MAX_AGE", "60  # one minute", "must be a whole number of seconds"),
+        ("DB_CONN_MAX_AGE", "-1", "must be a whole number of seconds"),
+        ("DB_CONN_MAX_AGE", "", "must be a whole number of seconds"),
+        ("DB_CONN_HEALTH_CHECKS", "maybe", "must be True or False"),
+        ("DB_CONN_HEALTH_CHECKS", "", "must be True or False"),
+        ("DB_POOL_SIZE", "four", "must be a whole number of connections"),
+        ("DB_POOL_SIZE", "0", "must be a whole number of connections"),
     ],
 )
 def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, what) -> None:
@@ -758,7 +758,7 @@ def test_a_url_that_names_no_database_is_refused_without_being_shown(load, monke
     monkeypatch.setenv("DATABASE_URL", url)
     settings = environment(load)
     with pytest.raises(
-        settings["ImproperlyConfigured"], match="DATABASE_URL: give postgresql://user:password"
+        settings["ImproperlyConfigured"], match="DATABASE_URL must look like postgresql://user:password"
     ) as error:
         settings["database"]("DATABASE_URL")
     assert "secret" not in str(error.value)
@@ -806,7 +806,7 @@ def test_a_malformed_value_stops_the_start(project: Project) -> None:
     for value, (status, output) in zip(("soon", "60  # one minute"), said, strict=True):
         assert status == 1
         assert output.splitlines()[-1].endswith(
-            f'ImproperlyConfigured: DB_CONN_MAX_AGE={value!r}: give a whole number of seconds, or "none" for no limit'
+            f'ImproperlyConfigured: DB_CONN_MAX_AGE={value!r} must be a whole number of seconds, or "none" for no limit'
         )
     for name, value in (("DB_CONN_HEALTH_CHECKS", "maybe"), ("DATABASE_URL", "postgresql://upstream:pw@127.0.0.1/")):
         status, output = project.run("-c", SHOW, **{"database_url": ANY_URL, name: value})
@@ -820,7 +820,7 @@ def test_without_a_url_nothing_starts(project: Project) -> None:
     unset = "import os; del os.environ['DATABASE_URL']\n"
     status, output = project.run("-c", unset + SHOW, database_url=ANY_URL)
     assert status == 1
-    assert "ImproperlyConfigured: DATABASE_URL: give postgresql://" in output.splitlines()[-1]
+    assert "ImproperlyConfigured: DATABASE_URL must look like postgresql://" in output.splitlines()[-1]
 
 
 @control(here("""("60", '"60"')""", """('"60"', "60")"""))

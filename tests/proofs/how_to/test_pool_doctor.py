@@ -703,7 +703,7 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
 @control(
     edit(
         "upstream/settings/environment.py",
-        'raise ImproperlyConfigured(f"{name}: give {wanted}")',
+        'raise ImproperlyConfigured(f"{name} must look like {wanted}")',
         "raise SystemExit(4)",
     )
 )

@@ -139,7 +139,7 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
         with writing(bouncer, pair, load) as counted:
             until("clients are served", lambda: counted["answered"] > 20)
             streaming(pair, False)
-            refused = "switchover: 127.0.0.2 does not stream from 127.0.0.1. Nothing was done.\n"
+            refused = "switchover: 127.0.0.2 does not stream from 127.0.0.1. Nothing was changed.\n"
             assert switch(pair, bouncer, load) == (1, refused)
             assert "PAUSE '" not in bouncer.leash.said()
             streaming(pair, True)
@@ -266,8 +266,8 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
 @control(
     edit(
         "drill/switchover.sh",
-        "echo \"switchover: no 'host",
-        'ask "$CONSOLE" "pause $DATABASE" "resume $DATABASE"; echo "switchover: no \'host',
+        'echo "switchover: $INI has no',
+        'ask "$CONSOLE" "pause $DATABASE" "resume $DATABASE"; echo "switchover: $INI has no',
     )
 )
 @control(edit("drill/switchover.sh", '"${NEW:?}"', "true"))
@@ -275,7 +275,7 @@ def test_a_switchover_with_a_wrong_file_or_without_a_variable_does_nothing(pair,
     """It says what is wrong and pauses nothing: no client waits, or is sent to a dead server."""
     bouncer = pooler(pair.database, pool_mode="transaction")
     other = begin(pair, bouncer, load, "false", ini="settings.ini")
-    said = f"switchover: no 'host=127.0.0.1 ' in {bouncer.leash.folder}/settings.ini. Nothing was done.\n"
+    said = f"switchover: {bouncer.leash.folder}/settings.ini has no 'host=127.0.0.1 '. Nothing was changed.\n"
     assert ended(other) == (1, said)
     for name in ("CONSOLE", "STANDBY", "STOP", "DATABASE", "INI", "OLD", "NEW"):
         status, said = ended(begin(pair, bouncer, load, "false", without=name))

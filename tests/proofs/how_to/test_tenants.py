@@ -198,7 +198,7 @@ def test_outside_of_a_transaction_a_tenant_is_refused(made, project, load) -> No
     settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
     status, said = project.run("-c", WITHIN, database_url=made.url, **settings)
     assert status == 0, said
-    asks = "acme: query it within transaction.atomic()"
+    asks = "acme: query this tenant in transaction.atomic()"
     assert said.splitlines() == ["acme", asks, "acme", "acme", "bolt", "acme", '"$user", public']
     evidence.ran(load("tenants/local/base.py"))
 
@@ -269,7 +269,7 @@ def test_what_asks_before_or_after_its_view_is_refused(made, project, tmp_path) 
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import late"
     status, said = project.run("-c", code, database_url=made.url, **settings, **allowed)
     assert status == 0, said
-    asks = "acme: query it within transaction.atomic()"
+    asks = "acme: query this tenant in transaction.atomic()"
     late = [f"{place} {asks}" for place in ("ask/?middleware", "on_commit/", "stream/", "template/")]
     assert said.splitlines() == ["ask/ acme", "rendered/ acme", *late]
 

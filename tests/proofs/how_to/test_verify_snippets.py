@@ -186,7 +186,7 @@ def test_a_build_that_names_no_copy_does_not_pass(verify) -> None:
     """With no copy named, it exits with 1 and says so."""
     result = verify("ops/snippets.json")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "not every copy is current, or none is named\n"
+    assert result.stderr == "a copy is not current, or you named none\n"
 
 
 @control(edit("verify/verify_snippets.py", "copy.read_bytes()", "copy.read_text().encode()"))
@@ -223,7 +223,7 @@ def test_a_manifest_that_cannot_be_read_stops_the_build(verify, repository, mani
     (repository / "typed.json").write_text('{"snippets": [{"path": 1, "sha256": [], "earlier": 5}]}')
     result = verify(manifest, "ops/usage.sql")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"{manifest} is no manifest: {error}")
+    assert result.stderr.startswith(f"{manifest} is not a manifest: {error}")
     assert result.stderr.count("\n") == 1
 
 

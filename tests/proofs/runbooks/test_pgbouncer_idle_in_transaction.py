@@ -23,8 +23,8 @@ from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 8  # as many as Gunicorn has threads
 SECONDS = 0.1  # how long the other service takes for a call, at first
-RATE = (r"[\d.]+(?= requests a second)", "RATE")
-ALONE = (r"[\d.]+(?= s when alone)", "SECONDS")
+RATE = (r"[\d.]+(?= requests per second)", "RATE")
+ALONE = (r"[\d.]+(?= s for a single request)", "SECONDS")
 PORT = (r"127\.0\.0\.1:\d+", "HOST")
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 PIDS = (r"^ *\d+ \|", "PID |")

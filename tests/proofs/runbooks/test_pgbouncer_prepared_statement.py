@@ -39,7 +39,7 @@ def test_clients_meet_each_others_prepared_statements(database, pooler, load, pr
     transcript(snippet, output)
 
 
-@control(edit("provoke/prepared_statement.py", 'print(f"{name}: fine")', ""))
+@control(edit("provoke/prepared_statement.py", 'print(f"{name}: works")', ""))
 def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load, printed) -> None:
     """From PgBouncer 1.21 on, max_prepared_statements above 0 ends both errors without a restart; 1.18 rejects it."""
     bouncer = pooler(database, **untracked())
@@ -51,7 +51,7 @@ def test_tracked_prepared_statements_work_after_a_reload(database, pooler, load,
         return
     bouncer.reload(max_prepared_statements=100)
     output = printed(snippet, DATABASE_URL=bouncer.url(database))
-    assert output.splitlines() == ["first: fine", "second: fine", "first: fine"]
+    assert output.splitlines() == ["first: works", "second: works", "first: works"]
 
 
 @control(here("bouncer.reload(max_prepared_statements=100)", "pass"))

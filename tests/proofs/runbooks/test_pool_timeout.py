@@ -21,7 +21,7 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
     snippet = load("provoke/pool_timeout.py")
 
     def told() -> list[str] | None:
-        lent, failed = printed(snippet, DATABASE_URL=database.url).split("Nothing listens:\n")
+        lent, failed = printed(snippet, DATABASE_URL=database.url).split("No server listens:\n")
         return None if "'connections_errors': 0" in failed else [lent, failed]
 
     lent, failed = until("an attempt has failed in that time", told)
@@ -29,7 +29,7 @@ def test_the_pool_tells_two_reasons_apart(database, load, printed, transcript) -
         assert "PoolTimeout: couldn't get a connection after 0.30 sec\n" in said
         assert "'pool_available': 0" in said
     assert "'connections_errors': 0" in lent
-    transcript(snippet, f"{lent}Nothing listens:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
+    transcript(snippet, f"{lent}No server listens:\n{failed}", volatile=[(r"errors': [1-9]\d*", "errors': N")])
 
 
 @control(here('change("the-next-one"', 'change("another"'), fails_with="it has a connection: not within")

@@ -24,7 +24,9 @@ class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--close", action="store_true", help="end the leak")
+        parser.add_argument(
+            "--close", action="store_true", help="close each connection"
+        )
 
     def handle(self, *args: object, **options: object) -> None:
         # region: which
@@ -34,7 +36,7 @@ class Command(BaseCommand):
             with connection.cursor() as cursor:
                 cursor.execute(OPEN)
                 (found,) = cursor.fetchone()
-            self.stdout.write(f"{found} open")
+            self.stdout.write(f"{found} connections are open")
             four_threads(count)
             self.stdout.write("four more threads have counted the orders")
             self.stdout.flush()
