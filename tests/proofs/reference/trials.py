@@ -340,10 +340,11 @@ def drain(kind: Kind, database: Database, _folder: Path) -> str:
         try:
             one.execute("select 1")
             one.execute("commit")
-            goes = "ends well"
+            goes = "the transaction ends well"
         except psycopg.OperationalError:
-            goes = "**is cut off**"
-        goes += "; is dropped" if dropped(other) else "; stays until it leaves"
+            goes = "**the transaction is cut off**"
+        idle = "is dropped" if dropped(other) else "stays until it leaves"
+        goes += f", the idle client {idle}"
         for client in (one, other):
             client.close()
         until("it has ended", pooler.leash.ended)
@@ -448,6 +449,6 @@ RUNS: dict[str, tuple[str, Callable[[Kind, Database, Path], str]]] = {
     "idle": ("server connections of ten idle clients", idle),
     "pause": ("`PAUSE` and `RESUME`", pause),
     "resize": ("a larger pool by a reload", resize),
-    "drain": ("a gentle stop: who is in a transaction; who is idle", drain),
+    "drain": ("a gentle stop, with one client in a transaction and one idle", drain),
     "restart": ("is replaced while clients are at work", restart),
 }
