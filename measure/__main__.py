@@ -23,8 +23,8 @@ MORE = 2  # rounds that are added to those from which nothing could be concluded
 def main(arguments: list[str]) -> int:
     """Measure, say what was found, and publish it where it is safe to. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="measure", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="four setups and the cheapest query; writes nothing")
-    parser.add_argument("--again", action="store_true", help="measure nothing: write what the published rounds say now")
+    parser.add_argument("--quick", action="store_true", help="four setups and the cheapest query, written nowhere")
+    parser.add_argument("--again", action="store_true", help="only compute the file again from the published rounds")
     given = parser.parse_args(arguments)
     plan = QUICK if given.quick else FULL
     if given.again:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         if not clocks.here():
-            raise RuntimeError("needs Linux, which tells what processor time each process has used")
+            raise RuntimeError("needs Linux, which reports the processor time of each process")
         environment.take_precedence()
         origin = environment.choose_postgresql()
         pgbouncer.find()
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         print(f"measure: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nmeasure: stopped; the same command goes on after the last whole round")
+        print("\nmeasure: stopped. The same command continues after the last complete round")
         return 130
     finally:
         end_keepers()
@@ -59,7 +59,7 @@ def run(plan: Plan, origin: str) -> Journal:
         # A plan that is run again although all its rounds are there was refused before.
         missing = max(plan.rounds - len(journal.rounds), 0) or MORE
         if journal.rounds:
-            print(f"measure: going on after {len(journal.rounds)} rounds in {journal.file.relative_to(ROOT)}")
+            print(f"measure: continuing after {len(journal.rounds)} rounds in {journal.file.relative_to(ROOT)}")
         # The first round is several times as fast as its first cells suggest: the time left is that of all so far.
         with tqdm(total=missing * plan.cells(), unit="cell", smoothing=0, dynamic_ncols=True) as bar:
             for _ in range(missing):
@@ -90,10 +90,10 @@ def conclude(plan: Plan, journal: Journal) -> int:
     print(f"\nOther programs took {others:g} % of the processors in the middle cell.")
     if plan is not FULL:
         journal.forget()
-        print("A quick look: nothing was written. Without QUICK=1 this part takes 12 minutes, and writes.")
+        print("Quick run: nothing was written. Without QUICK=1, this part takes 12 minutes and writes its file.")
         return 0
     if reasons := list(results.unsafe(tree)):
-        print("\nmeasure: nothing was written, because nothing may be concluded from it:", file=sys.stderr)
+        print("\nmeasure: nothing was written, because the results support no conclusion:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in reasons[:10]), file=sys.stderr)
         print(
             f"Run it again where less else runs: it adds {MORE} rounds. To begin anew, delete {journal.file}.",
@@ -102,7 +102,7 @@ def conclude(plan: Plan, journal: Journal) -> int:
         return 1
     results.publish(tree)
     journal.forget()
-    print(f"written: {results.FILE.relative_to(ROOT)}; make serve shows the page with these numbers")
+    print(f"written: {results.FILE.relative_to(ROOT)}. Run make serve to see the page with these numbers")
     return 0
 
 

@@ -94,7 +94,7 @@ def refuse_unlike(found: set[Place], judged: set[Place]) -> None:
     unlike = [f"not judged yet: {each}" for each in sorted(found - judged)]
     unlike += [f"not found any more: {each}" for each in sorted(judged - found)]
     if unlike:
-        sys.exit("\n".join([*unlike, f"{JUDGED.name}: read each, and say whether it is right"]))
+        sys.exit("\n".join([*unlike, f"{JUDGED.name}: read each finding, and record whether it is right"]))
 
 
 def by_rule(found: set[Place], right: dict[Place, bool], rules: Iterable[str]) -> dict[str, Any]:

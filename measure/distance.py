@@ -92,7 +92,7 @@ class Far(NamedTuple):
         settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", **WAYS[way]}
         status, said = self.project.run("-c", CLIENT, database_url=self.database.url, host=app, **settings)
         if status:
-            raise RuntimeError(f"the client has ended with {status}:\n{said}")
+            raise RuntimeError(f"the client exited with status {status}:\n{said}")
         trip, request = (sorted(each[1:])[(REQUESTS - 1) // 2] for each in json.loads(said))
         return trip, request
 
@@ -162,7 +162,7 @@ def unsafe(tree: dict[str, Any]) -> Iterator[str]:
     for key, found in waits.items():
         for way in ROUND_TRIPS:
             if found[way]["high"] - found[way]["low"] > LOOSEST * found["trip"]["value"] + STEADY:
-                yield f"{key}.{way}: {found[way]['low']} to {found[way]['high']} ms: let less else run"
+                yield f"{key}.{way}: {found[way]['low']} to {found[way]['high']} ms: run fewer other programs meanwhile"
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ FAULTS = {
 UNITS = {"failed": "", "gap": "s", "left": ""}
 LABELS = {
     "failed": "failed requests",
-    "gap": "none was answered for",
+    "gap": "no request was answered for",
     "said": "what it says",
     "left": "connections left to the old primary",
     **{name: each.label for name, each in {**WAYS, **FAULTS}.items()},
@@ -243,7 +243,7 @@ def once(project: Project, seed: tuple[Cluster, Database], fault: Fault) -> dict
         struck = time.time()
         fault.strike(cluster, app, started)
         if drill.poll() is not None:
-            raise RuntimeError(f"{fault.label}: it took longer than the services were asked")
+            raise RuntimeError(f"{fault.label}: it took longer than the services were sent requests")
         heard = json.loads(drill.communicate()[0])
         return {
             name: {
@@ -316,10 +316,10 @@ def publish(tree: dict[str, Any]) -> None:
 def main() -> int:
     """Measure, and write the file."""
     parser = argparse.ArgumentParser(prog="measure.failover", description="Measure what a failover costs.")
-    parser.add_argument("--quick", action="store_true", help="one switchover; prints, and writes nothing")
+    parser.add_argument("--quick", action="store_true", help="one switchover, printed and not written")
     parser.add_argument("--runs", type=int, default=10, help="how many rounds of the faults")
-    parser.add_argument("--only", choices=FAULTS, help="make this fault alone; with --more, beside what is published")
-    parser.add_argument("--more", action="store_true", help="add to the published runs; with --runs=0, tell them anew")
+    parser.add_argument("--only", choices=FAULTS, help="make this fault alone (--more adds it to the published runs)")
+    parser.add_argument("--more", action="store_true", help="add to the published runs (--runs=0 only writes the file)")
     given = parser.parse_args()
     before = json.loads(FILE.read_text(encoding="utf-8")) if given.more else {"rounds": {}}
     try:

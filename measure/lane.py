@@ -47,7 +47,7 @@ class Certificates:
         folder.mkdir()
         made = subprocess.run(["sh", script, "server", "127.0.0.1"], cwd=folder, capture_output=True, text=True)
         if made.returncode:
-            raise RuntimeError(f"no certificates, which openssl makes:\n{made.stderr.strip()}")
+            raise RuntimeError(f"openssl could not make the certificates:\n{made.stderr.strip()}")
         folder.chmod(0o755)
         give(folder, *folder.iterdir())
         self.authority, self.certificate, self.key = (folder / name for name in ("ca.crt", "server.crt", "server.key"))

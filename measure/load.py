@@ -15,7 +15,7 @@ def program() -> str:
     """Return where k6 is. Raises RuntimeError where it is not."""
     found = shutil.which("k6", path=sysconfig.get_path("scripts"))
     if found is None:
-        raise RuntimeError("no k6: run make measure, which installs it")
+        raise RuntimeError("k6 is missing: run make measure, which installs it")
     return found
 
 
@@ -49,7 +49,7 @@ def _found(said: dict[str, Any]) -> dict[str, float]:
     # k6 counts under "passes" how often it was true that a request failed.
     failed = said["http_req_failed"]["values"]["passes"]
     if failed == times["count"]:
-        raise RuntimeError(f"all of k6's {failed} requests failed: is the server there?")
+        raise RuntimeError(f"all {failed} requests of k6 failed: is the server running?")
     return {
         "p50": times["med"],
         "p95": times["p(95)"],

@@ -150,7 +150,7 @@ def memory_of(sizes: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
 def measure(quick: bool) -> dict[str, Any]:
     """Measure everything, and return what is written. Raises RuntimeError where CPU times are not available."""
     if not clocks.here():
-        raise RuntimeError("needs Linux, which tells what processor time each process has used")
+        raise RuntimeError("needs Linux, which reports the processor time of each process")
     rounds, seconds, clients = (4, 1, IDLE[:2]) if quick else (7, 3, IDLE)
     cluster = short(Cluster(scram_iterations=4096, max_connections=max(clients) + 100, shared_buffers="128MB"))
     try:
@@ -172,7 +172,7 @@ def measure(quick: bool) -> dict[str, Any]:
                             for load in LOADS
                         }
                     )
-            print("memory of idle clients", file=sys.stderr, flush=True)
+            print("measuring the memory of idle clients", file=sys.stderr, flush=True)
             sizes = [
                 {pooler: {f"at{size}": idle(pooler, database, size) for size in clients} for pooler in MEASURED}
                 for _ in range(rounds)
@@ -203,7 +203,7 @@ def unsafe(tree: dict[str, Any]) -> Iterator[str]:
     for load in LOADS:
         found = tree[load][DIRECT]["throughput"]
         if found["high"] > WIDEST * found["low"]:
-            yield f"{load}: without a pooler {found['low']} to {found['high']} {found['unit']}: let nothing else run"
+            yield f"{load}: without a pooler {found['low']} to {found['high']} {found['unit']}: run nothing else beside"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def command(
     `measure` takes whether it is to be quick, and `unsafe` returns why nothing may be concluded from what it returned.
     """
     parser = argparse.ArgumentParser(description=f"Measure {what}.")
-    parser.add_argument("--quick", action="store_true", help="a look: prints, and writes nothing")
+    parser.add_argument("--quick", action="store_true", help="a quick look, printed and not written")
     quick = parser.parse_args().quick
     try:
         environment.take_precedence()

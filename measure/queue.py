@@ -316,7 +316,7 @@ def measure(shorter: int = 1) -> dict[str, Any]:
 def main() -> None:
     """Measure, and write the file unless the machine was too busy to tell."""
     parser = argparse.ArgumentParser(description="Measure waits in PgBouncer's queue beside the model's.")
-    parser.add_argument("--quick", action="store_true", help="about a minute; prints, and writes nothing")
+    parser.add_argument("--quick", action="store_true", help="about a minute, printed and not written")
     with suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # which the servers that it starts inherit
     found = measure(22 if (quick := parser.parse_args().quick) else 1)
@@ -327,7 +327,7 @@ def main() -> None:
     if reasons := [
         reason for service, runs in found["runs"].items() for run in runs.values() if (reason := unsafe(service, run))
     ]:
-        sys.exit("not written, the machine was too busy:\n" + "\n".join(reasons))
+        sys.exit("nothing was written, because the machine was too busy:\n" + "\n".join(reasons))
     FILE.parent.mkdir(parents=True, exist_ok=True)
     FILE.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -127,7 +127,7 @@ def unsafe(tree: Tree) -> Iterator[str]:
     """Return why nothing may be concluded from a result; nothing where it may."""
     done = tree["plan"]["rounds"]
     if done < FEWEST:
-        yield f"{done} rounds are too few: {FEWEST} at least"
+        yield f"{done} rounds are too few: at least {FEWEST} are needed"
     yield from _another_load(tree)
     yield from _unlike_itself(tree["ratios"])
     yield from _undecided(tree["ratios"])
@@ -142,7 +142,7 @@ def _another_load(tree: Tree) -> Iterator[str]:
         rate = tree["queries"][path.split(".")[1]]["rate"]
         for name, found in setups.items():
             if path.startswith("open.") and (answered := found["throughput"]["value"]) < BEHIND * rate:
-                yield f"{path}.{name}: of {rate} requests a second {answered:.3g} were answered, so they piled up"
+                yield f"{path}.{name}: of {rate} requests per second {answered:.3g} were answered, so they piled up"
 
 
 def _unlike_itself(ratios: Tree) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _unlike_itself(ratios: Tree) -> Iterator[str]:
         for metric in ("p50", "throughput", "cpu"):
             found = pairs.get("again/kept", {}).get(metric)
             if found and not (found["low"] <= APART and found["high"] >= 1 / APART):
-                yield f"{path}: two setups that do not differ differ in {metric} by {_said(found)}"
+                yield f"{path}: two identical setups differ in {metric} by {_said(found)}"
 
 
 def _undecided(ratios: Tree) -> Iterator[str]:
@@ -160,9 +160,9 @@ def _undecided(ratios: Tree) -> Iterator[str]:
         if path in HEADLINES:
             found = pairs["none/kept"]["p50"]
             if not differs(found, 1.0):
-                yield f"{path}: whether reuse is worth anything in p50 cannot be told: {_said(found)}"
+                yield f"{path}: p50 does not show whether reuse is worth anything: {_said(found)}"
             elif found["high"] > WIDEST * found["low"]:
-                yield f"{path}: what reuse is worth in p50 lies anywhere in {_said(found)}"
+                yield f"{path}: p50 shows only that the worth of reuse lies within {_said(found)}"
 
 
 def check(tree: Tree) -> None:

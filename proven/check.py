@@ -74,7 +74,7 @@ def unfailing(guide: Guide) -> list[Problem]:
             found.append(Problem(proof.path, control.line, message))
     found += held.problems(guide.snippets, guide.proofs.values())
     if len(without) > len(guide.proofs) * MAY_BE_WITHOUT:
-        message = f"{len(without)} of {len(guide.proofs)} proofs have no control: give one to this, or to another"
+        message = f"{len(without)} of {len(guide.proofs)} proofs have no control: add one to this proof, or to another"
         found.append(Problem(without[-1].path, without[-1].line, message))
     return sorted(found)
 

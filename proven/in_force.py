@@ -59,7 +59,7 @@ def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
     try:
         whole = compile(begin + changed, function.__code__.co_filename, "exec")
     except SyntaxError:
-        raise ProblemError(path, line, f"{function.__name__} is no Python with {change.new!r} in it") from None
+        raise ProblemError(path, line, f"{function.__name__} is not valid Python with {change.new!r} in it") from None
     return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
 
 

@@ -126,7 +126,7 @@ class Session:
         if proof_name(pyfuncitem) and never:
             pytest.fail(
                 f"{pyfuncitem.name} loads {', '.join(f'{FOLDER}/{path}' for path in never)} and never runs it: "
-                "hand it to a runner of tests/stack, or do not load it",
+                "pass it to a runner of tests/stack, or do not load it",
                 pytrace=False,
             )
         if proof_name(pyfuncitem) and (changed := running.current.changed()):

@@ -12,7 +12,7 @@ def check(address: str) -> None:
     """See whether a server can listen there. Raises RuntimeError with what to do where none can."""
     found = re.fullmatch(r"(localhost|[\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", address)
     if not found or not 0 < int(found[2]) < 65536:
-        raise RuntimeError(f"{address!r} is no address and port: give them as in {ANOTHER}")
+        raise RuntimeError(f"{address!r} is not an address and port: write them as in {ANOTHER}")
     host, port = found[1].strip("[]"), int(found[2])
     try:
         if host != "localhost":
@@ -21,9 +21,9 @@ def check(address: str) -> None:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
             tried.bind((host, port))
     except ValueError:
-        raise RuntimeError(f"{host} is no address: give one as in {ANOTHER}") from None
+        raise RuntimeError(f"{host} is not an address: write one as in {ANOTHER}") from None
     except OSError as error:
-        raise RuntimeError(f"{address}: {error.strerror}: take another, as in {ANOTHER}") from error
+        raise RuntimeError(f"{address}: {error.strerror}: use another address, as in {ANOTHER}") from error
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ def folder() -> Path:
         made = base / "connection-pooling-proven"
         made.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
-        raise RuntimeError(f"no folder for a cache ({error}): set XDG_CACHE_HOME to one that can be written") from error
+        raise RuntimeError(
+            f"no cache folder ({error}): set XDG_CACHE_HOME to a folder that you may write to"
+        ) from error
     return made
 
 
@@ -64,7 +66,7 @@ def fresh(name: str, make: Callable[[Path], None], days: int) -> Path:
         except RuntimeError as error:
             if not known:
                 raise
-            print(f"{error}: the one of before serves", file=sys.stderr, flush=True)
+            print(f"{error}: using the copy from before", file=sys.stderr, flush=True)
             newest = known[-1]
         os.utime(newest)
         for old in known[:-1]:

@@ -151,7 +151,10 @@ def _unpack(packages: list[str], sources: list[str], target: Path) -> None:
             raise
         (state / "sources.list").write_text(sources[0] + "\n")
         apt("apt-get", "update", "--error-on=any")
-        print(f"{packages[0]}: without updates, so it may have known holes ({_reason(error.stderr)})", file=sys.stderr)
+        print(
+            f"{packages[0]}: fetched without updates, so it may have known holes ({_reason(error.stderr)})",
+            file=sys.stderr,
+        )
     depends = apt("apt-cache", "depends", "--recurse", "--important", *packages)
     wanted = _libraries(packages, depends, apt("apt-cache", "show", *_names(depends)))
     with progress.of_files(packages[0], archives, len(wanted)):

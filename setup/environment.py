@@ -67,7 +67,7 @@ def make(wanted: str) -> None:
                     if not line.startswith(EACH):
                         print(line, end="", file=sys.stderr, flush=True)
             if done.returncode:
-                raise RuntimeError("packages could not be installed (above: why); mend that, then run make again")
+                raise RuntimeError("packages could not be installed (see above): fix that, then run make again")
 
         if not found:
             try:

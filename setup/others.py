@@ -93,7 +93,7 @@ def postgres(major: str) -> Path:
             shutil.copytree(folder, part / "postgresql/lib", dirs_exist_ok=True)
 
     version = re.search(r"==(\S+)", lock.read_text(encoding="utf-8"))
-    assert version, f"{lock} pins no version: make lock"
+    assert version, f"{lock} pins no version: run make lock"
     return cache.kept(f"postgresql-{version[1]}", make) / "postgresql" / "bin"
 
 
@@ -174,7 +174,7 @@ def _pinned(name: str) -> str:
     found = re.search(
         rf"^{name}==.*(?:\n +--hash.*)+\n", Path("requirements.lock").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert found, f"requirements.lock pins no {name}: make lock"
+    assert found, f"requirements.lock pins no {name}: run make lock"
     return found[0]
 
 

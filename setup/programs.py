@@ -87,7 +87,7 @@ def started(program: Program, *arguments: str, ours: bool = True) -> tuple[Progr
         except RuntimeError as error:
             raise RuntimeError(f"{name} lacks {lacks[1]}: {advice(lacks[1])} ({error})") from error
         if set(brought) <= set(program.libraries):
-            raise RuntimeError(f"{name} lacks {lacks[1]}, which is in no package of its name: {advice(lacks[1])}")
+            raise RuntimeError(f"{name} lacks {lacks[1]}, and no package is named after it: {advice(lacks[1])}")
         program = replace(program, libraries=(*program.libraries, *brought))
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"it ended with {done.returncode}"]

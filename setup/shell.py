@@ -35,7 +35,7 @@ FITS: dict[str, tuple[str, Callable[[str], object]]] = {
     "PROVEN_MONITORING": ("a suite of Debian or a folder", lambda name: SUITE.fullmatch(name) or Path(name).is_dir()),
     "PROVEN_PGBOUNCER": ("a suite of Debian or a program", lambda name: SUITE.fullmatch(name) or shutil.which(name)),
     "PROVEN_PG_BIN": ("the bin directory of a PostgreSQL", lambda name: shutil.which("initdb", path=name)),
-    "PROVEN_STAND_INS": ("1, the only answer but none", "1".__eq__),
+    "PROVEN_STAND_INS": ("1, the only value that it may have", "1".__eq__),
     "TMPDIR": (
         "the whole path of a folder that can be written",
         lambda name: name.startswith("/") and os.access(name, os.W_OK | os.X_OK),
@@ -101,9 +101,9 @@ def variables(shell: dict[str, str]) -> str:
     for name in sorted(name for name, value in shell.items() if value):
         what, fits = FITS.get(name, ("", bool))
         if _ours(name) and not what:
-            return f"nothing is called {name} here: there are {', '.join(filter(_ours, FITS))}"
+            return f"no variable is called {name} here: there are {', '.join(filter(_ours, FITS))}"
         if not fits(shell[name]):
-            return f"{name}={shell[name]} is not {what}: mend it, or unset it"
+            return f"{name}={shell[name]} is not {what}: fix it, or unset it"
     return database(shell.get("DATABASE_URL", ""))
 
 
@@ -127,7 +127,7 @@ def git() -> str:
         return f"git is not on PATH, and {clone}: install git"
     if "dubious ownership" in asked.stderr:
         return f"another user owns {ROOT}, and {clone}: git config --global --add safe.directory {ROOT}"
-    return "" if asked.stdout else f"{ROOT} is no git checkout, and {clone}: clone the project, or run git init there"
+    return "" if asked.stdout else f"{ROOT} is not a git checkout, and {clone}: clone the project, or run git init"
 
 
 def user() -> str:

@@ -41,7 +41,7 @@ def find() -> str:
             stdin=subprocess.DEVNULL,
         )
         if result.returncode:
-            raise RuntimeError("uv could not be installed (above: why); install uv or mend that, then run make again")
+            raise RuntimeError("uv could not be installed (see above): install uv or fix that, then run make again")
 
     return str(cache.kept(f"uv-{pinned[1]}-{sysconfig.get_platform()}", make) / "bin" / "uv")
 

@@ -221,7 +221,7 @@ def collect(files: list[Path], root: Path = ROOT) -> int:
     runs = load(root / LOCAL)
     for file in files:
         if not file.exists():
-            raise ValueError(f"{file}: no such ledger; make test writes {LOCAL}, make matrix too")
+            raise ValueError(f"{file}: there is no such ledger: make test and make matrix write {LOCAL}")
         try:
             runs += [Run(**row) for row in stored.read(file)]
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -50,7 +50,7 @@ def shown(found: Any, interval: bool = True) -> str:
     if isinstance(found, str):
         return found
     if isinstance(found, bool) or not isinstance(found, dict | int | float):
-        raise UnknownError("this is no number that a page can show: name one in it")
+        raise UnknownError("this is not a number that a page can show: name one in it")
     if not isinstance(found, dict):
         return number(found)
     if "value" not in found:
@@ -112,4 +112,4 @@ def _read(file: Path, _changed: int) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnknownError(f"{FOLDER}/{file.name} is no JSON: {error}") from None
+        raise UnknownError(f"{FOLDER}/{file.name} is not JSON: {error}") from None

@@ -53,7 +53,7 @@ def _wrong(line: str) -> Iterator[str]:
     for target in TARGET.finditer(prose):
         link = target["link"] or target["listed"] or ""
         if not link.startswith(ELSEWHERE) and re.search(r"[:&<>\\]|^//", link):
-            yield f"{_short(link)} is no link that a page may have: one to a file of docs/, or to {ELSEWHERE}…"
+            yield f"{_short(link)} is not a link that a page may have: one to a file of docs/, or to {ELSEWHERE}…"
     if "![" in prose:
         yield "a picture comes from a macro: put it into docs/assets/ and call {{ picture(…) }}"
 

@@ -42,7 +42,7 @@ def _facts(found: Any) -> bool:
 FORMS: dict[str, tuple[str, Callable[[Any], bool], Any, str]] = {
     DIGESTS: ("{snippet: [digest, …]}", _digests, {}, "restore it from git: nothing else has them"),
     CONTROLS: ("{proof: {digest: day}}", _controls, {}, "restore it, or delete it and run make controls ALL=1"),
-    ERRORS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or mend it"),
+    ERRORS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or fix it"),
     SAID: ('{"texts": {text: {…}}}', _said, {"texts": {}}, "restore it from git, or make record"),
     TEXTS: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or make texts"),
     TRANSLATED: ('{"texts": [{"text": …}, …]}', _errors, {"texts": []}, "restore it from git, or make texts"),
@@ -51,7 +51,7 @@ FACTS = (
     '{"about": …, "columns": …, "rows": …}',
     _facts,
     {"about": "", "columns": {}, "rows": []},
-    "mend it as its schema says",
+    "fix it as its schema says",
 )
 
 
@@ -78,7 +78,7 @@ def _read(root: Path, path: str) -> tuple[Any, Problem | None]:
     except UnicodeDecodeError:
         return nothing, Problem(path, 1, f"it is not UTF-8: {cure}")
     except json.JSONDecodeError as error:
-        return nothing, Problem(path, error.lineno, f"it is no JSON ({error.msg}): {cure}")
+        return nothing, Problem(path, error.lineno, f"it is not JSON ({error.msg}): {cure}")
     try:
         right = holds(found)
     except (TypeError, KeyError, AttributeError, IndexError):

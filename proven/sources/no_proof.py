@@ -23,9 +23,9 @@ def found(tree: ast.Module) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.Assign | ast.ImportFrom):
             yield from ((line, f"{name} is another name of something: {PLAIN}") for name in _aliases(node))
         elif isinstance(node, ast.ExceptHandler) and (node.type is None or _anything(node.type)):
-            yield line, "it catches whatever goes wrong, so the proof passes: name the error that it waits for"
+            yield line, "it catches every error, so the proof passes: name the error that it expects"
         elif isinstance(node, ast.Call) and _takes_anything(node):
-            yield line, "it takes any error for the right one: name the error, or match= its text"
+            yield line, "it accepts any error: name the expected error, or its text with match="
 
 
 def _aliases(node: ast.Assign | ast.ImportFrom) -> Iterator[str]:

@@ -26,4 +26,4 @@ def problems(root: Path) -> Iterator[Problem]:
                 yield Problem(place, 1, "no address holds this name: write it in letters, digits and . _ - alone")
             elif folder == pages.FOLDER and not any(fnmatchcase(name, kind) for kind in KINDS):
                 kinds = ", ".join(KINDS)
-                yield Problem(place, 1, f"it would be published unseen: in {folder}/ lie {kinds} and nothing else")
+                yield Problem(place, 1, f"it would be published unseen: {folder}/ may hold {kinds} and nothing else")

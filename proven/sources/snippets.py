@@ -124,7 +124,9 @@ def parse(path: str, source: str) -> Snippet:
         marker = MARKER.match(line)
         if marker is None:
             if LIKE_A_MARKER.search(line):
-                message = "a reader would see this marker: a line of its own, '# region: name' or '# endregion: name'"
+                message = (
+                    "a reader would see this marker: put it on its own line, as '# region: name' or '# endregion: name'"
+                )
                 raise ProblemError(place, number, message)
             shown.append(line)
             numbers.append(number)

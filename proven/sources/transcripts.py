@@ -57,7 +57,7 @@ def settle(
         whole.write(root / own, new)
         return
     accept = f"if the new output is right: make record ONLY={snippet.place}"
-    varies = "of what differs from run to run say volatile="
+    varies = "for what differs from run to run, give volatile="
     if not old:
         raise ProblemError(path, 1, f"{snippet.place} has no transcript; {accept}")
     diff = list(difflib.unified_diff(characters.lines(old), characters.lines(new), "recorded", "this run", lineterm=""))

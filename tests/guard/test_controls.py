@@ -226,7 +226,7 @@ def test_a_proof_states_a_control_or_why_it_has_none(tmp_path: Path) -> None:
         f"{MODULE}:{LINE}: test_answer states no control: above it, say under which change it fails (CONTRIBUTING.md)"
     ]
     project(tmp_path, "@no_control('nobody can')\n" + proof.format("answer"))
-    message = "1 of 1 proofs have no control: give one to this, or to another"
+    message = "1 of 1 proofs have no control: add one to this proof, or to another"
     assert unfailing(folder) == [f"{MODULE}:{LINE + 1}: {message}"]
     others = "".join(CONTROL + proof.format(number) for number in range(19))
     project(tmp_path, others + "@no_control('nobody can')\n" + proof.format("answer"))

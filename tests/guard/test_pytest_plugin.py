@@ -71,12 +71,12 @@ SAYS = {
     "the sentence that claims what the proof no longer shows": f"docs/index.md:3: this claim: {FAILED}  {PROOF}",
     "the claim of a proof without a snippet": "docs/index.md:3: this claim: AssertionError: numbers differ",
     "a proof that only loads its snippet": "test_forgets_to_run loads snippets/answer.py and never runs it: "
-    "hand it to a runner of tests/stack, or do not load it",
+    "pass it to a runner of tests/stack, or do not load it",
     "a proof that changes its snippet": "test_changes_what_it_runs ran another text than snippets/answer.py holds: "
     "hand a runner what load() gave, and change the file",
     "a transcript that differs, with the command that accepts it": "snippets/answer.out:2: the output of "
     "snippets/answer.py differs; if the new output is right: make record ONLY=snippets/answer.py; "
-    "of what differs from run to run say volatile=\n"
+    "for what differs from run to run, give volatile=\n"
     "--- recorded\n+++ this run\n@@ -1,2 +1,2 @@\n 40\n-42\n+43\n",
     "an annotation of the block": f"\n::error file=docs/index.md,line=5::snippets/answer.py: {FAILED}\n",
     "an annotation of the claim": f"\n::error file=docs/index.md,line=3::this claim: {FAILED}\n",

@@ -211,7 +211,7 @@ def main() -> int:
     wait.DEADLINE = 3.0
     controls.HANGS = 20
     if not sys.argv[1:]:
-        sys.exit(str(Problem("tests/proofs", 1, "which modules? name those whose proofs lack a control")))
+        sys.exit(str(Problem("tests/proofs", 1, "name the modules whose proofs lack a control")))
     return int(pytest.main(["-n0", "--capture=no", *sys.argv[1:]], plugins=[Finder()]))
 
 

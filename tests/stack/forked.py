@@ -61,11 +61,11 @@ def answer(run_in: Callable[..., Running], runner: Runner, *, module: bool = Fal
     with running.holder.transaction():
         running.holder.execute("lock table orders_order in access exclusive mode")
         running.give(1)
-        until("one waits for its answer", lambda: heard("asks") and running.waiting())
+        until("one process waits for its answer", lambda: heard("asks") and running.waiting())
         kill(int(heard("asks")[0][0]), SIGKILL)
         running.give(1)
-        until("another one asks", lambda: len(heard("asks")) == 2)
-    until("it is given an answer", lambda: heard("gets"))
+        until("another process asks", lambda: len(heard("asks")) == 2)
+    until("a process gets an answer", lambda: heard("gets"))
     running.note()
     process, _, given = heard("gets")[0]
     return "right" if process == given else "wrong"

@@ -34,7 +34,7 @@ class HAProxy:
 
     def wait(self, standbys: int = 2) -> None:
         """Wait until it leads to the primary alone: it takes every server for one until it has asked."""
-        until("HAProxy has asked", lambda: self.leash.said().count(" is DOWN") >= standbys)
+        until("HAProxy has checked the standbys", lambda: self.leash.said().count(" is DOWN") >= standbys)
 
     def _over(self) -> None:
         if self.leash.ended():
@@ -50,7 +50,7 @@ def _found() -> tuple[list[str], str]:
     program, said = started(unpacked(debian.fetch("haproxy", *SUITES), "usr/sbin/haproxy"), "-v")
     found = re.match(r"HAProxy version ([\d.]+)", said)
     if not found:
-        raise RuntimeError("this is no HAProxy")
+        raise RuntimeError("this is not HAProxy")
     return program.command, found[1]
 
 

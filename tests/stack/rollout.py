@@ -40,7 +40,7 @@ def trace(old: PgBouncer, new: PgBouncer, database: Database) -> Trace:
             service.lead(new.port)
         elif step == "term":
             old.leash.signal(SIGTERM)
-            until("it takes nobody new", lambda: _refuses(old, database))
+            until("the old PgBouncer takes no new client", lambda: _refuses(old, database))
         elif step == "kill":
             old.leash.halt(SIGKILL)
         elif does == "comes":
@@ -48,7 +48,7 @@ def trace(old: PgBouncer, new: PgBouncer, database: Database) -> Trace:
         elif does == "moves":
             connections[name].close()
             # It has left when PgBouncer has noticed.
-            until(f"{name} has left", lambda left=name: left not in served(old, new))
+            until(f"client {name} has left the old PgBouncer", lambda left=name: left not in served(old, new))
             connect(name, service.port)
         now = served(old, new)
         for each, states in seen.items():

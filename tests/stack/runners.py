@@ -293,7 +293,7 @@ class Running(Server):
                 os.mkfifo(self.folder / "units")
                 self.units = os.open(self.folder / "units", os.O_RDWR)  # for both: else this waits for a reader
                 if runner.first:
-                    until("what comes first has ended", self.start(*runner.first).ended)
+                    until("the command that runs first has ended", self.start(*runner.first).ended)
                 worker = self.start(*(part.replace("{redis}", redis) for part in runner.starts), fresh=runner.fresh)
                 self.processes = [worker]
                 if runner.gives:
@@ -312,7 +312,7 @@ class Running(Server):
         with self.holder.transaction():
             self.holder.execute("lock table orders_order in access exclusive mode")
             self.give(self.runner.at_once)
-            until("all units have come that can", lambda: self.waiting() + self.lost() - lost >= able)
+            until("the runner has taken every unit that it can", lambda: self.waiting() + self.lost() - lost >= able)
             self.most = max(self.most, self.open())
             self.seen |= self.sessions()
             if cut:
@@ -386,7 +386,7 @@ class Running(Server):
             return kill(worker, SIGCONT)
 
         worker = self.processes[0].pid
-        (sessions,) = until("it has looked", held)
+        (sessions,) = until("the sessions are known", held)
         try:
             yield sessions
         finally:
@@ -396,7 +396,10 @@ class Running(Server):
         for pid in sessions:
             self.database.terminate(pid)
         if bouncer := self.bouncer:
-            until("PgBouncer knows", lambda: not sessions & {row["remote_pid"] for row in bouncer.show("servers")})
+            until(
+                "PgBouncer knows that they are gone",
+                lambda: not sessions & {row["remote_pid"] for row in bouncer.show("servers")},
+            )
 
     def done(self) -> int:
         """Return how many units are done so far."""

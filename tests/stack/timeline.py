@@ -77,7 +77,7 @@ def _trace(bouncer: PgBouncer, database: Database, show: Show) -> Trace:
             client.connection.close()
             for other in clients.values():
                 if other.waits:
-                    until("the client that waits is let in", other.answered)
+                    until("the waiting client gets a server connection", other.answered)
                     other.within = True
         elif not client.waits and client.within == (what == "commit"):
             client.send(what)
@@ -97,7 +97,7 @@ def _open_both(bouncer: PgBouncer, database: Database, show: Show) -> None:
         for statement in ("begin", "commit"):
             one.execute(statement)
             other.execute(statement)
-    until("two are idle", lambda: [row["sv_idle"] for row in show("pools") if row["sv_idle"] == 2])
+    until("two server connections are idle", lambda: [row["sv_idle"] for row in show("pools") if row["sv_idle"] == 2])
 
 
 def _row(rows: list[dict[str, Any]], client: Client) -> dict[str, Any]:

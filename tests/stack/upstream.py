@@ -44,7 +44,7 @@ class Project:
         try:
             found = [str(others.packages(name)) for name in packages]
         except RuntimeError as error:
-            pytest.skip(f"no packages for it: {error}")
+            pytest.skip(f"its packages cannot be fetched: {error}")
         return {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url,

@@ -104,7 +104,7 @@ def test_runs_of_an_edited_proof_say_what_was_edited(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "no such ledger; make test writes"),
+        (None, "there is no such ledger: make test and make matrix write"),
         ("{}]", "not a ledger"),
         ("[]", "not a ledger"),
         ('{"runs": [{"a": 1}]}', "not a ledger"),

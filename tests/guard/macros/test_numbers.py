@@ -31,7 +31,7 @@ REFUSED = {
     'measured("sped.results")': f"no file in {measurements.FOLDER}/ is called 'sped.json'; did you mean speed?",
     'measured("speed.results.non.p50")': "'speed.results.non' was not measured; did you mean none?",
     'measured("speed.results.none")': "this holds p50: name one of them",
-    'measured("speed.waits.model.points")': "this is no number that a page can show: name one in it",
+    'measured("speed.waits.model.points")': "this is not a number that a page can show: name one in it",
     'measured("speed.kernel.version")': "'speed.kernel.version' was not measured",
     'verdict("speed.kernel", "a", "b", "c")': "'speed.kernel' has no interval to judge it by",
     'measurements("speed.results", "p59")': "'speed.results.none.p59' was not measured; did you mean p50?",
@@ -57,7 +57,7 @@ def test_a_number_that_was_not_measured_is_refused_with_its_line(tmp_path: Path,
 def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     """At the page that draws on it."""
     (found,) = problems(tmp_path, {"docs/a.md": '# A\n\n{{ measured("speed.kernel") }}\n', FILE: "{"})
-    assert found.startswith("docs/a.md:3: measured(): docs/data/measurements/speed.json is no JSON: ")
+    assert found.startswith("docs/a.md:3: measured(): docs/data/measurements/speed.json is not JSON: ")
 
 
 @pytest.mark.parametrize(

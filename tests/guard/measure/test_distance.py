@@ -23,7 +23,7 @@ def test_noise_is_not_published() -> None:
     waits["ms10"]["checked"]["high"] += 10.6
     assert list(distance.unsafe(tree)) == [
         "kept: the longest wire adds 1.50 round trips, and 1 were counted",
-        "ms10.checked: 22.0 to 32.6 ms: let less else run",
+        "ms10.checked: 22.0 to 32.6 ms: run fewer other programs meanwhile",
     ]
 
 

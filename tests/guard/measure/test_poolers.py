@@ -22,7 +22,7 @@ def test_noise_is_not_published() -> None:
         each["alone"][poolers.DIRECT]["throughput"] *= 1 + number
     (why,) = poolers.unsafe({**poolers.loads(rounds), "memory": {}})
     assert why.startswith("alone: without a pooler ")
-    assert why.endswith(" transactions/s: let nothing else run")
+    assert why.endswith(" transactions/s: run nothing else beside")
 
 
 def test_what_is_published_is_what_its_rounds_say() -> None:

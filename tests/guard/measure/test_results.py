@@ -155,31 +155,31 @@ def test_a_quiet_machine_finds_what_is_there(quiet: dict[str, Any]) -> None:
 def test_noise_is_refused() -> None:
     """Where reuse may be worth twice as much as it may be."""
     (first, *_) = results.unsafe(planted(noise=0.5))
-    assert first.startswith("open.trivial.plain: what reuse is worth in p50 lies anywhere in ")
+    assert first.startswith("open.trivial.plain: p50 shows only that the worth of reuse lies within ")
 
 
 def test_no_difference_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a request takes as long with reuse as without, for all that can be seen."""
     monkeypatch.setitem(TOOK, "none", 1.3)
     (why,) = results.unsafe(planted())
-    assert why.startswith("open.trivial.plain: whether reuse is worth anything in p50 cannot be told: ")
+    assert why.startswith("open.trivial.plain: p50 does not show whether reuse is worth anything: ")
 
 
 def test_a_setup_that_differs_from_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes the control slower makes others slower too, and nobody knows which."""
     monkeypatch.setitem(TOOK, "again", 1.3 * 1.4)
     (first, *_) = results.unsafe(planted())
-    assert first.startswith("closed.trivial.plain: two setups that do not differ differ in p50 by 1.39 ×")
+    assert first.startswith("closed.trivial.plain: two identical setups differ in p50 by 1.39 ×")
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"rounds": 5}, "5 rounds are too few: 6 at least"),
+        ({"rounds": 5}, "5 rounds are too few: at least 6 are needed"),
         ({"failed": 3}, "open.trivial.plain.none: 3 of 100 requests failed"),
         (
             {"throughput": 20.0},
-            "open.trivial.plain.none: of 30 requests a second 20 were answered, so they piled up",
+            "open.trivial.plain.none: of 30 requests per second 20 were answered, so they piled up",
         ),
     ],
 )
@@ -216,12 +216,12 @@ def test_a_plan_has_what_every_comparison_needs() -> None:
 
 def test_k6_that_gets_no_answer_says_so() -> None:
     """Nothing listens there: no number comes of it."""
-    with pytest.raises(RuntimeError, match="requests failed: is the server there"):
+    with pytest.raises(RuntimeError, match="requests of k6 failed: is the server running"):
         send("http://127.0.0.1:9/", 1, clients=1)
     assert program().endswith("k6")
 
 
-@pytest.mark.skipif(not clocks.here(), reason="needs Linux, which tells what processor time each process has used")
+@pytest.mark.skipif(not clocks.here(), reason="needs Linux, which reports the processor time of each process")
 def test_what_one_setup_costs_is_counted(project: Project) -> None:
     """A second of load without reuse: a session for each request, and time of PostgreSQL's and of Django's."""
     lane = Lane(project, "none", None)

@@ -56,7 +56,7 @@ def test_what_cannot_be_brought_is_one_line(psql: Program, monkeypatch: pytest.M
     with pytest.raises(RuntimeError, match=rf"^psql lacks {PSQL}: install .* \(packages can be fetched .* only\)$"):
         started(psql, "--version")
     monkeypatch.setattr(debian, "library", lambda _: tmp_path)
-    with pytest.raises(RuntimeError, match=rf"^psql lacks {PSQL}, which is in no package of its name: install .*$"):
+    with pytest.raises(RuntimeError, match=rf"^psql lacks {PSQL}, and no package is named after it: install .*$"):
         started(psql, "--version")
 
 
@@ -145,4 +145,4 @@ def test_what_is_old_serves_where_nothing_can_be_fetched(
         fresh(fails, 30)
     old = age(fresh(lambda _: None, 30), 60)
     assert [fresh(fails, 30), fresh(fails, 30)] == [old, old]
-    assert capfd.readouterr().err == "the mirror does not answer: the one of before serves\n"
+    assert capfd.readouterr().err == "the mirror does not answer: using the copy from before\n"

@@ -126,7 +126,7 @@ def test_every_variable_that_is_read_is_listed() -> None:
         ({"PROVEN_MONITORING": "/nowhere"}, "PROVEN_MONITORING=/nowhere is not a suite of Debian or a folder"),
         ({"PROVEN_CHROMIUM": "/nowhere"}, "PROVEN_CHROMIUM=/nowhere is not a browser's program"),
         ({"PROVEN_DRIVER": "mysql"}, "PROVEN_DRIVER=mysql is not psycopg2"),
-        ({"PROVEN_PGBOUNCERS": "sid"}, "nothing is called PROVEN_PGBOUNCERS here: there are PROVEN_CHROMIUM, "),
+        ({"PROVEN_PGBOUNCERS": "sid"}, "no variable is called PROVEN_PGBOUNCERS here: there are PROVEN_CHROMIUM, "),
         ({"TMPDIR": "tmp"}, "TMPDIR=tmp is not the whole path of a folder"),
         ({"TMPDIR": "/nowhere"}, "TMPDIR=/nowhere is not the whole path of a folder that can be written"),
         ({"XDG_CACHE_HOME": "cache"}, "XDG_CACHE_HOME=cache is not the whole path of a folder"),
@@ -203,7 +203,7 @@ def test_without_git_the_tests_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """Where there is none, and where the folder is no checkout."""
     assert shell.git() == ""
     monkeypatch.setattr(shell, "ROOT", tmp_path)
-    assert shell.git().startswith(f"{tmp_path} is no git checkout, and the tests ask git which files there are: clone")
+    assert shell.git().startswith(f"{tmp_path} is not a git checkout, and the tests ask git which files there are:")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert shell.git() == "git is not on PATH, and the tests ask git which files there are: install git"
 
@@ -256,12 +256,12 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("at", "says"),
     [
-        ("127.0.0.1:99999", "'127.0.0.1:99999' is no address and port"),
-        ("127.0.0.1:0", "'127.0.0.1:0' is no address and port"),
-        ("127.0.0.1: 8000", "'127.0.0.1: 8000' is no address and port"),
-        ("8000", "'8000' is no address and port"),
-        ("", "'' is no address and port"),
-        ("1.2.3:8000", "1.2.3 is no address"),
+        ("127.0.0.1:99999", "'127.0.0.1:99999' is not an address and port"),
+        ("127.0.0.1:0", "'127.0.0.1:0' is not an address and port"),
+        ("127.0.0.1: 8000", "'127.0.0.1: 8000' is not an address and port"),
+        ("8000", "'8000' is not an address and port"),
+        ("", "'' is not an address and port"),
+        ("1.2.3:8000", "1.2.3 is not an address"),
         ("192.0.2.1:8000", "192.0.2.1:8000: Cannot assign requested address"),
         ("127.0.0.1:{taken}", "127.0.0.1:{taken}: Address already in use"),
     ],
@@ -277,6 +277,6 @@ def test_an_address_that_cannot_be_listened_on_is_named(at: str, says: str, take
 def test_make_serve_says_it_before_it_fetches_anything(clone: Path, tmp_path: Path) -> None:
     """Of the whole address, also where there is a space in it."""
     said = make(clone, "serve", "ADDRESS=127.0.0.1: 8000", XDG_CACHE_HOME=str(tmp_path))
-    assert said.stderr.startswith("serve: '127.0.0.1: 8000' is no address and port: ")
+    assert said.stderr.startswith("serve: '127.0.0.1: 8000' is not an address and port: ")
     assert not (clone / ".venv").exists()
     assert not list(tmp_path.iterdir())

@@ -13,8 +13,8 @@ from tests.guard.project import problems
 
 FACTS = "docs/data/managed-poolers.json"
 BROKEN = {
-    "no JSON": ('{\n"a": }', 2, "it is no JSON (Expecting value): "),
-    "half of it": ("{", 1, "it is no JSON (Expecting property name enclosed in double quotes): "),
+    "no JSON": ('{\n"a": }', 2, "it is not JSON (Expecting value): "),
+    "half of it": ("{", 1, "it is not JSON (Expecting property name enclosed in double quotes): "),
     "not UTF-8": (b"\xff", 1, "it is not UTF-8: "),
     "a list": ("[1]", 1, "it does not hold {"),
     "null": ("null", 1, "it does not hold {"),
@@ -34,7 +34,7 @@ def test_a_broken_file_is_one_line_that_says_what_to_do(path: str, what: str, tm
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     (found,) = problems(tmp_path)
     assert found.startswith(f"{path}:{line}: {message}")
-    assert any(cure in found for cure in ("restore it", "mend it"))
+    assert any(cure in found for cure in ("restore it", "fix it"))
 
 
 @pytest.mark.parametrize("text", ["[]", '{"runs": 1}', "null"])

@@ -8,7 +8,7 @@ from tests.guard.project import problems
 
 PLACE = "snippets/case.py"
 SHOWN = {"docs/case.md": '{{ snippet("case.py") }}\n'}
-MARKER = "a reader would see this marker: a line of its own, '# region: name' or '# endregion: name'"
+MARKER = "a reader would see this marker: put it on its own line, as '# region: name' or '# endregion: name'"
 
 # What it is: the snippet, the line that is named, and the message.
 REGIONS = {
