@@ -111,7 +111,7 @@ def test_in_prefork_djangos_pool_is_closed_after_each_task(run_in) -> None:
 @control(here("CELERY_DB_REUSE_MAX = 6", "CELERY_DB_REUSE_MAX = 100"))
 @pytest.mark.parametrize("runner", ["celery-solo", "celery55-solo"])
 def test_db_reuse_max_keeps_a_lost_connection_as_well(run_in, runner) -> None:
-    """Six tasks share a connection with CONN_MAX_AGE = 0; lost after three, it fails the next three, and no more."""
+    """With CONN_MAX_AGE = 0 six tasks share a connection; lost after three, it fails the next three, and no more."""
     at_work = run_in(runner, "age-0", more="CELERY_DB_REUSE_MAX = 6")
     found = counts(at_work, {"left": 1})
     assert found == {"most": 1, "opened": "0", "left": 1, "lost": 1}
@@ -127,7 +127,7 @@ def test_behind_pgbouncer_a_task_opens_no_connection_in_postgresql(run_in) -> No
 
 @control(here('"pool"', '"age-60"'))
 def test_celery_5_5_shares_a_pool_that_was_open_before_the_fork(run_in) -> None:
-    """A child of 5.5 gets another's answer, on a connection inherited from their parent; a child of 5.7 does not."""
+    """A child of 5.5 gets another child's answer, on a connection inherited from the parent; one of 5.7 does not."""
     runners = ("celery-prefork", "celery55-prefork")
     found = [answer(run_in, RUNNERS[runner], strategy="pool") for runner in runners]
     assert found == ["right", "wrong"]
@@ -169,7 +169,7 @@ def limit(request: pytest.FixtureRequest) -> str:
 
 @control(here("= 0", "= 200"), fails_with="the next one's query waits beside it: not within")
 def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None:
-    """After Celery ends a task by its hard or its soft limit, the query waits on, beside that of the next task."""
+    """After Celery ends a task at its hard or soft limit, the query keeps waiting, beside the next task's query."""
     at_work = run_in(ONE, more=limit)
     at_work.holder.execute(f"alter role {at_work.database.role.name} set client_connection_check_interval = 0")
     limited(at_work, limit)
@@ -215,7 +215,7 @@ def change(at_work: Running) -> None:
 
 @control(here("STORED + OFTEN", "STORED + OFTEN + CLOSES_NOTHING"), fails_with="it has another one: not within")
 def test_beat_with_its_times_in_the_database_outlives_its_session(run_in) -> None:
-    """django-celery-beat keeps one connection; once it was lost it has another one, sends, and takes up a change."""
+    """django-celery-beat keeps one connection; after losing it, it opens another, sends, and picks up a change."""
     at_work = run_in(STORED_BEAT, "age-60", more=STORED + OFTEN)
     sends(at_work)
     (kept,) = at_work.sessions()
@@ -233,7 +233,7 @@ def test_beat_with_its_times_in_the_database_outlives_its_session(run_in) -> Non
 
 @control(here('"age-0"', '"age-60"'))
 def test_beat_opens_a_connection_for_each_look_with_an_age_of_0(run_in) -> None:
-    """With CONN_MAX_AGE = 0 each look of django-celery-beat at its table is over another connection than the last."""
+    """With CONN_MAX_AGE = 0, django-celery-beat uses another connection each time that it looks at its table."""
     at_work = run_in(STORED_BEAT, "age-0", more=STORED + OFTEN + TELLS)
     looks = until(
         "it has looked five times", lambda: LOOKED.findall(at_work.said())[4:] and LOOKED.findall(at_work.said())
@@ -244,7 +244,7 @@ def test_beat_opens_a_connection_for_each_look_with_an_age_of_0(run_in) -> None:
 
 @control(here("at_work.cut()", "at_work.open()"), fails_with="beat ends: not within")
 def test_a_session_lost_while_beat_reads_its_times_ends_it(run_in) -> None:
-    """The table of times is locked and beat waits for it, to take up a change: its session is ended, and beat ends."""
+    """Beat waits for the locked table of times, to pick up a change; when its session is ended, beat ends."""
     at_work = run_in(STORED_BEAT, "age-60", more=STORED + OFTEN)
     sends(at_work)
     with at_work.holder.transaction():
@@ -301,8 +301,8 @@ STARTS = 120.0  # seconds, under a control too: with gevent all is imported anew
 def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) -> None:
     """Three greenlets of Celery with psycopg2 share PgBouncer's pool of two: one task is lost to query_wait_timeout.
 
-    Two transactions stay open until then: they wait for gevent, which is blocked in the third's query, which waits
-    for one of their connections.
+    Two transactions stay open until then. They wait for gevent, gevent is blocked in the third greenlet's query, and
+    that query waits for one of their connections.
     """
     starts = ("-c", PSYCOPG2, *GREENLETS.starts[2:])
     at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS)

@@ -134,7 +134,7 @@ MADE_TWICE = re.compile(
 
 @control(here("for _ in range(2)]", "for _ in range(1)]"), fails_with="both are about to: not within")
 def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
-    """Both have seen that a table is missing: one creates it, and the other ends with an error, and adds nothing."""
+    """Both processes see that a table is missing: one creates it, and the other ends with an error and adds nothing."""
     with fresh(setup.server) as empty:
         urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
         migrate = ("manage.py", "migrate", "--database=direct", "--verbosity=0", "orders")
@@ -156,7 +156,7 @@ def test_of_two_that_migrate_at_once_one_fails(project, setup) -> None:
     edit("migrations/alone.py", "if alone:", "if alone in (True, False):"), fails_with="the other comes again: not"
 )
 def test_of_two_that_take_the_lock_one_migrates_at_a_time(project, setup, load) -> None:
-    """While one is about to make a table the other asks for the lock and waits in no query; both end well."""
+    """While one process is about to create a table, the other asks for the lock but waits in no query; both succeed."""
     alone = load("migrations/alone.py")
     with fresh(setup.server) as empty:
         urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
@@ -183,9 +183,10 @@ def test_of_two_that_take_the_lock_one_migrates_at_a_time(project, setup, load) 
 )
 @control(here("not_made on", "if not exists made on"))
 def test_who_waits_for_a_lock_is_in_the_way_of_an_index(setup) -> None:
-    """CREATE INDEX CONCURRENTLY, in the session that has it, ends with "deadlock detected", and the index is invalid.
+    """In the session that has the lock, CREATE INDEX CONCURRENTLY ends with "deadlock detected"; the index is invalid.
 
-    So it is where who waits has looked for a deadlock before. While that has only tried, the index is made.
+    This holds even if the waiting session has checked for a deadlock before. If that session has only tried to take the
+    lock, the index is created.
     """
     server = setup.server
     with fresh(server) as empty, server.connect(empty.name) as one, server.connect(empty.name) as other:
@@ -367,7 +368,7 @@ with transaction.atomic():
 @control(here("COMMITS)", 'COMMITS.replace("with transaction.atomic():", "if True:"))'))
 @control(here("COMMITS)", 'COMMITS.replace("durable=True", ""))'))
 def test_a_lock_within_a_transaction_is_let_go_before_the_commit(project, setup, bouncer) -> None:
-    """The lock is free while others do not see the row yet. With atomic() inside, they see the row while it is held.
+    """The lock is free before others see the row. With atomic() inside it, they see the row while the lock is held.
 
     A durable atomic() refuses to be within another.
     """
@@ -435,7 +436,7 @@ CURSORS = (
     )
 )
 def test_a_long_report_has_its_cursor_on_the_direct_connection(project, setup, bouncer) -> None:
-    """There iterator() reads its rows from a server-side cursor; through PgBouncer it opens none."""
+    """On the direct connection iterator() reads its rows from a server-side cursor; through PgBouncer it opens none."""
     assert run(project, setup, bouncer, CURSORS) == "(0, True) (1, True)\n"
 
 

@@ -65,7 +65,7 @@ def test_requests_of_one_environment_share_a_connection(run_in) -> None:
 @control(here('(MANGUM, "age-60")', '(FUNCTION, "age-60")'))
 @control(here('(MANGUM, "age-0")', '(MANGUM, "age-60")'), fails_with="none is left: not within")
 def test_mangum_finds_no_connection_of_the_request_before(run_in) -> None:
-    """With CONN_MAX_AGE = 60, three calls open three connections, which stay open; with 0, three, which are closed."""
+    """With CONN_MAX_AGE = 60, three calls open three connections that stay open; with 0, three that are closed."""
     kept = run_in(MANGUM, "age-60")
     assert [kept.wave() for _ in range(3)] == [0, 0, 0]
     assert (len(kept.seen), kept.open()) == (3, 3)

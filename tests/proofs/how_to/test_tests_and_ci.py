@@ -122,7 +122,7 @@ class Unseen(TestCase):
     )
 )
 def test_another_connection_is_outside_of_the_tests_transaction(run) -> None:
-    """A thread and asyncio.run() do not see the TestCase's orders; what the latter writes stays for the next test."""
+    """A thread and asyncio.run() do not see the TestCase's orders; what asyncio.run() writes stays for the next."""
     status, said = run(UNSEEN)
     assert status == 0, said
     assert "Ran 3 tests" in said
@@ -256,9 +256,10 @@ class Browses(TestCase):
 @control(here('"(TransactionTestCase)"', '"(TestCase)"'))
 @control(here("run(PLAYWRIGHT.replace", 'run(PLAYWRIGHT.replace("with sync_playwright()", "if True").replace'))
 def test_playwright_has_a_loop_in_the_tests_thread(run) -> None:
-    """Queries are refused while it is there. With the variable they go over another connection.
+    """Queries are refused while Playwright's loop is there. With the variable they go over another connection.
 
-    That sees nothing of a TestCase, and all of a TransactionTestCase; unless it is closed it is in the way of the drop.
+    That connection sees nothing of a TestCase, and all of a TransactionTestCase. Unless it is closed, the test database
+    cannot be dropped.
     """
     evidence.on(playwright=version("playwright"))
     driven = chromium.driver().surroundings()  # a bare machine lacks a library of it
@@ -299,7 +300,10 @@ class Listens(TestCase):
 @control(here("run(CHANNELS, ", 'run(CHANNELS.replace("await socket.disconnect()", "pass"), '))
 @control(here('"(TransactionTestCase)"', '"(TestCase)"'))
 def test_a_communicator_that_disconnects_closes_the_tests_connection(run) -> None:
-    """Until then all goes over the test's own: a TestCase's next query fails, a TransactionTestCase's is answered."""
+    """Until then all queries use the test's connection. After that a TestCase's query fails.
+
+    A TransactionTestCase's query is answered.
+    """
     channels = {"packages": ("runners",)}
     status, said = run(CHANNELS, **channels)
     assert (status, "it disconnects" in said) == (1, True), said
@@ -398,9 +402,9 @@ def test_live_server_outlives_its_test(fixtures) -> None:
 @control(here('"transaction=True", "transaction=False"', '"", ""'))
 @control(here('fixtures("worked")', 'fixtures("worked", FIXTURES.replace("transaction=True", ""))'))
 def test_celerys_worker_closes_the_tests_connection(fixtures) -> None:
-    """With transaction=True the task, over another connection, and the test see the order.
+    """With transaction=True the test sees the order, and so does the task, on another connection.
 
-    Without it the test's next query fails, even one that comes before the task.
+    Without transaction=True the test's next query fails, even one that comes before the task.
     """
     installed("celery", "Celery")
     status, said = fixtures("worked")
@@ -456,7 +460,7 @@ def test_runserver_reuses_a_connection_within_a_tcp_connection(project, database
 
 @control(here('age="0"', 'age="60"'), fails_with="each is closed: not within")
 def test_runserver_with_age_zero_leaves_none(project, database) -> None:
-    """With CONN_MAX_AGE = 0, each request closes its own: none of twenty is left, although the process is running."""
+    """With CONN_MAX_AGE = 0, each request closes its connection: none of twenty is left while the process runs."""
     with developing(project, database, age="0") as (backends, _):
         assert len(backends) == 20
         until("each is closed", lambda: not backends & {*database.backends()})

@@ -346,7 +346,7 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
     try:
         packages = str(others.packages("pre-commit"))
     except RuntimeError as error:
-        pytest.skip(f"no packages for it: {error}")
+        pytest.skip(f"its packages cannot be fetched: {error}")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": packages, "PRE_COMMIT_HOME": str(tmp_path / "home")}
     (both / ".pre-commit-config.yaml").write_text(pinned)
     git(both, "init")

@@ -21,7 +21,7 @@ CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already
 @control(edit("upstream/workers/around.py", "close_old_connections()", "pass"))
 @control(
     edit("upstream/orders/management/commands/count_orders.py", "close_old_connections()", "pass"),
-    fails_with="all units have come that can: not within",
+    fails_with="the runner has taken every unit that it can: not within",
 )
 @pytest.mark.parametrize("runner", ["rq-one", "dramatiq", "huey", "apscheduler", "command"])
 def test_no_work_is_lost_where_old_connections_are_closed_around_it(run_in, runner) -> None:
@@ -74,7 +74,7 @@ print(Order.objects.count())
 
 @control(edit("upstream/workers/around.py", "close_old_connections()", "pass"))
 def test_the_rule_within_a_transaction_loses_it(project, server, server_version, migrated) -> None:
-    """The job alone counts the uncommitted order; wrapped in the rule, its query fails, and the order is lost."""
+    """Without the rule the job counts the uncommitted order; inside the rule its query fails, and the order is lost."""
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         status, said = project.run("-c", WITHIN, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
@@ -109,9 +109,9 @@ with transaction.atomic():
 def test_a_task_that_its_caller_does_keeps_the_transaction(
     project, server, server_version, migrated, of, packages
 ) -> None:
-    """Celery's eager task, in 5.5 and 5.7, and Huey's immediate db_task count what their caller's transaction wrote.
+    """Celery's eager task, in 5.5 and 5.7, and Huey's immediate db_task see what their caller's transaction wrote.
 
-    So does the query after it.
+    The caller's next query sees it too.
     """
     evidence.on(PostgreSQL=server_version)
     script = IMPORTS + AT_ONCE[of] + WITHIN_IT.format(gives="give()")
@@ -179,7 +179,10 @@ for signal, give in ((signals.SIGNAL_{complete}, done), (signals.SIGNAL_{retryin
 def test_what_a_handler_of_hueys_signals_opens_is_kept(
     project, server, server_version, migrated, tmp_path, settings
 ) -> None:
-    """After SIGNAL_COMPLETE and SIGNAL_RETRYING it stays open, or lent by Django's pool; with the rule around, not."""
+    """After SIGNAL_COMPLETE and SIGNAL_RETRYING the connection stays open, or lent by Django's pool.
+
+    With the rule around the handler it does not.
+    """
     if settings == "settings.pool":
         needs_a_pool()
     evidence.on(PostgreSQL=server_version)
@@ -245,7 +248,7 @@ def version(package: str) -> str:
 @control(here('"DbConnectionsMiddleware"', '"none"'), fails_with="connections left: 0")
 @pytest.mark.parametrize(("put", "left"), [("by default", 3), ("first", 0)])
 def test_what_closes_has_to_be_dramatiqs_first_middleware(run_in, put, left) -> None:
-    """As django_dramatiq has its middleware, each of three threads keeps a connection of age 0, and none otherwise."""
+    """In django_dramatiq's order, three threads keep a connection of age 0 each; with the middleware first, none."""
     first = "DbConnectionsMiddleware" if put == "first" else "none"
     at_work = run_in(DJANGO_DRAMATIQ, "age-0", more=IN_DJANGO.replace("FIRST", first))
     assert at_work.wave() == 0
@@ -290,7 +293,7 @@ LISTENS = "select count(*) from pg_stat_activity where datname = %s and query li
 @control(here('"--no-listen-notify"', '"--listen-notify"'))
 @pytest.mark.parametrize("listens", [True, False])
 def test_procrastinate_has_a_connection_that_listens(run_in, listens) -> None:
-    """One session of its worker's has sent LISTEN; with --no-listen-notify none has, and the tasks are done as well."""
+    """One of the worker's sessions has sent LISTEN; with --no-listen-notify none has, and the tasks are still done."""
     needs_psycopg_3()
     often = ("--fetch-job-polling-interval", "0.1", "--listen-notify" if listens else "--no-listen-notify")
     worker = dataclasses.replace(PROCRASTINATE, starts=("manage.py", "procrastinate", "worker", *often))
@@ -345,7 +348,7 @@ except OperationalError:
 
 @control(here('"store.get_all_jobs, ', '"DjangoJob.objects.count, '))
 def test_django_apschedulers_store_asks_again(project, server, server_version, migrated) -> None:
-    """Four calls of its store, each on a connection whose session was ended, are answered without health checks."""
+    """Four calls of the store succeed without health checks, each on a connection whose session was ended."""
     evidence.on(PostgreSQL=server_version, **{"django-apscheduler": version("django-apscheduler")})
     script = STORE.format(
         calls="store.get_all_jobs, store.get_next_run_time, store.remove_all_jobs, store.get_all_jobs"

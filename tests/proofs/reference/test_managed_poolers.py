@@ -38,7 +38,7 @@ VENDORS = {
 @control(here("date.today().isoformat()", '"2026-01-01"', of="tests.proofs.reference.test_managed_poolers:wrong"))
 @pytest.mark.parametrize("file", [FILE, FILE.with_name("other-poolers.json")], ids=lambda file: file.stem)
 def test_every_cell_has_a_source_and_a_day(file: Path) -> None:
-    """It has the vendor's own page, a past day, and a day to read it again; even where nothing was confirmed."""
+    """Each has the vendor's own page, a past day, and a day to read it again, even if nothing was confirmed."""
     facts = json.loads(file.read_text(encoding="utf-8"))
     assert wrong(facts) == []
 
@@ -69,7 +69,7 @@ def test_a_cell_that_says_too_little_is_refused(field: str, value: str, says: st
 
 @control(here("facts(FILE.name)", 'facts(FILE.name).replace("https", "http")'))
 def test_every_source_is_a_link_of_the_table() -> None:
-    """A check of the site's links covers them, and a reader has one, with its day, beside each answer."""
+    """The check of the site's links covers every source, and each answer has its source, with the day, beside it."""
     page: Any = SimpleNamespace(page=SimpleNamespace(path="reference/managed-poolers.md"))
     shown = Macros(page, guide.remembered()).facts(FILE.name)
     rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]

@@ -72,7 +72,7 @@ def record(table: str, runner: str, found: Counts) -> None:
 def test_each_runner_has_the_connections_that_the_matrix_says(
     run_in, strategy, runner, request: pytest.FixtureRequest
 ) -> None:
-    """The counts are the tables': open at most, opened for each unit, left open, lost after a restart and within it."""
+    """The counts match the tables: open at most, opened per unit, left open, lost after a restart and within it."""
     before = None if request.config.getoption("record") else known(strategy, runner)
     at_work = run_in(runner, strategy)
     found = counts(at_work, before) | {"within": at_work.wave(cut=True)}

@@ -59,7 +59,7 @@ def only_one_serves(database, one, other) -> bool:
     return ask(other, database) == text() and ask(one, database) == "served"
 
 
-@control(here("started.leash.halt()", "pass"), fails_with="the processes of the server before have ended: not within")
+@control(here("started.leash.halt()", "pass"), fails_with="the processes of the previous server have ended: not within")
 def test_after_a_failed_connect_each_driver_has_a_text(own, pooler, load, printed, transcript) -> None:
     """The first client waits and gets query_wait_timeout; from then on clients are refused at once."""
     started, database = own

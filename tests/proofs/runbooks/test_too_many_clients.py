@@ -204,7 +204,7 @@ def test_a_role_has_a_limit_of_its_own(database) -> None:
 )
 @control(here("connection limit -1", "connection limit 1"), fails_with="too many connections")
 def test_a_database_has_a_limit_of_its_own(database) -> None:
-    """Above it a client is refused; pg_database shows it, and -1 means none."""
+    """Above the limit a client is refused; pg_database shows the limit, and -1 means none."""
     database.admin.execute(f"alter database {database.name} connection limit 1")
     limit = "select datconnlimit from pg_database where datname = %s"
     assert database.admin.execute(limit, [database.name]).fetchone() == (1,)
@@ -222,7 +222,7 @@ def test_a_database_has_a_limit_of_its_own(database) -> None:
 @control(edit("postgres/role_client_check.sql", "'2s'", "'0'"), fails_with="PostgreSQL has noticed: not within")
 @pytest.mark.parametrize("limit", ["max_db_connections", "max_user_connections"])
 def test_a_query_goes_on_when_its_client_is_gone_and_pgbouncer_opens_another(database, pooler, load, limit) -> None:
-    """PostgreSQL has more sessions than PgBouncer may open, unless it looks whether its client is there."""
+    """PostgreSQL has more sessions than PgBouncer may open, unless it checks whether its client is still there."""
     bouncer = pooler(database, pool_mode="transaction", **{limit: 1})
 
     def leave() -> None:
