@@ -148,7 +148,7 @@ def test_the_kernel_gives_clients_to_both_and_each_has_a_pool_of_its_own(pair, d
 @control(edit("pgbouncer/instance.service", "KillSignal=SIGTERM", "KillSignal=SIGINT"))
 @control(here("for client in kept:", "for client in kept[1:]:"), fails_with="it has ended: not within")
 def test_one_of_two_is_restarted_while_the_other_takes_new_clients(pair, database, load) -> None:
-    """By the unit's signal: whom it has it serves until they leave. Back again, it has new clients as well."""
+    """After the unit's signal it serves the clients that it has until they leave. Restarted, it gets new ones too."""
     if not at_least(1, 23):
         pytest.skip("needs PgBouncer 1.23")
     unit = load(UNIT)
@@ -190,7 +190,7 @@ def test_systemd_knows_the_unit_of_each(load, tmp_path) -> None:
 
 @control(here("both[0].url(database)", "both[0].url(database) + f\"?host={both[0].settings['unix_socket_dir']}\""))
 def test_the_console_over_the_port_is_that_of_either(pair, database) -> None:
-    """Asked for its peer_id over the port, on one connection after another, now one process answers, now the other."""
+    """When several connections to the port ask for peer_id, sometimes one process answers and sometimes the other."""
     both = pair(peered=True, stats_users=database.role.name)
     address = both[0].url(database)
     answered = set()
@@ -252,7 +252,7 @@ def behind_a_service(database, pooler) -> Iterator[Callable[..., tuple[str, list
 
 @control(here("peered=False", "peered=True"), fails_with="the request has arrived: not within")
 def test_behind_a_service_a_request_to_cancel_reaches_the_other_pgbouncer(behind_a_service, database) -> None:
-    """Without peers that one logs `failed cancel request`, and the statement goes on. The next request is in time."""
+    """Without peers the other logs `failed cancel request`, and the statement goes on; the next request cancels it."""
     url, (_, other) = behind_a_service(peered=False)
     with asleep(url, database) as client:
         client.cancel_safe()  # a thread here passes it on, and cancel() lets none run

@@ -477,7 +477,10 @@ def test_an_advisory_lock_outlives_its_client(database, django, client, load) ->
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_xact_lock", "pg_try_advisory_lock"))
 @control(here('other.execute("select pg_advisory_xact', 'other.execute("select pg_advisory'))
 def test_an_advisory_lock_of_the_transaction_is_held_by_one(database, django, client, load) -> None:
-    """Another is refused while the work goes on, and gets the lock afterwards. So it is with the waiting variant."""
+    """Another client is refused while the work goes on, and gets the lock afterwards.
+
+    The same holds for the variant that waits.
+    """
     names = execute(load(f"{FOLDER}/locks.py"))
     django()
     other = client()

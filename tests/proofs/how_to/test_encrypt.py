@@ -143,7 +143,7 @@ def pair_of(folder, name: str = "pooler.internal") -> dict[str, str]:
 @control(here("asking(mode)", 'asking("require")'), fails_with="DID NOT RAISE")
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_client_tls_that_verifies_demands_a_certificate_of_each_client(setup, asking, mode) -> None:
-    """Who has none is refused, and who has a stranger's; one of the authority's lets in, be it anybody's."""
+    """A client without a certificate, or with a stranger's, is refused; any certificate by the CA is accepted."""
     bouncer = asking(mode)
     with pytest.raises(psycopg.OperationalError, match="certificate required"):
         bouncer.connect(setup.database, **verified(setup))
@@ -155,9 +155,9 @@ def test_client_tls_that_verifies_demands_a_certificate_of_each_client(setup, as
 
 @control(here('auth_type="cert"', 'auth_type="trust"'), fails_with="DID NOT RAISE")
 def test_auth_type_cert_lets_in_whose_certificate_has_the_users_name(setup, asking) -> None:
-    """Without a password; with a certificate of another name nobody gets in, and the log has the reason.
+    """No password is needed. A certificate with another name is refused, and the log has the reason.
 
-    PgBouncer logs in to PostgreSQL for such a client only with a password: with a secret the client hears so.
+    PgBouncer logs in to PostgreSQL for such a client only with a password: with a secret, the client gets an error.
     """
     bouncer = asking("verify-full", auth_type="cert")
     script = setup.load(CERTIFICATES).text

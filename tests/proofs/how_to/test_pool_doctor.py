@@ -665,7 +665,7 @@ def test_json_has_the_worst_level_and_every_finding(watcher, project) -> None:
 def test_what_it_cannot_tell_is_three(busy, project) -> None:
     """It exits with 3 for no server, one that never answers, a wrong password, or a bad alias or console.
 
-    So it does for a role that sees too little; anything critical makes it 2.
+    It also exits with 3 for a role that sees too little; anything critical makes it 2.
     """
     silent = socket.create_server(("127.0.0.1", 0))
     closed = socket.create_server(("127.0.0.1", 0))

@@ -397,7 +397,8 @@ def test_a_second_sigterm_ends_it_at_once(database, pooler) -> None:
 def test_sigint_ends_it_when_no_client_has_a_server_connection(database, pooler) -> None:
     """Of three, one whose clients are idle ends at once, one has a transaction open, one in session mode a client.
 
-    Until it ends, 1.23 refuses who comes, and sends away who asks; 1.18 lets clients wait. Then it cuts off all.
+    Until it ends, 1.23 refuses new clients and disconnects clients that send a query; 1.18 lets clients wait. Then it
+    cuts off all.
     """
     idle, busy = (pooler(database, pool_mode="transaction") for _ in range(2))
     kept = pooler(database, pool_mode="session")

@@ -103,7 +103,7 @@ def test_who_is_on_the_console_has_the_place_of_a_client(database, pooler) -> No
 
 @control(here('asks.execute("select 1")', "pass"), fails_with="one has asked later: not within")
 def test_show_clients_tells_from_where_each_comes_and_when_it_last_asked(full, database) -> None:
-    """Of those that are connected one asks, and its request_time alone moves on."""
+    """One of the connected clients sends a query, and only its request_time changes."""
     full.reload(max_client_conn=9)
     with full.connect(database) as asks:
 
@@ -144,7 +144,7 @@ def test_kill_client_ends_one(database, pooler) -> None:
 @control(here('asked.execute("select 1")', "pass"), fails_with="those that do nothing are gone: not within")
 @pytest.mark.parametrize(("mode", "left"), [("session", 2), ("transaction", 1)])
 def test_client_idle_timeout_spares_whoever_has_a_server_connection(mode, left, database, pooler) -> None:
-    """In session mode that is whoever has asked before; in transaction mode only who is in a transaction."""
+    """In session mode it is any client that has queried before; in transaction mode, only one in a transaction."""
     bouncer = pooler(database, pool_mode=mode)
     with bouncer.connect(database) as asked, bouncer.connect(database) as works, bouncer.connect(database) as new:
         asked.execute("select 1")

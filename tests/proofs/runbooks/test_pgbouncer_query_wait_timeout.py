@@ -70,7 +70,10 @@ def test_a_client_that_waits_too_long_is_told_so_by_psycopg_alone(database, pool
 @control(here("holder[1].commit()", "pass"), fails_with="nobody waits: not within")
 @pytest.mark.parametrize("its_turn_comes", [True, False])
 def test_neither_a_request_to_cancel_nor_leaving_ends_a_clients_wait(its_turn_comes, holder, held, database) -> None:
-    """PgBouncer takes the one for that of an idle client, and reads nothing of who waits. Its turn ends it, or time."""
+    """PgBouncer takes the request for an idle client's, and reads nothing from a waiting client.
+
+    The wait ends when the client's turn comes, or at query_wait_timeout.
+    """
     bouncer, waiting = held
     waiting.cancel()
     until("PgBouncer has heard of it", lambda: "cancel request for idle client" in bouncer.leash.said())
