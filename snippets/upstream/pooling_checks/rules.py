@@ -117,8 +117,8 @@ RULES = {
         "how-to/encrypt/#from-django-to-pgbouncer",
     ),
     "pooling.W024": Rule(
-        "ATOMIC_REQUESTS with a pool that has fewer connections than threads: "
-        "each request holds a connection from its beginning to its end.",
+        "ATOMIC_REQUESTS with a pool: each request holds a connection from its "
+        "beginning to its end, and threads beyond the pool's size wait.",
         "Give the pool a connection for each thread, or use atomic() instead.",
         "how-to/django-pool/#when-a-request-gives-it-back",
     ),
