@@ -42,7 +42,7 @@ const OTHERS = new RegExp(
 );
 
 // The ports of others, right beside the system's words, as Redis' and those of web servers.
-const SYSTEMS = /^(?:Connection refused|connect ECONNREFUSED|read ECONNRESET|\[Errno 111\]|dial tcp|read: |write: |No route to host|Connection timed out)/;
+const SYSTEMS = /^(?:Connection refused|connect E(?:CONNREFUSED|TIMEDOUT)|read ECONNRESET|\[Errno 111\]|dial tcp|read: |write: |No route to host|Connection timed out)/;
 const PORTS = "(?:22|25|80|443|465|587|2181|2379|3000|3306|567[12]|6379|6443|80[08]0|8443|9042|909[23]|9200|11211|27017|50051)";
 const ELSEWHERE = new RegExp(`[\\w.\\]-]:${PORTS}\\b(?!->)|['"], ${PORTS}\\)`);
 const HERE = /\b(?:54\d\d|6432|6543|2506[01])\b/; // and PostgreSQL's, or a pooler's, which count for more
@@ -50,7 +50,7 @@ const BESIDE = 60; // characters around those words
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^Process '|^error response from auth_query|^An error occurred in the current|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^Process '|^error response from auth_query|^An error occurred in the current|^OperationalError$|^cannot be used inside a transaction|^Worker failed to boot|^Resetting connection with|unavailable - sleeping$|^Is the server running|^server refused TLS/;
 const IGNORED = /error ignored/; // psycopg says it of what comes of another error
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
@@ -109,7 +109,7 @@ function alone(text, pasted, { seen, places }, from, to) {
   const before = begins || BEFORE.test(seen.slice(0, from)) || text.startsWith("-");
   const between = to < seen.length ? pasted.slice(places[to - 1] + 1, places[to]) : "\n";
   if (BARE.test(text)) return (begins || seen[from - 1] === ".") && /\n/.test(between) && (!pasted.includes("\n", 1) || DATABASE.test(seen));
-  return before && (/\n|\\[nr]/.test(between) || AFTER.test(seen[to]) || /^atcharacter\d/.test(seen.slice(to, to + 12)));
+  return before && (/\n|\\[nr]| {9}/.test(between) || AFTER.test(seen[to]) || /^atcharacter\d/.test(seen.slice(to, to + 12)));
 }
 
 // Where the line ends on which a text does.

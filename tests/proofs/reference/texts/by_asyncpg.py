@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -122,6 +124,28 @@ def of_asyncpg_pool(does: Callable[[Any], Any]) -> Callable[[Bench], None]:
         asyncio.run(main())
 
     return run
+
+
+def told_nothing(_: Bench) -> str:
+    """Let asyncpg in without telling it a version; return its traceback."""
+    port = listening(b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I")
+    # In a process of its own: asyncpg leaves the connection as it is.
+    code = f"import asyncio, asyncpg; asyncio.run(asyncpg.connect(host='127.0.0.1', port={port}, user='x', ssl=False))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+
+
+def begun(bench: Bench) -> str:
+    """Give a connection back to asyncpg's pool within a transaction; return what asyncpg tells the loop."""
+    told: list[str] = []
+
+    async def give_back(made: Any) -> None:
+        await made
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        async with made.acquire() as connection:
+            await connection.execute("begin")
+
+    of_asyncpg_pool(give_back)(bench)
+    return "".join(told)
 
 
 def given(parameter: str) -> Callable[[Bench], object]:
@@ -294,4 +318,6 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "pool is closed": ("asyncpg", of_asyncpg_pool(after_close)),
     "pool is closing": ("asyncpg", of_asyncpg_pool(while_closing)),
     "pool is not initialized": ("asyncpg", of_asyncpg_pool(before_open)),
+    "AttributeError: server_version": ("asyncpg", told_nothing),
+    "Resetting connection with an active transaction": ("asyncpg", begun),
 }

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import django.db
 from django.db.utils import ConnectionHandler
+from django.utils.connection import ConnectionDoesNotExist
 
 from tests.proofs.reference.texts.bench import HERE, Bench, Case
 from tests.proofs.reference.texts.clients import Django
@@ -65,6 +67,47 @@ def broken_atomic(bench: Bench) -> None:
         del connections["bench"]
 
 
+def in_atomic(does: Callable[[Any], object]) -> Callable[[Bench], None]:
+    """Do something with Django's connection within atomic()."""
+
+    def run(bench: Bench) -> None:
+        from django.db import connections
+        from django.db.transaction import Atomic
+
+        client = Django(bench.url(HERE))
+        connections["bench"] = client.connection
+        try:
+            with Atomic("bench", savepoint=False, durable=False):
+                does(client.connection)
+        finally:
+            client.close()
+            del connections["bench"]
+
+    return run
+
+
+def locks_alone(bench: Bench) -> None:
+    """Let Django's ORM lock rows where no transaction is open."""
+    from django.apps.registry import Apps
+    from django.db import connections, models
+
+    class Row(models.Model):
+        class Meta:
+            app_label = "bench"
+            apps = Apps()
+
+        def __str__(self) -> str:
+            return str(self.pk)
+
+    client = Django(bench.url(HERE))
+    connections["bench"] = client.connection
+    try:
+        Row.objects.using("bench").select_for_update().first()
+    finally:
+        client.close()
+        del connections["bench"]
+
+
 def too_early(bench: Bench) -> list[str]:
     """Use it before Django's apps are ready."""
     from django.apps import apps
@@ -110,6 +153,15 @@ def unconfigured(entry: dict[str, str]) -> Callable[[Bench], None]:
     return run
 
 
+def no_such_alias(_: Bench) -> str:
+    """Ask Django for an alias that DATABASES does not have; return its traceback's last line."""
+    try:
+        ConnectionHandler({"default": {}})["direct"]
+    except ConnectionDoesNotExist as error:
+        return "".join(traceback.format_exception_only(error))
+    return ""
+
+
 def without_driver(_: Bench) -> str:
     """Let Django look for a driver when none is installed."""
     code = (
@@ -136,6 +188,13 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "Django",
         broken_atomic,
     ),
+    "This is forbidden when an 'atomic' block is active": (
+        "Django",
+        in_atomic(lambda connection: connection.set_autocommit(True)),
+    ),
+    "select_for_update cannot be used outside of a transaction": ("Django", locks_alone),
+    "ConnectionDoesNotExist: The connection '…' doesn't exist": ("Django", no_such_alias),
+    "isn't an available database backend or couldn't be imported": ("Django", unconfigured({"ENGINE": "with_token"})),
     "Accessing the database during app initialization is discouraged": ("Django", too_early),
     "Error loading psycopg2 or psycopg module": ("Django", without_driver),
     "Normally Django will use a connection to the 'postgres' database": ("Django", without_postgres),

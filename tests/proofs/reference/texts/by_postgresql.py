@@ -112,6 +112,19 @@ CASES = (
         "canceling statement due to lock timeout", first="set lock_timeout = 20", then="select * from locked", **DIRECT
     ),
     Case('could not obtain lock on row in relation "…"', then="select * from taken for update nowait", **DIRECT),
+    Case(
+        'could not obtain lock on relation "…"', first="begin", then="lock table locked in share mode nowait", **DIRECT
+    ),
+    Case(
+        "still waiting for …Lock on …",
+        **altered(
+            "alter role {role} set deadlock_timeout = 20; alter role {role} set log_lock_waits = on",
+            "alter role {role} reset deadlock_timeout; alter role {role} reset log_lock_waits",
+        ),
+        first="set lock_timeout = 500",
+        then="select * from locked",
+        **SERVER,
+    ),
     # Long enough for a client to read its answer first: together, it would take the error for a notice.
     Case(
         "terminating connection due to idle-session timeout",
@@ -239,6 +252,16 @@ CASES = (
         **ONE,
     ),
     Case("DISCARD ALL cannot run inside a transaction block", then="rollback; discard all", **DIRECT),
+    Case("cannot run inside a transaction block", first="begin", then="vacuum", **DIRECT),
+    Case("there is already a transaction in progress", first="begin", then="begin", **SERVER),
+    Case("there is no transaction in progress", then="commit", **SERVER),
+    Case(
+        "because it has pending trigger events",
+        first="begin; create temp table a (id int primary key); "
+        "create temp table b (id int references a deferrable initially deferred); insert into b values (1)",
+        then="alter table b add column more int",
+        **DIRECT,
+    ),
     Case('cursor "_django_curs_…" does not exist', first="begin", then="fetch _django_curs_1", **DIRECT),
     Case(
         "cached plan must not change result type",
@@ -318,8 +341,8 @@ CASES = (
         **SERVER,
     ),
     Case("server is in hot standby mode", to="standby", options={"target_session_attrs": "primary"}, clients=ON_LIBPQ),
-    Case("could not receive data from client: Connection reset by peer", then=reset, **SERVER),
-    Case("could not send data to client", then=unread, **SERVER),
+    Case("could not receive data from client:", then=reset, **SERVER),
+    Case("could not send data to client:", then=unread, **SERVER),
     Case(
         "invalid length of startup packet",
         to="direct",

@@ -280,7 +280,7 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "no results to fetch": ("psycopg2", nothing_to_fetch),
     "the last operation didn't produce …": ("psycopg 3", nothing_to_fetch3),
     "can't change '…' now: connection in transaction status …": ("psycopg 3", begun_by_hand),
-    "set_session cannot be used inside a transaction": ("psycopg2", begun_by_hand2),
+    "cannot be used inside a transaction": ("psycopg2", begun_by_hand2),
     "the connection cannot be re-entered recursively": ("psycopg2", entered_twice),
     "couldn't stop thread '…' within … seconds": ("psycopg_pool", unstopped),
     "the connection is lost": ("psycopg 3", lost_psycopg),

@@ -87,6 +87,10 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "uWSGI",
         worker("time.sleep(30)", "listen queue of socket", "--listen", "1", by=UWSGI, requests=3),
     ),
+    "Worker failed to boot": (
+        "Gunicorn",
+        worker("pass", "failed to boot", imports="not_there", requests=0),
+    ),
     "Worker exited prematurely: …": ("Celery", lost_process),
     "Process '…' pid:… exited with …": ("Celery", lost_process),
     "Worker (pid:…) exited with code …": ("Gunicorn", worker("os._exit(5)", "exited with")),
