@@ -28,8 +28,9 @@ const PYTHONS = /^(?:\[WinError|attached to a different loop|Event loop is close
 const WITHOUT_DRIVER = /^(?=[^]*file")(?![^]*(?:asyncpg|psycopg))/;
 // What stands before such a text: a mark, a severity, a level in brackets, but no number of the system's: [Errno 111]; or
 // whom PgBouncer's log speaks of: shop/web@10.0.0.7:5123; or the driver's exception, as SQLAlchemy names it in brackets;
-// or the version that OpenSSL says before an alert. A number may stand right before a level, as old logs have a process's.
-const BEFORE = /(?:[:"=|>,]|(?<![a-z_])(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|\([\w.]{1,80}error\)|\([\w.]{1,80}errors\.\w{1,80}\)|tlsv1\d?|sslv3|ssl\/tls)$/;
+// or the version that OpenSSL says before an alert; or a code of Supabase's pooler. A number may stand right before a
+// level, as old logs have a process's.
+const BEFORE = /(?:[:"=|>,]|(?<![a-z_])(?:fatal|error|panic|warning)|(?<!\[errno-?\d{1,3})\]|@[^@"]{1,60}:\d{1,5}|\([\w.]{1,80}error\)|\([\w.]{1,80}errors\.\w{1,80}\)|\(e[a-z]{5,30}\)|tlsv1\d?|sslv3|ssl\/tls)$/;
 const AFTER = /["(),:;.}]/;
 // What says that another program's connection is meant, as to a broker or to a web server: the system's words are the same.
 const OTHERS = new RegExp(

@@ -153,6 +153,11 @@ def unconfigured(entry: dict[str, str]) -> Callable[[Bench], None]:
     return run
 
 
+def of_another_backend(_: Bench) -> object:
+    """Ask Django's own backend for what that of django-tenants has."""
+    return ConnectionHandler({"default": {"ENGINE": "django.db.backends.postgresql"}})["default"].schema_name
+
+
 def no_such_alias(_: Bench) -> str:
     """Ask Django for an alias that DATABASES does not have; return its traceback's last line."""
     try:
@@ -194,6 +199,7 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     ),
     "select_for_update cannot be used outside of a transaction": ("Django", locks_alone),
     "ConnectionDoesNotExist: The connection '…' doesn't exist": ("Django", no_such_alias),
+    "'DatabaseWrapper' object has no attribute": ("Django", of_another_backend),
     "isn't an available database backend or couldn't be imported": ("Django", unconfigured({"ENGINE": "with_token"})),
     "Accessing the database during app initialization is discouraged": ("Django", too_early),
     "Error loading psycopg2 or psycopg module": ("Django", without_driver),

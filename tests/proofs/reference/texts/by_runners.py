@@ -16,6 +16,10 @@ from tests.stack.runners import gunicorn, uwsgi
 from tests.stack.wait import free_port, until
 
 GUNICORN = (gunicorn("--timeout", "1", "wsgi"), "Booting worker")  # what starts it, and what it logs then
+UVICORN = (
+    ("-m", "uvicorn", "--port", "{port}", "--interface", "wsgi", "--workers", "2", "wsgi:application"),
+    "Application startup complete",
+)
 UWSGI = (uwsgi("--die-on-term", "--harakiri", "1"), "spawned uWSGI worker")
 
 
@@ -78,6 +82,7 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "uWSGI",
         worker("time.sleep(30)", "HARAKIRI ON WORKER", by=UWSGI),
     ),
+    "Child process […] died": ("uvicorn", worker("os.kill(os.getpid(), 9)", "died", by=UVICORN)),
     "DAMN ! worker … (pid: …) died… trying respawn": (
         "uWSGI",
         worker("os.kill(os.getpid(), 9)", "trying respawn", by=UWSGI),
