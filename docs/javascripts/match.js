@@ -11,7 +11,7 @@ const NOISE = [
 ];
 const QUOTES = /&(?:amp;)?(?:quot|apos|#x2[27]|#3[49]);|\\u002[27]|['`\u00b4\u2018-\u201e\u00ab\u00bb]/g;
 const DOUBLED = /""(?=\w)|(?<=\w)""/g; // as CSV has a quote within a value
-const MISREAD = /[\u00c2-\u00c5][\u0080-\u00bf]/g; // a letter of UTF-8 that somebody took for two of Latin-1
+const MISREAD = /[\u00c2-\u00c5][\u0080-\u00bf]|\u00c3 /g; // a letter of UTF-8 that somebody took for two of Latin-1
 const SEVERITY = /^(?:fatal|error|panic|warning):/;
 const LEAD = /^closingbecause:/; // PgBouncer's log says it before a reason, which is known without it where it stands alone
 const NAME = '"?(?:[^"]{0,120}(?=")|[\\w.$@\\u2026\\ufffd-]{1,80})"?'; // what stands for "…": a name, also where its quotes are lost
@@ -260,7 +260,7 @@ const VALUE = /"?\b(?:err(?:or)?|exc(?:eption)?(?:_info)?|message|msg|event|deta
 const QUOTED = /^\s*(["'])(?<said>.*)\1\W{0,3}$/; // a line that is nothing else
 const AROUND = /^\s*(?:File "|Traceback|The above exception|During handling|LINE \d|HINT:|DETAIL:|at \w|raise |[\^~\s]*$)/;
 const NAMED = /\b(?:FATAL|ERROR|PANIC|CRITICAL)\b|(?:Error|Exception|Timeout|Violation|Closed|Failure): /;
-const LEVEL = /^.*(?:(?:fatal|Fatal|error|Error|exception|Exception):|\b(?:FATAL|ERROR|PANIC|CRITICAL|WARNING|LOG)\b\S*) */;
+const LEVEL = /^.*(?:\berrors\.\w+:|(?:fatal|Fatal|error|Error|exception|Exception):|\b(?:FATAL|ERROR|PANIC|CRITICAL|WARNING|LOG)\b\S*) */;
 const spoken = (line) => line.replace(/\\+./g, " ").replace(/"[^"]*"|[^a-z_ ]/gi, " ").split(/ +/).filter((word) => word.length > 2);
 
 // What to give a search of the site's words: those of the last line that names an error, less what is only this reader's.

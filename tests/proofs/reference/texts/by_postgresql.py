@@ -300,6 +300,15 @@ CASES = (
         **DIRECT,
     ),
     Case(
+        "could not serialize access due to read/write dependencies among transactions",
+        first="begin isolation level serializable; select * from counted; insert into counted values (7)",
+        meanwhile=lambda b: b.sql(
+            "begin isolation level serializable; select * from counted; insert into counted values (7); commit"
+        ),
+        then="commit",
+        **DIRECT,
+    ),
+    Case(
         "could not serialize access due to concurrent update",
         first="begin isolation level repeatable read; select * from counted",
         meanwhile=lambda b: b.sql("update counted set id = id + 1"),
