@@ -118,8 +118,8 @@ def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database,
     So it does with the plain password in that line; if another secret was there before, only after a restart.
     """
     name = database.role.name
-    befores = [(md5(database.role), auth_type) for auth_type in ("md5", "plain", "trust")]
-    for before, auth_type in [*befores, (pgbouncer.secret(database.role.password), "scram-sha-256")]:
+    earlier = [(md5(database.role), auth_type) for auth_type in ("md5", "plain", "trust")]
+    for before, auth_type in [*earlier, (pgbouncer.secret(database.role.password), "scram-sha-256")]:
         for line in (pgbouncer.scram(database), {name: database.role.password}):
             bouncer = pooler(database, **MODE, users={name: before}, auth_type=auth_type, server_login_retry=0)
             refused(bouncer, database)
