@@ -18,14 +18,15 @@ ask() {
 : "${CONSOLE:?}" "${STANDBY:?}" "${STOP:?}" "${DATABASE:?}"
 : "${INI:?}" "${OLD:?}" "${NEW:?}" # one that is missing ends it here
 # WAL that the standby has not received would be lost.
-state=$(ask "$STANDBY" "select status from pg_stat_wal_receiver")
-if [ "$state" != streaming ]; then
+receives="select status from pg_stat_wal_receiver"
+if [ "$(ask "$STANDBY" "$receives")" != streaming ]; then
     echo "switchover: $NEW does not stream from $OLD. Nothing was changed." >&2
     exit 1
 fi
 # Otherwise sed changes nothing, and clients go to a server that is gone.
-if ! grep -q "host=$OLD " "$INI"; then
-    echo "switchover: $INI has no 'host=$OLD '. Nothing was changed." >&2
+if ! grep -q "^[\" ]*${DATABASE}[\" ]*=.*host=$OLD " "$INI"; then
+    echo "switchover: $INI has no '$DATABASE = … host=$OLD '." \
+        "Nothing was changed." >&2
     exit 1
 fi
 # endregion: before
@@ -50,6 +51,8 @@ pausing=
 # A primary that is shut down, not killed, first sends all its WAL. Clients
 # that bypass PgBouncer can no longer write to it either.
 sh -c "$STOP"
+# A service manager may say so too early: wait until no more WAL can come.
+while [ "$(ask "$STANDBY" "$receives")" = streaming ]; do sleep 0.1; done
 
 # Returns t once the standby accepts writes, and f if it does not.
 [ "$(ask "$STANDBY" "select pg_promote()")" = t ]

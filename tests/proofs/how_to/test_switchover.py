@@ -39,13 +39,13 @@ WISH = "?target_session_attrs=read-write"
 
 
 def begin(
-    pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini", without: str = ""
+    pair: Pair, bouncer: PgBouncer, load, stop: str, ini: str = "databases.ini", without: str = "", first: str = ""
 ) -> subprocess.Popen[str]:
-    """Start the script, in a process group of its own."""
+    """Start the script, in a process group of its own; programs in the folder `first` come before others."""
     snippet = load("drill/switchover.sh")
     evidence.ran(snippet)
     environment = {
-        "PATH": f"{bin_dir()}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(filter(None, [first, str(bin_dir()), os.environ["PATH"]])),
         "CONSOLE": f"host=127.0.0.1 port={bouncer.port} dbname=pgbouncer user={ADMIN}",
         "PGPASSWORD": bouncer.password,
         "STANDBY": pair.standby.server.superuser,
@@ -74,10 +74,8 @@ def ended(script: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def switch(pair: Pair, bouncer: PgBouncer, load) -> tuple[int, str]:
-    """Run the script, which stops the primary as a machine's service manager would."""
-    data = pair.primary.data
-    stop = f"kill -INT {pair.primary.leash.pid}; while [ -e {data}/postmaster.pid ]; do sleep 0.02; done"
-    return ended(begin(pair, bouncer, load, stop))
+    """Run the script, which tells the primary to stop and does not wait for its end."""
+    return ended(begin(pair, bouncer, load, f"kill -INT {pair.primary.leash.pid}"))
 
 
 SLEEP = "select pg_sleep(300)"
@@ -262,21 +260,52 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         script.communicate()
 
 
-@control(edit("drill/switchover.sh", 'if ! grep -q "host=$OLD " "$INI"; then', "if false; then"))
+@control(edit("drill/switchover.sh", "while [", "false && while ["))
+def test_a_switchover_promotes_nothing_while_the_standby_hears_from_the_primary(pair, pooler, load, tmp_path) -> None:
+    """If the command that should stop the primary succeeds and does not stop it, clients wait, and go on after Ctrl-C.
+
+    The primary still takes writes, and the standby none.
+    """
+    bouncer = pooler(pair.database, pool_mode="transaction")
+    waits, sleep = tmp_path / "waits", tmp_path / "sleep"
+    sleep.write_text(f'#!/bin/sh\ntouch {waits}\nPATH={os.environ["PATH"]} exec sleep "$@"\n')
+    sleep.chmod(0o755)
+    script = begin(pair, bouncer, load, "true", first=str(tmp_path))
+    try:
+        until("it waits", lambda: waits.exists() or script.poll() is not None)
+        assert script.poll() is None
+        assert any(row["paused"] for row in bouncer.show("databases"))
+        until("Ctrl-C ends it", lambda: script.poll() is not None or os.killpg(script.pid, signal.SIGINT))
+        assert script.returncode == 1
+    finally:
+        if script.poll() is None:
+            os.killpg(script.pid, signal.SIGKILL)
+        script.communicate()
+    with bouncer.connect(pair.database) as client:
+        assert client.execute("select pg_is_in_recovery()").fetchone() == (False,)
+    assert pair.copy.admin.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
+@control(
+    edit("drill/switchover.sh", 'if ! grep -q "^[\\" ]*${DATABASE}[\\" ]*=.*host=$OLD " "$INI"; then', "if false; then")
+)
+@control(edit("drill/switchover.sh", '"^[\\" ]*${DATABASE}[\\" ]*=.*host', '"host'))
 @control(
     edit(
         "drill/switchover.sh",
-        'echo "switchover: $INI has no',
-        'ask "$CONSOLE" "pause $DATABASE" "resume $DATABASE"; echo "switchover: $INI has no',
+        "echo \"switchover: $INI has no '$DATABASE",
+        'ask "$CONSOLE" "pause $DATABASE" "resume $DATABASE"; echo "switchover: $INI has no \'$DATABASE',
     )
 )
 @control(edit("drill/switchover.sh", '"${NEW:?}"', "true"))
 def test_a_switchover_with_a_wrong_file_or_without_a_variable_does_nothing(pair, pooler, load) -> None:
     """It says what is wrong and pauses nothing: no client waits, or is sent to a dead server."""
     bouncer = pooler(pair.database, pool_mode="transaction")
-    other = begin(pair, bouncer, load, "false", ini="settings.ini")
-    said = f"switchover: {bouncer.leash.folder}/settings.ini has no 'host=127.0.0.1 '. Nothing was changed.\n"
-    assert ended(other) == (1, said)
+    entry = pair.database.name
+    bouncer.leash.write("another.ini", f"other = host=127.0.0.1 port=5432\n{entry} = port=5432 host=127.0.0.1\n")
+    for ini in ("settings.ini", "another.ini"):
+        said = f"switchover: {bouncer.leash.folder}/{ini} has no '{entry} = … host=127.0.0.1 '. Nothing was changed.\n"
+        assert ended(begin(pair, bouncer, load, "false", ini=ini)) == (1, said)
     for name in ("CONSOLE", "STANDBY", "STOP", "DATABASE", "INI", "OLD", "NEW"):
         status, said = ended(begin(pair, bouncer, load, "false", without=name))
         assert (status != 0, f"{name}: " in said) == (True, True)  # which status it is depends on the shell
