@@ -18,6 +18,8 @@ def retried(work: Callable[[], T]) -> T:
     """
     if connection.in_atomic_block:
         raise RuntimeError("retry the whole transaction, outside atomic()")
+    if connection.connection and connection.connection.closed:
+        connection.close()  # lost earlier: the work is not at fault
     with connection.cursor():  # opens and checks, before there is work to lose
         began_with = connection.connection
     # During COPY the driver raises errors of its own: make them Django's.

@@ -130,6 +130,7 @@ def test_django_does_not_ask_again(says) -> None:
 
 @control(edit("upstream/orders/retrying.py", "    connection.close()\n    return work()", "    raise Error"))
 @control(edit("upstream/orders/retrying.py", "    work = connection.wrap_database_errors(work)\n", ""))
+@control(edit("upstream/orders/retrying.py", "        connection.close()  # lost", "        pass  # lost"))
 @control(
     edit("upstream/orders/retrying.py", "import Error, ", "import InterfaceError, OperationalError, "),
     edit("upstream/orders/retrying.py", "except Error:", "except (OperationalError, InterfaceError):"),
@@ -138,13 +139,15 @@ def test_work_that_lost_its_connection_is_done_again(says) -> None:
     """The second call gets a new connection and the result, with or without a transaction in the work.
 
     Work that reads by COPY is run again as well, although it raises the driver's own error and not Django's. So is work
-    that loses its connection to a timeout or behind PgBouncer, for which psycopg 3 raises an InternalError.
+    that loses its connection to a timeout or behind PgBouncer, for which psycopg 3 raises an InternalError. Where an
+    earlier query has lost the connection, the work begins on a new one.
     """
     assert says("tell(lambda: retried(reads))") == ["0, 2"]
     assert says("tell(lambda: retried(reads_in_a_transaction))") == ["0, 2"]
     assert says("tell(lambda: retried(copies))") == ["7, 2"]
     assert says("tell(lambda: retried(falls_silent))") == ["0, 2"]
     assert says("tell(lambda: retried(commits))", pooled=True) == ["0, 2"]
+    assert says("tell(reads); tell(lambda: retried(reads))") == ["OperationalError, 1", "0, 2"]
     own = "try: copies()\nexcept connection.Database.OperationalError as error: print(isinstance(error, Error))"
     assert says(own) == ["False"]
 
@@ -189,6 +192,26 @@ def test_what_the_server_has_refused_is_not_done_again(says) -> None:
     """A statement that times out and one that violates a constraint are each run only once."""
     assert says("tell(lambda: retried(is_too_slow))") == ["OperationalError, 1"]
     assert says("tell(lambda: retried(breaks_a_rule))") == ["IntegrityError, 1"]
+
+
+LAZY = """
+def lazy():
+    if called() == 1:
+        end()
+    return Order.objects.all()
+
+tell(lambda: len(retried(lazy)))
+calls.clear()
+tell(lambda: len(retried(lambda: list(lazy()))))
+"""
+
+
+@control(here("says(LAZY", 'says(LAZY.replace("Order.objects.all()", "list(Order.objects.all())")'))
+@control(here("says(LAZY", 'says(LAZY.replace("list(lazy())", "lazy()")'))
+def test_a_queryset_that_the_work_returns_is_not_asked_again(says) -> None:
+    """It is evaluated after retried() has returned, and fails; work that turns it into a list is done again."""
+    said = says(LAZY)
+    assert said == ["OperationalError, 1", "0, 2"]
 
 
 @control(edit("upstream/orders/retrying.py", "    if connection.in_atomic_block:", "    if not connection:"))
