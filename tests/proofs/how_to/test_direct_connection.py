@@ -510,12 +510,39 @@ def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> Non
 @pytest.fixture
 def session_entry(setup):
     """PgBouncer that serves the ini's second entry, with all of its options but the address."""
+    started = in_session_mode(setup, setup.users)
+    yield started
+    started.stop()
+
+
+def in_session_mode(setup, users: dict[str, str]) -> PgBouncer:
+    """Start a PgBouncer for that entry, with these users."""
     entry = section(setup.load(INI), "databases")["upstream_session"]
     options = " ".join(word for word in entry.split() if not word.startswith(("host=", "port=", "dbname=")))
     named = {"upstream_session": setup.database}
-    started = PgBouncer(named=named, ini=setup.load(INI), users=setup.users, options=options)
-    yield started
-    started.stop()
+    return PgBouncer(named=named, ini=setup.load(INI), users=users, options=options)
+
+
+@control(here("{**setup.users, **owner}", "setup.users"))
+@control(here("setup.users, {**setup.users, **owner}", "{**setup.users, **owner}, {**setup.users, **owner}"))
+def test_migrations_through_an_entry_in_session_mode_need_the_owner_in_the_userlist(project, setup, bouncer) -> None:
+    """With the page's userlist the owner is refused; with its secret in it, a table is dropped and made again."""
+    query = "select rolname, rolpassword from pg_authid where rolname = 'upstream_owner'"
+    owner = dict(setup.database.admin.execute(query).fetchall())
+    said = []
+    for users in (setup.users, {**setup.users, **owner}):
+        entry = in_session_mode(setup, users)
+        role = setup.roles["upstream_owner"]
+        url = f"postgresql://{role.name}:{role.password}@127.0.0.1:{entry.port}/upstream_session"
+        try:
+            for to in (("orders", "zero"), ()):
+                urls = {**environment(setup, bouncer), "DATABASE_DIRECT_URL": url}
+                said.append(project.run("manage.py", "migrate", *to, "--database=direct", "--verbosity=0", **urls))
+        finally:
+            entry.stop()
+    refused, made = said[:2], said[2:]
+    assert all(status == 1 and "SASL authentication failed" in text for status, text in refused), refused
+    assert made == [(0, "")] * 2
 
 
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
