@@ -63,11 +63,36 @@ def test_pg_dump_breaks_in_a_pool_or_breaks_others(database, pooler) -> None:
     assert "client disconnect while server was not ready" in alone.leash.said()
 
 
+@control(here("set_config('search_path', '', false)", "set_config('search_path', 'public', false)"))
+def test_who_empties_its_path_is_ended_on_another_connection(database, pooler) -> None:
+    """PgBouncer 1.26 with PostgreSQL 18 cannot set an empty search_path there, and ends the client."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2)
+    own = "select pg_backend_pid()"
+    with (
+        bouncer.connect(database, autocommit=False) as empties,
+        bouncer.connect(database, autocommit=False) as other,
+    ):
+        if not at_least(1, 26) or empties.info.parameter_status("search_path") is None:
+            pytest.skip("needs PgBouncer 1.26 and PostgreSQL 18, which reports search_path")
+        empties.execute("select set_config('search_path', '', false)")
+        first = empties.execute(own).fetchone()
+        other.execute(own)  # opens another one
+        other.rollback()
+        empties.commit()
+        with bouncer.connect(database, autocommit=False) as third:
+            assert third.execute(own).fetchone() == first
+            ended = heard(empties.execute, own)
+        assert ended == "invalid server parameter"
+
+
 @control(here("application_name_add_host=1", "application_name_add_host=0"))
 @control(here('("", "app")', '("other", "app")'))
 @control(here('("w" * 60, "w" * 60)', '("w" * 40, "w" * 60)'))
 def test_pgbouncer_tells_postgresql_who_the_client_is(database, pooler) -> None:
-    """application_name includes the client's address, cut to 63 bytes; client_port is PgBouncer's own."""
+    """application_name includes the client's address, cut to 63 bytes; client_port is PgBouncer's own.
+
+    A name that the client sets later is shown alone.
+    """
     bouncer = pooler(database, pool_mode="transaction", application_name_add_host=1)
     query = "select application_name, client_port from pg_stat_activity where pid = pg_backend_pid()"
     for given, shown in (("web", "web"), ("", "app"), ("w" * 60, "w" * 60)):
@@ -77,6 +102,8 @@ def test_pgbouncer_tells_postgresql_who_the_client_is(database, pooler) -> None:
                 own = its.getsockname()[1]
             assert name == f"{shown} - 127.0.0.1:{own}"[:63]
             assert port != own
+            client.execute("set application_name = 'later'")
+            assert client.execute(query).fetchone()[0] == "later"
 
 
 # ---- replication ---------------------------------------------------------------------------------------------
