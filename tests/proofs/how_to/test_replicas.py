@@ -255,6 +255,38 @@ def test_djangos_tests_need_the_primary_alone(pair, project, where) -> None:
     assert "Ran 1 test" in said
 
 
+READS_AGAIN = """
+from django.test import TestCase
+
+class Default(TestCase):
+    def test_an_order_is_listed_after_a_post(self):
+        self.client.post("/orders/", {"customer": "Ada"})
+        listed = self.client.get("/orders/").json()["orders"]
+        self.assertEqual([order["customer"] for order in listed], ["Ada"])
+
+class Both(Default):
+    databases = {"default", "replica"}
+"""
+
+
+@control(edit("upstream/orders/replicas.py", 'not ask("replica"', 'not ask("default"'))
+def test_a_test_that_posts_and_then_reads_names_both_databases(pair, project, where) -> None:
+    """With both URLs the same, Django forbids the middleware's query otherwise."""
+    pair.database.admin.execute(f"alter role {pair.database.role.name} createdb")
+    both = {**where, "DATABASE_REPLICA_URL": where["database_url"]}
+    module = project.folder / "orders/test_reads_again.py"
+    module.write_text(READS_AGAIN)
+    try:
+        asked = [
+            project.run("manage.py", "test", f"orders.test_reads_again.{name}", "--verbosity=0", **both)
+            for name in ("Default", "Both")
+        ]
+    finally:
+        module.unlink()
+    assert [status for status, _ in asked] == [1, 0], asked
+    assert "Database queries to 'replica' are not allowed" in asked[0][1]
+
+
 MIRRORED = (
     DJANGO
     + """
