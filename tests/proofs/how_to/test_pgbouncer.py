@@ -185,6 +185,41 @@ def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wr
     assert str(refused.value) == f'snippets/{INI}:{line}: PgBouncer: invalid value "{value}" for parameter {key}'
 
 
+@control(here("reload(wrong)", 'reload("pool_mode = transaction")'))
+@pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
+def test_a_mistake_at_a_reload_gives_the_settings_below_it_their_defaults(setup, start, wrong) -> None:
+    """Whoever is connected keeps a server connection then, as in session mode, until the file is right and reloaded.
+
+    PgBouncer 1.26 answers that RELOAD failed, 1.24 does not; the log of both says so.
+    """
+    bouncer, own = start(query_wait_timeout=20), section(setup.load(INI), "pgbouncer")
+    file = bouncer.leash.folder / "pgbouncer.ini"
+
+    def reload(line: str) -> str:
+        """Write the page's settings below those of the proof, with this line for the mode; return what RELOAD says."""
+        lines = {key: f"{key} = {value}\n" for key, value in own.items() if key not in TAKEN_OVER}
+        theirs = "".join({**lines, "pool_mode": f"{line}\n"}.values())
+        include = f"%include {bouncer.leash.folder}"
+        file.write_text(f"[databases]\n{include}/databases.ini\n[pgbouncer]\n{include}/settings.ini\n{theirs}")
+        with bouncer.admin() as console:
+            return heard(console.execute, "reload")
+
+    def values(*keys: str) -> list[str]:
+        shown = {row["key"]: row["value"] for row in bouncer.show("config")}
+        return [shown[key] for key in keys]
+
+    changed = "pool_mode", "max_client_conn", "idle_transaction_timeout"
+    with bouncer.connect(setup.database) as client:
+        said = reload(wrong)
+        assert "config file loading failed" in bouncer.leash.said()
+        assert said == ("RELOAD failed, see logs for additional details" if at_least(1, 26) else "")
+        assert values("stats_users", *changed) == [own["stats_users"], "session", "100", "0"]
+        client.execute("select 1")
+        assert pool(bouncer)["sv_active"] == 1
+        assert reload("pool_mode = transaction") == ""
+        assert values(*changed) == [own[key] for key in changed]
+
+
 @control(here("start(**{key: value})", "start()"))
 @pytest.mark.parametrize(
     ("setting", "becomes"), [("default_pool_size = -3", "-3"), ("max_packet_size = 99999999999", "1215752191")]
