@@ -86,9 +86,38 @@ def reported(client: psycopg.Connection) -> bool:
         "inner join pg_namespace on relnamespace <> pg_namespace.oid",
     )
 )
+@control(edit("postgres/where_is.sql", "lower(relname) = lower(:'relation')", "relname = :'relation'"))
+@control(
+    edit("postgres/where_is.sql", "current_schemas(true)", "string_to_array(current_setting('search_path'), ', ')")
+)
 @pytest.mark.usefixtures("item")
 def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
-    """It also shows whether the session looks there; a table that does not exist has no row."""
+    """It also shows whether the session looks there; a table that does not exist has no row.
+
+    A name with capitals, which SQL without quotes does not find, is found; a schema without USAGE is not searched.
+    """
     snippet = load("postgres/where_is.sql")
-    assert "public | t" in database.psql(snippet, superuser=False, relation="item")
-    assert "(0 rows)" in database.psql(snippet, superuser=False, relation="nowhere")
+
+    def found(relation: str) -> list[list[str]]:
+        _, *rows = [
+            row for row in database.psql(snippet, superuser=False, relation=relation).splitlines() if "|" in row
+        ]
+        return [[part.strip() for part in row.split("|")] for row in rows]
+
+    usual = '"$user", public'
+    assert found("item") == [["public", "item", "t", usual]]
+    assert found("nowhere") == []
+    with database.connect() as client:
+        client.execute('create table "Parcel" (id int)')
+        assert heard(client.execute, "select * from Parcel") == 'relation "parcel" does not exist'
+    assert found("parcel") == [["public", "Parcel", "t", usual]]
+    role, path = database.role.name, "public, closed"
+    with database.server.connect(database.name) as superuser:
+        superuser.execute("create schema closed")
+        superuser.execute("create table closed.hidden (id int)")
+        superuser.execute(f"alter role {role} set search_path = {path}")
+        with database.connect() as client:
+            assert heard(client.execute, "select * from hidden") == 'relation "hidden" does not exist'
+        assert found("hidden") == [["closed", "hidden", "f", path]]
+        superuser.execute(f"grant usage on schema closed to {role}")
+    assert found("hidden") == [["closed", "hidden", "t", path]]
