@@ -24,7 +24,8 @@ union all
 select
     split_part(entry, '=', 1) as what,
     split_part(entry, '=', 2) as value,
-    coalesce('role ' || rolname, 'database ' || datname) as set_by
+    coalesce('role ' || rolname, 'every role')
+    || coalesce(' in database ' || datname, '') as set_by
 from pg_db_role_setting
 cross join unnest(setconfig) as entry
 left join pg_roles on setrole = pg_roles.oid

@@ -116,11 +116,23 @@ def answers(server) -> bool:
     edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_in_transaction_session_timeout = '60s';", "")
 )
 @control(edit("postgres/who_closes.sql", "clock_timestamp() - pg_postmaster_start_time()", "interval '1 hour'"))
+@control(edit("postgres/who_closes.sql", "|| coalesce(' in database ' || datname, '')", ""))
+@control(edit("postgres/who_closes.sql", "coalesce('role ' || rolname, 'every role')", "'role ' || rolname"))
 def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
-    """It shows how long the server has been running, each timeout that is not 0, and who set it."""
+    """It shows how long the server has been running, each timeout that is not 0, and who set it.
+
+    That can be a role, everywhere or in one database, or every role, in one database or everywhere.
+    """
     role = Role(database.server)
     database.psql(load("postgres/role_timeouts.sql"), role=role.name)
     snippet = load("postgres/who_closes.sql")
+    in_it = f"in database {database.name}"
+    whose = {f"role {role.name} {in_it}", f"every role {in_it}", "every role"}
+    with database.admin.transaction(force_rollback=True):  # others do not see it
+        for who in ("role all", f"database {database.name}", f"role {role.name} {in_it}"):
+            database.admin.execute(f"alter {who} set idle_session_timeout = '7s'")
+        found = {by for _, value, by in database.admin.execute(snippet.text) if value == "7s"}
+    assert found == whose
     runs = "select date_trunc('second', clock_timestamp() - pg_postmaster_start_time())"
     at_least = database.admin.execute(runs).fetchone()
     output = database.psql(snippet)
