@@ -54,6 +54,18 @@ def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, l
     assert not exists(database, name)
 
 
+@control(here("bouncer.url(database))", "database.url)"))
+@control(edit("postgres/drop_test_database.sql", "with (force)", ""), fails_with="is being accessed by other users")
+def test_the_owner_may_drop_the_test_database_too(project, testing, load) -> None:
+    """The tests' role created it and has all sessions in it; it is no superuser, and ends PgBouncer's session."""
+    database, bouncer, name = testing
+    run(project, bouncer.url(database))
+    whose = "select usename from pg_stat_activity where datname = %s"
+    assert database.admin.execute(whose, [name]).fetchall() == [(database.role.name,)]
+    database.psql(load("postgres/drop_test_database.sql"), superuser=False, database=name)
+    assert not exists(database, name)
+
+
 @control(here("bouncer.url(database))  # leaves it", "database.url)  # leaves it"))
 @control(edit("postgres/drop_test_database.sql", "with (force)", ""), fails_with="is being accessed by other users")
 @control(here("database=name", 'database="another"'))
