@@ -161,7 +161,10 @@ def test_psycopg2_hears_no_reason_over_tls_either(setting, database, pooler, loa
 
 @control(edit("postgres/timeouts.sql", "source as set_by", "name as set_by"))
 def test_timeouts_sql_says_who_set_a_limit(database, load) -> None:
-    """It tells a role's limit from a session's."""
+    """It tells a role's limit from a session's.
+
+    A limit of the client, the session or the role in this database overrides the role's; one of the database does not.
+    """
     snippet = load("postgres/timeouts.sql")
     database.psql(snippet)
     database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
@@ -170,3 +173,18 @@ def test_timeouts_sql_says_who_set_a_limit(database, load) -> None:
         found = {name: (value, by) for name, value, by in client.execute(snippet.text)}
     assert found["statement_timeout"][1] == "user"
     assert found["lock_timeout"] == ("7000ms", "session")
+
+    def first(client: psycopg.Connection) -> tuple[str, str]:
+        return next(row[1:] for row in client.execute(snippet.text) if row[0] == "statement_timeout")
+
+    role, in_it = f"role {database.role.name}", f"database {database.name}"
+    database.admin.execute(f"alter {in_it} set statement_timeout = '6s'")
+    with database.connect() as client:
+        assert first(client) == ("5000ms", "user")
+    database.admin.execute(f"alter {role} in {in_it} set statement_timeout = '7s'")
+    with database.connect() as client:
+        assert first(client) == ("7000ms", "database user")
+    with database.connect(options="-c statement_timeout=8s") as client:
+        assert first(client) == ("8000ms", "client")
+        client.execute("set statement_timeout = '9s'")
+        assert first(client) == ("9000ms", "session")
