@@ -13,8 +13,10 @@ from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing, Named
 from tests.stack.console import at_least, console
+from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
+from tests.stack.wait import until
 
 WRITE = "create table item (id int)"
 TEXT = "cannot execute CREATE TABLE in a read-only transaction"
@@ -79,6 +81,29 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
     database.admin.execute(f"{both} set default_transaction_read_only = on")
     with database.connect() as client:
         assert client.execute(snippet.text).fetchone() == (False, "on", "database user")
+
+
+@control(edit("postgres/read_only.sql", "source as set_by", "name as set_by"))
+def test_read_only_sql_knows_the_servers_own_setting(cluster, load) -> None:
+    """After ALTER SYSTEM a session that does not say otherwise is read-only, by a configuration file."""
+    snippet = load("postgres/read_only.sql")
+    with fresh(cluster(cluster_name="read-only").server) as database:
+
+        def becomes(value: str) -> None:
+            database.admin.execute("select pg_reload_conf()")
+            until(value, lambda: database.admin.execute("show default_transaction_read_only").fetchone() == (value,))
+
+        database.admin.execute("alter system set default_transaction_read_only = on")
+        try:
+            becomes("on")
+            output = database.psql(snippet, superuser=False)
+            with database.connect() as client:
+                refused = heard(client.execute, WRITE)
+        finally:
+            database.admin.execute("alter system reset default_transaction_read_only")
+            becomes("off")
+    assert "| on        | configuration file" in output
+    assert refused == TEXT
 
 
 @control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
