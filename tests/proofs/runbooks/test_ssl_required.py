@@ -7,9 +7,12 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, here
 from tests.proofs.heard import heard
+from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack import monitoring
 from tests.stack.database import fresh
 from tests.stack.wait import until
+
+KEY_AND_CERTIFICATE = [("key", "key"), ("cert", "crt")]
 
 
 @control(here('insists = "require"', 'insists = "prefer"'))
@@ -59,6 +62,24 @@ def test_without_a_line_in_pg_hba_the_text_speaks_of_encryption_too(cluster) -> 
         for driver in (psycopg, psycopg2):
             until("it is refused", lambda d=driver: heard(d.connect, other.url) == text)
         assert heard(psycopg.connect, database.url) == ""
+
+
+@control(here("client_tls_sslmode=mode", 'client_tls_sslmode="require"'))
+@control(here("client_tls_sslmode=mode", 'client_tls_sslmode="allow"'))
+@pytest.mark.parametrize("mode", ["allow", "prefer", "require", "verify-ca", "verify-full"])
+def test_which_modes_of_client_tls_take_plain_clients(mode, database, pooler, load) -> None:
+    """`allow` and `prefer` do, and take TLS as well; the others refuse such a client with "SSL required"."""
+    with certificates("ours") as (folder,):
+        evidence.ran(load(CERTIFICATES))
+        files = {f"client_tls_{kind}_file": folder / f"pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
+        bouncer = pooler(database, pool_mode="transaction", client_tls_ca_file=folder / "ca.crt", **files)
+        bouncer.reload(client_tls_sslmode=mode)
+        for driver in (psycopg, psycopg2):
+            said = heard(driver.connect, bouncer.url(database), sslmode="disable")
+            assert said == ("" if mode in ("allow", "prefer") else "FATAL:  SSL required")
+        shown = {f"ssl{kind}": f"{folder}/pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
+        with bouncer.connect(database, sslmode="require", **shown) as client:
+            assert client.pgconn.ssl_in_use
 
 
 @control(here('server_tls_sslmode="require"', 'server_tls_sslmode="disable"'))
