@@ -1,15 +1,17 @@
 """Proves docs/runbooks/pgbouncer-query-wait-timeout.md: a pool of one server connection, and the clients that wait."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import psycopg2
 import pytest
 
 from proven.sources.controls import control, edit, here
-from tests.proofs.heard import many, piped
+from tests.proofs.heard import heard, many, piped
 from tests.proofs.pooled import Existing
 from tests.stack import pgbouncer
 from tests.stack.console import at_least, console, pool
@@ -106,20 +108,36 @@ def test_executemany_and_a_pipeline_do_not_hear_that_they_waited_too_long(databa
 
 @control(here("max_db_connections=1", "max_db_connections=10"))
 def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, pooler) -> None:
-    """A pool that never had a server connection makes clients wait during login; both drivers get the FATAL error."""
+    """A pool that never had a server connection makes clients wait during login; both drivers get the FATAL error.
+
+    Meanwhile cl_waiting counts such a client, and maxwait and maxwait_us do not.
+    """
     other = Role(database.server)
     query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
     users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
     bouncer = pooler(database, **ONE, max_db_connections=1, users=users)
+
+    def theirs() -> dict[str, Any]:
+        found = [row for row in bouncer.show("pools") if row["user"] == other.name]
+        return found[0] if found else {"cl_waiting": 0}
+
     try:
         with bouncer.connect(database, autocommit=False) as holder:
             holder.execute("select 1")
             (entry,) = [row for row in bouncer.show("databases") if row["name"] == database.name]
             assert entry["current_connections"] == entry["max_connections"] == 1
+            own = {"user": other.name, "password": other.password}
+            with ThreadPoolExecutor(1) as thread:
+                waits = thread.submit(heard, psycopg.connect, bouncer.url(database), **own)
+                until("a client waits since it connected", lambda: theirs()["cl_waiting"] == 1)
+                row = theirs()
+                with bouncer.impatient():
+                    assert waits.result() == "FATAL:  query_wait_timeout"
+            assert (row["cl_waiting"], row["maxwait"], row["maxwait_us"]) == (1, 0, 0)
             for driver in (psycopg, psycopg2):
                 refused = pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout")
                 with bouncer.impatient(), refused:
-                    driver.connect(bouncer.url(database), user=other.name, password=other.password)
+                    driver.connect(bouncer.url(database), **own)
     finally:
         bouncer.stop()
         other.drop(database.admin)

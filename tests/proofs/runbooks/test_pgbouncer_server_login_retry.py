@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import psycopg
+import psycopg2
 import pytest
 
 from proven.sources.controls import control, here
@@ -87,6 +88,26 @@ def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     assert ask(waits, database) == text()
     (row,) = [r for r in console(waits, load("pgbouncer_console/limits.sql")).splitlines() if "login_retry" in r]
     assert row.split("|")[1].strip() == "3600"
+
+
+@control(here("console.execute(command.format(database.name))", "pass"))
+@pytest.mark.parametrize("commands", [("reconnect {}",), ("kill {}", "resume {}")], ids=["RECONNECT", "KILL"])
+def test_after_a_reconnect_or_a_kill_new_clients_wait(commands, own, pooler) -> None:
+    """They hear of query_wait_timeout on connecting; who was connected, of server_login_retry, or of the KILL."""
+    started, database = own
+    bouncer = pooler(database, **RETRY)
+    with bouncer.connect(database) as before:
+        before.execute("select 1")
+        started.leash.halt()
+        with bouncer.impatient():
+            assert [ask(bouncer, database), ask(bouncer, database)] == ["query_wait_timeout", text()]
+            with bouncer.admin() as console:
+                for command in commands:
+                    console.execute(command.format(database.name))
+            for driver in (psycopg, psycopg2):
+                assert heard(driver.connect, bouncer.url(database)) == "FATAL:  query_wait_timeout"
+            assert heard(before.execute, "select 1") == (text() if len(commands) == 1 else "database removed")
+    bring_back(started, database)
 
 
 @control(here("client.pipeline():", "client:", of="tests.proofs.heard:piped"))
