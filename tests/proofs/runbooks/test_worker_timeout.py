@@ -64,14 +64,32 @@ def test_a_worker_whose_server_does_not_answer_is_killed_so_with_psycopg_3_as_we
     assert never not in log
 
 
+@control(here('holder.execute("select 1")', "pass"), fails_with="it says so: not within")
+def test_a_worker_that_waits_for_a_server_connection_is_killed_so_too(database, pooler) -> None:
+    """PgBouncer ignores psycopg 3's cancel request, so that it waits on until SIGKILL, and no traceback says where."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    asks = f"psycopg.connect({bouncer.url(database)!r}).execute('select 1')"
+    last, never = ENDS["psycopg2"]
+    with bouncer.connect(database, autocommit=False) as holder:
+        holder.execute("select 1")
+        log = worker(asks, last, "--timeout=2", imports="psycopg")(None)
+    assert "WORKER TIMEOUT" in log.partition(last)[0]
+    assert never not in log
+    assert "cancel request for idle client" in bouncer.leash.said()
+
+
 @control(here('"--threads=2"', '"--threads=1"'), fails_with="it says so: not within")
-def test_a_worker_with_threads_lets_them_wait() -> None:
-    """A request takes longer than timeout allows, and the worker is not killed.
+@pytest.mark.parametrize("driver", ENDS)
+def test_a_worker_with_threads_lets_them_wait(driver, database) -> None:
+    """Each of its threads waits for the database for longer than timeout allows, and the worker is not killed.
 
     Such a worker sends a heartbeat each second: with a timeout of one second it would sometimes be late.
     """
-    asks = "time.sleep(4.5); os.write(2, b'it has waited')"
-    log = worker(asks, "it has waited", "--timeout=2", "--threads=2")(None)
+    waits = f"{driver}.connect({database.url!r}).cursor().execute('select pg_sleep(4.5)')"
+    counts = "done.append(1); os.write(2, b'%d waited' % len(done))"
+    log = worker(
+        f"{waits}; {counts}", "2 waited", "--timeout=2", "--threads=2", imports=f"os, {driver}; done = []", requests=2
+    )(None)
     assert "WORKER TIMEOUT" not in log
 
 
