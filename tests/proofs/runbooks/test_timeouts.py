@@ -95,6 +95,17 @@ def test_pgbouncer_ends_client_and_server_at_each_of_its_limits(setting, databas
     until("the server connection is gone, or stays", lambda: database.backends() == [] or idle)
 
 
+@control(here("log_disconnections=0", "log_pooler_errors=0"))
+@pytest.mark.parametrize("setting", LIMITS)
+def test_without_log_disconnections_pgbouncers_log_has_the_reason_all_the_same(setting, database, pooler) -> None:
+    """It is in a line of another kind, "pooler error", which is there as well where log_disconnections is on."""
+    bouncer = pooler(database, pool_mode="transaction", log_disconnections=0)
+    told(setting, bouncer, psycopg2.connect(bouncer.url(database)), kind="pooler error")
+    said = bouncer.leash.said()
+    assert f"pooler error: {LIMITS[setting][0]}" in said
+    assert "closing because" not in said
+
+
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
 def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     """PgBouncer closes its server connection; PostgreSQL works on unless client_connection_check_interval is set."""
@@ -122,7 +133,9 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     until("PostgreSQL has noticed", lambda: database.backends() == [])
 
 
-def told(setting: str, bouncer: PgBouncer, client: psycopg2.extensions.connection) -> str:
+def told(
+    setting: str, bouncer: PgBouncer, client: psycopg2.extensions.connection, kind: str = "closing because"
+) -> str:
     """Have one of PgBouncer's limits end a client, and return what psycopg2 says of it."""
     if setting == "transaction_timeout" and not at_least(1, 25):
         pytest.skip("needs PgBouncer 1.25")
@@ -131,7 +144,7 @@ def told(setting: str, bouncer: PgBouncer, client: psycopg2.extensions.connectio
     client.cursor().execute("select 1")
     bouncer.set(**{setting: 0.1})
     if not query:
-        until("PgBouncer ends it", lambda: f"closing because: {text}" in bouncer.leash.said())
+        until("PgBouncer ends it", lambda: f"{kind}: {text}" in bouncer.leash.said())
     said = heard(client.cursor().execute, query or "select 1")
     client.close()
     return said
