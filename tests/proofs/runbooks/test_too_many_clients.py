@@ -13,7 +13,7 @@ from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.reference.texts.clients import startup
-from tests.stack.database import fresh, run_psql
+from tests.stack.database import Role, fresh, run_psql
 from tests.stack.fixtures import note_postgres
 from tests.stack.postgres import Cluster, own_major
 from tests.stack.wait import until
@@ -99,6 +99,26 @@ def test_closing_idle_connections_lets_the_application_in_again(full, load) -> N
     full.psql(load("postgres/close_idle.sql"), application="upstream", idle_for="0")
     until("slots are free", lambda: len(full.backends()) == 0)
     full.connect().close()
+
+
+@control(here("set role {role};", ""))
+@control(here('application=""', 'application="upstream"'), fails_with="its own is closed: not within")
+def test_after_set_role_a_superuser_closes_only_that_roles_connections(database, load, sessions) -> None:
+    """Of the idle sessions without a name, those of the application's role end; a superuser's and a stranger's stay."""
+    role, stranger = database.role.name, Role(database.server)
+    login = {"user": stranger.name, "password": stranger.password}
+    own = sessions(database, application_name="")
+    theirs = sessions(database, application_name="", **login)
+    with psycopg.connect(database.superuser, autocommit=True) as superusers:
+        superusers.execute("set application_name = ''")
+        close = load("postgres/close_idle.sql")
+        evidence.ran(close)
+        done = run_psql(database.superuser, f"set role {role};" + close.text, application="", idle_for="0")
+        assert done.returncode == 0
+        until("its own is closed", lambda: own.info.backend_pid not in database.backends())
+        assert {theirs.info.backend_pid, superusers.info.backend_pid} <= {*database.backends()}
+    theirs.close()
+    stranger.drop(database.admin)
 
 
 @control(edit("postgres/raise_max_connections.sql", "alter system set max_connections = :slots;", ""))
