@@ -126,6 +126,25 @@ def test_who_was_read_only_stays_so_from_1_26_until_it_connects_again(whose, dat
         assert heard(client.execute, "create table another (id int)") == ""
 
 
+@control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
+@control(here("set default_transaction_read_only", "set local default_transaction_read_only"))
+def test_reconnect_ends_what_a_set_left_and_the_clients_own_stays_from_1_26(database, pooler, load) -> None:
+    """Before 1.26 it is left on the server connection, which RECONNECT replaces; 1.26 keeps it with who sent it."""
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    kept = at_least(1, 26) and own_major() >= 14
+    with bouncer.connect(database) as one, bouncer.connect(database) as other:
+        one.execute("set default_transaction_read_only = on")
+        assert heard(other.execute, WRITE) == ("" if kept else TEXT)
+        before = database.backends()
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        assert heard(other.execute, "create table another (id int)") == ""
+        assert not {*database.backends()} & {*before}
+        assert heard(one.execute, "create table third (id int)") == (TEXT if kept else "")
+        one.close()
+        with bouncer.connect(database) as again:
+            assert heard(again.execute, "create table fourth (id int)") == ""
+
+
 @control(here('"read-write"', '"any"'))
 @pytest.mark.parametrize("driver", [psycopg, psycopg2])
 def test_target_session_attrs_passes_over_a_read_only_server(driver, pair) -> None:
