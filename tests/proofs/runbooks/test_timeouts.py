@@ -1,5 +1,7 @@
 """Proves docs/runbooks/timeouts.md: each time limit, exceeded."""
 
+import re
+
 import psycopg
 import psycopg2
 import pytest
@@ -9,6 +11,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.console import at_least
+from tests.stack.database import fresh
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import own_major
 from tests.stack.wait import until
@@ -38,6 +41,28 @@ def test_postgresql_cancels_a_statement_and_keeps_the_session(database) -> None:
         assert heard(client.execute, "select pg_sleep(30)") == "canceling statement due to statement timeout"
         client.execute("set statement_timeout = 0")
         assert client.execute(f"select pg_sleep_for(2 * interval '{SOON}')").fetchone() == ("",)
+
+
+@control(here('log_min_messages="warning"', 'log_min_messages="warning", log_min_error_statement="panic"'))
+def test_postgresqls_log_has_the_statement_beside_the_text(cluster, sessions) -> None:
+    """For statement_timeout and lock_timeout; where a transaction was silent too long, there is no statement."""
+    own = cluster(cluster_name="statements", log_min_messages="warning")  # the default; ours is quieter
+    with fresh(own.server) as database, database.connect() as client:
+        holder = sessions(database, autocommit=False)
+        holder.execute("create table item (id int)")
+        holder.commit()
+        holder.execute("lock table item")
+        for name, query in (("statement", "select pg_sleep(30)"), ("lock", "select * from item")):
+            client.execute(f"set {name}_timeout = '{SOON}'")
+            text = f"canceling statement due to {name} timeout"
+            assert heard(client.execute, query) == text
+            client.execute(f"set {name}_timeout = 0")
+            said = re.compile(rf"ERROR:  {text}.*\n.*STATEMENT:  {re.escape(query)}\n")
+            assert said.search(own.leash.said())
+        holder.execute("set idle_in_transaction_session_timeout = '50ms'")
+        ended = "FATAL:  terminating connection due to idle-in-transaction timeout\n"
+        until("the log says so", lambda: ended in own.leash.said())
+        assert "STATEMENT" not in own.leash.said().partition(ended)[2]
 
 
 @control(here('"select pg_cancel_backend(%s)"', '"select pg_terminate_backend(%s)"'))
