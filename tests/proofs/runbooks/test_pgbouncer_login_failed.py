@@ -131,6 +131,40 @@ def test_the_servers_own_secret_lets_the_application_in_after_a_reload(database,
                 assert client.execute("select current_user").fetchone() == (name,)
 
 
+@control(here("written(bouncer, pgbouncer.scram(database))", "written(bouncer, {name: database.role.password})"))
+@control(here('"a client logs in", served', '"a client logs in", lambda: True'))
+@pytest.mark.parametrize("replaced", ["password", "secret"])
+def test_a_new_secret_is_of_no_use_before_a_client_logs_in(replaced, database, pooler) -> None:
+    """After RELOAD, clients that stayed connected are refused; once one has logged in, others that stayed are served.
+
+    So it is if the secret replaced a password, and if it replaced an older secret.
+    """
+    name = database.role.name
+    before = {name: database.role.password} if replaced == "password" else pgbouncer.scram(database)
+    failed = f'password authentication failed for user "{name}"'
+    bouncer = pooler(database, **MODE, users=before, server_login_retry=0.1)
+
+    def none_left() -> None:
+        for pid in database.backends():
+            database.terminate(pid)
+        until("PgBouncer knows", lambda: bouncer.show("servers") == [])
+
+    def served() -> bool:
+        with bouncer.connect(database) as client:
+            return heard(client.execute, "select 1") == ""
+
+    with bouncer.connect(database) as first, bouncer.connect(database) as other:
+        assert first.execute("select 1").fetchone() == (1,)
+        database.admin.execute(f"alter role {name} password '{database.role.password}'")
+        written(bouncer, pgbouncer.scram(database))
+        bouncer.reload()
+        none_left()
+        assert heard(first.execute, "select 1") == ("wrong password type" if replaced == "password" else failed)
+        until("a client logs in", served)
+        none_left()
+        assert heard(other.execute, "select 1") == ""
+
+
 @control(here('"select * from user_lookup($1)"', '"select / from user_lookup($1)"'))
 def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) -> None:
     """The client is told no more than that; from 1.21 on, PgBouncer's log has PostgreSQL's own error."""
@@ -308,8 +342,9 @@ def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) ->
 
 
 @control(here('"alter role {name} valid until {day}"', '"alter role {name} connection limit 5"'))
+@control(here("{md5(database.role)}", "{database.role.password}"))
 def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
-    """Without PgBouncer: both drivers get one error for four reasons, three of which the server's log names."""
+    """Without PgBouncer: both drivers get one error for five reasons, four of which the server's log names."""
     own = cluster(cluster_name="refuses")
     with fresh(own.server) as database:
         name = database.role.name
@@ -327,6 +362,10 @@ def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
         for driver in (psycopg, psycopg2):
             assert heard(driver.connect, database.url) == text.format(name)
         assert f'User "{name}" has no password assigned' in own.leash.said()
+        database.admin.execute(f"alter role {name} password '{md5(database.role)}' valid until 'infinity'")
+        for driver in (psycopg, psycopg2):
+            assert heard(driver.connect, database.url) == text.format(name)
+        assert f'User "{name}" does not have a valid SCRAM secret' in own.leash.said()
 
 
 @control(here('auth_type="any"', 'auth_type="scram-sha-256"'))
