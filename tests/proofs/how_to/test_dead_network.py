@@ -493,14 +493,17 @@ def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
 
 
 @control(here("**POOLER_KEEPALIVES", ""), fails_with="its place is free: not within")
+@control(here("client_idle_timeout=0.1", "client_idle_timeout=0"), fails_with="its place is free: not within")
 def test_a_client_of_a_host_that_vanished_keeps_its_place_unless_pgbouncer_has_keepalives(far) -> None:
-    """With nothing set PgBouncer goes on counting it as active."""
-    bare, kept = far.pgbouncer(), far.pgbouncer(**POOLER_KEEPALIVES)
-    for bouncer in (bare, kept):
+    """With nothing set PgBouncer goes on counting it as active; client_idle_timeout frees its place as well."""
+    bare, kept, limited = far.pgbouncer(), far.pgbouncer(**POOLER_KEEPALIVES), far.pgbouncer()
+    for bouncer in (bare, kept, limited):
         far.pooled(bouncer)
     far.confirmed()
     far.network.cut(far.app, far.pooler)
-    until("its place is free", lambda: pool(kept, far.database)["cl_active"] == 0)
+    limited.set(client_idle_timeout=0.1)
+    for bouncer in (kept, limited):
+        until("its place is free", lambda of=bouncer: pool(of, far.database)["cl_active"] == 0)
     assert pool(bare, far.database)["cl_active"] == 1
 
 
