@@ -140,3 +140,47 @@ def test_a_statement_that_names_its_columns_survives_a_new_one(database) -> None
         client.execute(query)
         grow(database)
         assert heard(client.execute, query) == ""
+
+
+@control(here('pool_mode="session"', 'pool_mode="transaction"'))
+@control(here('pool_mode="session"', 'pool_mode="session", server_reset_query=""'))
+@pytest.mark.usefixtures("item")
+def test_in_session_mode_only_a_client_that_leaves_is_rid_of_it(database, pooler, load) -> None:
+    """The next client is served by the same server connection; RECONNECT changes nothing for one that stays."""
+    bouncer = pooler(database, pool_mode="session", default_pool_size=1)
+
+    def connect() -> psycopg.Connection[tuple]:
+        return bouncer.connect(database, prepare_threshold=0)
+
+    with connect() as client:
+        client.execute(ALL)
+        where = client.execute("select pg_backend_pid()").fetchone()
+        grow(database)
+        assert heard(client.execute, ALL) == TEXT
+    with connect() as client:
+        assert heard(client.execute, ALL) == ""
+        assert client.execute("select pg_backend_pid()").fetchone() == where
+        with database.connect() as owner:
+            owner.execute("alter table item drop name")
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        assert heard(client.execute, ALL) == TEXT
+
+
+@control(here("b.item (id int, name text)", "b.item (id int)"))
+def test_where_the_search_path_changes_the_columns_it_comes_back(database) -> None:
+    """A session that reads the same name in two schemas fails again after a ROLLBACK, and so does a new one."""
+    with database.connect() as owner:
+        for schema, table in (("a", "a.item (id int)"), ("b", "b.item (id int, name text)")):
+            owner.execute(f"create schema {schema}")
+            owner.execute(f"create table {table}")
+    for _ in range(2):
+        with database.connect(prepare_threshold=0) as client:
+
+            def read(schema: str, client: psycopg.Connection[tuple] = client) -> str:
+                client.execute(f"set search_path to {schema}")
+                return heard(client.execute, ALL)
+
+            assert [read(schema) for schema in "abab"] == ["", TEXT, "", TEXT]
+            client.execute("begin")
+            client.rollback()
+            assert [read(schema) for schema in "baba"] == ["", TEXT, "", TEXT]
