@@ -71,6 +71,17 @@ def test_a_reload_cuts_off_who_had_prepared_before(database, pooler) -> None:
         assert [heard(other.execute, "select 1") for _ in range(2)] == ["", ""]
 
 
+@control(here("server_reset_query_always=1", "server_reset_query_always=0"))
+def test_a_reset_drops_what_was_prepared_unless_it_is_tracked(database, pooler) -> None:
+    """With server_reset_query_always a client misses its statement; where PgBouncer tracks them, it does not."""
+    for most in (0, 100) if at_least(1, 22) else (None,):
+        settings = untracked() | ({} if most is None else {"max_prepared_statements": most})
+        bouncer = pooler(database, **settings, server_reset_query_always=1)
+        with bouncer.connect(database, prepare_threshold=0) as client:
+            said = heard(client.execute, "select 1") or heard(client.execute, "select 1")
+        assert ("does not exist" in said) == (not most), said
+
+
 @control(
     edit(
         "pgbouncer_console/limits.sql",
