@@ -10,6 +10,7 @@ import socket
 import subprocess
 
 import psycopg
+import psycopg2
 import pytest
 
 from proven import evidence
@@ -51,6 +52,28 @@ def test_a_pause_longer_than_query_wait_timeout_sends_clients_away(database, poo
     (paused,) = [row["paused"] for row in bouncer.show("databases") if row["name"] == database.name]
     assert paused == 1
     client.close()
+
+
+@control(here('f"disable {name}"', 'f"pause {name}"'))
+@control(here('f"enable {name}"', '"show version"'))
+def test_a_disabled_database_refuses_new_clients_until_enable(database, pooler, load) -> None:
+    """Both drivers are told that it is disabled; who is connected is served, and the console shows it as disabled."""
+    bouncer = pooler(database, pool_mode="transaction")
+    name, state = database.name, load("pgbouncer_console/state.sql")
+
+    def disabled() -> list[bool]:
+        console(bouncer, state)
+        return [bool(row["disabled"]) for row in bouncer.show("databases") if row["name"] == name]
+
+    with bouncer.connect(database) as there, bouncer.admin() as admin:
+        admin.execute(f"disable {name}".encode())
+        for driver in (psycopg, psycopg2):
+            assert heard(driver.connect, bouncer.url(database)) == f'FATAL:  database "{name}" is disabled'
+        assert there.execute("select 1").fetchone() == (1,)
+        assert disabled() == [True]
+        admin.execute(f"enable {name}".encode())
+        assert heard(bouncer.connect, database) == ""
+        assert disabled() == [False]
 
 
 @control(here('admin.execute("pause")', 'admin.execute(f"pause {database.name}".encode())'))
