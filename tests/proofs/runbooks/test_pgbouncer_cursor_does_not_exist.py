@@ -5,7 +5,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
-from tests.stack.console import through
+from tests.stack.console import console, through
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.upstream import driver, needs_psycopg_3
@@ -125,17 +125,20 @@ def test_a_pause_loses_the_cursor_without_any_load(database, pooler) -> None:
 
 
 @control(edit("postgres/cursors_left.sql", "is_holdable,", ""))
+@control(edit("pgbouncer/console/reconnect.sql", 'reconnect :"database";', ""))
 @control(
     edit("provoke/cursor_lost.py", "other.set_autocommit(False)", "other.set_autocommit(True)"),
     fails_with="not enough values to unpack",
 )
 def test_the_cursor_stays_behind_on_its_server_connection(project, orders, load, transcript) -> None:
-    """Its client has disconnected, and the next client on that server connection finds it open."""
+    """Its client has disconnected, and the next client on that server connection finds it open, until RECONNECT."""
     database, bouncer = orders
     run(project, orders, load(SCRIPT))
     snippet = load("postgres/cursors_left.sql")
     (found,) = [output for output in seen(bouncer, database, snippet) if "_django_curs_" in output]
     transcript(snippet, found, [*CURSOR, (r"\d+:\d{2}:\d{2}", "AGE")])
+    console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+    assert "_django_curs_" not in "".join(seen(bouncer, database, snippet))
 
 
 @control(
