@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from dataclasses import replace as replaced
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
+from tests.proofs.pooled import Existing
 from tests.stack.pgbouncer import PgBouncer
 
 NOWHERE = "nowhere.invalid"
@@ -77,21 +79,47 @@ def test_a_server_that_never_answers_times_out() -> None:
 
 @control(here('"127.0.0.2"', '"127.0.0.1"'))
 def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
-    """It answers on 127.0.0.1; on another address of the same machine the connection is refused."""
+    """It answers on 127.0.0.1; on another address of the same machine the connection is refused.
+
+    It reads listen_addresses at its start alone.
+    """
     if not database.sees_clients():
         pytest.skip("needs a server of our own")
     another = "127.0.0.2"
     assert heard(psycopg.connect, database.url) == ""
     assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
+    query = "select context from pg_settings where name = 'listen_addresses'"
+    assert database.admin.execute(query).fetchone() == ("postmaster",)
 
 
 @control(here('listen_addr=""', 'listen_addr="127.0.0.1"'))
 def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
-    """By default listen_addr is empty: there is no port to connect to, and without a Unix socket it does not start."""
-    defaults = {row["key"]: row["default"] for row in pooler(database).show("config")}
+    """By default listen_addr is empty: there is no port to connect to, and without a Unix socket it does not start.
+
+    After a RELOAD it still listens where it did.
+    """
+    bouncer = pooler(database)
+    defaults = {row["key"]: row["default"] for row in bouncer.show("config")}
     assert defaults["listen_addr"] == ""
+    assert heard(bouncer.connect, database, hostaddr="127.0.0.2") == "Connection refused"
+    bouncer.reload(listen_addr="127.0.0.2")
+    assert heard(bouncer.connect, database, hostaddr="127.0.0.2") == "Connection refused"
+    assert heard(bouncer.connect, database) == ""
     with pytest.raises(RuntimeError, match="nowhere to listen on"):
         PgBouncer(database, listen_addr="")
+
+
+@control(here("auth_user=database.role.name", "log_stats=0"))
+@control(here('"nowhere..invalid"', '"127.0.0.1"'))
+def test_with_auth_query_a_host_that_cannot_be_resolved_is_told_to_those_that_come_next(database, pooler) -> None:
+    """The client that PgBouncer looks up gets query_wait_timeout, even if client_login_timeout is shorter."""
+    elsewhere = Existing(replaced(database.server, host="nowhere..invalid"), database.name, database.role)
+    limits = {"query_wait_timeout": 2, "client_login_timeout": 1}
+    users = {database.role.name: database.role.password}
+    bouncer = pooler(elsewhere, **limits, users=users, auth_user=database.role.name)
+    assert heard(bouncer.connect, elsewhere, user="somebody") == "FATAL:  query_wait_timeout"
+    for _ in range(2):
+        assert "server login has been failing" in heard(bouncer.connect, elsewhere, user="somebody")
 
 
 @control(edit("leak/reach.py", "address in found:", "address in found[:1]:"), fails_with="not enough values to unpack")
