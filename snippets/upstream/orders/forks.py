@@ -10,7 +10,8 @@ from django.db import connections
 
 def close_all() -> None:
     for connection in connections.all():
-        connection.close()
+        if connection.connection:  # in async code there is none
+            connection.close()
         if hasattr(connection, "close_pool"):  # from Django 5.1 on
             connection.close_pool()
 

@@ -313,6 +313,18 @@ try:
 finally:
     print(Order.objects.count())
 """
+# Two forks where an event loop runs: with a connection that its thread opened before, and with an idle pool.
+IN_A_LOOP = """
+import asyncio
+from orders import forks
+
+async def forks_in_it():
+    fork(lambda: print(tried(), flush=True))
+
+asyncio.run(forks_in_it())
+print(tried())
+"""
+POOL_IN_A_LOOP = IN_A_LOOP.replace("asyncio.run", "pool = connection.pool\nconnection.close()\nasyncio.run")
 IN_THE_CHILD = """
 fork(connection.close)
 print(tried())
@@ -350,6 +362,24 @@ def test_a_fork_within_a_transaction_ends_it(project, tables) -> None:
 def test_closing_in_the_child_ends_the_parents_session(project, database) -> None:
     """The parent's next query fails."""
     assert forked(project, database, IN_THE_CHILD) == ["an error"]
+
+
+@control(here("IN_A_LOOP)", 'IN_A_LOOP.replace("asyncio.run(forks_in_it())", "next(forks_in_it().__await__(), 0)"))'))
+def test_in_an_event_loop_what_its_thread_opened_stays_open(project, database) -> None:
+    """With the module imported, a child that is forked there is on its parent's connection, and so is the parent."""
+    told = forked(project, database, IN_A_LOOP)
+    assert told == ["the same", "the same"]
+
+
+@control(edit("upstream/orders/forks.py", "if connection.connection:", "if True:"))
+@control(edit("upstream/orders/forks.py", "connection.close_pool()", "pass"))
+def test_in_an_event_loop_a_pool_is_closed(project, database) -> None:
+    """With the module imported, a pool of Django's is closed before a fork in async code."""
+    needs_a_pool()
+    code = BEGINS + POOL_IN_A_LOOP + "print(pool.closed)\n"
+    named = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
+    said = project.run("-c", code, database_url=database.url, **named)
+    assert said == (0, "another\nanother\nTrue\n")
 
 
 # ---- other ways to start a process -----------------------------------------------------------------------------
