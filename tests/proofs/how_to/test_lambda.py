@@ -100,3 +100,32 @@ def test_a_frozen_environment_finds_a_new_connection(run_in) -> None:
     assert [first, at_work.wave()] == [0, 0]
     assert len(at_work.seen) == 2
     at_work.note()
+
+
+@control(here("client_idle_timeout=1", "client_idle_timeout=0"), fails_with="PgBouncer has ended it: not within")
+@control(here("'2s'", "0"), fails_with="PostgreSQL has ended its session: not within")
+@control(here('"pgbouncer")', "\"pgbouncer\", \"DATABASES['default']['CONN_HEALTH_CHECKS'] = False\")"))
+def test_behind_pgbouncer_a_frozen_environment_keeps_its_place(run_in) -> None:
+    """idle_session_timeout ends PgBouncer's session, not the client of a frozen process, but client_idle_timeout does.
+
+    Once thawed, the process answers the next request over a new one.
+    """
+    at_work = run_in(FUNCTION, "pgbouncer")
+    bouncer, role = at_work.bouncer, at_work.database.role.name
+    at_work.holder.execute(f"alter role {role} set idle_session_timeout = '2s'")
+
+    def clients() -> set[str]:
+        return {client["ptr"] for client in bouncer.show("clients") if client["user"] == role}
+
+    first = at_work.wave()
+    (frozen,) = clients()
+    process = at_work.processes[0].pid
+    kill(process, SIGSTOP)
+    until("PostgreSQL has ended its session", lambda: at_work.open() == 0)
+    until("PgBouncer knows", lambda: not [each for each in bouncer.show("servers") if each["user"] == role])
+    assert clients() == {frozen}
+    bouncer.set(client_idle_timeout=1)
+    until("PgBouncer has ended it", lambda: not clients())
+    kill(process, SIGCONT)
+    assert [first, at_work.wave()] == [0, 0]
+    at_work.note()
