@@ -1,6 +1,7 @@
 """Proves docs/how-to/django-pool.md: what a pool's options do, what it counts, and when a connection is given back."""
 
 import inspect
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -230,6 +231,42 @@ def test_a_view_that_closes_lets_others_have_it(shop, server_version) -> None:
     evidence.on(PostgreSQL=server_version)
     with calling(shop, "/orders/invoice/"):
         assert shop[0].request("/connection/")[0] == 200
+
+
+# A view that queries and answers at length.
+LARGE = """
+from django.http import HttpResponse
+from django.urls import path
+from orders.models import Order
+from urls import urlpatterns as others
+
+def large(request):
+    Order.objects.exists()
+    return HttpResponse(b"x" * {size})
+
+urlpatterns = [*others, path("large/", large)]
+"""
+
+
+@control(here("size=1 << 27", "size=1 << 10"))
+def test_a_client_that_reads_slowly_keeps_its_requests_connection(
+    project, server, server_version, migrated, tmp_path
+) -> None:
+    """While a client has not read a large response, other requests get no connection; once it has, they do."""
+    evidence.on(PostgreSQL=server_version)
+    (tmp_path / "large.py").write_text(LARGE.format(size=1 << 27))
+    with (
+        pool_of_one(project, server, migrated, tmp_path, 'ROOT_URLCONF = "large"\n') as (gunicorn, _),
+        socket.create_connection(("127.0.0.1", gunicorn.port), DEADLINE) as client,
+    ):
+        client.sendall(b"GET /large/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert client.recv(8) == b"HTTP/1.1"
+        assert gunicorn.request("/connection/")[0] == 500
+        assert "couldn't get a connection after 2.00 sec" in gunicorn.said()
+        while client.recv(1 << 20):
+            pass
+        until("it is given back", lambda: gunicorn.request("/connection/")[0] == 200)
+        gunicorn.note()
 
 
 @control(replace("tests.proofs.how_to.test_django_pool:EACH", ""))
