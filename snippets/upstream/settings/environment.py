@@ -19,7 +19,8 @@ def database(name: str) -> dict[str, Any]:
     """
     url = os.environ.get(name, "")
     try:
-        right = url.startswith(("postgresql://", "postgres://"))
+        scheme = url.startswith(("postgresql://", "postgres://"))
+        right = scheme and " #" not in url  # a comment in .env
         found = Env.db_url_config(url) if right else {}
     except ValueError:
         found = {}

@@ -750,8 +750,17 @@ def test_a_malformed_value_is_one_clear_error(load, monkeypatch, name, value, wh
 
 
 @control(edit("upstream/settings/environment.py", 'if not found.get("NAME"):', "if not found:"))
+@control(edit("upstream/settings/environment.py", ' and " #" not in url', ""))
 @pytest.mark.parametrize(
-    "url", ["", "somewhere", "postgresql://a@b:port/c", "mysql://a@b/c", "postgresql://a:secret@b/"]
+    "url",
+    [
+        "",
+        "somewhere",
+        "postgresql://a@b:port/c",
+        "mysql://a@b/c",
+        "postgresql://a:secret@b/",
+        "postgresql://a:secret@b/c  # a comment",
+    ],
 )
 def test_a_url_that_names_no_database_is_refused_without_being_shown(load, monkeypatch, url) -> None:
     """The error does not show the password. django-environ alone would return an empty database for some of these."""
