@@ -67,6 +67,36 @@ def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
         assert most >= 3
 
 
+# Python collects garbage only when it is asked to.
+COLLECTS = """
+import gc
+from django.http import HttpResponse
+from django.urls import path
+from urls import urlpatterns as others
+
+gc.disable()
+
+def collect(request):
+    gc.collect()
+    return HttpResponse()
+
+urlpatterns = [*others, path("collect/", collect)]
+"""
+
+
+@control(here('DB_CONN_MAX_AGE="60"', 'DB_CONN_MAX_AGE="0"'))
+@control(here('"/collect/"', '"/health/live/"'), fails_with="they are closed: not within")
+def test_a_greenlets_connection_stays_until_python_collects(project, tables, tmp_path) -> None:
+    """With CONN_MAX_AGE twelve TCP connections leave twelve connections open; a garbage collection closes them."""
+    (tmp_path / "collecting.py").write_text('from settings.prod import *\nROOT_URLCONF = "collects"')
+    (tmp_path / "collects.py").write_text(COLLECTS)
+    pythonpath, settings = f"--pythonpath {tmp_path}", {"DJANGO_SETTINGS_MODULE": "collecting"}
+    with greenlets(project, tables, pythonpath, DB_CONN_MAX_AGE="60", **settings) as gunicorn:
+        left = sorted(gunicorn.backend() for _ in range(CLIENTS))
+        assert tables.backends() == left
+        until("they are closed", lambda: gunicorn.request("/collect/") and not tables.backends())
+
+
 @control(
     here("-k gevent", "-k sync", of="tests.proofs.how_to.test_gevent:greenlets"),
     fails_with="they are in their query: not within",
