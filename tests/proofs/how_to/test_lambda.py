@@ -3,6 +3,8 @@
 from os import kill
 from signal import SIGCONT, SIGSTOP
 
+import pytest
+
 from proven.sources.controls import control, here
 from tests.stack.runners import GIVER, NEW, Runner
 from tests.stack.upstream import needs_a_pool
@@ -87,10 +89,14 @@ def test_a_pool_lends_one_to_each_request_under_mangum(run_in) -> None:
 
 
 @control(here("'2s'", "0"), fails_with="PostgreSQL has ended it: not within")
-@control(here('"age-60")', "\"age-60\", \"DATABASES['default']['CONN_HEALTH_CHECKS'] = False\")"))
-def test_a_frozen_environment_finds_a_new_connection(run_in) -> None:
-    """idle_session_timeout ends a frozen process's session; once thawed, it answers the next request over a new one."""
-    at_work = run_in(FUNCTION, "age-60")
+@control(here("(by, keeps)", "(by, keeps, \"DATABASES['default']['CONN_HEALTH_CHECKS'] = False\")"))
+@pytest.mark.parametrize(("by", "keeps"), [(FUNCTION, "age-60"), (MANGUM, "pool")], ids=["WSGI", "Mangum, a pool"])
+def test_a_frozen_environment_finds_a_new_connection(run_in, by, keeps) -> None:
+    """idle_session_timeout ends a frozen process's session; once thawed, it answers the next request over a new one.
+
+    So it is with the application called by WSGI and CONN_MAX_AGE = 60, and with Mangum and a pool of one.
+    """
+    at_work = run_in(by, keeps)
     at_work.holder.execute(f"alter role {at_work.database.role.name} set idle_session_timeout = '2s'")
     first = at_work.wave()
     process = at_work.processes[0].pid
