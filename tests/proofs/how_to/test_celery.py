@@ -14,6 +14,7 @@ from tests.stack.upstream import driver, needs_psycopg_3
 from tests.stack.wait import until
 
 ONE = dataclasses.replace(RUNNERS["celery-prefork"], starts=celery("prefork", 1), at_once=1, processes=1)
+ONE_OF_5_5 = dataclasses.replace(ONE, packages=RUNNERS["celery55-prefork"].packages)
 # Beat alone, which sends tasks that nobody runs.
 BEAT = dataclasses.replace(
     ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True
@@ -130,7 +131,11 @@ def test_in_prefork_each_task_opens_all_of_djangos_pool(run_in) -> None:
 
 @control(here("CELERY_DB_REUSE_MAX = 6", "OTHER = 6"), fails_with="connections left: 1")
 @control(here("CELERY_DB_REUSE_MAX = 6", "CELERY_DB_REUSE_MAX = 100"))
-@pytest.mark.parametrize("runner", ["celery-solo", "celery55-solo"])
+@pytest.mark.parametrize(
+    "runner",
+    [RUNNERS["celery-solo"], RUNNERS["celery55-solo"], ONE, ONE_OF_5_5],
+    ids=["5.7 solo", "5.5 solo", "5.7 prefork", "5.5 prefork"],
+)
 def test_db_reuse_max_keeps_a_lost_connection_as_well(run_in, runner) -> None:
     """With CONN_MAX_AGE = 0 six tasks share a connection; lost after three, it fails the next three, and no more."""
     at_work = run_in(runner, "age-0", more="CELERY_DB_REUSE_MAX = 6")
