@@ -257,6 +257,40 @@ def test_what_closes_has_to_be_dramatiqs_first_middleware(run_in, put, left) -> 
     evidence.on(**{"django-dramatiq": version("django-dramatiq")})
 
 
+# An actor that is async, which Dramatiq's own middleware runs in an event loop, in a thread of the loop's.
+ASYNC = """
+import dramatiq
+from dramatiq.middleware.asyncio import AsyncIO
+from workers.on_dramatiq import broker
+from orders.asynchronous import count_and_give_back
+from orders.models import Order
+
+broker.add_middleware(AsyncIO())
+
+async def count():
+    return await Order.objects.acount()
+
+@dramatiq.actor(max_retries=0)
+async def job():
+    print(await {work}(), "orders", flush=True)
+"""
+
+
+@control(here("work=work", 'work="count_and_give_back"'), fails_with="connections left: 1")
+@control(here("work=work", 'work="count"'), fails_with="connections left: 0")
+@pytest.mark.parametrize(("work", "left"), [("count", 1), ("count_and_give_back", 0)])
+def test_the_rule_does_not_reach_an_async_actor_of_dramatiq(run_in, tmp_path, work, left) -> None:
+    """With the recipe and CONN_MAX_AGE = 0 its connection stays open, unless the actor gives it back."""
+    (tmp_path / "asynced.py").write_text(ASYNC.format(work=work))
+    worker = ("-m", "dramatiq", "asynced", "--processes", "1", "--threads", "3", "--path", str(tmp_path))
+    gives = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from asynced import job; give = job.send"
+    at_work = run_in(dataclasses.replace(RUNNERS["dramatiq"], starts=worker, gives=gives), "age-0")
+    at_work.give(3)
+    until("they are done", lambda: at_work.done() == 3)
+    assert at_work.rest(left) == left
+    at_work.note()
+
+
 # ---- procrastinate, django-apscheduler -------------------------------------------------------------------------
 
 PROCRASTINATE = dataclasses.replace(
