@@ -204,9 +204,10 @@ def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None
 
 
 @control(edit("postgres/role_client_check.sql", "2s", "0"), fails_with="the query ends: not within")
-def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, load) -> None:
-    """With client_connection_check_interval, the query of a task that Celery ended ends as well."""
-    at_work = run_in(ONE, more=limit)
+@pytest.mark.parametrize("keeps", ["age-60", "pgbouncer"])
+def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, keeps, load) -> None:
+    """With client_connection_check_interval, the query of a task that Celery ended ends too, also behind PgBouncer."""
+    at_work = run_in(ONE, keeps, more=limit)
     at_work.database.psql(load("postgres/role_client_check.sql"), role=at_work.database.role.name)
     limited(at_work, limit)
     assert until("the query ends", lambda: at_work.waiting() == 0)
