@@ -120,6 +120,61 @@ def test_without_a_pool_each_stream_has_a_connection(unpooled) -> None:
     until("each is closed", lambda: unpooled.database.backends() == [])
 
 
+# Streams that query once, and a session that is saved after each view.
+ONCE = """
+import asyncio, sys
+import django; django.setup()
+from django.conf import settings
+settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.sessions"]
+settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.sessions.middleware.SessionMiddleware"]
+from django.apps import apps
+apps.clear_cache(); apps.set_installed_apps(settings.INSTALLED_APPS)
+from django.core.management import call_command
+from django.db import connection
+from django.http import StreamingHttpResponse
+from django.urls import path
+from orders.asynchronous import give_back
+from orders.models import Order
+import urls
+call_command("migrate", "sessions", verbosity=0)
+connection.close()
+
+async def events(gives):
+    if gives:
+        await give_back()
+    yield "data: 0\\n\\n"
+    await asyncio.sleep(600)
+
+async def stream(request, in_view):
+    request.session["orders"] = await Order.objects.acount()
+    if in_view:
+        await give_back()
+    return StreamingHttpResponse(events(not in_view))
+
+urls.urlpatterns += [path("view/", stream, {"in_view": True}), path("stream/", stream, {"in_view": False})]
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@control(here('"/view/"', '"/stream/"'))
+@control(here('"/stream/"', '"/view/"'), fails_with="it is closed: not within")
+def test_a_session_that_is_saved_after_the_view_takes_a_connection_again(project, server, migrated) -> None:
+    """With CONN_MAX_AGE = 0, a stream whose view gave back keeps one; one that gives back as its first step, none."""
+    needs_django_5_1()
+    with fresh(server, template=migrated) as database:
+        uvicorn = Uvicorn(project, database, "-c", ONCE, DB_CONN_MAX_AGE="0")
+        try:
+            with listening(uvicorn, "/view/", clients=1):
+                assert len(database.backends()) == 1
+            until("the stream has ended", lambda: database.backends() == [])
+            with listening(uvicorn, "/stream/", clients=1):
+                until("it is closed", lambda: database.backends() == [])
+            uvicorn.note()
+        finally:
+            uvicorn.stop()
+
+
 # ---- clients that go away --------------------------------------------------------------------------------------
 
 
