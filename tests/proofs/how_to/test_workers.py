@@ -6,7 +6,7 @@ import re
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.stack.database import fresh
 from tests.stack.runners import DONE, GIVES, RUNNERS, counts
 from tests.stack.upstream import driver, needs_a_pool, needs_psycopg_3
@@ -126,6 +126,26 @@ def test_rq_opens_a_connection_for_each_job(run_in) -> None:
     """RQ's own worker forks for each job, and the connection ends with that process, even with CONN_MAX_AGE."""
     found = counts(run_in("rq", "age-60"), {"left": 0})
     assert found == {"most": 1, "opened": "1", "left": 0, "lost": 0}
+
+
+OF_TWO = 'DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2}'
+
+
+@control(replace("tests.proofs.how_to.test_workers:OF_TWO", ""), fails_with="the job has two: not within")
+@control(here('"rq"', '"rq-one"'), fails_with="connections left: 0")
+def test_each_job_of_rq_opens_all_of_djangos_pool(run_in) -> None:
+    """With min_size = 2 each of two jobs, in a process of its own, opens two connections, and none is left."""
+    at_work = run_in("rq", "pool", more=OF_TWO)
+    for done in (1, 2):
+        with at_work.holder.transaction():
+            at_work.holder.execute("lock table orders_order in access exclusive mode")
+            at_work.give(1)
+            until("the job has two", lambda: at_work.waiting() == 1 and at_work.open() == 2)
+            at_work.seen |= at_work.sessions()
+        until("it is done", lambda done=done: at_work.done() == done)
+        assert at_work.rest(0) == 0
+    assert len(at_work.seen) == 4
+    at_work.note()
 
 
 @control(here("cut=True", "cut=False"))
