@@ -184,7 +184,7 @@ def states(database: Database) -> list[str]:
     return [str(state) for (state,) in database.admin.execute(query, [database.name, database.role.name])]
 
 
-def leave_early(uvicorn: Uvicorn, clients: int) -> None:
+def leave_early(uvicorn: Uvicorn, clients: int, path: str = "/orders/") -> None:
     """Send requests, hang up when all are in their query, and let the queries end once uvicorn has noticed."""
     database, process = uvicorn.database, psutil.Process(uvicorn.process.pid)
     waiting = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
@@ -198,7 +198,7 @@ def leave_early(uvicorn: Uvicorn, clients: int) -> None:
             for _ in range(clients):
                 connection = http.client.HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)
                 stack.callback(connection.close)
-                connection.request("GET", "/orders/")
+                connection.request("GET", path)
             until("all wait", lambda: database.admin.execute(waiting, [database.name]).fetchone() == (clients,))
         until("uvicorn knows that they have left", left)
         holder.execute("rollback")
@@ -210,16 +210,20 @@ def leave_early(uvicorn: Uvicorn, clients: int) -> None:
 )
 @control(
     here(
-        "leave_early(pooled, clients=2)",
+        "leave_early(pooled, 2, path)",
         'held = listening(pooled, "/orders/feed-and-hold/", clients=1); held.__enter__()',
     ),
     fails_with="both are lent again: not within",
 )
-def test_who_hangs_up_leaves_no_connection(unpooled, pooled) -> None:
-    """When clients hang up during their queries, each connection is closed, or given back to a pool of two."""
-    leave_early(unpooled, clients=10)
+@pytest.mark.parametrize("path", ["/orders/", "/orders/feed-and-hold/"])
+def test_who_hangs_up_leaves_no_connection(unpooled, pooled, path) -> None:
+    """When clients hang up during their queries, each connection is closed, or given back to a pool of two.
+
+    So it is with a view, and with a stream.
+    """
+    leave_early(unpooled, 10, path)
     until("each is closed", lambda: unpooled.database.backends() == [])
-    leave_early(pooled, clients=2)
+    leave_early(pooled, 2, path)
     until("both are lent again", lambda: both_lent(pooled))
 
 
