@@ -220,6 +220,39 @@ def test_what_a_handler_of_hueys_signals_opens_is_kept(
     assert (status, re.findall("^kept|^given back", said, re.MULTILINE)) == (0, ["kept", "given back"] * 2), said
 
 
+# A consumer's two tasks: what is left open after the first, and the second once that session was ended.
+DB_TASK = """
+settings.HUEY = {{"huey_class": "huey.SqliteHuey", "filename": {file!r}, "immediate": False}}
+from huey.contrib.djhuey import HUEY as huey, db_task
+give = db_task()(count_orders)
+
+def work():
+    give()
+    huey.execute(huey.dequeue())
+
+work()
+print("open" if connection.connection else "closed")
+with connection.cursor() as cursor:
+    cursor.execute("select pg_backend_pid()")
+    (mine,) = cursor.fetchone()
+with connection.copy().cursor() as other:
+    other.execute("select pg_terminate_backend(%s, 60000)", [mine])
+work()
+"""
+
+
+@control(here("IMPORTS + DB_TASK", 'IMPORTS + DB_TASK.replace("db_task()", "huey.task()")'))
+@pytest.mark.parametrize(("age", "left"), [("60", "open"), ("0", "closed")])
+def test_hueys_db_task_does_as_the_recipe(project, server, server_version, migrated, tmp_path, age, left) -> None:
+    """Its second task is done although the session was ended; an age of 0 leaves nothing open after a task."""
+    evidence.on(PostgreSQL=server_version)
+    script = IMPORTS + DB_TASK.format(file=str(tmp_path / "huey.db"))
+    with fresh(server, template=migrated) as database:
+        settings = {"packages": ("runners",), "DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": age}
+        status, said = project.run("-c", script, database_url=database.url, **settings)
+    assert (status, re.findall("^0 orders|^open|^closed", said, re.MULTILINE)) == (0, ["0 orders", left, "0 orders"])
+
+
 # ---- Dramatiq's middleware -------------------------------------------------------------------------------------
 
 # django_dramatiq with its own middleware, but for Prometheus', which has a server of its own.
