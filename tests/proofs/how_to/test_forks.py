@@ -144,6 +144,31 @@ def test_threads_of_preloaded_workers_open_their_own(project, tables, tmp_path) 
         assert len({backend for *_, backend in found}) == len(found)
 
 
+# A pool's connection that is free again once the application was loaded.
+GIVES_BACK = f"{ASKS}\nfrom django.db import connection\nconnection.close()"
+OF_ONE = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
+
+
+@control(here("closes={}", 'closes={"CLOSES": "1"}'))
+@control(here('closes={"CLOSES": "1"}', "closes={}"))
+def test_threads_of_preloaded_workers_share_a_pool(project, tables, tmp_path) -> None:
+    """With --preload, a query at import, threads and a pool of one, two workers are on one backend.
+
+    With the module imported, they are on two.
+    """
+    needs_a_pool()
+    (tmp_path / "asks.py").write_text(GIVES_BACK)
+    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURED)
+    options = f"--config {tmp_path}/gunicorn.conf.py --pythonpath {tmp_path} --preload --threads=2"
+
+    def one(closes: dict[str, str]) -> bool:
+        with serving(project, tables, options, **OF_ONE, **closes) as gunicorn:
+            return on_one_backend(gunicorn)
+
+    found = [one(closes={}), one(closes={"CLOSES": "1"})]
+    assert found == [True, False]
+
+
 # ---- uWSGI -----------------------------------------------------------------------------------------------------
 
 
