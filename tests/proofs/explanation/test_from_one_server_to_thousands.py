@@ -62,6 +62,12 @@ def pair(database, pooler, load):
     home.stop()
 
 
+def wait_for_clients(one: PgBouncer) -> None:
+    """Tell it to take no new clients, and to end when those that it has have left."""
+    one.leash.signal(Signals.SIGTERM)
+    until("it stops", lambda: "shutting down" in one.leash.said())
+
+
 @pytest.fixture
 def odyssey(database) -> Iterator[tuple[str, int]]:
     """Odyssey with a pool of 1, and otherwise the reader's configuration: its URL and its process ID."""
@@ -231,18 +237,38 @@ def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
     pytest.fail(f"none of {TRIES} requests came to the process that had to pass it on")
 
 
+@control(here("peered=True", "peered=False"), fails_with="the statement is cancelled: not within")
+def test_a_peer_that_waits_for_its_clients_gets_requests_to_cancel_with_1_26(pair, database) -> None:
+    """Stopped by SIGTERM, it still takes them on its Unix socket; 1.24 has closed that, and the request is dropped."""
+    if not at_least(1, 23):
+        pytest.skip("needs PgBouncer 1.23")
+    both = pair(peered=True, cancel_wait_timeout=1)
+    with asleep(both[0].url(database), database) as client:
+        ours = port_of(client)
+        (one,) = [each for each in both if ours in {row["port"] for row in show(each, "clients")}]
+        wait_for_clients(one)
+        client.cancel()
+        if at_least(1, 26):
+            until("the statement is cancelled", lambda: not active(database))
+            assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
+        else:
+            until("the request is dropped", lambda: said(both, "closing because: cancel_wait_timeout"))
+            assert active(database) == 1
+    assert said(both, PASSED_ON)
+
+
 @pytest.fixture
 def behind_a_service(database, pooler) -> Iterator[Callable[..., tuple[str, list[PgBouncer]]]]:
     """Start two PgBouncers, each with a port of its own, behind an address that leads to them in turn."""
     with ExitStack() as ends:
 
-        def start(peered: bool) -> tuple[str, list[PgBouncer]]:
+        def start(peered: bool, **settings: object) -> tuple[str, list[PgBouncer]]:
             ports = {"1": free_port(), "2": free_port()}
             peers = {number: f"host=127.0.0.1 port={port}" for number, port in ports.items()}
             both = []
             for number, port in ports.items():
                 known = {"peers": peers, "peer_id": number} if peered else {}
-                both.append(pooler(database, port=port, pool_mode="transaction", **known))
+                both.append(pooler(database, port=port, pool_mode="transaction", **known, **settings))
             service = Handover(*(one.port for one in both))
             ends.callback(service.stop)
             return both[0].url(database).replace(f":{both[0].port}/", f":{service.port}/"), both
@@ -275,6 +301,23 @@ def test_behind_a_service_peers_pass_a_request_to_cancel_on(behind_a_service, da
         until("its answer has come", lambda: client.pgconn.consume_input() or not client.pgconn.is_busy())
         assert b"canceling statement due to user request" in client.pgconn.get_result().error_message
         assert PASSED_ON in other.leash.said()
+
+
+@control(here("wait_for_clients(one)", "pass"), fails_with="the request is dropped: not within")
+def test_behind_a_service_a_peer_that_waits_for_its_clients_misses_a_request_to_cancel(
+    behind_a_service, database
+) -> None:
+    """Stopped by SIGTERM, it serves its client, but listens no longer: the other drops the request."""
+    if not at_least(1, 23):
+        pytest.skip("needs PgBouncer 1.23")
+    url, (one, other) = behind_a_service(peered=True, cancel_wait_timeout=1)
+    with asleep(url, database) as client:
+        wait_for_clients(one)
+        client.cancel_safe()  # a thread here passes it on, and cancel() lets none run
+        until("the request is dropped", lambda: "closing because: cancel_wait_timeout" in other.leash.said())
+        assert ": peer-1@127.0.0.1:" in other.leash.said()
+        assert "closing because: connect failed" in other.leash.said()
+        assert active(database) == 1
 
 
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
