@@ -23,7 +23,7 @@ from proven.evidence.ledger import Run
 from proven.macros import catalogue
 from proven.site.publish import write_snippets
 from proven.sources import snippets
-from proven.sources.controls import control, each, edit
+from proven.sources.controls import control, each, edit, here
 from proven.sources.snippets import Snippet
 from setup import others
 from tests.lint import files
@@ -296,6 +296,7 @@ def run(step: dict[str, str], repository: Path) -> tuple[int, list[str]]:
 HOOKS = "verify/pre-commit-config.yaml"
 ACTION = "verify/pooling.yml"
 PINNED = "0123456789abcdef0123456789abcdef01234567"
+SKIPPED = "(no files to check)Skipped"
 LISTENS = 'def hear(cursor):\n    cursor.execute("LISTEN orders")\n'
 
 
@@ -334,10 +335,21 @@ def both(load, guides, repository) -> Path:
 
 
 @control(each("verify/pre-commit-config.yaml"))
+@control(
+    here(
+        'git(folder, "init")',
+        'hooks = folder / ".pre-commit-hooks.yaml"; hooks.write_text(hooks.read_text().replace(" sql,", ""));'
+        ' git(folder, "init")',
+        of="tests.proofs.how_to.test_verify_snippets:guides",
+    )
+)
 @control(edit("verify/verify_snippets.py", "sys.exit(said", "print(said"))
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
 def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, guides, tmp_path) -> None:
-    """It clones this repository, and both hooks pass; an edited copy and a LISTEN each fail one, by name."""
+    """It clones this repository, and both hooks pass; an edited copy and a LISTEN each fail one, by name.
+
+    The audit runs for a commit that changes one .py, .sql or .ini file, and for no text.
+    """
     config = load(HOOKS)
     git(guides, "add", ".")
     git(guides, "commit", "--allow-empty", "--message=Two")
@@ -351,18 +363,23 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
     (both / ".pre-commit-config.yaml").write_text(pinned)
     git(both, "init")
 
-    def committing() -> tuple[int, str]:
+    def committing(*what: str) -> tuple[int, str]:
         git(both, "add", ".")
-        command = [sys.executable, "-m", "pre_commit", "run", "--all-files", "--color=never"]
+        command = [sys.executable, "-m", "pre_commit", "run", *what, "--color=never"]
         done = subprocess.run(command, cwd=both, env=environment, capture_output=True, text=True, timeout=DEADLINE)
         return done.returncode, done.stdout + done.stderr
 
-    status, said = committing()
+    status, said = committing("--all-files")
     assert (status, said.count("Passed")) == (0, 2), said
+    git(both, "commit", "--no-verify", "--message=One")
+    for name, finds in (("notes.txt", False), ("more.py", True), ("more.sql", True), ("more.ini", True)):
+        (both / name).write_text("")
+        assert (SKIPPED in committing("audit-connections")[1]) != finds, name
+        git(both, "commit", "--no-verify", "--message=More")
     (both / "code.py").write_text(LISTENS)
     with (both / "ops/usage.sql").open("a") as file:
         file.write("-- Mine.\n")
-    status, said = committing()
+    status, said = committing("--all-files")
     assert (status, said.count("Failed")) == (1, 2), said
     assert "edited    ops/usage.sql" in said
     assert "code.py:2: listen" in said
