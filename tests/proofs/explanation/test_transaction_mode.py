@@ -8,7 +8,7 @@ the first client does next happens on a second one.
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -196,9 +196,14 @@ def test_iterator_works_within_a_transaction(export) -> None:
 
 
 @control(here("disable=disable)", "disable=False)", of="tests.proofs.explanation.test_transaction_mode:export"))
+@control(here("disable=True", 'disable=function == "export"'))
 def test_iterator_works_without_server_side_cursors(export) -> None:
-    """With DISABLE_SERVER_SIDE_CURSORS the result comes at once, and nothing is left on the server to lose."""
-    assert export("export", disable=True) == "501\n"
+    """With DISABLE_SERVER_SIDE_CURSORS the result comes at once, and nothing is left on the server to lose.
+
+    The same holds for aiterator().
+    """
+    found = [export(function, disable=True) for function in ("export", "export_async")]
+    assert found == ["501\n", "501\n"]
 
 
 DIES = """
@@ -463,15 +468,22 @@ def test_two_clients_hold_the_same_advisory_lock(database, django, client, load)
 
 
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_lock", "pg_try_advisory_xact_lock"))
-def test_an_advisory_lock_outlives_its_client(database, django, client, load) -> None:
-    """The unlock goes to another server connection, where there is nothing to unlock; then no session gets the lock."""
+@control(here('console.execute("reconnect")', "pass"), fails_with="the lock is free: not within")
+def test_an_advisory_lock_outlives_its_client(database, console, django, client, load) -> None:
+    """The unlock goes to another server connection, where there is nothing to unlock; then no session gets the lock.
+
+    RECONNECT ends the session that has it.
+    """
     names = execute(load(f"{FOLDER}/locks.py"))
     one, other = django(), client()
     assert names["alone"](lambda: take_over(one, other))
     one.close()
     other.execute("rollback")
     with database.connect() as direct:
-        assert value(direct, "select pg_try_advisory_lock(%s)", names["NIGHTLY"]) is False
+        ask = "select pg_try_advisory_lock(%s)"
+        assert value(direct, ask, names["NIGHTLY"]) is False
+        console.execute("reconnect")
+        until("the lock is free", lambda: value(direct, ask, names["NIGHTLY"]))
 
 
 @control(edit("transaction_mode/locks.py", "pg_try_advisory_xact_lock", "pg_try_advisory_lock"))
@@ -548,6 +560,47 @@ def test_a_temporary_table_of_the_transaction_is_there_and_then_gone(django, cli
     assert names["through_a_table"]([1, 2]) == names["through_a_table"]([1, 2]) == [1, 2]
     take_over(one, other)
     assert value(other, "select to_regclass('chosen')") is None
+
+
+@control(here("with outer.atomic():", "with nullcontext():"))
+def test_within_an_outer_transaction_it_stays_until_that_ends(database, django, load) -> None:
+    """A limit, a tenant, a lock and a table of an inner atomic() outlast it, unless an error undoes them."""
+    from django.db import transaction as outer
+
+    names = {}
+    for file in ("timeout", "tenants", "locks", "temporary"):
+        names |= execute(load(f"{FOLDER}/{file}.py"))
+    one = django()
+    ask = "select pg_try_advisory_xact_lock(%s)"
+
+    def seen() -> list[object]:
+        with database.connect() as direct:
+            free = value(direct, ask, names["NIGHTLY"])
+        tenant = "select coalesce(current_setting('app.tenant', true), '')"
+        return [
+            value(one, "show statement_timeout"),
+            value(one, tenant),
+            free,
+            value(one, "select to_regclass('chosen')"),
+        ]
+
+    def work() -> None:
+        names["report_in_a_transaction"]("select 1")
+        with names["as_tenant"]("ada"):
+            pass
+        assert names["alone_in_a_transaction"](lambda: None)
+        names["through_a_table"]([1])
+
+    nothing, left = ["0", "", True, None], ["200ms", "ada", False, "chosen"]
+    with outer.atomic():
+        with suppress(ZeroDivisionError), outer.atomic():
+            work()
+            assert seen() == left
+            raise ZeroDivisionError
+        assert seen() == nothing
+        work()
+        assert seen() == left
+    assert seen() == nothing
 
 
 # ---- prepared statements -------------------------------------------------------------------------------------
