@@ -249,6 +249,36 @@ def test_a_connect_is_several_round_trips(far, load, request) -> None:
     assert found == expected(request, found)
 
 
+KEPT = """
+import os, django
+django.setup()
+from django.db import connection, transaction
+def query():
+    connection.cursor().execute("select %s", [1])
+query()
+{then}
+os._exit(0)
+"""
+
+
+@control(edit("upstream/settings/prod.py", 'flag("DB_CONN_HEALTH_CHECKS", default=True)', "False"))
+@control(here("with transaction.atomic(): query()", "query()"))
+def test_a_query_on_a_kept_connection_is_one_round_trip(far) -> None:
+    """And one more in a request with health checks; BEGIN and COMMIT are one each."""
+    note_postgres(far.database.server.version())
+    first, *more = (
+        far.round_trips(KEPT.format(then=then))
+        for then in (
+            "",
+            "query()",
+            "connection.close_if_unusable_or_obsolete(); query()",  # as at the start of a request
+            "with transaction.atomic(): query()",
+        )
+    )
+    far.project.note()
+    assert [each - first for each in more] == [1, 2, 3]
+
+
 @control(here('client_tls_protocols="tlsv1.2"', 'client_tls_protocols="tlsv1.3"'))
 def test_tls_is_a_round_trip_or_two_more(far, request) -> None:
     """Besides asking for it: one in version 1.3, two in 1.2. The server here is PgBouncer."""
