@@ -101,3 +101,12 @@ def test_the_old_url_is_the_way_back(shop, project) -> None:
             assert again.request("/health/ready/")[0] == 200
     finally:
         bouncer.restart()
+
+
+@control(here('"settings.pgbouncer"', '"settings.prod"'))
+def test_without_the_direct_url_the_settings_do_not_load(project, database) -> None:
+    """The error names the variable."""
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+    status, said = project.run("manage.py", "check", database_url=database.url, **settings)
+    project.note()
+    assert (status, "ImproperlyConfigured: DATABASE_DIRECT_URL: give postgresql://" in said) == (1, True)
