@@ -197,6 +197,32 @@ def test_other_line_ends_are_an_edit(verify, repository) -> None:
     assert states(verify("ops/snippets.json", "ops/usage.sql")) == {"ops/usage.sql": "edited"}
 
 
+@control(here('"ops/*.sql -text\\n"', '"ops/*.ini -text\\n"'))
+@control(here('git(repository, "config", "core.autocrlf", "true")', "pass"))
+def test_gits_line_ends_stay_until_a_copy_is_taken_again(verify, repository) -> None:
+    """Where git writes CRLF a copy is edited; with -text it stays so until it is taken again, and then keeps LF."""
+    git(repository, "init")
+    git(repository, "add", ".")
+    git(repository, "commit", "--message=One")
+    git(repository, "config", "core.autocrlf", "true")
+    copy = repository / "ops/usage.sql"
+
+    def taken() -> str:
+        copy.unlink()
+        git(repository, "checkout", "--", "ops/usage.sql")
+        return state()
+
+    def state() -> str:
+        return states(verify("ops/snippets.json", "ops/usage.sql"))["ops/usage.sql"]
+
+    found = [state(), taken()]
+    (repository / ".gitattributes").write_text("ops/*.sql -text\n")
+    git(repository, "add", ".gitattributes")
+    git(repository, "commit", "--message=Two")
+    found += [state(), taken()]
+    assert found == ["current", "edited", "edited", "current"]
+
+
 @control(edit("verify/verify_snippets.py", 'states.get(digest, "edited") if digest', '"outdated" if digest'))
 def test_an_old_pin_calls_a_newer_copy_edited(verify, repository, sites) -> None:
     """It knows nothing of what was published later; the newer manifest calls that copy current."""
