@@ -425,8 +425,18 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
 )
 @control(edit("verify/verify_snippets.py", "sys.exit(said", "print(said"))
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
+@control(
+    here(
+        'git(folder, "init")',
+        """action = folder / "action.yml"; """
+        """action.write_text(action.read_text().replace(" || inputs.copies != ''", "")); git(folder, "init")""",
+        of="tests.proofs.how_to.test_verify_snippets:guides",
+    )
+)
 def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None:
     """Its own steps pass; an edited copy fails one, a LISTEN the other, even if the findings are written to a file.
+
+    So do copies without a manifest, and a manifest without copies.
 
     GitHub's side of it is checked by actionlint.
     """
@@ -439,6 +449,7 @@ def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None
     assert acted(guides, both, ours["with"]) == [0, 0]
     (both / "code.py").write_text(LISTENS)
     assert acted(guides, both, {"manifest": ours["with"]["manifest"], "copies": "ops/*.sql"}) == [0]
+    assert acted(guides, both, {"copies": "ops/*.sql"}) == acted(guides, both, {"manifest": "ops/snippets.json"}) == [1]
     assert [acted(guides, both, {"audit": given}) for given in ("ops", "ops code.py")] == [[0], [1]]
     assert acted(guides, both, ours["with"] | {"sarif": "found.sarif"}) == [0, 1]
     assert json.loads((both / "found.sarif").read_text())["runs"][0]["results"][0]["ruleId"] == "listen"
@@ -454,8 +465,9 @@ def acted(guides: Path, repository: Path, given: dict[str, str]) -> list[int]:
     assert given.keys() <= inputs.keys()
     ended = []
     for step in action["runs"]["steps"]:
-        wanted = inputs[named(step["if"], r"(?:\$\{\{ !cancelled\(\) && )?inputs\.(\w+) != ''(?: \}\})?")]
-        if not wanted or (any(ended) and "!cancelled()" not in step["if"]):
+        wanted = r"(?:\$\{\{ !cancelled\(\) && )?(inputs\.\w+ != ''(?: \|\| inputs\.\w+ != '')*)(?: \}\})?"
+        names = re.findall(r"inputs\.(\w+)", named(step["if"], wanted))
+        if not any(inputs[name] for name in names) or (any(ended) and "!cancelled()" not in step["if"]):
             continue
         values = {name: inputs[named(said, r"\$\{\{ inputs\.(\w+) \}\}")] for name, said in step["env"].items()}
         environment = {"PATH": os.environ["PATH"], "GITHUB_ACTION_PATH": str(guides), **values}
