@@ -8,7 +8,7 @@ from tests.proofs import deployed
 from tests.proofs.how_to.test_django_pool import calling, pool_of_one
 from tests.proofs.how_to.test_persistent_connections import allow_connections
 from tests.stack.database import fresh
-from tests.stack.upstream import serving
+from tests.stack.upstream import needs_a_pool, serving
 from tests.stack.wait import until
 
 
@@ -72,16 +72,44 @@ ATOMIC = """
 import django; django.setup()
 from django.db import transaction
 from django.test import Client
-from orders import views
+from orders import health, views
 
 def probe():
     client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
-    print(*(client.get(f"/health/{path}/").status_code for path in ("live", "ready")))
+    print(*(client.get(f"/health/{path}/").status_code for path in ("live", "ready", "reachable")))
 
 probe()
-transaction.non_atomic_requests(views.live)
-transaction.non_atomic_requests(views.ready)
+for view in (views.live, views.ready, health.reachable):
+    transaction.non_atomic_requests(view)
 probe()
+"""
+# A thread asks past the pool, twice, while another has the pool's only connection.
+ATOMIC_AND_POOLED = """
+from django.conf import settings
+
+default = settings.DATABASES["default"]
+default["CONN_MAX_AGE"] = 0
+default.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 1}
+
+import django; django.setup()
+from threading import Thread
+from django.db import connection, transaction
+from django.test import Client
+from orders import health
+
+def probe():
+    client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
+    print(client.get("/health/reachable/").status_code)
+
+connection.ensure_connection()
+connection.pool.timeout = 0.3
+for _ in range(2):
+    asks = Thread(target=probe)
+    asks.start()
+    asks.join()
+    transaction.non_atomic_requests(health.reachable)
+connection.close()
+connection.close_pool()
 """
 
 
@@ -108,17 +136,30 @@ def over_an_ended_session(project, server, migrated, path: str, health_checks: s
 )
 @control(here('health_checks="False"', 'health_checks="True"'))
 def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_out(project, server, migrated) -> None:
-    """With no server reachable, both return 500; with non_atomic_requests, liveness is 200 and readiness 503.
+    """With no server reachable, all three return 500; with non_atomic_requests, liveness is 200 and the others 503.
 
-    Both also return 500 if a kept connection fails its health check and no new one can be opened. Without health
+    All also return 500 if a kept connection fails its health check and no new one can be opened. Without health
     checks, nothing queries over that connection before the view does, and liveness returns 200.
     """
     nowhere = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = project.run("-c", ATOMIC, database_url=nowhere, DJANGO_SETTINGS_MODULE="settings.atomic")
     assert status == 0, said
-    assert [line for line in said.splitlines() if line[:1].isdigit()] == ["500 500", "200 503"]
-    probes = ("live", "ready")
+    assert [line for line in said.splitlines() if line[:1].isdigit()] == ["500 500 500", "200 503 503"]
+    probes = ("live", "ready", "reachable")
     checked = [over_an_ended_session(project, server, migrated, path, health_checks="True") for path in probes]
-    assert checked == [500, 500]
+    assert checked == [500, 500, 500]
     unchecked = over_an_ended_session(project, server, migrated, "live", health_checks="False")
     assert unchecked == 200
+
+
+@control(here('"settings.atomic"', '"settings.prod"'))
+@control(here("ATOMIC_AND_POOLED,", 'ATOMIC_AND_POOLED.replace("transaction.non_atomic_requests(", "print("),'))
+def test_with_atomic_requests_a_probe_past_the_pool_waits_for_it_unless_it_is_taken_out(project, database) -> None:
+    """While the pool's only connection is lent, it returns 500 when the pool's timeout is over; taken out, 200."""
+    needs_a_pool()
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.atomic"}
+    status, said = project.run("-c", ATOMIC_AND_POOLED, database_url=database.url, **settings)
+    assert status == 0, said
+    assert "couldn't get a connection after 0.30 sec" in said
+    assert [line for line in said.splitlines() if line.isdigit()] == ["500", "200"]
+    project.note()
