@@ -96,6 +96,28 @@ try:
 except OperationalError:
     print(*(counter.labels("default")._value.get() for counter in (ERRORS, OPENED)))
 """
+# A process whose server refuses it from the second query on.
+BEHIND = """
+import sys
+import django
+django.setup()
+from django.db import OperationalError, connection
+from metered.base import ERRORS, OPENED
+
+def ask():
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("select 1")
+        print("answered", flush=True)
+    except OperationalError as error:
+        print(error, flush=True)
+    connection.close()
+
+ask()
+open(sys.argv[1]).read()
+ask()
+print(*(int(counter.labels("default")._value.get()) for counter in (ERRORS, OPENED)))
+"""
 # Reads the counts of a process that finds no server, where each view is a transaction.
 ATOMIC = """
 from django.conf import settings
@@ -301,6 +323,28 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
     nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
     status, said = metered.project.run("-c", UNREACHABLE, database_url=nobody, **counting)
     assert (status, said) == (0, "1.0 0.0\n")
+
+
+@control(here("database_url=bouncer.url(database)", "database_url=database.url"))
+def test_behind_pgbouncer_a_connection_is_opened_although_postgresql_refuses(
+    project, database, pooler, tmp_path
+) -> None:
+    """Once PgBouncer has reached PostgreSQL, it accepts a client, whose query fails: one opening, and no error."""
+    bouncer = pooler(database, pool_mode="transaction")
+    counting, fifo = counting_in(tmp_path), tmp_path / "go"
+    Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
+    os.mkfifo(fifo)
+    asks = project.start("-c", BEHIND, str(fifo), database_url=bouncer.url(database), **counting)
+    until("it is answered", lambda: "answered\n" in asks.said())
+    database.admin.execute(f'alter database "{database.name}" allow_connections false')
+    for pid in database.backends():
+        database.terminate(pid)
+    fifo.write_text("")
+    until("it has asked again", asks.ended)
+    asks.stop()
+    project.note()
+    assert "is not currently accepting connections" in asks.said()
+    assert asks.said().splitlines()[-1] == "0 2"
 
 
 @control(edit("upstream/metered/views.py", "@transaction.non_atomic_requests\n", ""))
