@@ -13,7 +13,7 @@ from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.site import chromium
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import Project, driver
+from tests.stack.upstream import Project, driver, needs_a_pool
 from tests.stack.wait import until
 
 # What a reader gets from `manage.py test`, with the tests in a folder of their own.
@@ -192,6 +192,11 @@ class Two(TestCase):
     def test_it(self):
         meet("two")
 """
+# The test's own transaction has one of the pool's connections.
+FILLS = """
+        while connection.pool.get_stats().get("pool_available", 0) < connection.pool.min_size - 1:
+            time.sleep(0.01)
+        (HERE / f"{name}.came")"""
 ANOTHER = PAIR.replace("    with", "    other = connection.copy()\n    other.cursor()\n    with")
 
 
@@ -209,6 +214,17 @@ def test_each_parallel_process_has_a_database_and_a_connection(run, tested, tmp_
     status, said = run(PAIR, "--parallel=2", method=method)
     assert status == 0, said
     assert sessions(tmp_path) == [f"test_{tested.name}_1", f"test_{tested.name}_2"]
+
+
+@control(here('"DB_POOL_SIZE": "3"', '"DB_POOL_SIZE": "2"'))
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_each_parallel_process_opens_a_pool(run, tested, tmp_path, method) -> None:
+    """With Django's pool and --parallel=2, each process has min_size sessions in its copy of the test database."""
+    needs_a_pool()
+    pooled = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "3"}
+    status, said = run(PAIR.replace('        (HERE / f"{name}.came")', FILLS), "--parallel=2", method=method, **pooled)
+    assert status == 0, said
+    assert sessions(tmp_path) == [f"test_{tested.name}_{process}" for process in (1, 2) for _ in range(3)]
 
 
 @control(here("PAIR", "ANOTHER"))
