@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import Existing
 from tests.proofs.watched import needs_monitoring
 from tests.stack import monitoring
@@ -27,6 +27,7 @@ from tests.stack.database import Database, Role, fresh, run_psql
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, bin_dir, own_major
+from tests.stack.upstream import needs_a_pool
 from tests.stack.wait import DEADLINE, until
 
 QUERY = "upstream/orders/management/commands/pool_doctor.sql"
@@ -585,6 +586,32 @@ def test_the_exit_status_tells_of_a_server_without_any_slot(database, watcher, p
         ended, output = doctor(project, watcher, "--json")
     assert ended == 2, output
     assert "too many clients already" in json.loads(output)["findings"][0]["finding"]
+
+
+# The command with settings of the proof's own, whose pool gives up early.
+WITH_A_POOL = """
+from settings.pool import *
+DATABASES["default"]["OPTIONS"]["pool"]["timeout"] = 1
+"""
+RUNS = """
+import sys
+sys.path.insert(0, {folder!r})
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "pool_doctor"])
+"""
+
+
+@control(here("write_text(WITH_A_POOL)", 'write_text("from settings.prod import *")'))
+def test_with_djangos_pool_a_full_server_is_what_it_cannot_tell(database, project, sessions, tmp_path) -> None:
+    """On a server without a free slot it exits with 3, when the pool's timeout is over; without a pool with 2."""
+    needs_a_pool()
+    for _ in range(20):
+        sessions(database)
+    (tmp_path / "with_a_pool.py").write_text(WITH_A_POOL)
+    command = ("-c", RUNS.format(folder=str(tmp_path)))
+    status, output = project.run(*command, database_url=database.url, DJANGO_SETTINGS_MODULE="with_a_pool")
+    assert (status, "couldn't get a connection after 1.00 sec" in output) == (3, True), output
+    assert doctor(project, database)[0] == 2
 
 
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))

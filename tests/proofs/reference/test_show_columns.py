@@ -116,6 +116,17 @@ def test_link_and_remote_pid_lead_from_a_client_to_its_backend(busy, database) -
     assert row_of(busy, "clients", application_name="waiting")["link"] == ""
 
 
+@control(here('application_name="kept"', 'application_name="other"'))
+@control(here('pool_mode="transaction"', 'pool_mode="session"'))
+def test_an_idle_server_connection_keeps_its_last_clients_name(database, pooler) -> None:
+    """In transaction mode it still has it after the client has left; in session mode DISCARD ALL takes it away."""
+    bouncer = pooler(database, pool_mode="transaction")
+    with bouncer.connect(database, application_name="kept") as client:
+        client.execute("select 1")
+    until("it is idle", lambda: row_of(bouncer, "servers", database=database.name)["state"] == "idle")
+    assert row_of(bouncer, "servers", database=database.name)["application_name"] == "kept"
+
+
 @control(here("has_begun", "is_over"))
 def test_stats_note_a_wait_when_it_is_over(busy, database) -> None:
     """A client that still waits is seen in the pools, and not yet in total_wait_time."""
