@@ -262,25 +262,34 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     ),
     fails_with="ServerLoginsFail fires: not within",
 )
+@control(here('password="", passfile', 'password="other", passfile'))
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
-    """A login that fails on its password, database or pg_hba.conf is counted, at PgBouncer and at PostgreSQL.
+    """A login that fails on its password, name, database or pg_hba.conf is counted, at PgBouncer and at PostgreSQL.
 
-    Both alerts fire, one for PgBouncer's own login, whose password was changed.
+    A client that has no password is counted at neither. Both alerts fire, one for PgBouncer's own login, whose
+    password was changed.
     """
     logs, at_postgresql = watched.exporters["logs"], lambda database, **wrong: database.connect(**wrong)
-    for where, connect, wrong in (
+    wrongly = (
         ("PgBouncer", watched.pgbouncer.connect, {"password": "wrong"}),
         ("PgBouncer with a name", watched.pgbouncer.connect, {"dbname": "nowhere"}),
+        ("PgBouncer as nobody", watched.pgbouncer.connect, {"user": "nobody"}),
         ("PostgreSQL", at_postgresql, {"password": "wrong"}),
         ("PostgreSQL over its socket", at_postgresql, {"host": str(watched.setup.cluster.data)}),
-    ):
+    )
+    first = value(logs, "client_login_failures_total") or 0
+    for where, connect, wrong in wrongly:
         counted = value(logs, "client_login_failures_total") or 0
+        if "password" in wrong:
+            with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+                connect(watched.database, password="", passfile="/dev/null")
         with pytest.raises(psycopg.OperationalError):
             connect(watched.database, **wrong)
         until(
             f"who fails at {where} is counted",
             lambda counted=counted: value(logs, "client_login_failures_total") == counted + 1,
         )
+    assert value(logs, "client_login_failures_total") == first + len(wrongly)
     with raised(watched.prometheus, "ClientLoginsFail", "ServerLoginsFail") as fire:
         fire(lambda: log_in_wrongly(watched))
 

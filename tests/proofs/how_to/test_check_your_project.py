@@ -27,7 +27,7 @@ from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.scripts import execute
 from tests.stack.upstream import driver, needs_a_pool
-from tests.stack.wait import free_port
+from tests.stack.wait import free_port, until
 
 APP = "upstream/pooling_checks"
 RULES = f"{APP}/rules.py"
@@ -433,6 +433,48 @@ def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, 
         )
         for processes, threads, instances, surge, celery, cron, migrations, other in numbers
     ]
+
+
+POOLED_AND_CHECKED = """
+from settings.pool import *
+from settings.checked import INSTALLED_APPS
+"""
+ASKS_THE_SERVER = """
+import sys
+sys.path.insert(0, {folder!r})
+from django.core.management import execute_from_command_line
+import django
+django.setup()
+from django.db import connection
+if pool := connection.settings_dict["OPTIONS"].get("pool"):
+    connection.pool.open(wait=True)  # or the command may end before it has opened all
+execute_from_command_line(["manage.py", "check", "--database", "default"])
+"""
+
+
+@control(
+    edit(
+        "upstream/pooling_checks/server.py",
+        "second.temporary_connection()",
+        "connections[name].temporary_connection()",
+    ),
+    fails_with="each is counted: not within",
+)
+@pytest.mark.parametrize(("module", "opened"), [("settings.checked", 2), ("pooled_and_checked", 3 + 1)])
+def test_asking_a_server_opens_two_connections_or_a_pool_and_one(project, server, tmp_path, module, opened) -> None:
+    """check --database opens two sessions; with Django's pool as many as it starts with, and one. None is left."""
+    if module != "settings.checked":
+        needs_a_pool()
+    (tmp_path / "pooled_and_checked.py").write_text(POOLED_AND_CHECKED)
+    settings = {"DJANGO_SETTINGS_MODULE": module, "DB_POOL_SIZE": "3"}
+    with fresh(server) as database:
+        command = ("-c", ASKS_THE_SERVER.format(folder=str(tmp_path)))
+        status, said = project.run(*command, database_url=database.url, **settings)
+        assert (status, "pooling.W033" in said) == (0, True), said
+        until("all have left", lambda: database.backends() == [])
+        until("each is counted", lambda: database.sessions() >= opened)
+        assert database.sessions() == opened
+    project.note()
 
 
 # ---- what the warnings are about -------------------------------------------------------------------------------
