@@ -154,6 +154,26 @@ def test_the_least_max_connections_fits_and_one_less_does_not(budget) -> None:
         assert short["band"] == "tight"
 
 
+@control(edit("sizing/budget.py", "behind = replicas * most_servers", "behind = (replicas + surge) * most_servers"))
+@control(
+    edit("sizing/budget.py", "behind = replicas * most_servers", 'behind = replicas * most_servers * whole["aliases"]')
+)
+@control(edit("sizing/budget.py", "behind + straight if replicas", "behind if replicas"))
+def test_behind_pgbouncer_neither_surge_nor_aliases_are_counted(budget) -> None:
+    """They leave what is open as it is; another PgBouncer adds its pools, and another connection past it one."""
+    for given in some(budget):
+        if given["replicas"]:
+            found = budget["plan"](given)
+
+            def more(given=given, **changed: float) -> int:
+                return budget["plan"]({**given, **changed})["opened"]
+
+            given["pool_size"] = found["size"]
+            assert more(surge=0, aliases=1) == more(surge=300, aliases=20) == found["opened"]
+            assert more(replicas=given["replicas"] + 1) == found["opened"] + found["max_db_connections"]
+            assert more(other=given["other"] + 1) == found["opened"] + 1
+
+
 @control(edit("sizing/queueing.py", "servers += 1", "servers += 2"))
 def test_the_recommended_pool_is_the_smallest_that_keeps_the_wait(budget) -> None:
     """For hundreds of deployments, the wait is no longer than accepted; with one connection less, it is."""
