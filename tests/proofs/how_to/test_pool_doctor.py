@@ -25,6 +25,7 @@ from tests.stack import monitoring
 from tests.stack.console import at_least
 from tests.stack.database import Database, Role, fresh, run_psql
 from tests.stack.fixtures import note_pgbouncer, note_postgres
+from tests.stack.leash import Leash, give
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, bin_dir, own_major
 from tests.stack.upstream import needs_a_pool
@@ -1009,6 +1010,28 @@ def test_an_address_with_a_mistake_is_one_line_without_its_password(stays, wrong
     assert status != 0
     assert "slots" in said
     assert "hun" not in said
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder in which PgBouncer may have its socket."""
+    home = Leash("sockets")
+    (home.folder / "1").mkdir()
+    give(home.folder / "1")
+    yield home.folder / "1"
+    home.stop()
+
+
+@control(here("?host={sockets}", ""))
+def test_it_asks_the_pgbouncer_whose_socket_it_is_given(database, pooler, project, sockets) -> None:
+    """With host= after the address's question mark, it reaches the console through that folder's socket."""
+    role = database.role
+    bouncer = pooler(database, stats_users=role.name, unix_socket_dir=sockets)
+    console = f"postgresql://{role.name}:{role.password}@localhost:{bouncer.port}/pgbouncer?host={sockets}"
+    _, output = doctor(project, database, "--console", console)
+    assert "places for clients taken" in output
+    assert f"pgbouncer/{role.name}@unix(" in bouncer.leash.said()
+    project.note()
 
 
 @control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "len(pids) > 1", "len(pids) > 2"))
