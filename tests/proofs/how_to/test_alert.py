@@ -263,11 +263,15 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     fails_with="ServerLoginsFail fires: not within",
 )
 @control(here('password="", passfile', 'password="other", passfile'))
+@control(
+    here("    refuse_pgbouncer(watched)\n", "    log_in_wrongly(watched)\n"),
+    fails_with="PgBouncer's are counted: not within",
+)
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
     """A login that fails on its password, name, database or pg_hba.conf is counted, at PgBouncer and at PostgreSQL.
 
-    A client that has no password is counted at neither. Both alerts fire, one for PgBouncer's own login, whose
-    password was changed.
+    A client that has no password is counted at neither. PgBouncer's own login, whose password was changed, is counted
+    as that of a client of PostgreSQL, too. Both alerts fire.
     """
     logs, at_postgresql = watched.exporters["logs"], lambda database, **wrong: database.connect(**wrong)
     wrongly = (
@@ -290,6 +294,14 @@ def test_failed_logins_are_counted_from_the_logs(watched) -> None:
             lambda counted=counted: value(logs, "client_login_failures_total") == counted + 1,
         )
     assert value(logs, "client_login_failures_total") == first + len(wrongly)
+    both = ("client_login_failures_total", "server_login_failures_total")
+    before = [value(logs, name) or 0 for name in both]
+    refuse_pgbouncer(watched)
+
+    def more() -> list[float]:
+        return [(value(logs, name) or 0) - then for name, then in zip(both, before, strict=True)]
+
+    until("PostgreSQL's line and PgBouncer's are counted", lambda: (new := more())[0] == new[1] > 0)
     with raised(watched.prometheus, "ClientLoginsFail", "ServerLoginsFail") as fire:
         fire(lambda: log_in_wrongly(watched))
 
@@ -299,6 +311,11 @@ def log_in_wrongly(watched: Watched) -> None:
     for connect in (watched.pgbouncer.connect, lambda database, **wrong: database.connect(**wrong)):
         with pytest.raises(psycopg.OperationalError):
             connect(watched.database, password="wrong")
+    refuse_pgbouncer(watched)
+
+
+def refuse_pgbouncer(watched: Watched) -> None:
+    """Have PostgreSQL refuse PgBouncer's login, for a client that PgBouncer lets in."""
     admin = watched.setup.everything.admin
     admin.execute("alter role upstream password 'another'")
     with watched.pgbouncer.admin() as console:
