@@ -1,6 +1,7 @@
 """Proves docs/how-to/health-endpoint.md: probes while every connection of the pool is in use."""
 
 import pytest
+from psycopg import sql
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
@@ -38,8 +39,12 @@ def test_a_probe_over_the_pool_fails_while_all_is_lent(shop) -> None:
 @control(edit("upstream/orders/health.py", '    own.settings_dict["OPTIONS"].pop("pool", None)\n', ""))
 @control(edit("upstream/orders/health.py", "own.close()", "pass"), fails_with="its connection is gone: not within")
 @control(edit("upstream/orders/health.py", "status=503", "status=200"))
+@control(here("limit.format(role, 1)", "limit.format(role, 2)"))
 def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
-    """It is 200 with the pool exhausted, leaves no connection open, and is 503 when the database refuses logins."""
+    """It is 200 with the pool exhausted, leaves no connection open, and is 503 when the database refuses logins.
+
+    So it is when the role's limit is reached, while a query over the pool is still answered.
+    """
     gunicorn, _ = shop
     database = gunicorn.database
     with calling(shop, "/orders/pay/"):
@@ -50,6 +55,13 @@ def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
         assert gunicorn.request("/health/reachable/")[0] == 503
     finally:
         allow_connections(database, True)
+    limit = sql.SQL("alter role {} connection limit {}")
+    role = sql.Identifier(database.role.name)
+    database.admin.execute(limit.format(role, 1))
+    try:
+        assert [gunicorn.request(f"/health/{name}/")[0] for name in ("reachable", "ready")] == [503, 200]
+    finally:
+        database.admin.execute(limit.format(role, -1))
     gunicorn.note()
 
 
