@@ -109,4 +109,4 @@ def test_without_the_direct_url_the_settings_do_not_load(project, database) -> N
     settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
     status, said = project.run("manage.py", "check", database_url=database.url, **settings)
     project.note()
-    assert (status, "ImproperlyConfigured: DATABASE_DIRECT_URL: give postgresql://" in said) == (1, True)
+    assert (status, "ImproperlyConfigured: DATABASE_DIRECT_URL must look like postgresql://" in said) == (1, True)
