@@ -12,7 +12,7 @@ docker compose up --detach --wait --no-recreate --scale pgbouncer=2 pgbouncer
 # SIGTERM, then a wait of stop_grace_period at most. New clients go to the new
 # one, and Django's threads follow as their connections reach DB_CONN_MAX_AGE.
 docker stop "$old" > /dev/null
-docker inspect --format 'old PgBouncer: exit status {{.State.ExitCode}}' "$old"
+docker inspect --format 'it ended with status {{.State.ExitCode}}' "$old"
 docker rm "$old" > /dev/null
 
 # The old image no longer has a name. If nothing was changed, the new container

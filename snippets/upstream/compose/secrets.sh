@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 if [ -e secrets ]; then
-    echo "the folder secrets already exists: the database uses its passwords"
+    echo "secrets is there already: its passwords are in the database"
     exit 0
 fi
 # Nobody else on this machine can enter the folder. The containers run as other
@@ -26,4 +26,4 @@ cat > userlist.txt << END
 "pgbouncer_stats" "$(cat console_stats_password)"
 END
 chmod a+r ./*
-echo "created the folder secrets"
+echo "made: the folder secrets"
