@@ -1029,7 +1029,7 @@ def test_it_asks_the_pgbouncer_whose_socket_it_is_given(database, pooler, projec
     bouncer = pooler(database, stats_users=role.name, unix_socket_dir=sockets)
     console = f"postgresql://{role.name}:{role.password}@localhost:{bouncer.port}/pgbouncer?host={sockets}"
     _, output = doctor(project, database, "--console", console)
-    assert "places for clients taken" in output
+    assert "client connections (max_client_conn)" in output
     assert f"pgbouncer/{role.name}@unix(" in bouncer.leash.said()
     project.note()
 
