@@ -63,7 +63,7 @@ def test_each_cause_that_is_asked_for_has_its_sign(opened: Visit) -> None:
     page.wait_for_selector(".answer .causes li")
     asked = page.locator(".answer .causes li").all_inner_texts()
     assert [each for each in asked if each.startswith(":") or "::" in each] == []
-    assert "sv_active in SHOW POOLS is its size" in asked[0]
+    assert "sv_active in SHOW POOLS equals the pool's size" in asked[0]
 
 
 def test_a_text_in_another_language_leads_to_the_same_page(opened: Visit) -> None:
