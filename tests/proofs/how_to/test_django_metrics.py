@@ -330,7 +330,7 @@ def test_behind_pgbouncer_a_connection_is_opened_although_postgresql_refuses(
     project, database, pooler, tmp_path
 ) -> None:
     """Once PgBouncer has reached PostgreSQL, it accepts a client, whose query fails: one opening, and no error."""
-    bouncer = pooler(database, pool_mode="transaction")
+    bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=5)  # 1.18 tells nobody why
     counting, fifo = counting_in(tmp_path), tmp_path / "go"
     Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
     os.mkfifo(fifo)
