@@ -402,8 +402,8 @@ def test_in_an_event_loop_a_pool_is_closed(project, database) -> None:
     """With the module imported, a pool of Django's is closed before a fork in async code."""
     needs_a_pool()
     code = BEGINS + POOL_IN_A_LOOP + "print(pool.closed)\n"
-    named = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
-    said = project.run("-c", code, database_url=database.url, **named)
+    said = project.run("-c", code, database_url=database.url, **OF_ONE)
+    project.note()
     assert said == (0, "another\nanother\nTrue\n")
 
 
@@ -497,8 +497,7 @@ back.set()
 def test_who_waits_for_a_pool_is_refused_at_a_fork(project, database) -> None:
     """With the module, a thread that waits for a connection of the pool is told that the pool is closed."""
     needs_a_pool()
-    named = {"DJANGO_SETTINGS_MODULE": "settings.pool", "DB_POOL_SIZE": "1"}
-    status, said = project.run("-c", WAITS, database_url=database.url, **named)
+    status, said = project.run("-c", WAITS, database_url=database.url, **OF_ONE)
     project.note()
     assert status == 0, said
     assert "the pool 'pool-1' is closed" in said.splitlines()
