@@ -359,6 +359,7 @@ print(tried())
 def forked(project: Project, database: Database, code: str) -> list[str]:
     """Return the output of a process that has a connection and forks."""
     status, said = project.run("-c", BEGINS + code, database_url=f"{database.url}?sslmode=disable", **PRODUCTION)
+    project.note()
     assert status == 0, said
     return said.splitlines()
 
