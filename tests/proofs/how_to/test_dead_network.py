@@ -68,6 +68,7 @@ CONNECT = "connect_timeout=3"
 POOLER_KEEPALIVES = {"tcp_keepidle": 2, "tcp_keepintvl": 1, "tcp_keepcnt": 2}
 SERVER_KEEPALIVES = "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2"
 FIN, SYN, ACK = 0x01, 0x02, 0x10
+ESTABLISHED = "01"  # as /proc/net/tcp writes that state
 # A proxy that has patience with whoever is idle for so long.
 PATIENCE = "4s"
 PROXY = """
@@ -656,9 +657,13 @@ def test_a_health_check_waits_for_nothing_that_keepalives_have_ended(far) -> Non
     far.confirmed()
 
     def kernels() -> int:
-        """Return how many connections to PostgreSQL the kernel of the application's host has."""
+        """Return how many connections to PostgreSQL are established for the kernel of the application's host.
+
+        What earlier proofs left there is closing, or waits for late packets.
+        """
         lines = Path(f"/proc/{kept.process.pid}/net/tcp").read_text().splitlines()
-        return sum(line.split()[2].endswith(f":{far.database.server.port:04X}") for line in lines)
+        open_to = (f":{far.database.server.port:04X}", ESTABLISHED)
+        return sum((peer[-5:], state) == open_to for _, _, peer, state, *_ in map(str.split, lines))
 
     assert kernels() == 2
     far.network.cut(far.app, far.db)
