@@ -3,7 +3,8 @@
 #
 # Run it where PgBouncer runs, as a user that may write its ini. It needs
 #   CONSOLE           PgBouncer's console: "host=… port=6432 dbname=pgbouncer"
-#   STANDBY           the standby itself, past PgBouncer, as a superuser
+#   STANDBY           the standby itself, past PgBouncer, as a superuser: the
+#                     server that NEW names, which nothing here compares
 #   STOP              stops the primary: "ssh db1 systemctl stop postgresql"
 #   DATABASE          the entry of [databases] that moves
 #   INI, OLD, NEW     the file it is in, and its host before and after

@@ -1,6 +1,6 @@
 """Say which of your copies of snippets are current, outdated or edited.
 
-python verify_snippets.py snippets.json deploy/pgbouncer.ini ops/*.sql
+python verify_snippets.py snippets.json orders/forks.py ops/*.sql
 """
 
 import sys

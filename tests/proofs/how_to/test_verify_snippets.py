@@ -87,10 +87,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def repository(sites, tmp_path) -> Path:
-    """A reader's repository: a file and a folder that were copied from the older site, and its manifest."""
+    """A reader's repository: files and a folder that were copied from the older site, and its manifest."""
     shutil.copytree(sites[0] / snippets.FOLDER / "postgres", tmp_path / "ops")
-    (tmp_path / "deploy").mkdir()
-    shutil.copy(sites[0] / snippets.FOLDER / "pgbouncer/pgbouncer.ini", tmp_path / "deploy")
+    for folder, original in {"deploy": "pgbouncer/pgbouncer.ini", "orders": "upstream/orders/forks.py"}.items():
+        (tmp_path / folder).mkdir()
+        shutil.copy(sites[0] / snippets.FOLDER / original, tmp_path / folder)
     shutil.copy(sites[0] / catalogue.MANIFEST, tmp_path / "ops")
     return tmp_path
 
