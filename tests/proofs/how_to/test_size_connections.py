@@ -208,15 +208,18 @@ def test_a_superuser_still_gets_in(cluster) -> None:
 
 @control(edit("postgres/emergency_role.sql", "pg_use_reserved_connections, ", ""), fails_with="reserved")
 @control(edit("postgres/emergency_role.sql", "pg_signal_backend", "pg_monitor"), fails_with="permission denied")
+@control(edit("postgres/emergency_role.sql", " with inherit true", ""), fails_with="reserved")
 def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> None:
     """With reserved_connections set, a role that was granted their use connects when the application no longer can.
 
-    With close_idle.sql, it then ends the application's idle sessions.
+    So does one with NOINHERIT. With close_idle.sql, it then ends the application's idle sessions.
     """
     needs_16()
     server = cluster(max_connections=10, reserved_connections=2).server
     with fresh(server) as database:
         oncall = Role(server)
+        with server.connect() as connection:  # this role has only those rights whose grant says so
+            connection.execute(f"alter role {oncall.name} noinherit")
         database.psql(load("postgres/emergency_role.sql"), role=oncall.name)
         held = [database.connect() for _ in range(5)]
         try:
