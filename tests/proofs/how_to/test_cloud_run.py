@@ -299,8 +299,10 @@ def test_an_instance_stays_below_googles_limit(load) -> None:
 
 
 @control(edit("cloud/run/service.yaml", 'maxScale: "20"', 'maxScale: "30"'))
+@control(edit("sizing/connections.py", "web * 2,", "web * 3,"))
+@control(edit("sizing/connections.py", "{processes} × {threads}", "{threads} × {threads}"))
 def test_the_table_has_the_numbers_of_the_service(load, run_script) -> None:
-    """Instances, threads and pools are those in service.yaml and in both PgBouncers' settings."""
+    """Instances, threads and pools are those in service.yaml and in both PgBouncers' settings, in a deploy too."""
     evidence.ran(load(SERVICE), "checked", against=google.api("run.v1").name)
     names = run_script(load(SIZING))
     app = cloud_run.variables(container(load, "app"))
@@ -308,9 +310,10 @@ def test_the_table_has_the_numbers_of_the_service(load, run_script) -> None:
     processes, threads = int(app["GUNICORN_WORKERS"]), int(app["GUNICORN_THREADS"])
     pool = int(settings_of(snippets.read(INI).text)["default_pool_size"])
     none, beside, central = names["worked_poolers"]()
-    assert none["Server connections at most"] == instances * processes * threads
-    assert beside["Server connections at most"] == names["pooled_connections"](pool, instances)
-    assert beside["While the application is deployed"] == 2 * pool * instances
+    web, beside_each = instances * processes * threads, pool * instances
+    assert [*none.values()] == [f"None: {instances} instances with {processes} × {threads}", web, 2 * web]
+    name = f"Beside each of {instances} instances, a pool of {pool}"
+    assert [*beside.values()] == [name, beside_each, 2 * beside_each]
     (config,) = manifests.documents("", snippets.read("kubernetes/config.yaml").text)
     large = int(settings_of(config.get("data", "pgbouncer.ini"))["default_pool_size"])
     replicas = manifests.documents("", snippets.read("kubernetes/pgbouncer.yaml").text)[0].get("spec", "replicas")
