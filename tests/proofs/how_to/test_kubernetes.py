@@ -242,13 +242,29 @@ def same(one: object, other: object) -> bool:
     return ordered(one) == ordered(other)
 
 
-@control(edit("kubernetes/secrets.sh", "grep --invert-match '^\"pgbouncer_admin\"' userlist.txt", "cat userlist.txt"))
+@control(edit("kubernetes/secrets.sh", "--invert-match '^\"pgbouncer_admin\"'", "''"))
 @control(edit("kubernetes/secrets.sh", "--from-env-file=/dev/stdin", '--from-literal="PGPASSWORD=$UPSTREAM_PASSWORD"'))
-@control(edit("kubernetes/secrets.sh", "--from-env-file=/dev/stdin", "--from-env-file=/dev/stdin | tee sent.yaml"))
+@control(edit("kubernetes/secrets.sh", "printf 'PGPASSWORD", "env printf 'PGPASSWORD"))
+@control(
+    edit(
+        "kubernetes/secrets.sh",
+        "grep --invert-match '^\"pgbouncer_admin\"' userlist.txt |\n"
+        "  apply pgbouncer-users --from-file=userlist.txt=/dev/stdin",
+        "apply pgbouncer-users --from-literal=userlist.txt=\"$(grep '' userlist.txt)\"",
+    )
+)
+@control(
+    edit(
+        "kubernetes/secrets.sh",
+        '"$DJANGO_SECRET_KEY" |\n  apply upstream --from-env-file=/dev/stdin',
+        '"$DJANGO_SECRET_KEY" >upstream.env\napply upstream --from-env-file=upstream.env',
+    )
+)
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
     """kubectl generates every Secret for real, with the expected contents; only its apply is intercepted.
 
-    No kubectl argument contains a password, no file is left behind, and without a variable nothing is sent.
+    Of the other programs it may run grep alone. No argument of either contains a password or a line of the userlist, no
+    file is left behind, and without a variable nothing is sent.
     """
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
@@ -256,15 +272,16 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
     passwords = {"UPSTREAM_PASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"}
     users = "".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items())
     without_admin = "".join(line for line in users.splitlines(keepends=True) if "pgbouncer_admin" not in line)
-    assert secrets_of(script, tmp_path, setup, passwords) == {
+    made = secrets_of(script, tmp_path, setup, passwords)
+    arguments = (tmp_path / "arguments").read_text()
+    assert {"create", "userlist.txt"} <= {*arguments.splitlines()}
+    assert not [each for each in (*passwords.values(), *setup.users.values()) if each in arguments]
+    assert made == {
         "database-ca": {"ca.crt": "a certificate\n"},
         "pgbouncer-users": {"userlist.txt": without_admin},
         "upstream": {"PGPASSWORD": "50 % of $HOME", "DJANGO_SECRET_KEY": "another"},
     }
-    arguments = (tmp_path / "arguments").read_text()
-    assert "create" in arguments
-    assert not [each for each in passwords.values() if each in arguments]
-    assert {file.name for file in tmp_path.iterdir()} == {"kubectl", "arguments", "userlist.txt", "ca.crt"}
+    assert {file.name for file in tmp_path.iterdir()} == {"kubectl", "grep", "arguments", "userlist.txt", "ca.crt"}
     command = {"args": ["sh", "-c", script.text], "cwd": tmp_path, "capture_output": True, "text": True}
     missing = subprocess.run(**command, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert "export the password" in missing.stderr
@@ -272,19 +289,22 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
 
 
 def secrets_of(script: Snippet, folder: Path, setup, passwords: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Run the script; return the Secrets that it would apply, decoded. The file `arguments` lists what kubectl got."""
+    """Run the script; return the Secrets that it would apply, decoded.
+
+    It finds kubectl and grep and no other program. The file `arguments` lists what they got.
+    """
     (folder / "userlist.txt").write_text("".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items()))
     (folder / "ca.crt").write_text("a certificate\n")
-    stand_in = folder / "kubectl"
-    stand_in.write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{folder}/arguments\n'
-        f'if test "$1" = apply; then cat; echo ---; else exec {shutil.which("kubectl")} "$@"; fi\n'
-    )
-    stand_in.chmod(0o755)
-    environment = {"PATH": f"{folder}:{os.environ['PATH']}", **passwords}
-    command = ["sh", "-c", script.text]
+    sends = f'if test "$1" = apply; then {shutil.which("cat")}; echo ---; exit; fi'
+    for name, first in (("kubectl", sends), ("grep", "")):
+        stand_in = folder / name
+        noted = f'printf "%s\\n" "$@" >>{folder}/arguments'
+        stand_in.write_text(f'#!/bin/sh\n{noted}\n{first}\nexec {shutil.which(name)} "$@"\n')
+        stand_in.chmod(0o755)
+    command = [str(shutil.which("sh")), "-c", script.text]
+    environment = {"PATH": str(folder), "HOME": str(folder), **passwords}
     said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
-    made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(said) if each}
+    made = {each["metadata"]["name"]: each.get("data", {}) for each in yaml.safe_load_all(said) if each}
     return {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
 
 
