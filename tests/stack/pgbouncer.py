@@ -67,6 +67,7 @@ class PgBouncer(Reached):
         options: str = "",
         ini: Snippet | None = None,
         users: Mapping[str, str] | None = None,
+        limits: Mapping[str, str] | None = None,
         peers: Mapping[str, str] | None = None,
         port: int | None = None,
         files: int | None = None,
@@ -78,9 +79,10 @@ class PgBouncer(Reached):
 
         `named` databases go under other names, and `options` end the line of each, as in "pool_size=1". `ini` is a
         reader's pgbouncer.ini, of which only that is replaced which ties it to a machine. `users` is the userlist,
-        names and secrets, where it should be another than each database's role with the server's own secret. `peers`
-        are the entries of that section, and `port` is that of another one which shares it. `files` is the limit of open
-        files. On a `host` of the network it listens on that one's address; its console is reached from here too.
+        names and secrets, where it should be another than each database's role with the server's own secret. `limits`
+        are the lines of [users], a user's name and what holds for that one. `peers` are the entries of that section,
+        and `port` is that of another one which shares it. `files` is the limit of open files. On a `host` of the
+        network it listens on that one's address; its console is reached from here too.
         `suite` of Debian has another version than proofs run on.
 
         Raises ProblemError with the snippet's line where PgBouncer refuses it, RuntimeError where it does not start.
@@ -113,6 +115,7 @@ class PgBouncer(Reached):
         begin, end = self._halves()
         include = f"%include {self.leash.folder}/settings.ini\n"
         end += f"\n[databases]\n%include {self.leash.folder}/databases.ini\n"
+        end += "[users]\n" + _lines("{} = {}", limits) if limits else ""
         end += "[peers]\n" + _lines("{} = {}", peers) if peers else ""
         self.leash.write("pgbouncer.ini", begin + include + end)
         try:

@@ -2,7 +2,7 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -303,3 +303,29 @@ def test_a_larger_pool_takes_effect_with_reload(held, database) -> None:
     bouncer.reload(default_pool_size=2)
     until("the query is answered", lambda: answered(waiting))
     assert pool(bouncer, database)["cl_waiting"] == 0
+
+
+@control(here('options="pool_size=2"', 'options=""'), fails_with="as many are in use: not within")
+@control(here("limits=limits", "limits={}"), fails_with="as many are in use: not within")
+@pytest.mark.parametrize("default", [1, 4])
+@pytest.mark.parametrize(("size", "own"), [(2, ""), (3, "pool_size=3")], ids=["entry", "user"])
+def test_a_pool_size_of_the_entry_counts_before_the_default_and_one_of_the_user_before_both(
+    database, pooler, default, size, own
+) -> None:
+    """Of five transactions an entry's size of two lets two begin, and a user's of three lets three, from 1.23 on.
+
+    The default is smaller than both, or larger.
+    """
+    if own and not at_least(1, 23):
+        pytest.skip("needs PgBouncer 1.23")
+    limits = {database.role.name: own} if own else {}
+    settings = {**ONE, "default_pool_size": default}
+    bouncer = pooler(database, **settings, options="pool_size=2", limits=limits)
+    with ExitStack() as clients:
+        for _ in range(5):
+            client = clients.enter_context(closing(bouncer.connect(database)))
+            client.pgconn.send_query(b"begin")
+        until("as many are in use", lambda: pool(bouncer, database)["sv_active"] == size)
+        with bouncer.impatient():
+            until("nobody waits", lambda: pool(bouncer, database)["cl_waiting"] == 0)
+        assert pool(bouncer, database)["sv_active"] == size
