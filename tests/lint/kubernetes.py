@@ -18,7 +18,7 @@ from tests.lint.manifests import Document, Keys, entry, setting
 
 VERSIONS = ("1.34", "1.37")  # an older one that many run, and the newest known here
 SCHEMAS = f"Kubernetes' schemas of {' and '.join(VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
-SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z][a-z-]*)", re.MULTILINE)
+SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z0-9][a-z0-9.-]*)", re.MULTILINE)
 POD = ("spec", "template", "spec")
 
 
