@@ -278,13 +278,27 @@ def test_a_scrape_may_fail_while_a_worker_starts(metered, counting) -> None:
 
 
 @control(edit("upstream/metered/base.py", "REUSED.labels(self.alias).inc()", "OPENED.labels(self.alias).inc()"))
+@control(edit("upstream/metered/base.py", "            self.used = True\n            REUSED", "            REUSED"))
+@control(edit("upstream/metered/base.py", "        self.used = True\n        try:", "        try:"))
 def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
-    """Ten more requests count as ten reuses and no opening; a scrape counts as neither."""
+    """Ten more requests of three queries each count as ten reuses and no opening; a scrape counts as neither.
+
+    Nor does a request count whose first query opens the connection, however many follow.
+    """
     busy(metered)
-    before = scrape(metered)
-    for _ in range(10):
-        assert metered.request("/orders/")[0] == 200
-    assert since(before, scrape(metered)) == {"connections_reused": 10}
+
+    def counted(requests: int) -> dict[str, int]:
+        before = scrape(metered)
+        for _ in range(requests):
+            assert metered.request("/orders/report/?seconds=0")[0] == 200
+        return since(before, scrape(metered))
+
+    assert counted(10) == {"connections_reused": 10}
+    for pid in metered.database.backends():
+        metered.database.terminate(pid)
+    new = counted(12)
+    assert new["connections_opened"] >= 1
+    assert new["connections_opened"] + new["connections_reused"] == 12
 
 
 @control(edit("upstream/metered/base.py", "UNHEALTHY.labels(self.alias).inc()", "UNHEALTHY.labels(self.alias).inc(2)"))
