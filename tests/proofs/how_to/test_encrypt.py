@@ -2,6 +2,7 @@
 
 import subprocess
 from contextlib import closing
+from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
@@ -196,8 +197,12 @@ def test_without_client_tls_a_client_that_prefers_it_goes_on_unencrypted(setup) 
 
 
 @control(here('"-days 0"', '"-days 9"'))
+@control(edit("pgbouncer/certificates.sh", "copy -days 365", "copy -days 3650"))
 def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload(setup) -> None:
-    """With verify-full it is refused. The script, run again, creates one in its place, and RELOAD is enough."""
+    """With verify-full it is refused. The script, run again, creates one in its place, and RELOAD is enough.
+
+    The script's own lasts for a year.
+    """
     script = setup.ran[CERTIFICATES].text
     at_once = script.replace("-days 365", "-days 0")
     assert at_once != script
@@ -218,6 +223,13 @@ def test_a_certificate_that_has_ended_lets_nobody_in_until_the_next_and_a_reload
             bouncer.connect(setup.database, **trusting).close()
         finally:
             bouncer.stop()
+        assert [lasts(folder / "pooler.internal.crt", days) for days in (364, 366)] == [True, False]
+
+
+def lasts(certificate: Path, days: int) -> bool:
+    """Return whether a certificate is valid for that many days from now."""
+    command = ["openssl", "x509", "-noout", "-checkend", str(days * 86_400), "-in", certificate]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 @control(edit("pgbouncer/certificates_end.sh", "2592000", "2764800"))
