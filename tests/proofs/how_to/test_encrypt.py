@@ -1,7 +1,7 @@
 """Proves docs/how-to/encrypt.md: certificates from the reader's script, on both hops where the server has TLS."""
 
 import subprocess
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
@@ -422,3 +422,26 @@ def test_pgbouncer_refuses_a_server_that_nobody_vouches_for(setup, with_tls) -> 
             until("it says why", lambda: "certificate verify failed" in bouncer.leash.said())
         finally:
             bouncer.stop()
+
+
+@control(here('"-days 0"', '"-days 9"'))
+@pytest.mark.usefixtures("with_tls")
+def test_pgbouncer_refuses_a_server_whose_certificate_has_ended(setup) -> None:
+    """With verify-full it does not log in. Once the script has made the next and PostgreSQL has reloaded, it does."""
+    script = setup.ran[CERTIFICATES].text
+    with certificates("renewed") as (folder,), ExitStack() as ends:
+        certify(folder, script.replace("-days 365", "-days 0"))
+        own = folder / "pooler.internal"
+        started = Cluster(ssl="on", ssl_cert_file=f"{own}.crt", ssl_key_file=f"{own}.key")
+        ends.callback(started.stop)
+        database = ends.enter_context(fresh(started.server))
+        trusting: dict[str, Any] = {**tls(setup, "server"), "server_tls_ca_file": folder / "ca.crt"}
+        bouncer = PgBouncer(database, server_login_retry=0, **trusting)
+        ends.callback(bouncer.stop)
+        with bouncer.impatient(), pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
+            bouncer.connect(database)
+        until("it says why", lambda: "certificate verify failed" in bouncer.leash.said())
+        certify(folder, script)
+        database.admin.execute("select pg_reload_conf()")
+        with bouncer.connect(database) as client:
+            assert client.execute("select 1").fetchone() == (1,)
