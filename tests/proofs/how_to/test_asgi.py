@@ -374,8 +374,12 @@ def left(project, server, server_version, migrated):
 
 @control(here("asyncio.run(count())", "async_to_sync(count)()"), fails_with="are left: not within")
 def test_asyncio_run_leaves_one_that_its_caller_cannot_close(left) -> None:
-    """After two asyncio.run() calls one is left, although CONN_MAX_AGE is 0 and the caller has called close()."""
-    left("asyncio.run(count()); asyncio.run(count()); close_old_connections(); connection.close()", 1)
+    """After two asyncio.run() calls one is left, although CONN_MAX_AGE is 0 and the caller has called close().
+
+    It called close_old_connections() before and after each.
+    """
+    job = "close_old_connections(); asyncio.run(count()); close_old_connections(); "
+    left(2 * job + "connection.close()", 1)
 
 
 # Two threads run a loop each, as some workers do; then it prints how much of the pool is lent.
