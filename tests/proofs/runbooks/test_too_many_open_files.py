@@ -64,3 +64,19 @@ def test_past_the_limit_of_open_files_no_server_connection_is_opened(database, p
         said = re.compile(rf"sbuf_connect failed{to}: Too many open files")
         until("the log says so", lambda: said.search(bouncer.leash.said()))
         second.pgconn.finish()
+
+
+@control(here("bouncer.reload(max_client_conn=200)", "bouncer.reload(max_client_conn=200); bouncer.restart()"))
+def test_what_pgbouncer_may_need_is_logged_when_it_starts(database, pooler) -> None:
+    """A RELOAD with a higher max_client_conn, which then counts, adds no such line; the next start has the new sum."""
+
+    def expected() -> list[int]:
+        return [int(uses) for uses in re.findall(r"max expected fd use: (\d+)", bouncer.leash.said())]
+
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=100)
+    (before,) = expected()
+    bouncer.reload(max_client_conn=200)
+    assert {row["key"]: row["value"] for row in bouncer.show("config")}["max_client_conn"] == "200"
+    assert expected() == [before]
+    bouncer.restart()
+    assert expected()[-1] == before + 100
