@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,8 @@ from tests.lint.manifests import Document, Keys, entry, setting
 
 VERSIONS = ("1.34", "1.37")  # an older one that many run, and the newest known here
 SCHEMAS = f"Kubernetes' schemas of {' and '.join(VERSIONS)}, kubernetes-validate {version('kubernetes-validate')}"
-SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z0-9][a-z0-9.-]*)", re.MULTILINE)
+SECRET = re.compile(r"^(?:\S.*\| *)?\s*apply (?P<name>[a-z0-9][a-z0-9.-]*)(?P<options>.*)$", re.MULTILINE)
+OF_SECRET = re.compile(r"--from-file=([^\s=]+)")
 POD = ("spec", "template", "spec")
 
 
@@ -84,7 +86,8 @@ def _disagreements(texts: Mapping[str, str]) -> list[Problem]:
         if path.endswith(".yaml")
         for document in manifests.documents(path, text)
     ]
-    secrets = {name for path, text in texts.items() if path.endswith(".sh") for name in SECRET.findall(text)}
+    scripts = [text for path, text in texts.items() if path.endswith(".sh")]
+    secrets = {name: {*OF_SECRET.findall(options)} for text in scripts for name, options in SECRET.findall(text)}
     inis = {of.get("metadata", "name"): of for of in known if of.get("kind") == "ConfigMap"}
     found: list[Problem] = []
     for of in known:
@@ -94,11 +97,12 @@ def _disagreements(texts: Mapping[str, str]) -> list[Problem]:
             found += promised.problems(of.path, str(ini), of.line(("data", "pgbouncer.ini")))
             if setting(ini, "server_tls_sslmode") != manifests.VERIFIED:
                 found.append(of.problem(("data", "pgbouncer.ini"), manifests.UNVERIFIED))
-        found += _missing(of, secrets, set(inis))
+        found += _missing(of, {*secrets}, set(inis))
         found += _selecting_nothing(of, known)
         if of.get(*POD):
             found += _addresses(of, known, inis)
             found += _ports(of, inis)
+            found += _unmounted(of, secrets, inis)
             found += _clients(of, known, inis)
             found += _grace(of)
     return sorted(set(found))
@@ -198,6 +202,34 @@ def _ports(of: Document, inis: Mapping[str, Document]) -> list[Problem]:
             bind = next((e["value"] for e in container.get("env", []) if e["name"] == "GUNICORN_BIND"), "")
             if bind and int(bind.rpartition(":")[2]) not in ports.values():
                 found.append(of.problem((*at, "ports"), f"Gunicorn listens on {bind}"))
+    return found
+
+
+def _unmounted(of: Document, secrets: Mapping[str, set[str]], inis: Mapping[str, Document]) -> list[Problem]:
+    """Return the files that a container or its pgbouncer.ini names, and that no volume there holds.
+
+    Not those of a Secret or ConfigMap that nobody makes, nor those of a folder where none is mounted: others do.
+    """
+    ini = _ini(of, inis)
+    configs = {name: {*config.get("data")} for name, config in inis.items()}
+    held: dict[str, list[set[str] | None]] = {}
+    for volume in of.get(*POD, "volumes") or []:
+        for source in volume.get("projected", {}).get("sources", [volume]):
+            secret = source.get("secret", {})
+            secret_name = secret.get("name", secret.get("secretName"))
+            made = secrets.get(secret_name) if secret else configs.get(source.get("configMap", {}).get("name"))
+            held.setdefault(volume["name"], []).append(made)
+    found = []
+    for group in ("initContainers", "containers"):
+        for number, container in enumerate(of.get(*POD, group) or []):
+            mounts = {each["mountPath"]: held.get(each["name"], []) for each in container.get("volumeMounts", [])}
+            named = [each["value"] for each in container.get("env", []) if each["name"] == "PGSSLROOTCERT"]
+            if container["name"] == "pgbouncer":
+                named += [setting(ini, "auth_file"), setting(ini, "server_tls_ca_file")]
+            for file in map(PurePosixPath, filter(None, named)):
+                there = mounts.get(str(file.parent), [None])
+                if None not in there and not any(file.name in files for files in there if files):
+                    found.append(of.problem((*POD, group, number), f"no volume that is mounted there holds {file}"))
     return found
 
 

@@ -161,6 +161,8 @@ def in_source(problem: Problem) -> Problem:
 @control(edit("kubernetes/pgbouncer.yaml", "targetPort: pgbouncer", "targetPort: bouncer"))
 @control(edit("kubernetes/pgbouncer.yaml", "replicas: 2", "replica: 2"))
 @control(edit("kubernetes/secrets.sh", "apply upstream ", "apply upstream2 "))
+@control(edit("kubernetes/secrets.sh", "userlist.txt=/dev/stdin", "users.txt=/dev/stdin"))
+@control(edit("kubernetes/pgbouncer.yaml", "              - secret:\n                  name: pgbouncer-users\n", ""))
 def test_every_manifest_is_one_that_kubernetes_knows_and_fits_the_others(load) -> None:
     """Every field is in Kubernetes' schemas, and names, ports, labels, Secrets and addresses agree across files."""
     refuse(in_source(problem) for problem in kubernetes.problems(checked(CENTRAL, load)))
