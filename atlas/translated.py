@@ -19,7 +19,7 @@ LIST = listed.LIST.with_name("translated.json")
 SUITES = {"bookworm": "15", "sid": "18"}  # each with its PostgreSQL: words change, and languages are added
 LANGUAGES = {"zh_CN": "Chinese", "fr": "French", "de": "German", "it": "Italian", "ja": "Japanese", "ko": "Korean"}
 LANGUAGES |= {"pl": "Polish", "pt_BR": "Portuguese", "ru": "Russian", "es": "Spanish", "tr": "Turkish"}
-LANGUAGES |= {"uk": "Ukrainian"}
+LANGUAGES |= {"uk": "Ukrainian", "cs": "Czech", "sv": "Swedish", "zh_TW": "Traditional Chinese"}
 PLACE = re.compile(r"%\d+\$")  # the first, second, … value: another language has them in another order
 
 

@@ -80,7 +80,7 @@ def left_out(at: Place) -> Block:
 
 def _unspoken(guide: Guide, language: str, code: str) -> Iterator[str]:
     known = {each["in"] for each in data.read(guide.root, data.TRANSLATED)["texts"]}
-    if not code.isalpha():
+    if not code.replace("-", "").isalpha():
         yield f'{code!r} is no code of a language, as in lang="de"'
     if language not in known:
         yield f"{data.TRANSLATED} has nothing in {language!r}{nearest(language, known)}"
