@@ -6,6 +6,7 @@ const NOISE = [
   /[\u2500-\u257f]/g, // the frame that some tracebacks have
   /^(?:[ \t]{0,9}>)+/gm, // what somebody else's words are quoted with
   /[\u00ad\u200b-\u200f\u2060\ufeff]/g, // characters without a width
+  /\u30fc/g, // at the end of a Japanese word, which some releases write without it
   /&(?:amp;)?nbsp;|<\/?(?:b|br|code|div|em|mark|p|pre|span)\b[^<>\n]{0,200}>/gi, // how a page sets it
   /\\{1,31}(?=["'])|\\{1,31}[nrt](?![a-z])/g, // quotes and line ends within JSON within JSON; without an end it would hang
 ];
@@ -51,12 +52,12 @@ const BESIDE = 60; // characters around those words
 
 // What only follows of an error: beside another text it is not the reason.
 const AFTERMATH =
-  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^Process '|^error response from auth_query|^An error occurred in the current|^OperationalError$|^cannot be used inside a transaction|^Worker failed to boot|^Resetting connection with|unavailable - sleeping$|^Is the server running|^server refused TLS/;
+  /^closing because:|^client disconnect|^could not (?:receive data from|send data to) client|^connection to client lost|^unexpected EOF on client|^self.signed certificate|^could not initiate GSSAPI|^discarding closed connection|already closed$|^(?:the )?(?:underlying )?connection is (?:closed|lost)$|^This connection has been closed|^current transaction is aborted|^pool initialization incomplete|^kernel file descriptor limit|^Can't reconnect until invalid|^Process '|^error response from auth_query|^An error occurred in the current|^OperationalError$|^cannot be used inside a transaction|^Worker failed to boot|^Resetting connection with|unavailable - sleeping$|^Is the server running|^server refused TLS|^couldn't import psycopg/;
 const IGNORED = /error ignored/; // psycopg says it of what comes of another error
 // libpq says a line for each address that it tries, and tries one that refused it over TLS again without.
 const TRIED = /connection to server at (.{1,160}?) failed:|^(?:[^\n"]{0,80}error: +)?FATAL:/gim;
 // What stands before the words of a text that is cut off, and what shows that it is.
-const RAISED = /^(?:[\w.]*errors\.\w+|[\w.]*(?:error|exception|timeout|closed|failure|fatal|panic|warning)|connectiontoserverat.{1,160}?failed):/;
+const RAISED = /^(?:[\w.]*errors\.\w+|[\w.]*(?:error|exception|timeout|closed|failure|fatal|panic|warning|connectionfailed)|connectiontoserverat.{1,160}?failed):/;
 const CUT = /(?:\.{3}|\u2026)$/;
 
 const clip = (text) =>

@@ -160,6 +160,13 @@ async def of_another(made: Any) -> None:
     await asyncpg.create_pool(min_size=0).release(connection)
 
 
+async def of_no_such_type(made: Any) -> None:
+    """Register a codec for a type that the database does not have."""
+    await made
+    async with made.acquire() as connection:
+        await connection.set_type_codec("vector", encoder=str, decoder=str)
+
+
 async def released(made: Any) -> None:
     """Use a connection after it was returned."""
     await made
@@ -307,6 +314,7 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "unexpected connection_lost() call": ("asyncpg", hung_up),
     "connection is closed": ("asyncpg", closed_asyncpg),
     "Pool.release() received invalid connection": ("asyncpg", of_asyncpg_pool(of_another)),
+    "unknown type: public.…": ("asyncpg", of_asyncpg_pool(of_no_such_type)),
     "connect() got an unexpected keyword argument 'sslmode'": ("asyncpg", given("sslmode")),
     "connect() got an unexpected keyword argument 'channel_binding'": ("asyncpg", given("channel_binding")),
     "connection has been released back to the pool": ("asyncpg", of_asyncpg_pool(released)),

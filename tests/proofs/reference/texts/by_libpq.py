@@ -1,6 +1,7 @@
 """What libpq and the drivers say before a server does, or in its place, and how they are made to."""
 
 import struct
+from pathlib import Path
 
 import psycopg
 
@@ -206,6 +207,13 @@ CASES = (
         'could not read root certificate file "…": …',
         options={"sslmode": "verify-full", "sslrootcert": key("own", "sslkey")},
         clients=WITH_TLS,
+    ),
+    Case(
+        'password file "…" has group or world access',
+        before=lambda b: Path(b.write("passwords", "")).chmod(0o644),
+        options={"password": None, "passfile": lambda b: b.bouncer.leash.folder / "passwords"},
+        to="direct",
+        clients=("psql",),
     ),
     Case(
         "private key file … has group or world access",

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -117,6 +119,34 @@ def entered_twice(bench: Bench) -> None:
             pass
     finally:
         connection.close()
+
+
+def named_alone(bench: Bench) -> None:
+    """Use a server-side cursor of psycopg2 where every statement is its own transaction."""
+    connection = psycopg2.connect(bench.url(HERE))
+    connection.autocommit = True
+    try:
+        connection.cursor("rows").execute("select 1")
+    finally:
+        connection.close()
+
+
+def named_past_its_end(bench: Bench) -> None:
+    """Fetch from a server-side cursor of psycopg2 whose transaction has ended."""
+    connection = psycopg2.connect(bench.url(HERE))
+    try:
+        cursor = connection.cursor("rows")
+        cursor.execute("select 1")
+        connection.commit()
+        cursor.fetchone()
+    finally:
+        connection.close()
+
+
+def without_the_pool(_: Bench) -> str:
+    """Import psycopg's pool where only Python's own modules are."""
+    command = [sys.executable, "-I", "-S", "-c", "import psycopg_pool"]
+    return subprocess.run(command, capture_output=True, text=True).stderr
 
 
 def nothing_to_fetch(bench: Bench) -> None:
@@ -278,6 +308,9 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "connection already closed": ("psycopg2", closed_psycopg2),
     "cursor already closed": ("psycopg2", closed_cursor2),
     "no results to fetch": ("psycopg2", nothing_to_fetch),
+    "can't use a named cursor outside of transactions": ("psycopg2", named_alone),
+    "named cursor isn't valid anymore": ("psycopg2", named_past_its_end),
+    "module named 'psycopg_pool'": ("psycopg_pool", without_the_pool),
     "the last operation didn't produce …": ("psycopg 3", nothing_to_fetch3),
     "can't change '…' now: connection in transaction status …": ("psycopg 3", begun_by_hand),
     "cannot be used inside a transaction": ("psycopg2", begun_by_hand2),

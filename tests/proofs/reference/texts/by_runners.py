@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from setup.others import packages
-from tests.proofs.reference.texts.bench import Bench
+from tests.proofs.reference.texts.bench import HERE, Bench
 from tests.stack.runners import gunicorn, uwsgi
 from tests.stack.wait import free_port, until
 
@@ -71,6 +71,18 @@ def lost_process(_: Bench) -> str:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
 
 
+def wrapped(bench: Bench) -> str:
+    """Let Procrastinate send a query that PostgreSQL refuses."""
+    code = f"""if True:
+        import procrastinate
+        connector = procrastinate.SyncPsycopgConnector(conninfo={bench.url(HERE)!r})
+        with procrastinate.App(connector=connector).open():
+            connector.execute_query("select 1/0")
+    """
+    environment = {**os.environ, "PYTHONPATH": str(packages("workers"))}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stderr
+
+
 # Which program says it, and how it is made to.
 TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
     "WORKER TIMEOUT": ("Gunicorn", worker("time.sleep(30)", "WORKER TIMEOUT")),
@@ -96,6 +108,7 @@ TEXTS: dict[str, tuple[str, Callable[[Bench], Any]]] = {
         "Gunicorn",
         worker("pass", "failed to boot", imports="not_there", requests=0),
     ),
+    "ConnectorException: Database error": ("Procrastinate", wrapped),
     "Worker exited prematurely: …": ("Celery", lost_process),
     "Process '…' pid:… exited with …": ("Celery", lost_process),
     "Worker (pid:…) exited with code …": ("Gunicorn", worker("os._exit(5)", "exited with")),
