@@ -47,6 +47,20 @@ def test_without_the_rule_all_work_is_lost_from_then_on(run_in) -> None:
     at_work.note()
 
 
+@control(here("transaction.atomic(count_orders)", "count_orders"))
+def test_a_loss_that_is_found_within_a_transaction_costs_one_job(run_in) -> None:
+    """Of the same threads each fails once, when its job has all queries in atomic(), and does every job after that."""
+    plain = "from orders.tasks import count_orders as job"
+    wrapped = "from django.db import transaction; from orders.tasks import count_orders"
+    bare = RUNNERS["bare"]
+    starts = tuple(part.replace(plain, f"{wrapped}; job = transaction.atomic(count_orders)") for part in bare.starts)
+    at_work = run_in(dataclasses.replace(bare, starts=starts), "age-60")
+    assert at_work.wave() == 0
+    at_work.cut()
+    assert [at_work.wave(), at_work.wave()] == [3, 0]
+    at_work.note()
+
+
 IMPORTS = """
 import django; django.setup()
 from django.conf import settings
