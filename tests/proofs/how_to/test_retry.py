@@ -1,13 +1,16 @@
 """Proves docs/how-to/retry.md: work that loses its connection, run again or not."""
 
 from collections.abc import Callable, Iterator
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs.runbooks.test_pgbouncer_server_login_retry import ask, outage
 from tests.stack.database import fresh
 from tests.stack.upstream import needs_a_pool
+from tests.stack.wait import until
 
 # Code after it runs work whose connection is terminated in the first call: before its query, or after a write.
 BEGINS = """
@@ -280,3 +283,39 @@ def test_who_has_waited_for_pgbouncer_in_vain_waits_again(project, server, serve
         settings = {"database_url": bouncer.url(database), "DJANGO_SETTINGS_MODULE": "settings.prod"}
         said = project.run("-c", BEGINS + WAITS, **settings)
     assert said == (0, "OperationalError, 2\n")
+
+
+ASKS = """
+def asks():
+    called()
+    with connection.cursor() as cursor:
+        cursor.execute("select 1")
+        return cursor.fetchone()[0]
+
+tell(lambda: retried(asks))
+"""
+
+
+@control(here("outage(started, database, bouncer)\n        started.leash.signal(SIGSTOP)", "pass"))
+@control(here("bouncer.reload(server_login_retry=0)", "pass"), fails_with="PgBouncer is in: not within")
+def test_behind_pgbouncer_one_retry_may_come_too_soon(project, cluster, pooler) -> None:
+    """PostgreSQL was gone and is back, and server_login_retry is over: work is refused, and so is its retry.
+
+    The work makes PgBouncer log in again. Once that is done, work is served at the first call.
+    """
+    started = cluster(cluster_name="retry")
+    with fresh(started.server) as database:
+        # Django's own: otherwise it sets it on a new connection, and may get none.
+        database.admin.execute(f"alter role {database.role.name} set timezone = 'UTC'")
+        bouncer = pooler(database, pool_mode="transaction", server_login_retry=3600)
+        settings = {"database_url": bouncer.url(database), "DJANGO_SETTINGS_MODULE": "settings.prod"}
+        outage(started, database, bouncer)
+        started.leash.signal(SIGSTOP)  # so that the login takes longer than the retry
+        bouncer.reload(server_login_retry=0)
+        try:
+            said = project.run("-c", BEGINS + ASKS, **settings)
+        finally:
+            started.leash.signal(SIGCONT)
+        assert said == (0, "OperationalError, 2\n")
+        until("PgBouncer is in", lambda: ask(bouncer, database) == "served")
+        assert project.run("-c", BEGINS + ASKS, **settings) == (0, "1, 1\n")
