@@ -110,7 +110,8 @@ def test_executemany_and_a_pipeline_do_not_hear_that_they_waited_too_long(databa
 def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, pooler) -> None:
     """A pool that never had a server connection makes clients wait during login; both drivers get the FATAL error.
 
-    Meanwhile cl_waiting counts such a client, and maxwait and maxwait_us do not.
+    With a connect_timeout that is shorter, they get their own texts. Meanwhile cl_waiting counts such a client, and
+    maxwait and maxwait_us do not.
     """
     other = Role(database.server)
     query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
@@ -138,6 +139,8 @@ def test_where_no_server_connection_can_be_made_it_comes_at_connect(database, po
                 refused = pytest.raises(driver.OperationalError, match="FATAL:  query_wait_timeout")
                 with bouncer.impatient(), refused:
                     driver.connect(bouncer.url(database), **own)
+            for driver, text in ((psycopg, "connection timeout expired"), (psycopg2, "timeout expired")):
+                assert heard(driver.connect, bouncer.url(database), **own, connect_timeout=2) == text
     finally:
         bouncer.stop()
         other.drop(database.admin)
