@@ -425,6 +425,7 @@ def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, sta
 
 
 @control(edit("pgbouncer/limits.conf", "LimitNOFILE=8192", "LimitNOFILE=512"))
+@control(here("files=limit", "files=limit - 1"))
 def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, load) -> None:
     """Started with it, PgBouncer logs that limit, and an expected use that fits in it and exceeds max_client_conn."""
     limits = load("pgbouncer/limits.conf")
