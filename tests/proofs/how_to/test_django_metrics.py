@@ -7,11 +7,14 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import psutil
 import pytest
+from prometheus_client import mmap_dict
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
@@ -260,18 +263,31 @@ def test_the_view_answers_under_an_allowed_name_alone(metered) -> None:
 
 
 @control(here('"counter_0.db"', '"counter_0"'))
-def test_a_scrape_may_fail_while_a_worker_starts(metered, counting) -> None:
-    """The file that a worker counts in is empty for a moment: meanwhile the answer is 500, and then it is complete.
+def test_a_scrape_may_fail_while_a_worker_starts(metered, counting, monkeypatch) -> None:
+    """As prometheus_client begins a file, it is empty for a moment: meanwhile the answer is 500, then it is complete.
 
-    So it is while the file has its full size but no count yet.
+    It is complete while the file has its full size but no count yet, too.
     """
     busy(metered)
     before = scrape(metered)
     begun = Path(counting["PROMETHEUS_MULTIPROC_DIR"]) / "counter_0.db"
-    begun.touch()
+    empty, full = [], []
+    sets_size = mmap_dict._pack_integer
+
+    def opened(name: str, mode: str) -> FileIO:
+        file = FileIO(name, mode)
+        empty.append(deployed.status(metered.port, "/metrics", "127.0.0.1"))
+        return file
+
+    def packed(*arguments: Any) -> None:
+        full.append(scrape(metered))
+        sets_size(*arguments)
+
+    monkeypatch.setattr(mmap_dict, "open", opened, raising=False)
+    monkeypatch.setattr(mmap_dict, "_pack_integer", packed)
     try:
-        assert deployed.status(metered.port, "/metrics", "127.0.0.1") == 500
-        os.truncate(begun, 65_536)
+        mmap_dict.MmapedDict(str(begun)).close()
+        assert (empty, full) == ([500], [before])
         assert scrape(metered) == before
     finally:
         begun.unlink()
