@@ -1,5 +1,6 @@
 """Proves docs/how-to/restart-drill.md: a real PostgreSQL restarts behind PgBouncer while clients query."""
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ LOAD = "drill/load.py"
 CLIENTS = 4
 LOST = "server closed the connection unexpectedly"
 COUNT = (r"\d+ ×", "N ×")
+PAUSED = re.compile(r"^paused +\| 1$", re.MULTILINE)
 ERRORS = (r"^ *\d+ × (?!answered$).*\n", "")  # which ones clients get, and how often, is a matter of milliseconds
 
 
@@ -272,19 +274,28 @@ def test_whoever_waits_longer_than_query_wait_timeout_fails_in_a_pause_too(datab
 
 
 @control(edit("pgbouncer/console/kill.sql", "kill", "reconnect"))
+@control(edit("pgbouncer/console/resume.sql", 'resume :"database";', 'resume :"database";\nresume other;'))
 def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, load) -> None:
-    """KILL also pauses, and RESUME without a name fails with "pooler is not paused": only with the name it works."""
-    bouncer = pooler(database, pool_mode="transaction", server_login_retry=0)
-    bouncer.connect(database).close()
-    for name in (database.name, "") if at_least(1, 26) else (database.name,):  # older ones require a name
-        console(bouncer, load("pgbouncer/console/kill.sql"), database=name)
+    """KILL also pauses, and RESUME without a name fails with "pooler is not paused": only with the name it works.
+
+    With a name it resumes that one, and leaves the other paused.
+    """
+    names = (database.name, "other")
+    bouncer = pooler(named=dict.fromkeys(names, database), pool_mode="transaction", server_login_retry=0)
+    for killed in (names, ("",)) if at_least(1, 26) else (names,):  # older ones require a name
+        for name in names:
+            bouncer.connect(database, dbname=name).close()
+        for name in killed:
+            console(bouncer, load("pgbouncer/console/kill.sql"), database=name)
         with pytest.raises(ProblemError, match="pooler is not paused"):
             console(bouncer, load("pgbouncer/console/resume.sql"), database="")
-        with bouncer.impatient():
-            assert refuses(bouncer, database)
-        assert paused(console(bouncer, load("pgbouncer_console/state.sql")), database)
-        console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
-        until("clients are served", lambda: not refuses(bouncer, database))
+        for done, name in enumerate(names):
+            with bouncer.impatient():
+                assert all(refuses(bouncer, database, dbname=each) for each in names[done:])
+            state = console(bouncer, load("pgbouncer_console/state.sql"))
+            assert len(PAUSED.findall(state)) == len(names[done:])
+            console(bouncer, load("pgbouncer/console/resume.sql"), database=name)
+            until("clients are served", lambda of=name: not refuses(bouncer, database, dbname=of))
 
 
 @control(here("[], [own], [own, other]", "[], [], [own, other]"))
