@@ -304,7 +304,7 @@ def test_over_tls_a_second_line_follows(far, load) -> None:
             client.ask()
         for client in limited:
             assert LOST in client.error()
-            assert LOST_OVER_TLS in client.process.said()
+            assert f"{LOST}\n{LOST_OVER_TLS}\n" in client.process.said()
 
 
 @control(here("tcp_syn_retries=1", "tcp_syn_retries=6"), fails_with="of an error: not within")
