@@ -339,6 +339,8 @@ def installed(package: str, name: str = "") -> None:
 # With pytest-django: a worker of Celery's in a thread, and a server that goes on when its test is over.
 FIXTURES = """
 import json
+import os
+import threading
 import urllib.request
 import pytest
 from django.conf import settings
@@ -360,7 +362,7 @@ def orders(url):
 def counts():
     with connection.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
-        return Order.objects.count(), cursor.fetchone()[0]
+        return Order.objects.count(), cursor.fetchone()[0], os.getpid(), threading.get_ident()
 
 def test_0_served(live_server):
     Order.objects.create(customer="Ada")
@@ -375,10 +377,11 @@ def test_1_served_still():
 def test_2_worked(celery_app, request):
     Order.objects.create(customer="Ada")
     count = celery_app.task(counts)
-    _, own = counts()
+    _, own, process, thread = counts()
     request.getfixturevalue("celery_worker")
-    seen, its = count.delay().get(timeout=60)
+    seen, its, where, which = count.delay().get(timeout=60)
     print("a worker sees", seen, "over another" if its != own else "over the same")
+    print("in a thread of its own" if where == process and which != thread else "elsewhere")
     print("the test" + " sees", counts()[0])
 """
 
@@ -424,12 +427,13 @@ def test_celerys_worker_closes_the_tests_connection(fixtures) -> None:
     """
     installed("celery", "Celery")
     status, said = fixtures("worked")
-    assert (status, "a worker sees 1 over another\nthe test sees 1\n" in said) == (0, True), said
+    seen = "a worker sees 1 over another\nin a thread of its own\nthe test sees 1\n"
+    assert (status, seen in said) == (0, True), said
     status, said = fixtures("worked", FIXTURES.replace("transaction=True", "transaction=False"))
     closed = "connection already closed" if "psycopg2" in driver() else "the connection is closed"
     assert (status, "a worker sees 0" in said, "the test sees" in said) == (1, True, False), said
     assert closed in said
-    at_once = FIXTURES.replace("seen, its =", "counts(); seen, its =")
+    at_once = FIXTURES.replace("seen, its,", "counts(); seen, its,")
     status, said = fixtures("worked", at_once.replace("transaction=True", "transaction=False"))
     assert (status, "a worker sees" in said, closed in said) == (1, False, True), said
 
