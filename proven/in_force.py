@@ -29,6 +29,7 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
     """
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         copy = Path(folder, snippets.FOLDER)
+        sources: dict[Any, str] = {}  # of each function, with the changes so far
         for change in control.changes:
             if isinstance(change, Edit):
                 if not copy.exists():
@@ -41,7 +42,12 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
             elif isinstance(change, Here):
                 of = getattr(*named(change.of, path, control.line)) if change.of else proof
                 function = inspect.unwrap(of)
-                patch.setattr(function, "__code__", edited(function, change, path, control.line))
+                source = sources.get(function) or textwrap.dedent(inspect.getsource(function))
+                sources[function] = controls.swap(source, change.old, change.new)
+                if sources[function] == source:
+                    where = f"{function.__name__}, outside of its assertions"
+                    raise ProblemError(path, control.line, controls.absent(change.old, where))
+                patch.setattr(function, "__code__", compiled(function, sources[function], path, control.line))
             elif isinstance(change, Replace):
                 patch.setattr(*named(change.name, path, control.line), change.value)
         forget()
@@ -49,17 +55,14 @@ def in_force(control: Control, proof: Callable[..., object], path: str) -> Itera
     forget()
 
 
-def edited(function: Any, change: Here, path: str, line: int) -> CodeType:
-    """Return the code of a function with a text of it changed."""
-    source = textwrap.dedent(inspect.getsource(function))
-    changed = controls.swap(source, change.old, change.new)
-    if changed == source:
-        raise ProblemError(path, line, controls.absent(change.old, f"{function.__name__}, outside of its assertions"))
+def compiled(function: Any, source: str, path: str, line: int) -> CodeType:
+    """Return the code of a function with another source, which a control's line has made."""
     begin = "\n" * (function.__code__.co_firstlineno - 1)
     try:
-        whole = compile(begin + changed, function.__code__.co_filename, "exec")
+        whole = compile(begin + source, function.__code__.co_filename, "exec")
     except SyntaxError:
-        raise ProblemError(path, line, f"{function.__name__} is not valid Python with {change.new!r} in it") from None
+        message = f"{function.__name__} is not valid Python with this control's changes in it"
+        raise ProblemError(path, line, message) from None
     return next(each for each in whole.co_consts if isinstance(each, CodeType) and each.co_name == function.__name__)
 
 

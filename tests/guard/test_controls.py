@@ -61,6 +61,11 @@ RUNS = {
         '@control(here("= 42", "= 43"))\ndef test_answer():\n    given = 42\n    assert answer() == given\n',
         "",
     ),
+    "two settings in its own lines": (
+        '@control(here("= 42", "= 43"), here("= 1", "= 2"))\n'
+        "def test_answer():\n    given = 42\n    least = 1\n    assert answer() == given or least == 1\n",
+        "",
+    ),
     "a helper's lines": (
         '@control(here("answer.py", "gone.py", of="tests.proofs.test_index:answer"), fails_with="gone.py")\n'
         "def test_answer():\n    assert answer() == 42\n",
