@@ -269,6 +269,88 @@ def test_of_two_that_make_a_data_migration_at_once_both_do(project, setup, tmp_p
             assert connection.execute(noted).fetchall() == [("0001_give",)] * 2
 
 
+NOTES = """
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    operations = [migrations.RunSQL("alter table orders_order add note text")]
+"""
+READ = "select count(*) from orders_order"
+
+
+@pytest.fixture
+def adding_a_column(project, setup, tmp_path) -> Iterator[tuple]:
+    """A database with the project's tables, and the start of a migration that adds a column to one of them."""
+    (tmp_path / "notes/migrations").mkdir(parents=True)
+    for name, text in (("__init__", ""), ("migrations/__init__", ""), ("migrations/0001_note", NOTES)):
+        (tmp_path / f"notes/{name}.py").write_text(text)
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from django.conf import settings; "
+        "settings.INSTALLED_APPS += ['notes']; import django; django.setup(); "
+        "from django.core.management import call_command; call_command('migrate', database='direct', verbosity=0)"
+    )
+    with fresh(setup.server) as empty:
+        urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
+        assert project.run("manage.py", "migrate", "--database=direct", database_url=empty.url, **urls)[0] == 0
+        yield empty, lambda: project.start("-c", code, database_url=empty.url, **urls)
+
+
+@control(here("old.execute(READ)", 'old.execute("select")'), fails_with="it waits: not within")
+def test_whoever_reads_waits_behind_a_migration_that_waits(adding_a_column, setup) -> None:
+    """For a transaction that has only read the table, and for as long as that is open; before, others could read."""
+    empty, migrate = adding_a_column
+    with (
+        setup.server.connect(empty.name) as admin,
+        empty.connect(autocommit=False) as old,
+        empty.connect() as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        old.execute(READ)
+        assert other.execute(READ).fetchone() == (0,)
+        started = migrate()
+        waits = "select mode from pg_locks where relation = 'orders_order'::regclass and not granted order by mode"
+        until("it waits", lambda: admin.execute(waits).fetchall() == [("AccessExclusiveLock",)])
+        reads = thread.submit(other.execute, READ)
+        both = [("AccessExclusiveLock",), ("AccessShareLock",)]
+        until("a reader waits too", lambda: admin.execute(waits).fetchall() == both)
+        old.rollback()
+        assert ended(started) == (0, "")
+        assert reads.result().fetchone() == (0,)
+
+
+@control(edit("postgres/role_lock_timeout.sql", "2s", "0"), fails_with="it ends: not within")
+def test_a_lock_timeout_ends_a_migration_that_waits(adding_a_column, load) -> None:
+    """It changes and records nothing, others read although the old transaction is still open; later it succeeds."""
+    empty, migrate = adding_a_column
+    empty.psql(load("postgres/role_lock_timeout.sql"), role=empty.role.name)
+    noted = "select from django_migrations where app = 'notes'"
+    with empty.connect(autocommit=False) as old, empty.connect() as other:
+        old.execute(READ)
+        status, said = ended(migrate())
+        assert status == 1
+        assert "canceling statement due to lock timeout" in said
+        assert old.info.transaction_status is psycopg.pq.TransactionStatus.INTRANS
+        assert (other.execute(READ).fetchone(), other.execute(noted).rowcount) == ((0,), 0)
+        old.rollback()
+        assert ended(migrate()) == (0, "")
+        assert other.execute(noted).rowcount == 1
+
+
+@control(here('old.execute("insert into rows values (1)")', 'old.execute("select 1")'))
+@control(here("create index concurrently", "create index"))
+def test_a_lock_timeout_leaves_an_index_that_is_built_concurrently_invalid(setup) -> None:
+    """It waits for each transaction that has written to the table, and the timeout counts for that wait as well."""
+    with fresh(setup.server) as empty, empty.connect(autocommit=False) as old, empty.connect() as migration:
+        migration.execute("create table rows (id int)")
+        migration.execute("set lock_timeout = '20ms'")
+        old.execute("insert into rows values (1)")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            migration.execute("create index concurrently half_made on rows (id)")
+        valid = "select indisvalid from pg_index where indexrelid = to_regclass('half_made')"
+        assert migration.execute(valid).fetchall() == [(False,)]
+
+
 # ---- what needs a session ------------------------------------------------------------------------------------
 
 HOLD = (
