@@ -326,6 +326,91 @@ def test_a_task_that_outlives_its_request_keeps_a_connection(project, server, mi
             until("they have ended", lambda: not database.backends())
 
 
+# An application that serves some paths itself, as FastAPI does, and leaves the others to Django.
+MOUNTED = """
+import asyncio, json, sys
+import django; django.setup()
+from django.core.asgi import get_asgi_application
+from django.db import connection
+from asgiref.sync import sync_to_async
+from workers.around import like_a_request
+from workers.on_asgi import LikeDjango
+to_django = get_asgi_application()
+
+def backend():
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+SERVES = {
+    "/own/": lambda: sync_to_async(backend)(),
+    "/own/thread/": lambda: asyncio.to_thread(backend),
+    "/own/thread/ruled/": lambda: asyncio.to_thread(like_a_request(backend)),
+}
+
+async def api(scope, receive, send):
+    if scope["type"] != "http" or scope["path"] not in SERVES:
+        return await to_django(scope, receive, send)
+    answer = json.dumps({"backend": await SERVES[scope["path"]]()}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": answer})
+
+application = api
+import uvicorn
+uvicorn.run(application, port=int(sys.argv[1]), lifespan="off")
+"""
+WRAPPED = MOUNTED.replace("application = api", "application = LikeDjango(api)")
+
+
+@contextmanager
+def beside(project, database: Database, code: str) -> Iterator[Uvicorn]:
+    """Serve this with health checks and CONN_MAX_AGE = 0."""
+    uvicorn = Uvicorn(project, database, "-c", code, DB_CONN_MAX_AGE="0")
+    try:
+        yield uvicorn
+        uvicorn.note()
+    finally:
+        uvicorn.stop()
+
+
+@control(here("MOUNTED) as", "WRAPPED) as"))
+def test_beside_django_nothing_looks_after_a_connection(project, server, migrated) -> None:
+    """Requests one after another share one that stays open; once it is lost, each fails, and none of Django's."""
+    with fresh(server, template=migrated) as database, beside(project, database, MOUNTED) as uvicorn:
+        served = {uvicorn.request("/own/")[1]["backend"] for _ in range(3)}
+        assert len(served) == 1
+        assert served == {*database.backends()}
+        database.terminate(*served)
+        assert [uvicorn.request("/own/")[0] for _ in range(3)] == [500] * 3
+        assert "the connection is closed" in uvicorn.said()
+        assert uvicorn.request("/connection/")[0] == 200
+
+
+@control(here("WRAPPED) as", "MOUNTED) as"), fails_with="none is left: not within")
+@control(edit("upstream/workers/on_asgi.py", "await sync_to_async(connections.close_all)()", "pass"), fails_with="none")
+def test_what_is_wrapped_like_django_leaves_no_connection(project, server, migrated) -> None:
+    """Neither does a request to the Django behind it; each request has a connection of its own."""
+    with fresh(server, template=migrated) as database, beside(project, database, WRAPPED) as uvicorn:
+        backends = {uvicorn.request("/own/")[1]["backend"] for _ in range(3)}
+        assert len(backends) == 3
+        assert uvicorn.request("/connection/")[0] == 200
+        until("none is left", lambda: database.backends() == [])
+
+
+@control(here('keeps = "/own/thread/"', 'keeps = "/own/thread/ruled/"'), fails_with="one is left: not within")
+@control(here('none = "/own/thread/ruled/"', 'none = "/own/thread/"'), fails_with="none is left: not within")
+def test_what_is_wrapped_does_not_reach_a_threads_connection(project, server, migrated) -> None:
+    """A thread in which a request starts work keeps its connection; with the rule around that work it keeps none."""
+    keeps = "/own/thread/"
+    none = "/own/thread/ruled/"
+    with fresh(server, template=migrated) as database, beside(project, database, WRAPPED) as uvicorn:
+        assert uvicorn.request(none)[0] == 200
+        until("none is left", lambda: database.backends() == [])
+        status, answer = uvicorn.request(keeps)
+        assert status == 200
+        until("one is left", lambda: database.backends() == [answer["backend"]])
+
+
 # ---- outside of requests ---------------------------------------------------------------------------------------
 
 # A process that lives on after its async code has ended. CONN_MAX_AGE is 0.
