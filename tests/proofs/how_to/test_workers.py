@@ -95,6 +95,68 @@ def test_the_rule_within_a_transaction_loses_it(project, server, server_version,
     assert (status, said) == (0, "1 orders\nno query any more\n0\n"), said
 
 
+# A job that does something long between two queries, while the server ends its session.
+LONG = """
+import os, sys
+import django; django.setup()
+from django.db import Error, close_old_connections, connection
+import psycopg2 as driver
+from orders.tasks import count_orders
+from workers.around import like_a_request
+other = driver.connect(os.environ["DATABASE_URL"])
+other.autocommit = True
+
+def ended():
+    with other.cursor() as cursor:
+        cursor.execute(
+            "select pg_terminate_backend(pid, 60000) from pg_stat_activity"
+            " where usename = current_user and pid <> pg_backend_pid()"
+        )
+        return cursor.rowcount
+
+@like_a_request
+def job(before, after):
+    count_orders()
+    before()
+    held = ended()
+    after()
+    try:
+        count_orders()
+    except Error:
+        print("lost")
+    print(held, "held")
+
+def nothing():
+    pass
+
+job(*WAY)
+"""
+
+
+@control(here('does_nothing = "nothing, nothing"', 'does_nothing = "connection.close, nothing"'))
+@control(here('"connection.close, nothing"', '"nothing, nothing"'))
+@control(here('"nothing, close_old_connections"', '"nothing, nothing"'))
+def test_a_session_that_is_lost_between_two_queries_of_a_job(project, server, server_version, migrated) -> None:
+    """With the rule and health checks the job's second query fails, unless the job closed its connection before.
+
+    Then it held none meanwhile. It does not fail either if close_old_connections() is called just before that query.
+    """
+    does_nothing = "nothing, nothing"
+    closes = "connection.close, nothing"
+    looks_again = "nothing, close_old_connections"
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        urls = {"database_url": database.url, "DJANGO_SETTINGS_MODULE": "settings.prod"}
+        ways = (does_nothing, closes, looks_again)
+        said = [project.run("-c", LONG.replace("WAY", f"[{way}]"), **urls) for way in ways]
+        project.note()
+    assert said == [
+        (0, "0 orders\nlost\n1 held\n"),
+        (0, "0 orders\n0 orders\n0 held\n"),
+        (0, "0 orders\n0 orders\n1 held\n"),
+    ]
+
+
 # A task that its caller does itself, as tests have it: of Celery when it is eager, of Huey in immediate mode.
 AT_ONCE = {
     "celery": """
