@@ -411,6 +411,102 @@ def test_what_is_wrapped_does_not_reach_a_threads_connection(project, server, mi
         until("one is left", lambda: database.backends() == [answer["backend"]])
 
 
+# ---- transactions ----------------------------------------------------------------------------------------------
+
+# Each way to begin a transaction in async code, and what was written by the one that is left.
+TRANSACTIONS = """
+import asyncio
+import django; django.setup()
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from orders.models import Order
+
+async def asks():
+    async with transaction.atomic():
+        await Order.objects.acount()
+
+async def begins():
+    with transaction.atomic():
+        await Order.objects.acount()
+
+@transaction.atomic
+async def decorated():
+    await Order.objects.acount()
+
+@transaction.atomic
+def whole(fails):
+    Order.objects.create(customer="Ada")
+    if fails:
+        raise ValueError("undone")
+    Order.objects.create(customer="Bob")
+
+async def tries():
+    for way in (asks, begins, decorated):
+        try:
+            await way()
+        except Exception as error:
+            print(type(error).__name__)
+    for fails in (True, False):
+        try:
+            await sync_to_async(whole)(fails)
+        except ValueError as error:
+            print(error)
+    print(await Order.objects.acount())
+
+asyncio.run(tries())
+"""
+
+
+@control(here('"-c", TRANSACTIONS', '"-c", TRANSACTIONS.replace("@transaction.atomic\\ndef whole", "def whole")'))
+def test_async_code_has_its_transaction_in_one_function(project, server, server_version, migrated) -> None:
+    """atomic() is refused in async code in each form; in a function given to sync_to_async it writes all or nothing."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        said = project.run("-c", TRANSACTIONS, database_url=database.url, **AGE_ZERO)
+        project.note()
+    refused = ["TypeError", "SynchronousOnlyOperation", "SynchronousOnlyOperation"]
+    assert said == (0, "\n".join([*refused, "undone", "2", ""])), said
+
+
+# An async view under ATOMIC_REQUESTS, and the same view without it.
+ATOMIC = """
+import sys
+from django.conf import settings
+settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+import django; django.setup()
+import urls
+from django.db import transaction
+from django.http import JsonResponse
+from django.urls import path
+from orders.models import Order
+
+async def counts(request):
+    return JsonResponse({"orders": await Order.objects.acount()})
+
+@transaction.non_atomic_requests
+async def exempt(request):
+    return await counts(request)
+
+urls.urlpatterns += [path("refused/", counts), path("exempt/", exempt)]
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("= True", "= False")'))
+@control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("@transaction.non_atomic_requests", "")'))
+def test_atomic_requests_refuses_async_views(project, server, migrated) -> None:
+    """Such a view gets 500 with a text of Django's own, and 200 where non_atomic_requests exempts it."""
+    with fresh(server, template=migrated) as database:
+        uvicorn = Uvicorn(project, database, "-c", ATOMIC, DB_CONN_MAX_AGE="0")
+        try:
+            assert [uvicorn.request(path)[0] for path in ("/refused/", "/exempt/")] == [500, 200]
+            assert "RuntimeError: You cannot use ATOMIC_REQUESTS with async views." in uvicorn.said()
+            uvicorn.note()
+        finally:
+            uvicorn.stop()
+
+
 # ---- outside of requests ---------------------------------------------------------------------------------------
 
 # A process that lives on after its async code has ended. CONN_MAX_AGE is 0.
