@@ -155,3 +155,18 @@ def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, loa
     assert first == "  127.0.0.1: answers"
     assert last.startswith("  127.0.0.2: ")
     assert "answers" not in last
+
+
+@control(here('"makemigrations", "--check"', '"migrate", "--check"'))
+@control(here('"migrate", "--check"', '"check"'))
+def test_without_a_server_makemigrations_warns_and_goes_on(project, nothing) -> None:
+    """It exits with 0, as `check` does, and finds no change; `migrate` ends with the refusal."""
+    needs_nothing = [("check",), ("makemigrations", "--check")]
+    needs_a_server = ("migrate", "--check")
+    url = f"postgresql://upstream:none@127.0.0.1:{nothing}/upstream"
+    said = [project.run("manage.py", *command, database_url=url) for command in needs_nothing]
+    assert [status for status, _ in said] == [0, 0]
+    warned = "RuntimeWarning: Got an error checking a consistent migration history performed for database connection"
+    assert [warned in text and "Connection refused" in text for _, text in said] == [False, True]
+    status, text = project.run("manage.py", *needs_a_server, database_url=url)
+    assert (status, "OperationalError" in text, "Connection refused" in text) == (1, True, True)
