@@ -1,6 +1,7 @@
 """Proves docs/runbooks/connection-refused.md: an address where nothing listens, and a name without an address."""
 
 import socket
+import subprocess
 import sys
 from dataclasses import replace as replaced
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing
 from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import bin_dir
 
 NOWHERE = "nowhere.invalid"
 WHO = {"dbname": "upstream", "user": "upstream", "password": "none"}
@@ -170,3 +172,14 @@ def test_without_a_server_makemigrations_warns_and_goes_on(project, nothing) -> 
     assert [warned in text and "Connection refused" in text for _, text in said] == [False, True]
     status, text = project.run("manage.py", *needs_a_server, database_url=url)
     assert (status, "OperationalError" in text, "Connection refused" in text) == (1, True, True)
+
+
+@control(here('listen_addresses=""', 'listen_addresses="127.0.0.1"'))
+def test_a_server_without_an_address_is_ready_on_its_socket_alone(cluster) -> None:
+    """pg_isready finds it ready over the Unix socket, and gets no response over TCP."""
+    own = cluster(cluster_name="socket", listen_addresses="")
+    told = []
+    for host in (own.data, "127.0.0.1"):
+        ready = [bin_dir() / "pg_isready", f"--host={host}", f"--port={own.server.port}"]
+        told.append(subprocess.run(ready, capture_output=True, text=True).stdout.strip().partition(" - ")[2])
+    assert told == ["accepting connections", "no response"]
