@@ -1,13 +1,16 @@
 """Proves docs/how-to/size-connections.md."""
 
 import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import psycopg
 import pytest
 
-from proven import ROOT
+from proven import ROOT, evidence
 from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
@@ -15,6 +18,7 @@ from tests.proofs.pooled import Existing
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import own_major
 from tests.stack.runners import CLIMBS, POOL_SIZE, RUNNERS, STRATEGIES
+from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 SIZING = "sizing/connections.py"
@@ -187,6 +191,49 @@ def test_two_aliases_of_one_thread_are_two_connections(project, database) -> Non
     """This holds although both lead to the same database as the same role."""
     settings = {"DJANGO_SETTINGS_MODULE": "settings.pgbouncer", "DATABASE_DIRECT_URL": database.url}
     assert project.run("-c", ALIASES, database_url=database.url, **settings) == (0, "2\n")
+
+
+@control(here("signal.SIGHUP", "signal.SIGTTIN"), fails_with="the old worker's are closed: not within")
+@control(here('"/orders/"', '"/health/live/"'), fails_with="it waits: not within")
+def test_a_reload_has_old_and_new_workers_at_a_time(project, server, server_version, migrated) -> None:
+    """While the old worker finishes its request, which waits for a lock, the new one has a connection of its own."""
+    evidence.on(PostgreSQL=server_version)
+    one = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "2"}
+    with fresh(server, template=migrated) as database, serving(project, database, **one) as gunicorn:
+        old = gunicorn.request("/connection/")[1]["process"]
+        waiting = "select pid from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
+        with server.connect(database.name) as holder, ThreadPoolExecutor(1) as thread:
+            holder.execute("begin; lock table orders_order")
+            asked = thread.submit(gunicorn.request, "/orders/")
+            (held,) = until("it waits", lambda: database.admin.execute(waiting, [database.name]).fetchone())
+            olds = {*database.backends()} - {holder.info.backend_pid}
+            os.kill(gunicorn.process.pid, signal.SIGHUP)
+            until("another serves", lambda: gunicorn.request("/connection/")[1]["process"] != old)
+            new = gunicorn.backend()
+            assert {held, new} <= {*database.backends()}
+            holder.execute("rollback")
+            assert asked.result()[0] == 200
+            until("the old worker's are closed", lambda: not olds & {*database.backends()})
+            assert new in database.backends()
+        gunicorn.note()
+
+
+@control(here("--max-requests 1", "--max-requests 0"))
+def test_a_worker_that_is_replaced_takes_its_connection_along(project, server, server_version, migrated) -> None:
+    """With max_requests = 1 and CONN_MAX_AGE = 60 each of three requests opens a connection, and none is left."""
+    evidence.on(PostgreSQL=server_version)
+    one = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_MAX_AGE": "60"}
+    with (
+        fresh(server, template=migrated) as database,
+        serving(project, database, "--max-requests 1", **one) as gunicorn,
+    ):
+        served = set()
+        for _ in range(3):
+            served.add(gunicorn.backend())
+            until("its worker has ended", lambda: "Worker exiting" not in gunicorn.said() or database.backends() == [])
+        assert len(served) == 3
+        until("none is left", lambda: database.backends() == [])
+        gunicorn.note()
 
 
 @control(here("server.connect()", "database.connect()"), fails_with="reserved")
