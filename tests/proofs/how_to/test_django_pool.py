@@ -14,6 +14,7 @@ from psycopg_pool import ConnectionPool
 
 from proven import evidence
 from proven.sources.controls import control, edit, here, replace
+from tests.proofs.pooled import Pooled
 from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import Payments, payments
 from tests.stack.database import Database, fresh
 from tests.stack.postgres import Server
@@ -390,3 +391,31 @@ def test_with_assume_role_nobody_gets_one_of_the_pool(project, database, tmp_pat
     plain = project.run("-c", code, database_url=database.url, DJANGO_SETTINGS_MODULE="plain")
     assert plain == (0, f"{database.role.name}\n" * 2)
     assert "pg_read_all_data" not in said
+
+
+# ---- in front of PgBouncer -------------------------------------------------------------------------------------
+
+
+@control(here('"DB_POOL_SIZE": "3"', '"DB_POOL_SIZE": "2"'), fails_with="the pool has three: not within")
+@control(here('pool_mode="transaction", default_pool_size=1', 'pool_mode="session", default_pool_size=9'))
+def test_in_front_of_pgbouncer_the_pools_connections_share_one(
+    project, server, server_version, migrated, pooler
+) -> None:
+    """Six threads share a pool of three connections to PgBouncer, and these one to PostgreSQL; all are answered."""
+    needs_a_pool()
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+        both = {"DJANGO_SETTINGS_MODULE": "settings.pooled", "DB_POOL_SIZE": "3", "DATABASE_DIRECT_URL": database.url}
+        through = Pooled(database, bouncer)
+
+        def clients() -> int:
+            return [each["database"] for each in bouncer.show("clients")].count(database.name)
+
+        with serving(project, through, GUNICORN_WORKERS="1", GUNICORN_THREADS="6", **both) as gunicorn:
+            with ThreadPoolExecutor(6) as threads:
+                answers = [*threads.map(gunicorn.request, ["/orders/report/?seconds=0.1"] * 6)]
+            assert {status for status, _ in answers} == {200}
+            until("the pool has three", lambda: clients() == 3)
+            assert len(database.backends()) == 1
+            gunicorn.note()
