@@ -336,3 +336,72 @@ def test_a_tenant_of_the_transaction_leaves_an_empty_text(database, server_versi
         session.execute("drop policy of_the_tenant on invoice")
         session.execute(POLICY.replace("TENANT", f"nullif({SETTING}, '')"))
         assert session.execute("select tenant from invoice").fetchall() == []
+
+
+# ---- a database for each tenant --------------------------------------------------------------------------------
+
+# Three aliases that are added while the process runs, as for tenants that have a database each.
+ALIASES = """
+import os
+from django.conf import settings
+settings.DATABASES["default"]["ATOMIC_REQUESTS"] = IS_ATOMIC
+import django; django.setup()
+from django.db import close_old_connections, connections
+from django.test import Client
+import psycopg2 as driver
+
+def count():
+    with other.cursor() as cursor:
+        cursor.execute("select count(*) from pg_stat_activity where usename = current_user and pid <> pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+other = driver.connect(os.environ["DATABASE_URL"])
+other.autocommit = True
+for tenant in ("acme", "bolt", "corp"):
+    connections.databases[tenant] = {**connections.databases["default"], **MORE}
+"""
+VISITS = """
+for tenant in ("acme", "bolt", "corp"):
+    with connections[tenant].cursor() as cursor:
+        cursor.execute("select 1")
+close_old_connections()
+print(count())
+"""
+REQUEST = """
+print(Client(SERVER_NAME="127.0.0.1").get("/orders/").status_code, count())
+"""
+
+
+def said_of_aliases(project, database, code: str, atomic: bool = False, more: str = "{}", age: str = "60") -> str:
+    """Run this with the three aliases, and return what it printed."""
+    code = ALIASES.replace("IS_ATOMIC", str(atomic)) + code
+    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": age}
+    status, said = project.run("-c", code.replace("MORE", more), database_url=database.url, **settings)
+    assert status == 0, said
+    return said
+
+
+@control(here('kept = "60"', 'kept = "0"'))
+@control(here('closed = "0"', 'closed = "60"'))
+def test_a_thread_keeps_a_connection_for_each_tenants_database(project, server, server_version, migrated) -> None:
+    """With CONN_MAX_AGE a thread that has served three has three, after what ends a request; with an age of 0 none."""
+    evidence.on(PostgreSQL=server_version)
+    kept = "60"
+    closed = "0"
+    with fresh(server, template=migrated) as database:
+        said = [said_of_aliases(project, database, VISITS, age=age) for age in (kept, closed)]
+        project.note()
+    assert said == ["3\n", "0\n"]
+
+
+@control(here('copied = "{}"', "copied = \"{'ATOMIC_REQUESTS': False}\""))
+@control(here("exempt = \"{'ATOMIC_REQUESTS': False}\"", 'exempt = "{}"'))
+def test_atomic_requests_opens_every_aliass_connection(project, server, server_version, migrated) -> None:
+    """A request that queries one alias has four connections where all four have ATOMIC_REQUESTS, and otherwise one."""
+    evidence.on(PostgreSQL=server_version)
+    copied = "{}"
+    exempt = "{'ATOMIC_REQUESTS': False}"
+    with fresh(server, template=migrated) as database:
+        said = [said_of_aliases(project, database, REQUEST, atomic=True, more=more) for more in (copied, exempt)]
+        project.note()
+    assert said == ["200 4\n", "200 1\n"]
