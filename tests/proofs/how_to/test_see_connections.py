@@ -138,6 +138,31 @@ def test_waiting_names_both_sides(busy, load, transcript) -> None:
     transcript(snippet, busy.psql(snippet), volatile=[PIDS])
 
 
+@control(here('silent.execute("select 1")', "pass"))
+@control(here('start(works, "select pg_sleep(60)")', "pass"))
+@control(here('start(queues, "table item")', "pass"), fails_with="it waits: not within")
+@pytest.mark.usefixtures("item")
+def test_a_silent_session_waits_for_its_client(database, sessions) -> None:
+    """Idle, in a transaction or not, its wait event is ClientRead; one that waits for a lock has another event."""
+    idle, works, queues = (sessions(database) for _ in range(3))
+    silent, holder = (sessions(database, autocommit=False) for _ in range(2))
+    silent.execute("select 1")
+    holder.execute("lock table item")
+    start(works, "select pg_sleep(60)")
+    start(queues, "table item")
+    query = "select state, wait_event_type, wait_event from pg_stat_activity where pid = %s"
+
+    def event(session: psycopg.Connection) -> tuple | None:
+        return database.admin.execute(query, [session.info.backend_pid]).fetchone()
+
+    until("it waits", lambda: event(queues) == ("active", "Lock", "relation"))
+    until("both are silent", lambda: {event(idle)[1:], event(silent)[1:]} == {("Client", "ClientRead")})
+    assert event(idle)[0] == "idle"
+    assert event(silent)[0] == "idle in transaction"
+    assert event(works)[0] == "active"
+    assert event(works)[1] != "Client"
+
+
 @control(edit("postgres/slots.sql", "name,", ""))
 def test_slots_shows_the_three_settings(cluster, load, transcript) -> None:
     """It shows the three settings that divide the slots, and whether a change is pending a restart."""
