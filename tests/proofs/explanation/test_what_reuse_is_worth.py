@@ -16,6 +16,7 @@ from proven import ROOT, evidence, whole
 from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import CERTIFICATES, certificates
+from tests.stack.console import at_least
 from tests.stack.database import Database, fresh
 from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.network import Network
@@ -298,3 +299,25 @@ def test_tls_is_a_round_trip_or_two_more(far, request) -> None:
     none = found.pop("none")
     assert found == {"tls13": none + 1, "tls12": none + 2}
     assert found == expected(request, found)
+
+
+@control(here("&sslnegotiation=direct", ""))
+def test_to_begin_with_tls_saves_a_round_trip(far) -> None:
+    """With sslnegotiation=direct the client does not ask whether there is TLS. The server is PgBouncer."""
+    needs_psycopg_3()
+    note_pgbouncer()
+    if not at_least(1, 25):
+        pytest.skip("needs PgBouncer 1.25, which brought direct TLS")
+    evidence.ran(evidence.load(CERTIFICATES))
+    with certificates("ours") as (folder,):
+        own = folder / "pooler.internal"
+        files = {"client_tls_key_file": f"{own}.key", "client_tls_cert_file": f"{own}.crt"}
+        bouncer = PgBouncer(far.database, host=far.network.hosts[1], client_tls_sslmode="require", **files)
+        try:
+            url = bouncer.url(far.database) + "?sslmode=require"
+            asks = far.round_trips(PLAIN, url)
+            direct = far.round_trips(PLAIN, url + "&sslnegotiation=direct")
+        finally:
+            bouncer.stop()
+    far.project.note()
+    assert direct == asks - 1
