@@ -594,3 +594,36 @@ def test_an_expired_password_is_refused_by_a_function_that_looks(setup, start) -
     assert who(empty, setup.database) == "upstream"
     with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
         empty.connect(setup.database, user=expired.name, password=expired.password)
+
+
+# ---- who comes from where ------------------------------------------------------------------------------------
+
+# A file like PostgreSQL's pg_hba.conf, which PgBouncer itself reads. The console's users are let in from here.
+FROM_WHERE = """
+host upstream upstream 127.0.0.1/32 scram-sha-256
+host pgbouncer all 127.0.0.1/32 scram-sha-256
+"""
+
+
+@control(here('elsewhere = "10.99.0.0/16"', 'elsewhere = "127.0.0.1/32"'))
+@control(here('kept = "scram-sha-256"', 'kept = "reject"'), fails_with="login rejected")
+@control(here("bouncer.reload()", "pass"))
+def test_an_hba_file_says_who_comes_from_where(setup, start) -> None:
+    """A user gets in with the userlist's secret from an address that the file names; after an edit and RELOAD, not.
+
+    Where no line fits and where a line rejects, the texts differ.
+    """
+    kept = "scram-sha-256"
+    elsewhere = "10.99.0.0/16"
+    bouncer = start(auth_type="scram-sha-256")
+    file = bouncer.leash.write("hba.conf", FROM_WHERE.replace("scram-sha-256", kept, 1))
+    bouncer.reload(auth_type="hba", auth_hba_file=file)
+    assert who(bouncer, setup.database) == "upstream"
+    for text, changed in (
+        ("no authentication method is found", FROM_WHERE.replace("127.0.0.1/32", elsewhere, 1)),
+        ("login rejected", FROM_WHERE.replace("scram-sha-256", "reject", 1)),
+    ):
+        bouncer.leash.write("hba.conf", changed)
+        bouncer.reload()
+        with pytest.raises(psycopg.OperationalError, match=f"FATAL:  {text}"):
+            who(bouncer, setup.database)
