@@ -221,29 +221,45 @@ def test_django_works_behind_a_pooler_that_follows_no_statements(
 
 
 @control(here("(database, other)", "(database, database)"), fails_with="query_wait_timeout")
+@control(here("default_pool_size=1", "default_pool_size=2"))
 def test_each_database_has_a_pool_of_its_own(server, database, pooler) -> None:
-    """With a pool size of one, the same user has a server connection in each of two databases."""
+    """With a pool size of one, the same user has one server connection in each of two databases; the next one waits."""
     login = {"user": database.role.name, "password": database.role.password}
     with fresh(server) as other, ExitStack() as clients:
         bouncer = pooler(database, other, pool_mode="transaction", default_pool_size=1, query_wait_timeout=10)
-        for each in (database, other):
+        both = (database, other)
+        for each in both:
             client = clients.enter_context(bouncer.connect(each, autocommit=False, **login))
             assert client.execute("select current_user").fetchone() == (database.role.name,)
-        assert [len(each.backends()) for each in (database, other)] == [1, 1]
+        for each in both:
+            with bouncer.connect(each, **login) as next_one:
+                waits_in_vain(bouncer, next_one)
+        assert [len(each.backends()) for each in both] == [1, 1]
 
 
 @control(here("[start() for _ in range(2)]", "[start()] * 2"), fails_with="query_wait_timeout")
+@control(here("default_pool_size=1", "default_pool_size=2"))
 def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
-    """Two poolers with a pool size of one hold two connections between them, for one user in one database."""
+    """Two poolers with a pool size of one hold one connection each for one user in one database; the next one waits."""
 
     def start():
         return pooler(database, pool_mode="transaction", default_pool_size=1, query_wait_timeout=10)
 
     with ExitStack() as clients:
-        for bouncer in [start() for _ in range(2)]:
+        poolers = [start() for _ in range(2)]
+        for bouncer in poolers:
             client = clients.enter_context(bouncer.connect(database, autocommit=False))
             client.execute("select 1")
+        for bouncer in poolers:
+            with bouncer.connect(database) as next_one:
+                waits_in_vain(bouncer, next_one)
         assert len(database.backends()) == 2
+
+
+def waits_in_vain(bouncer, client) -> None:
+    """Assert that a client gets no server connection."""
+    with bouncer.impatient(), pytest.raises(psycopg.Error, match="query_wait_timeout"):
+        client.execute("select 1")
 
 
 @control(here("(database.server.host, database.server.port)", '("127.0.0.1", bouncer.port)'))
