@@ -14,10 +14,11 @@ from tests.stack.wait import until
 
 # A process that connects once, waits while the password is changed, and connects again.
 ASKS = """
-import sys
+import logging, sys
 sys.path.insert(0, {folder!r})
 import django; django.setup()
 from django.db import OperationalError, connection
+logging.getLogger().handlers[0].setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
 def asks():
     try:
@@ -149,10 +150,11 @@ def test_a_backend_asks_for_a_token_at_each_connect(rotated) -> None:
 
 
 LOOSE = """
-import sys
+import logging, sys
 sys.path.insert(0, {folder!r})
 import django; django.setup()
 from django.db import OperationalError, connection
+logging.getLogger().handlers[0].setFormatter(logging.Formatter("%(name)s: %(message)s"))
 try:
     connection.ensure_connection()
     print("served")
