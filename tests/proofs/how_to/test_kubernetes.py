@@ -263,11 +263,18 @@ def same(one: object, other: object) -> bool:
         '"$DJANGO_SECRET_KEY" >upstream.env\napply upstream --from-env-file=upstream.env',
     )
 )
+@control(
+    edit(
+        "kubernetes/secrets.sh",
+        '"$DJANGO_SECRET_KEY" |\n  apply upstream --from-env-file=/dev/stdin',
+        '"$DJANGO_SECRET_KEY" >../upstream.env\napply upstream --from-env-file=../upstream.env',
+    )
+)
 def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, setup) -> None:
     """kubectl generates every Secret for real, with the expected contents; only its apply is intercepted.
 
     Of the other programs it may run grep alone. No argument of either contains a password or a line of the userlist, no
-    file is left behind, and without a variable nothing is sent.
+    byte is written into a file, and without a variable nothing is sent.
     """
     script = load(SECRETS)
     evidence.ran(script, "checked", against=against_kubectl())
@@ -294,20 +301,22 @@ def test_the_script_makes_the_secrets_that_the_manifests_name(load, tmp_path, se
 def secrets_of(script: Snippet, folder: Path, setup, passwords: dict[str, str]) -> dict[str, dict[str, str]]:
     """Run the script; return the Secrets that it would apply, decoded.
 
-    It finds kubectl and grep and no other program. The file `arguments` lists what they got.
+    It finds kubectl and grep and no other program, and none of them can write a byte into any file, except that the
+    file `arguments` lists what those two got.
     """
     (folder / "userlist.txt").write_text("".join(f'"{name}" "{secret}"\n' for name, secret in setup.users.items()))
     (folder / "ca.crt").write_text("a certificate\n")
     sends = f'if test "$1" = apply; then {shutil.which("cat")}; echo ---; exit; fi'
     for name, first in (("kubectl", sends), ("grep", "")):
         stand_in = folder / name
-        noted = f'printf "%s\\n" "$@" >>{folder}/arguments'
+        noted = f'(ulimit -S -f unlimited; printf "%s\\n" "$@" >>{folder}/arguments)'
         stand_in.write_text(f'#!/bin/sh\n{noted}\n{first}\nexec {shutil.which(name)} "$@"\n')
         stand_in.chmod(0o755)
-    command = [str(shutil.which("sh")), "-c", script.text]
+    command = [str(shutil.which("sh")), "-c", f"ulimit -S -f 0\n{script.text}"]
     environment = {"PATH": str(folder), "HOME": str(folder), **passwords}
-    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
-    made = {each["metadata"]["name"]: each.get("data", {}) for each in yaml.safe_load_all(said) if each}
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, f"it ended with {ran.returncode}, {ran.stderr}"
+    made = {each["metadata"]["name"]: each.get("data", {}) for each in yaml.safe_load_all(ran.stdout) if each}
     return {name: {key: b64decode(of).decode() for key, of in data.items()} for name, data in made.items()}
 
 
