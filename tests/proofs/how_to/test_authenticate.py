@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from signal import SIGCONT, SIGSTOP
 
 import psycopg
@@ -168,11 +168,16 @@ def test_auth_type_md5_checks_a_scram_secret_by_scram(setup, start) -> None:
 
 @control(here("setup.database.admin.execute(", "str("))
 @control(here("bouncer.connect(setup.database).close()", "pass"), fails_with="password authentication failed")
+@control(
+    here('heard(who, bouncer, setup.database, dbname="reports")', '"server_login_retry"'),
+    fails_with="it has logged in: not within",
+)
 def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
     """Even for the same password, which gets another salt: PgBouncer lets the client in, and PostgreSQL does not.
 
     An open server connection goes on serving, and PgBouncer itself refuses a new password. With a new userlist a
-    client that was connected before gets a server connection only after another login, to whichever entry.
+    client that was connected before gets a server connection only after another login, to whichever entry, even if that
+    login has heard server_login_retry.
     """
     role, bouncer = setup.roles["upstream"], start()
     again = f"alter role upstream password '{role.password}'"
@@ -201,7 +206,10 @@ def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
     bouncer.entries["reports"] = bouncer.entries["upstream"]
     renew()
     assert who(bouncer, setup.database) == "upstream"
-    with bouncer.connect(setup.database, dbname="reports") as there:
+    with ExitStack() as clients:
+        there, asks, waits = (
+            clients.enter_context(bouncer.connect(setup.database, dbname="reports")) for _ in range(3)
+        )
         setup.database.admin.execute(again)
         renew()
         none_left()
@@ -212,8 +220,12 @@ def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
         none_left()
         with pytest.raises(psycopg.OperationalError, match='password authentication failed for user "upstream"'):
             there.execute("select 1")
-        with pytest.raises(psycopg.OperationalError, match="server_login_retry"):
-            who(bouncer, setup.database, dbname="reports")
+        told = heard(who, bouncer, setup.database, dbname="reports")  # who logs in once
+        assert "server_login_retry" in told
+        bouncer.set(server_login_retry=0)  # so that this time is over
+        heard(asks.execute, "select 1")  # PgBouncer tries again
+        until("it has logged in", lambda: any(row["state"] == "idle" for row in bouncer.show("servers")))
+        assert waits.execute("select current_user").fetchone() == ("upstream",)
 
 
 @control(here("int(file.stat().st_mtime)", "int(file.stat().st_mtime) - 5"))
