@@ -17,7 +17,7 @@ import pytest
 from proven import ROOT, guide
 from proven.problems import ProblemError, nearest
 from proven.sources import snippets
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.proofs.watched import RULES, watching
 from tests.stack import monitoring, postgres
 from tests.stack.pgbouncer import PgBouncer
@@ -120,6 +120,7 @@ def text_of(recorded: dict[str, str]) -> str:
         '"cl_waiting": POOL + "client_active_connections"',
     )
 )
+@control(here("scale = SECONDS if", "scale = 1 if", of="tests.proofs.reference.test_metrics:looked"))
 def test_each_metric_has_the_value_of_its_column(watched, client, load) -> None:
     """This holds in states that tell every two columns apart, except for those that never differ."""
     columns = execute(load(COLUMNS))["METRICS"]
