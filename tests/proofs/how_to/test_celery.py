@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from importlib.metadata import version
 
 import pytest
 
@@ -325,6 +326,7 @@ STARTS = 120.0  # seconds, under a control too: with gevent all is imported anew
 
 
 @control(here('"pgbouncer", HOLDS', '"pgbouncer", HOLDS.replace("< 3", "< 1")'))
+@control(here('("-c", PSYCOPG2, *GREENLETS.starts[2:])', "GREENLETS.starts"))
 def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) -> None:
     """Three greenlets of Celery with psycopg2 share PgBouncer's pool of two: one task is lost to query_wait_timeout.
 
@@ -339,6 +341,7 @@ def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) ->
         until("one is lost, or all have ended", lambda: at_work.lost() or at_work.done() == 3)
     until("all have ended", lambda: at_work.done() + bool(at_work.lost()) >= 3)
     at_work.note()
+    evidence.on(psycopg2=version("psycopg2-binary"))
     assert at_work.done() == 2
 
 
