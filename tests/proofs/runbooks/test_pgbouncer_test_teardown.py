@@ -54,6 +54,22 @@ def test_the_pool_keeps_the_test_database_from_being_dropped(project, testing, l
     assert not exists(database, name)
 
 
+@control(here("superuser=False", "superuser=True"))
+def test_a_role_sees_no_address_of_another_roles_session(database, second_user, load) -> None:
+    """The query names the other role, but only a superuser sees from where it has connected."""
+    query = load("postgres/who_is_in.sql")
+
+    def address(found: str) -> str:
+        (row,) = [line for line in found.splitlines() if second_user.role.name in line]
+        return row.split("|")[3].strip()
+
+    with second_user.connect() as client:
+        (host,) = client.execute("select host(inet_client_addr())").fetchone()
+        assert address(database.psql(query, database=database.name)) == host
+        found = database.psql(query, superuser=False, database=database.name)
+        assert address(found) == ""
+
+
 @control(here("bouncer.url(database))", "database.url)"))
 @control(edit("postgres/drop_test_database.sql", "with (force)", ""), fails_with="is being accessed by other users")
 def test_the_owner_may_drop_the_test_database_too(project, testing, load) -> None:
