@@ -159,6 +159,27 @@ def test_a_switchover_loses_no_request_and_no_row(pooler, load, project) -> None
             assert owner.execute("select count(*) from forgotten").fetchone() == (0,)
 
 
+@control(here('(pair.primary.data / "standby.signal").touch()', "pass"), fails_with="it follows: not within")
+def test_the_old_primary_can_follow_the_new_one(pooler, load) -> None:
+    """Shut down by the script, it starts with standby.signal and primary_conninfo, and has what the new one writes."""
+    with replicated() as pair:
+        note_postgres(pair.primary.server.version())
+        with pair.database.connect() as owner:
+            owner.execute("create table heard (at timestamptz default now())")
+        pair.catch_up()
+        bouncer = pooler(pair.database, pool_mode="transaction")
+        assert switch(pair, bouncer, load) == (0, "")
+        with pair.copy.connect() as owner:
+            owner.execute("insert into heard default values")
+        until("the old primary has ended", pair.primary.leash.ended)
+        (pair.primary.data / "standby.signal").touch()
+        pair.primary.settings["primary_conninfo"] = pair.standby.server.superuser
+        pair.primary.start(pair.primary.server.port)
+        with pair.primary.server.connect(pair.database.name) as admin:
+            until("it follows", lambda: admin.execute("select count(*) from heard").fetchone() == (1,))
+            assert admin.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
 @control(here(" connect_query='select 1'", ""), fails_with="the pause ends its login: not within")
 @control(here("server_login_retry=0", "server_login_retry=3600"), fails_with="clients are served: not within")
 @control(here("reload(server_login_retry=0)", "reload(server_login_retry=0); bouncer.connect(database).close()"))
