@@ -602,6 +602,38 @@ def test_a_test_database_is_unknown_to_pgbouncer(project, setup, bouncer) -> Non
     assert "no such database: test_upstream" in said
 
 
+ALIASES = """
+from django.test import TestCase, TransactionTestCase
+from orders.models import Order
+
+class Uncommitted(TestCase):
+    databases = {"default", "direct"}
+
+    def test_direct_sees_nothing(self):
+        Order.objects.create(customer="Ada")
+        assert not Order.objects.using("direct").exists()
+
+class Committed(TransactionTestCase):
+    databases = {"default", "direct"}
+
+    def test_direct_sees_it(self):
+        Order.objects.create(customer="Ada")
+        assert Order.objects.using("direct").exists()
+"""
+RUN = "from django.core.management import execute_from_command_line as run; run(['manage.py', 'test', 'aliases'])"
+
+
+@control(here("write_text(ALIASES)", 'write_text(ALIASES.replace("(TestCase)", "(TransactionTestCase)"))'))
+@control(here("write_text(ALIASES)", 'write_text(ALIASES.replace("(TransactionTestCase)", "(TestCase)"))'))
+@pytest.mark.usefixtures("createdb")
+def test_the_direct_alias_is_outside_of_a_tests_transaction(project, setup, bouncer, tmp_path) -> None:
+    """A query on `direct` does not see what a TestCase writes on `default`, and sees a TransactionTestCase's."""
+    (tmp_path / "aliases.py").write_text(ALIASES)
+    settings = {**environment(setup, bouncer, owner=True), "DJANGO_SETTINGS_MODULE": "settings.tests"}
+    status, said = project.run("-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {RUN}", **settings)
+    assert (status, "Ran 2 tests" in said) == (0, True), said
+
+
 # ---- without a direct way ------------------------------------------------------------------------------------
 
 
