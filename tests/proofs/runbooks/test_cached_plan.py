@@ -88,6 +88,21 @@ def test_on_a_direct_connection_it_fails_until_a_new_one_is_made(database) -> No
         assert heard(client.execute, ALL) == ""
 
 
+@control(here('"add name text"', '"add if not exists id int"'))
+@control(here('"rename name to title"', '"alter name set default 1"'))
+@control(here('"alter title type int using null"', '"alter title set default 1"'))
+@control(here('"drop title"', '"alter title set default 2"'))
+@pytest.mark.usefixtures("item")
+def test_columns_that_change_their_name_or_type_or_come_or_go_fail_it(database) -> None:
+    """After each of the four a statement that was prepared before fails."""
+    for change in ("add name text", "rename name to title", "alter title type int using null", "drop title"):
+        with database.connect(prepare_threshold=0) as client, database.connect() as owner:
+            client.execute(ALL)
+            owner.execute(f"alter table item {change}")
+            told = heard(client.execute, ALL)
+        assert (change, told) == (change, TEXT)
+
+
 @control(here("asyncpg.connect(url)", "asyncpg.connect(url, statement_cache_size=0)"))
 @pytest.mark.usefixtures("item")
 def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(database, pooler) -> None:
