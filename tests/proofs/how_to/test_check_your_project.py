@@ -289,6 +289,47 @@ def test_a_rule_finds_settings_that_break_it_and_not_the_nearest(by_settings, pr
     project.note()
 
 
+NAMED = """
+import sys
+sys.argv = ["manage.py", "check", "--tag=pooling"]
+sys.path.insert(0, {folder!r})
+import settings.checked
+settings.checked.INSTALLED_APPS = {apps}
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+CONFIG = "from django.apps import AppConfig\nclass Config(AppConfig):\n    name = {name!r}\n"
+IN_READY = "    def ready(self):\n        from django.db import connection\n        connection.ensure_connection()\n"
+
+
+@control(edit("upstream/pooling_checks/apps.py", "connection_created.connect(loaded.note)", "pass"))
+@control(here('"in_apps", "pooling_checks"', '"pooling_checks", "in_apps"'))
+def test_of_an_app_named_before_only_what_its_package_queries_is_missed(project, database, tmp_path) -> None:
+    """What it queries in its models and in ready() is found, and what its apps.py queries at the import is not."""
+    config = {name: CONFIG.format(name=name) for name in ("in_ready", "in_models", "in_apps")}
+    files = {
+        "in_ready/apps.py": config["in_ready"] + IN_READY,
+        "in_models/apps.py": config["in_models"],
+        "in_models/models.py": ASKS,
+        "in_apps/apps.py": config["in_apps"] + ASKS,
+    }
+    for name in config:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    for path, text in files.items():
+        (tmp_path / path).write_text(text)
+
+    def place(*apps: str) -> str:
+        code = NAMED.format(folder=str(tmp_path), apps=apps)
+        status, said = project.run("-c", code, database_url=database.url, **CHECKED)
+        assert status == 0, said
+        return said.partition(f"First opened at {tmp_path}/")[2].partition(":")[0]
+
+    found = [place("in_ready", "pooling_checks"), place("in_models", "pooling_checks")]
+    missed = place("in_apps", "pooling_checks")
+    assert (found, missed) == (["in_ready/apps.py", "in_models/models.py"], "")
+
+
 # ---- what the server says --------------------------------------------------------------------------------------
 
 TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout")
