@@ -817,9 +817,13 @@ def in_ini(text: str) -> Places:
                 yield rule, number, number
 
 
+# How pg_dump and pg_dumpall begin what they write.
+DUMP = re.compile(r"^-- PostgreSQL database (?:cluster )?dump$", re.M)
+
+
 def in_sql(text: str) -> Places:
     """Return what is found in SQL, except in PostgreSQL's own dumps."""
-    if "-- PostgreSQL database" in text[:200]:
+    if DUMP.search(text[:200]):
         return
     lines = [end.start() for end in re.finditer("\n", text)]
     drops = re.search(r"^[ \t]*drop\s+(?:table|view)\b", text, re.I | re.M)

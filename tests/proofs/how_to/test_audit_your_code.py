@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from errno import EACCES
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,7 @@ def test_programs_read_the_findings_as_json_and_as_sarif(names, audit, tmp_path)
 
 
 @pytest.fixture
-def hostile(tmp_path):
+def hostile(tmp_path, monkeypatch):
     """Create a tree of files that no program expects; return those that cannot be read."""
     outside = tmp_path / "outside.py"
     outside.write_text(f"{LISTENS}\n")
@@ -173,20 +175,37 @@ def hostile(tmp_path):
     (tree / "latin.py").write_bytes(f"# coding: latin-1\n# \xe9\n{LISTENS}\n".encode("latin-1"))
     # What begins and never ends: to search all that follows for each end would take minutes.
     (tree / "endless.sql").write_text("".join(f"$t{number}$ /* " for number in range(50_000)) + ";\nlisten a;\n")
+    (tree / "ours.sql").write_text("-- PostgreSQL database of the shop\nlisten a;\n")
+    for name, of in {"dump.sql": "", "all.sql": "cluster "}.items():
+        (tree / name).write_text(f"--\n-- PostgreSQL database {of}dump\n--\n\nlisten a;\n")
+    (tree / "closed").mkdir()
     (tree / "link.py").symlink_to(outside)
     (tree / "folder").symlink_to(tmp_path)
     (tree / "nowhere.py").symlink_to("gone.py")
     (tree / "circle.py").symlink_to("circle.py")
     os.mkfifo(tree / "pipe.py")
-    return {*unread, "link.py", "folder", "nowhere.py", "circle.py", "pipe.py"}
+    lists = os.scandir
+
+    def refuses(path):
+        """List a folder as for a user who may not read one of them; root may read each."""
+        if Path(path).name == "closed":
+            raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+        return lists(path)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    return {*unread, "link.py", "folder", "nowhere.py", "circle.py", "pipe.py", "closed"}
 
 
 @control(edit("audit/audit.py", "except (RecursionError, ", "except ("), fails_with="RecursionError")
 @control(edit("audit/audit.py", 'raise ValueError(f"a link that leads out', 'print(f"a link that leads out'))
 @control(edit("audit/audit.py", "> LARGEST", "> LARGEST * LARGEST"))
+@control(edit("audit/audit.py", "(?:cluster )?dump$", ""))
+@control(edit("audit/audit.py", "(Path(error.filename) for error in refused)", "()"))
+@control(edit("audit/audit.py", '"nested too deeply"', '""'))
 @control(edit("audit/audit.py", "import argparse\n", "import argparse\nimport django\n"))
 def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) -> None:
-    """Broken, deep and large files, pipes, and links that lead out, nowhere or in a circle are named; nothing runs.
+    """What cannot be read is named with the reason, and nothing runs: broken, deep and large files, pipes, a folder
+    that may not be listed, and links that lead out, nowhere or in a circle. Of .sql files only dumps are passed over.
 
     The audit itself imports only the standard library, and Python 3.10 can parse it.
     """
@@ -195,10 +214,15 @@ def test_what_cannot_be_read_is_one_line_each(audit, hostile, load, tmp_path) ->
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         assert {each.partition(".")[0] for each in modules} <= sys.stdlib_module_names
     output, _, status = audit("tree")
-    found = [line.split(":") for line in output.splitlines() if line.endswith(": not-read")]
-    assert sorted(file for file, *_ in found) == sorted(f"tree/{name}" for name in hostile)
+    lines = output.splitlines()
+    found = {line.split(":")[0]: why for line, why in pairwise(lines) if line.endswith(": not-read")}
+    assert sum(line.endswith(": not-read") for line in lines) == len(hostile)
+    assert found.keys() == {f"tree/{name}" for name in hostile}
+    assert all(why.strip() for why in found.values())
     assert "tree/latin.py:3: listen\n" in output
     assert "tree/endless.sql:2: listen\n" in output
+    assert "tree/ours.sql:2: listen\n" in output
+    assert not re.search("^tree/(dump|all)", output, re.MULTILINE)
     assert f"(read with Python {sys.version_info[0]}.{sys.version_info[1]})\n" in output
     assert status == 1
     assert not (tmp_path / "ran").exists()
