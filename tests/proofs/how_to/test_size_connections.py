@@ -164,6 +164,30 @@ def test_the_formula_gives_what_was_counted_of_each_runner(run_script, load) -> 
     assert found == computed
 
 
+# One for each row of the page's table, with Gunicorn's and Celery's two kinds.
+OF_EACH_ROW = ("sync", "gthread", "uwsgi", "uvicorn", "granian", "celery-prefork", "celery-threads", "rq", "dramatiq")
+OF_EACH_ROW += ("huey", "multiprocessing", "command")
+OF_TWO = 'DATABASES["default"]["OPTIONS"]["pool"] |= {"min_size": 2, "max_size": 2}'
+
+
+@control(edit("sizing/connections.py", "return processes * threads *", "return processes + threads *"))
+@control(here('"pool", OF_TWO', '"pool", OF_TWO.replace("2}", "3}")'))
+@pytest.mark.parametrize("runner", OF_EACH_ROW)
+def test_with_a_pool_its_size_counts_and_not_the_threads(runner, run_in, run_script, load) -> None:
+    """Processes that do one piece of work at a time, or three, have two connections each with a pool of two."""
+    names: dict[str, Any] = run_script(load(SIZING))
+    at_work = run_in(runner, "pool", OF_TWO)
+    processes, at_once = at_work.runner.processes, at_work.runner.at_once
+    able = min(at_once, 2 * processes)
+    with at_work.holder.transaction():
+        at_work.holder.execute("lock table orders_order in access exclusive mode")
+        at_work.give(at_once)
+        until("all that can are under way", lambda: at_work.waiting() >= able)
+        assert at_work.rest(None) == names["web_connections"](processes, 2)
+    until("all are done", lambda: at_work.done() == at_once)
+    at_work.note()
+
+
 @control(here("database, DB_CONN", 'database, "manage.py", "runserver", "--noreload", DB_CONN'))
 def test_under_asgi_each_request_opens_one_also_over_one_tcp_connection(project, database) -> None:
     """With CONN_MAX_AGE, five consecutive requests on one TCP connection open five database connections."""
