@@ -19,17 +19,19 @@ from tests.stack.console import at_least
 from tests.stack.leash import Leash, give
 from tests.stack.wait import DEADLINE
 
-# Two processes that share a connection query in turn: the parent, the child twice, the parent twice.
+# Two processes that share a connection query in turn: the parent, then the child three times, then the parent again.
+# The third time is on a cursor that was there before the fork.
 TURNS = """
 import json, os, sys
 from importlib import import_module
 driver = import_module(sys.argv[1])
 connection = driver.connect(sys.argv[2])
 connection.autocommit = True
+kept = connection.cursor()
 
-def ask(row):
+def ask(row, cursor=None):
     try:
-        cursor = connection.cursor()
+        cursor = cursor or connection.cursor()
         cursor.execute(f"select '{row}'")
         return cursor.fetchone()[0]
     except driver.Error as error:
@@ -40,13 +42,13 @@ told, tell = os.pipe()
 go, run = os.pipe()
 if os.fork() == 0:
     os.read(go, 1)
-    os.write(tell, json.dumps([ask("child"), ask("child")]).encode())
+    os.write(tell, json.dumps([ask("child"), ask("child"), ask("child", kept)]).encode())
     os._exit(0)
 os.close(tell)
 heard = {"parent": [ask("parent")]}
 os.write(run, b".")
 heard["child"] = json.loads(os.read(told, 4096))
-heard["parent"] += [ask("parent"), ask("parent")]
+heard["parent"] += [ask("parent"), ask("parent"), ask("parent", kept)]
 print(json.dumps(heard))
 """
 
@@ -80,8 +82,18 @@ MAC = "SSL error: decryption failed or bad record mac"
 # Found on a read, or while the next query is sent: that depends on timing.
 GONE = "server closed the connection unexpectedly"
 DRIVERS = {
-    "psycopg": (MAC, "SSL error: unexpected eof while reading", "OperationalError: the connection is closed"),
-    "psycopg2": (MAC, "SSL SYSCALL error: EOF detected", "InterfaceError: connection already closed"),
+    "psycopg": (
+        MAC,
+        "SSL error: unexpected eof while reading",
+        "OperationalError: the connection is closed",
+        "OperationalError: the connection is lost",
+    ),
+    "psycopg2": (
+        MAC,
+        "SSL SYSCALL error: EOF detected",
+        "InterfaceError: connection already closed",
+        "InterfaceError: cursor already closed",
+    ),
 }
 
 
@@ -92,18 +104,24 @@ DRIVERS = {
         of="tests.proofs.runbooks.test_shared_connection:encrypted",
     )
 )
+@control(
+    here('-c", TURNS', "-c\", TURNS.replace(', kept', '')", of="tests.proofs.runbooks.test_shared_connection:turns")
+)
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_over_tls_a_fork_breaks_the_connection_for_both(driver, database, encrypted) -> None:
-    """The process that queries second cannot decrypt the answer, PgBouncer disconnects, and the other fails too."""
-    mac, eof, closed = DRIVERS[driver]
+    """The process that queries second cannot decrypt the answer, PgBouncer disconnects, and the other fails too.
+
+    From then on each is told that the connection is closed; on a cursor that it had before, in other words.
+    """
+    mac, eof, closed, kept = DRIVERS[driver]
     said = turns(driver, encrypted.url(database))
-    first, then = said["child"]
+    first, *then = said["child"]
     assert mac in first
-    assert then == closed
-    answered, second, third = said["parent"]
+    assert then == [closed, kept]
+    answered, second, *then = said["parent"]
     assert answered == "parent"
     assert eof in second or GONE in second
-    assert third == closed
+    assert then == [closed, kept]
     evidence.on(psycopg2=version("psycopg2-binary"))
 
 
