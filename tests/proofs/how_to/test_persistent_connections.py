@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Event, Thread
 
@@ -590,16 +591,22 @@ def test_the_pools_limit_does_not_count_for_its_try(project, database, tmp_path)
 
 
 @control(edit("pool/connect.py", '["CONN_MAX_AGE"] = 0', '["CONN_MAX_AGE"] = 60'))
+@control(here('PROVEN_DRIVER="psycopg2"', 'PROVEN_DRIVER=""'))
 def test_where_there_is_no_pool_the_first_query_says_so(project, database, load, transcript) -> None:
-    """With psycopg2, Django refuses; before 5.1, it passes "pool" to the driver, which rejects the option."""
+    """With psycopg2, Django refuses; before 5.1, it passes "pool" to either driver, which rejects the option."""
     snippet = load(POOL)
+    older = django.VERSION < (5, 1)
+    rejected = 'invalid connection option "pool"'
+    by_psycopg2 = "django.core.exceptions.ImproperlyConfigured: Database pooling requires psycopg >= 3"
+    if older:
+        by_psycopg2 = f"django.db.utils.ProgrammingError: invalid dsn: {rejected}"
+    # Psycopg 3 is hidden before it is imported.
+    status, said = project.run("-c", snippet.text, database_url=database.url, fresh=True, PROVEN_DRIVER="psycopg2")
+    assert (status, said.strip()) == (0, by_psycopg2)
+    evidence.on(psycopg2=version("psycopg2-binary"))
     status, said = project.run("-c", snippet.text, database_url=database.url)
-    expected = "connected"
-    if "psycopg2" in driver():
-        expected = "django.core.exceptions.ImproperlyConfigured: Database pooling requires psycopg >= 3"
-    elif django.VERSION < (5, 1):
-        expected = 'django.db.utils.ProgrammingError: invalid connection option "pool"'
-    assert (status, said.strip()) == (0, expected)
+    by_psycopg = f"django.db.utils.ProgrammingError: {rejected}" if older else "connected"
+    assert (status, said.strip()) == (0, by_psycopg2 if "psycopg2" in driver() else by_psycopg)
     evidence.ran(snippet)
     transcript(snippet, said)
 
