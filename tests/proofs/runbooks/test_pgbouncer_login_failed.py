@@ -281,6 +281,7 @@ def test_auth_user_cannot_log_in_with_a_secret(database, pooler, another) -> Non
 
 @control(here("user={forced.name}", "user={role.name}"))
 @control(here("secret, forced.name: own}", "secret, forced.name: forced.password}"))
+@control(here("password=not-", "password="))
 @control(here("lent.connect(database).close()", "pass"), fails_with="wrong password type")
 @control(here("lent.restart()", "pass"), fails_with="authentication failed")
 def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
@@ -289,7 +290,7 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     A secret is enough once the forced user has logged in through another entry since PgBouncer started. If it is not
     the server's, even the password then fails until PgBouncer is restarted.
     The entry may have the password too; before 1.26 only if the client's own line in the userlist is not a secret: with
-    one, the login fails even if the userlist has the password.
+    one, the login fails even if the userlist has the password. A wrong one there fails on every version.
     """
     role, secret = another
     (own,) = pgbouncer.scram(database).values()
@@ -312,6 +313,8 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     for listed in ({}, {forced.name: forced.password}):
         assert told(f" password={forced.password}", listed) == ("" if at_least(1, 26) else failed)
     assert told(f" password={forced.password}", {role.name: role.password}) == ""
+    wrong = f" password=not-{forced.password}"
+    assert told(wrong, {role.name: role.password}) == failed
     who = {"user": role.name, "password": role.password}
     for kept in (own, pgbouncer.secret(forced.password)):
         users = {role.name: secret, forced.name: kept}
