@@ -10,7 +10,7 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.stack.forked import answer
-from tests.stack.runners import GIVES, RUNNERS, Running, celery, counts
+from tests.stack.runners import GIVES, POOL_SIZE, RUNNERS, Running, celery, counts
 from tests.stack.upstream import driver, needs_psycopg_3
 from tests.stack.wait import until
 
@@ -337,12 +337,14 @@ def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) ->
     at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS)
     at_work.give(3)
     until("two are idle in their transactions", lambda: idle(at_work) == 2 or at_work.done() == 3, STARTS)
+    assert (at_work.rest(None), idle(at_work), at_work.done()) == (POOL_SIZE, POOL_SIZE, 0)
     with at_work.bouncer.impatient():
         until("one is lost, or all have ended", lambda: at_work.lost() or at_work.done() == 3)
     until("all have ended", lambda: at_work.done() + bool(at_work.lost()) >= 3)
     at_work.note()
     evidence.on(psycopg2=version("psycopg2-binary"))
     assert at_work.done() == 2
+    assert "closing because: query_wait_timeout" in at_work.bouncer.leash.said()
 
 
 def idle(at_work: Running) -> int:
