@@ -78,6 +78,7 @@ def test_a_crowd_opens_no_more_connections_than_there_are_threads_to_serve_it(se
     edit("upstream/settings/pool.py", '"min_size": size, "max_size": size', '"min_size": 2, "max_size": 2'),
     fails_with="both pools are full: not within",
 )
+@control(edit("upstream/settings/pool.py", '"max_size": size}', '"max_size": size, "max_lifetime": 0.1}'))
 def test_djangos_pool_keeps_as_many_connections_as_it_is_told_in_each_process(serve) -> None:
     """Two processes with a pool of four keep eight connections, and open none of them anew for a second crowd."""
     needs_a_pool()
