@@ -21,7 +21,7 @@ from proven.sources.controls import control, edit, here
 from tests.proofs import deployed
 from tests.stack.database import fresh
 from tests.stack.upstream import Gunicorn, needs_a_pool, serving
-from tests.stack.wait import DEADLINE, free_port, until
+from tests.stack.wait import DEADLINE, until
 
 SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
 NAMED = re.compile(r"^    (django_\w+)  ", re.MULTILINE)
@@ -350,7 +350,7 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
     assert "connections_opened" not in new
     counting = counting_in(tmp_path)
     Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
-    nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
+    nobody = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = metered.project.run("-c", UNREACHABLE, database_url=nobody, **counting)
     assert (status, said) == (0, "1.0 0.0\n")
 
@@ -383,7 +383,7 @@ def test_under_atomic_requests_the_counts_need_no_connection(project, tmp_path) 
     """Without a server /metrics is answered, while a view in a transaction gets 500."""
     counting = counting_in(tmp_path)
     Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
-    nobody = f"postgresql://upstream@127.0.0.1:{free_port()}/upstream"
+    nobody = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = project.run("-c", ATOMIC, database_url=nobody, **counting)
     assert status == 0, said
     assert said.splitlines()[-1] == "500 200"

@@ -30,7 +30,7 @@ from tests.stack import rollout
 from tests.stack.handover import Handover
 from tests.stack.postgres import bin_dir
 from tests.stack.upstream import serving
-from tests.stack.wait import free_port, until
+from tests.stack.wait import until
 
 FOLDER = "kubernetes"
 APP, PATCH, SECRETS = (f"{FOLDER}/{name}" for name in ("app.yaml", "sidecar.yaml", "secrets.sh"))
@@ -440,7 +440,7 @@ def test_a_probe_by_tcp_leaves_no_line_in_pgbouncers_log(start, setup) -> None:
 @control(here('start("config.yaml", ', 'start("config.yaml", listen_addr="127.0.0.2", '), fails_with="PgBouncer")
 def test_the_probes_of_pgbouncer_pass_while_the_database_is_away(start) -> None:
     """PgBouncer accepts TCP connections without its database, even after a client has failed."""
-    bouncer = start("config.yaml", port=free_port(), query_wait_timeout=0.1)
+    bouncer = start("config.yaml", port=1, query_wait_timeout=0.1)
     assert connects(bouncer.port)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(bouncer.url(bouncer.databases["upstream"]))
@@ -459,7 +459,7 @@ def test_the_sidecars_probe_fails_before_pgbouncer_runs_and_passes_then(start, l
 
     evidence.ran(load(APP), "checked", against=SCHEMAS)
     evidence.ran(load(PATCH), "started")
-    assert not passes(free_port())
+    assert not passes(1)
     assert passes(start("sidecar-config.yaml").port)
 
 

@@ -18,7 +18,7 @@ from proven.sources.controls import control, edit
 from tests.stack.database import Database, fresh
 from tests.stack.leash import Leash
 from tests.stack.upstream import serving
-from tests.stack.wait import DEADLINE, free_port
+from tests.stack.wait import DEADLINE
 
 
 @control(edit("upstream/.env.example", "DJANGO_ALLOWED_HOSTS=localhost,127.0.0.1", ""))
@@ -66,7 +66,7 @@ def answers(port: int) -> bool:
 @pytest.fixture(scope="module")
 def served(project, server, migrated):
     """The project on a database of its own, with one worker and a payment service that is down."""
-    settings = {"GUNICORN_WORKERS": "1", "PAYMENTS_HOST": f"127.0.0.1:{free_port()}"}
+    settings = {"GUNICORN_WORKERS": "1", "PAYMENTS_HOST": "127.0.0.1:1"}
     with fresh(server, template=migrated) as database, serving(project, database, **settings) as gunicorn:
         yield gunicorn
 
