@@ -14,7 +14,7 @@ from psycopg import conninfo
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
-from tests.proofs.pooled import INI, PASSWORDS, USER, pool, reader, section, settings_of, starting
+from tests.proofs.pooled import INI, PASSWORDS, USER, reader, section, settings_of, starting
 from tests.stack.database import Role, fresh, run_psql
 from tests.stack.pgbouncer import PgBouncer, secret
 from tests.stack.wait import DEADLINE, until
@@ -426,6 +426,10 @@ def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(s
         except psycopg.OperationalError as error:
             return str(error)
 
+    def looking_up_now() -> int:
+        """Return on how many connections PgBouncer looks up; there is no such pool before the first client has come."""
+        return sum(row["sv_active"] for row in bouncer.show("pools") if row["user"] == "pgbouncer")
+
     def burst() -> list[str]:
         """Return what 32 clients that log in at once get: their user, or the error."""
         with setup.server.connect("upstream") as busy, ThreadPoolExecutor(32) as clients:
@@ -433,7 +437,7 @@ def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(s
             got = [clients.submit(client, number) for number in range(32)]
             until(
                 "every connection looks up, or a login has failed",
-                lambda: pool(bouncer, "pgbouncer")["sv_active"] == size or any(one.done() for one in got),
+                lambda: looking_up_now() == size or any(one.done() for one in got),
             )
             busy.execute("select pg_advisory_unlock(32)")
             return [one.result() for one in got]

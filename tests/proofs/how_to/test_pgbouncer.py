@@ -380,8 +380,8 @@ def test_at_a_limit_what_is_free_in_another_pool_gives_way_and_what_is_in_use_do
         used = database.backends()
         first.commit()
         with begin(bouncer, database, **second):
-            until("there is another in its place", lambda: database.backends() not in (used, []))
-            assert len(database.backends()) == 1
+            # The one that gave way is still there for a moment.
+            until("there is another in its place", lambda: len(now := database.backends()) == 1 and now != used)
 
 
 @control(here("pool_size=1", "pool_size=2"))

@@ -138,7 +138,8 @@ def test_reconnect_ends_what_a_set_left_and_the_clients_own_stays_from_1_26(data
         before = database.backends()
         console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
         assert heard(other.execute, "create table another (id int)") == ""
-        assert not {*database.backends()} & {*before}
+        assert other.execute("select pg_backend_pid()").fetchone()[0] not in before
+        until("the old one has ended", lambda: not {*database.backends()} & {*before})
         assert heard(one.execute, "create table third (id int)") == (TEXT if kept else "")
         one.close()
         with bouncer.connect(database) as again:
