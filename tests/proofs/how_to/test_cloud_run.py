@@ -278,6 +278,7 @@ def test_each_sidecar_has_a_pool_of_its_own(start, setup, load, run_script) -> N
     """Three of them open three times the pool size, as the function says, and not one more."""
     size = int(settings_of(load(INI).text)["default_pool_size"])
     bouncers = [start() for _ in range(3)]
+    until("the sessions of the proof before are gone", lambda: not setup.database.backends())
     with ExitStack() as clients:
         for bouncer in bouncers:
             for _ in range(size):

@@ -161,7 +161,7 @@ class Far:
         before = self.busy()
         client = self.connected(options, SLEEP, url)
         client.ask()
-        until("PostgreSQL works on it", lambda: self.busy() > before)
+        until("PostgreSQL works on it", lambda: self.busy() - before)
         self.confirmed()
         return client
 
@@ -188,10 +188,10 @@ class Far:
         client.answered()
         return client
 
-    def busy(self) -> int:
-        """Return how many sessions run the long statement."""
-        query = "select count(*) from pg_stat_activity where state = 'active' and query = %s"
-        return self.database.admin.execute(query, [SLEEP]).fetchone()[0]
+    def busy(self) -> set[int]:
+        """Return the sessions that run the long statement, those of earlier proofs too: theirs end when it does."""
+        query = "select pid from pg_stat_activity where state = 'active' and query = %s"
+        return {pid for (pid,) in self.database.admin.execute(query, [SLEEP])}
 
     def confirmed(self) -> None:
         """Wait until all that was sent is acknowledged, which a kernel does a moment after its arrival."""
@@ -386,15 +386,15 @@ def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far, limit) -> 
     kept = far.connected("keepalives_idle=1", url=url)
     far.confirmed()
     (its,) = (ends for ends in far.last if far.app.number in dict(ends))
-    sent = until("a packet", lambda: [packet for packet in far.network.packets() if packet.connection == its])
-    assert (sent[0].source, sent[0].flags, sent[0].payload) == (far.app.number, ACK, 0)  # nothing but a question
 
-    def ends() -> list:
-        """Return the packets with which the other side says that it will send no more."""
+    def seen() -> list:
+        """Return what either side has sent since this was last asked, but for the other side's answers to questions."""
         packets = [packet for packet in far.network.packets() if packet.connection == its]
-        return [packet for packet in packets if packet.source != far.app.number and packet.flags & FIN]
+        return [packet for packet in packets if packet.source == far.app.number or packet.flags & FIN]
 
-    until("HAProxy ends it", ends)
+    sent = until("a packet", seen)
+    assert (sent[0].source, sent[0].flags, sent[0].payload) == (far.app.number, ACK, 0)  # nothing but a question
+    until("HAProxy ends it", lambda: [packet for packet in seen() if packet.source != far.app.number])
     kept.ask()
     assert kept.error().endswith(CLOSED)
 

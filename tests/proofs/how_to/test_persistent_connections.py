@@ -464,6 +464,7 @@ POOL = "pool/connect.py"
 def test_sixteen_threads_share_the_four_connections_of_a_pool(pooled) -> None:
     """While four run their query, twelve wait; all get 200, over four connections that are each opened once."""
     database = pooled.database
+    until("the pool is full", lambda: pooled.backend() and len(database.backends()) == 4)  # also after another proof
     anew(database)
     before = database.sessions()
     waits = "select count(*) from pg_locks where not granted and %s = any(pg_blocking_pids(pid))"

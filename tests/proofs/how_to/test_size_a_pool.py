@@ -528,6 +528,7 @@ def test_a_pool_logs_in_to_postgresql_with_one_server_connection_at_a_time(datab
     with ExitStack() as stop:
         threads = stop.enter_context(ThreadPoolExecutor(10))
         clients = [stop.enter_context(bouncer.connect(database)) for _ in range(10)]
+        until("the owner's session has ended", lambda: len(database.backends()) == 1)
         (first,) = database.backends()
         database.terminate(first)
         gate = stop.enter_context(database.connect(autocommit=False))

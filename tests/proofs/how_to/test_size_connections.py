@@ -292,6 +292,7 @@ def test_reserved_connections_let_a_role_of_your_choice_in(load, cluster) -> Non
         with server.connect() as connection:  # this role has only those rights whose grant says so
             connection.execute(f"alter role {oncall.name} noinherit")
         database.psql(load("postgres/emergency_role.sql"), role=oncall.name)
+        until("psql's session has ended", server.quiet)
         held = [database.connect() for _ in range(5)]
         try:
             with pytest.raises(psycopg.OperationalError, match="pg_use_reserved_connections"):

@@ -76,7 +76,7 @@ def test_the_owner_may_drop_the_test_database_too(project, testing, load) -> Non
     """The tests' role created it and has all sessions in it; it is no superuser, and ends PgBouncer's session."""
     database, bouncer, name = testing
     run(project, bouncer.url(database))
-    whose = "select usename from pg_stat_activity where datname = %s"
+    whose = "select usename from pg_stat_activity where datname = %s and backend_type = 'client backend'"
     assert database.admin.execute(whose, [name]).fetchall() == [(database.role.name,)]
     database.psql(load("postgres/drop_test_database.sql"), superuser=False, database=name)
     assert not exists(database, name)
