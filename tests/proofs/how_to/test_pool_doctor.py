@@ -695,21 +695,18 @@ def test_what_it_cannot_tell_is_three(busy, project) -> None:
 
     It also exits with 3 for a role that sees too little; anything critical makes it 2.
     """
-    silent = socket.create_server(("127.0.0.1", 0))
-    closed = socket.create_server(("127.0.0.1", 0))
-    ports = [server.getsockname()[1] for server in (closed, silent)]
-    closed.close()
-    with silent:
-        nobody, nothing = (f"postgresql://a:b@127.0.0.1:{port}/c" for port in ports)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        nobody, nothing = (f"postgresql://a:b@127.0.0.1:{port}/c" for port in (1, silent.getsockname()[1]))
         wrong = busy.url.replace(busy.role.password, "wrong")
+        patient = ("--patience", "1 hour")  # or what all of these take may be a warning
         said = {
             "refused": doctor(project, busy, url=nobody),
             "timeout": doctor(project, busy, url=nothing),
             "password": doctor(project, busy, url=wrong),
-            "doesn't exist": doctor(project, busy, "--database", "elsewhere"),
-            "address as postgresql://": doctor(project, busy, "--console", "nowhere"),
-            "Connection refused": doctor(project, busy, "--console", nobody),
-            "hidden": doctor(project, stranger := Existing(busy.server, busy.name, Role(busy.server))),
+            "doesn't exist": doctor(project, busy, *patient, "--database", "elsewhere"),
+            "address as postgresql://": doctor(project, busy, *patient, "--console", "nowhere"),
+            "Connection refused": doctor(project, busy, *patient, "--console", nobody),
+            "hidden": doctor(project, stranger := Existing(busy.server, busy.name, Role(busy.server)), *patient),
         }
     with busy.server.connect() as connection:
         stranger.role.drop(connection)
