@@ -228,6 +228,20 @@ def test_a_new_password_needs_a_new_userlist(setup, start, load) -> None:
         assert waits.execute("select current_user").fetchone() == ("upstream",)
 
 
+@control(
+    here("password '{made}'", "password '{role.password}'"), fails_with='password authentication failed for user "'
+)
+def test_a_secret_that_you_made_lets_in_where_the_server_stores_the_same(setup, start) -> None:
+    """libpq makes it, as psql's \\password does. The role sets it itself, and nobody reads it in PostgreSQL."""
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    with setup.database.connect(user=role.name, password=role.password) as client:
+        made = client.pgconn.encrypt_password(role.password.encode(), role.name.encode(), b"scram-sha-256").decode()
+        client.execute(f"alter role \"{role.name}\" password '{made}'")
+    bouncer = start(users={**setup.users, role.name: made})
+    assert who(bouncer, setup.database, user=role.name, password=role.password) == role.name
+
+
 @control(here("int(file.stat().st_mtime)", "int(file.stat().st_mtime) - 5"))
 def test_reload_passes_over_a_userlist_of_the_same_size_and_second(setup, start) -> None:
     """Rewritten in place within the second of its last change, it is not read. A second later, or moved in, it is."""
