@@ -1,8 +1,10 @@
 """Proves docs/how-to/gevent.md: greenlets of Gunicorn's gevent worker, and the connections that they have."""
 
+import http.client
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.metadata import distributions, version
 
 import pytest
@@ -13,7 +15,7 @@ from proven.sources.controls import control, edit, here
 from setup import others
 from tests.stack.database import Database, fresh
 from tests.stack.upstream import Gunicorn, Project, needs_a_pool, needs_psycopg_3, serving
-from tests.stack.wait import until
+from tests.stack.wait import DEADLINE, until
 
 CLIENTS = 12
 
@@ -65,6 +67,27 @@ def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
             most = max(most, len(tables.backends()))
         assert len(backends) == CLIENTS
         assert most >= 3
+
+
+@control(here("-k gevent", "-k gthread", of="tests.proofs.how_to.test_gevent:greenlets"))
+def test_an_age_ends_a_greenlets_connection_at_a_request_of_its_own_alone(project, tables) -> None:
+    """Past its age a session stays while others are served, and ends with a request on the same TCP connection."""
+    old = "select now() - backend_start > interval '2 s' from pg_stat_activity where pid = %s"
+    with (
+        greenlets(project, tables, "--keep-alive 600", DB_CONN_MAX_AGE="1") as gunicorn,
+        closing(http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=DEADLINE)) as client,
+    ):
+
+        def backend() -> int:
+            client.request("GET", "/connection/")
+            return int(json.loads(client.getresponse().read())["backend"])
+
+        first = backend()
+        until("it is past its age", lambda: tables.admin.execute(old, [first]).fetchone() == (True,))
+        assert gunicorn.backend() != first
+        assert first in tables.backends()
+        assert backend() != first
+        until("it is closed", lambda: first not in tables.backends())
 
 
 # Python collects garbage only when it is asked to.
