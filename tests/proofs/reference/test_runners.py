@@ -128,6 +128,19 @@ def test_behind_pgbouncer_each_strategy_counts_the_same() -> None:
     assert age_60 == pool
 
 
+@control(here('run_in("bare"', 'run_in("executor"'))
+def test_behind_pgbouncer_threads_that_close_nothing_lose_what_follows_a_query_that_was_cut(run_in) -> None:
+    """A cut between two jobs costs none. One in a query costs two threads that job and every one after it."""
+    at_work = run_in("bare", "pgbouncer")
+    assert at_work.wave() == 0
+    at_work.cut()
+    assert at_work.wave() == 0
+    assert at_work.wave(cut=True) == 2
+    for _ in range(2):
+        assert at_work.wave() >= 2  # such a thread may be quick enough to take the third one's job as well
+    at_work.note()
+
+
 @control(here('module=column == "module"', 'module=runner == "rq"'))
 def test_a_forked_process_gets_the_answers_that_the_matrix_says(
     run_in, column, runner, request: pytest.FixtureRequest
