@@ -1,5 +1,6 @@
 """Proves docs/runbooks/pool-timeout.md: a pool with no connection to lend."""
 
+import asyncio
 import logging
 import re
 import time
@@ -112,6 +113,37 @@ def test_a_pool_that_is_closed_or_not_yet_open_says_so(database) -> None:
         lent.close()
     with pytest.raises(psycopg_pool.PoolClosed, match=r"the pool '.+' is already closed"):
         pool.getconn()
+
+
+@control(here("use(asyncio.run(opened()))", "opened_and_used()"))
+def test_an_async_pool_lends_what_it_had_and_opens_nothing_in_another_event_loop(database) -> None:
+    """Opened in one asyncio.run(), it lends the next one its one connection, then none, and counts no failed one."""
+
+    async def opened() -> psycopg_pool.AsyncConnectionPool:
+        pool = psycopg_pool.AsyncConnectionPool(database.url, open=False, min_size=1, max_size=2, timeout=2)
+        await pool.open()
+        await pool.wait()
+        return pool
+
+    async def use(pool: psycopg_pool.AsyncConnectionPool) -> tuple[str, dict[str, int]]:
+        async with pool.connection() as lent:
+            try:
+                async with pool.connection():
+                    return "", pool.get_stats()
+            except psycopg_pool.PoolTimeout as error:
+                return str(error), pool.get_stats()
+            finally:
+                await lent.close()
+
+    async def opened_and_used() -> tuple[str, dict[str, int]]:
+        pool = await opened()
+        found = await use(pool)
+        await pool.close()
+        return found
+
+    said, stats = asyncio.run(use(asyncio.run(opened())))
+    assert said == "couldn't get a connection after 2.00 sec"
+    assert "connections_errors" not in stats
 
 
 @control(here('console.execute(f"pause {database.name}")', "pass"), fails_with="DID NOT RAISE")
