@@ -79,9 +79,15 @@ other.close()
     assert (status, said.startswith('django.db.utils: cursor "_django_curs_')) == (0, True), said
 
 
+@control(
+    edit("upstream/settings/pgbouncer.py", '["DISABLE_SERVER_SIDE_CURSORS"] = True', '["ATOMIC_REQUESTS"] = False')
+)
 @control(here("with transaction.atomic():", "with connection.cursor():"))
 def test_a_loop_that_outlives_its_transaction_hears_djangos_error(project, migrated, server, server_version) -> None:
-    """Without PgBouncer: the cursor ended with its transaction, so there is nothing to close."""
+    """Without PgBouncer: the cursor ended with its transaction, so there is nothing to close.
+
+    With server-side cursors turned off the loop reads the other rows.
+    """
     needs_psycopg_3()
     note_postgres(server_version)
     code = """
@@ -91,16 +97,22 @@ from orders.models import Order
 
 Order.objects.bulk_create(Order(customer=str(n)) for n in range(4))
 with transaction.atomic():
-    rows = Order.objects.iterator(chunk_size=2)
+    rows = Order.objects.order_by("customer").iterator(chunk_size=2)
     next(rows)
 try:
-    list(rows)
+    print(*(row.customer for row in rows))
 except Exception as error:
     print(f"{type(error).__module__}: {error}")
 """
-    with fresh(server, template=migrated) as own:
-        said = project.run("-c", code, database_url=own.url, DJANGO_SETTINGS_MODULE="settings.prod")
+
+    def loop(settings: str) -> tuple[int, str]:
+        with fresh(server, template=migrated) as own:
+            reached = {"database_url": own.url, "DATABASE_DIRECT_URL": own.url}
+            return project.run("-c", code, DJANGO_SETTINGS_MODULE=f"settings.{settings}", **reached)
+
+    said = loop("prod")
     assert (said[0], said[1].startswith('django.db.utils: cursor "_django_curs_')) == (0, True), said
+    assert loop("pgbouncer") == (0, "1 2 3\n")
 
 
 @control(
