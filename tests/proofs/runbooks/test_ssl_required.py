@@ -10,6 +10,7 @@ from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack import monitoring
 from tests.stack.database import fresh
+from tests.stack.pgbouncer import PgBouncer
 from tests.stack.wait import until
 
 KEY_AND_CERTIFICATE = [("key", "key"), ("cert", "crt")]
@@ -47,6 +48,33 @@ def test_an_exporter_in_go_has_a_text_of_its_own(database, pooler) -> None:
     except RuntimeError as error:  # before 0.12 it exits instead
         said = str(error)
     assert "pq: SSL is not enabled on the server" in said
+
+
+@control(here('"FATAL", "alert"', '"FATAL", "SSL"'))
+@control(here('"FATAL", "alert"', '"alert"'))
+@control(here('"FATAL", "alert"', '"FATAL"'))
+def test_the_text_tells_which_side_insists(database, pooler, load) -> None:
+    """What PgBouncer refuses has FATAL or alert in its text; what either driver itself refuses has neither."""
+    with certificates("ours", "others") as (ours, others):
+        evidence.ran(load(CERTIFICATES))
+        files = {f"client_tls_{kind}_file": ours / f"pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
+        plain = pooler(database, pool_mode="transaction")
+        bouncer = pooler(database, pool_mode="transaction", client_tls_ca_file=ours / "ca.crt", **files)
+        bouncer.reload(client_tls_sslmode="verify-full")
+        strangers = {f"ssl{kind}": f"{others}/pooler.internal.{end}" for kind, end in KEY_AND_CERTIFICATE}
+
+        def texts(driver, *tries: dict[str, str], by: PgBouncer = bouncer) -> list[bool]:
+            said = [heard(driver.connect, by.url(database), **options) for options in tries]
+            assert all(said)
+            return [any(word in text for word in ("FATAL", "alert")) for text in said]
+
+        verifies = {"sslmode": "verify-full"}
+        for driver in (psycopg, psycopg2):
+            refused = ({"sslmode": "disable"}, {"sslmode": "require"}, {"sslmode": "require", **strangers})
+            assert texts(driver, *refused) == [True, True, True]
+            refuses = ({"sslrootcert": f"{others}/ca.crt"}, {"sslrootcert": f"{ours}/ca.crt", "host": "localhost"})
+            assert texts(driver, *(verifies | options for options in refuses)) == [False, False]
+            assert texts(driver, {"sslmode": "require"}, by=plain) == [False]
 
 
 @control(here("host {database.name} all", "host all all"), fails_with="it is refused: not within")
