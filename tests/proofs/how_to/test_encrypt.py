@@ -17,12 +17,16 @@ from tests.proofs import deployed
 from tests.proofs.heard import many, piped
 from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of, starting
 from tests.proofs.runbooks.test_pgbouncer_server_login_retry import text
+from tests.proofs.watched import needs_monitoring
+from tests.stack import monitoring
 from tests.stack.database import fresh
+from tests.stack.monitoring import Exporter
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
 from tests.stack.upstream import serving
 from tests.stack.wait import until
 
+LISTENS = "--web.listen-address=127.0.0.1:{port}"
 SETTINGS, ENVIRONMENT = "pgbouncer/tls.ini", "pgbouncer/tls.env"
 
 
@@ -103,6 +107,43 @@ def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
     """client_tls_sslmode = require refuses a client that does not encrypt."""
     with pytest.raises(psycopg.OperationalError, match="FATAL:  SSL required"):
         encrypted.connect(setup.database, sslmode="disable")
+
+
+@control(edit("pgbouncer/tls.ini", "client_tls_sslmode = require", "client_tls_sslmode = allow"))
+@control(here('f"{folder}/ca.crt"', 'f"{setup.strangers}/ca.crt"'))
+@control(here('f"{folder}/ca.crt"', 'f"{setup.certificates}/ca.crt"'))
+def test_an_exporter_is_refused_without_tls_and_verifies_with_it(setup, load) -> None:
+    """With sslmode=disable pgbouncer_exporter sees nothing; with verify-full and the CA it does, with another CA no."""
+    needs_monitoring()
+    settings, variables = load("monitoring/exporter.ini"), load("monitoring/pgbouncer_exporter.env")
+    role = setup.roles["pgbouncer_stats"]
+
+    def up(**environment: str) -> float:
+        files = {"pgpass": f"127.0.0.1:{bouncer.port}:pgbouncer:{role.name}:{role.password}\n"}
+        own = monitoring.environment(variables, PGPORT=str(bouncer.port), PGPASSFILE="{folder}/pgpass")
+        try:
+            exporter = Exporter("pgbouncer_exporter", LISTENS, env={**own, **environment}, files=files)
+        except RuntimeError:  # before 0.12 it exits instead
+            return 0
+        found = {name: value for name, _, value in exporter.metrics()}
+        exporter.stop()
+        return found["pgbouncer_up"]
+
+    def verifying(folder: Path) -> dict[str, str]:
+        return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": f"{folder}/ca.crt"}
+
+    # The exporter's driver refuses a secret of fewer iterations than the standard's 4096.
+    users = {**setup.users, role.name: role.password}
+    bouncer = setup.start(users=users, **tls(setup, "client"), **settings_of(settings.text))
+    try:
+        assert up() == 0
+        assert up(**verifying(setup.certificates)) == 1
+        assert up(**verifying(setup.strangers)) == 0
+    finally:
+        bouncer.stop()
+    evidence.ran(settings, "started")
+    evidence.ran(variables)
+    evidence.on(pgbouncer_exporter=monitoring.version("pgbouncer_exporter"))
 
 
 @control(here('sslmode="require"', 'sslmode="require", sslrootcert=strangers'), fails_with="certificate verify failed")
