@@ -211,15 +211,15 @@ def test_a_router_that_names_no_primary_writes_to_the_replica(pair, project, whe
 
 
 # Views that write in one way each; each request's answer says whether it counts as a write.
-COUNTS = (
-    DJANGO
-    + """
+COUNTS = """
 import asyncio, threading
+import django; django.setup()
 from django.conf import settings
 from django.db import connection, connections
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client
 from django.urls import path
+from orders.models import Order
 
 def create(alias=None):
     Order.objects.using(alias).create(customer="Edsger")
@@ -264,8 +264,7 @@ for method, name in [*(("get", name) for name in views), ("head", "raw"), ("post
         assert sent.getvalue() == b"written"
     if "written_at" in sent.cookies:
         print(method, name)
-"""  # noqa: S608
-)
+"""
 
 
 @control(edit("upstream/orders/replicas.py", "if request.method not in SAFE:", "if request.path != '/none/':"))
@@ -278,6 +277,65 @@ def test_a_write_that_the_router_does_not_see_is_not_noticed(project, where) -> 
     Nor does a HEAD that does so, while a POST and a DELETE count even if they write nothing.
     """
     assert project.run("-c", COUNTS, **where) == (0, "get plain\npost none\ndelete none\n")
+
+
+# ATOMIC_REQUESTS of `default`, and of the replica's alias where that has copied it.
+ATOMIC = """
+import django; django.setup()
+from django.conf import settings
+from django.db import connections, transaction
+from django.http import HttpResponse
+from django.template.response import SimpleTemplateResponse
+from django.test import Client
+from django.urls import path
+from django.views.generic import ListView
+from orders.models import Order
+
+replica = connections["replica"]
+connections["default"].settings_dict["ATOMIC_REQUESTS"] = True
+replica.settings_dict["ATOMIC_REQUESTS"] = copied
+
+def reads(request):
+    return HttpResponse(Order.objects.all().db + " in a transaction" * replica.in_atomic_block)
+
+@transaction.non_atomic_requests
+def exempt(request):
+    return reads(request)
+
+class Rendered(SimpleTemplateResponse):
+    rendered_content = property(lambda self: self.context_data["object_list"].db)
+
+class Listed(ListView):
+    model = Order
+
+    def render_to_response(self, context):
+        return Rendered(None, context)
+
+views = {"plain": reads, "exempt": exempt, "listed": Listed.as_view()}
+settings.ROOT_URLCONF = tuple(path(f"{name}/", view) for name, view in views.items())
+for name in views:
+    replica.close()
+    said = Client(SERVER_NAME="127.0.0.1").get(f"/{name}/").content.decode()
+    print(f"{name}: {said}", ", connected" * (replica.connection is not None), sep="")
+"""
+
+
+@control(edit("upstream/orders/replicas.py", 'if connections["default"].in_atomic_block:', "if False:"))
+@control(here("copied = {copied}", "copied = False"))
+@control(here("copied = {copied}", "copied = True"))
+@pytest.mark.usefixtures("pair")
+def test_atomic_requests_belongs_to_the_primary_alone(project, where) -> None:
+    """With it, views read from the primary; those that are exempt, and what is rendered later, from the replica.
+
+    Where the replica's alias has it as well, each view has a transaction there, an exempt one too.
+    """
+
+    def said(copied: bool) -> list[str]:
+        return project.run("-c", f"copied = {copied}\n{ATOMIC}", **where)[1].splitlines()
+
+    assert said(False) == ["plain: default", "exempt: replica", "listed: replica"]
+    inside = "in a transaction, connected"
+    assert said(True) == [f"plain: default {inside}", f"exempt: replica {inside}", "listed: replica, connected"]
 
 
 STREAMED = (
