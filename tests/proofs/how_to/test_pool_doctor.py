@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing
 from tests.proofs.watched import needs_monitoring
 from tests.stack import monitoring
@@ -907,6 +909,39 @@ def test_a_pool_without_a_server_connection_leads_to_the_log(stays) -> None:
         stays.bouncer.reload()
     assert (found["level"], found["page"]) == ("warning", "https://guide.example/runbooks/pgbouncer-login-failed/")
     assert found["finding"].endswith("1 client waits, no server connection is open: see PgBouncer's log")
+
+
+@control(here("max_db_connections=1", "max_db_connections=2"))
+def test_who_waits_because_another_user_has_all_is_sent_to_the_log_in_vain(stays, pooler) -> None:
+    """With max_db_connections, the finding names PgBouncer's log, which is silent; SHOW DATABASES has the numbers."""
+    database, other = stays.database, Role(stays.database.server)
+    query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
+    users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
+    may = {"stats_users": database.role.name, "users": users}
+    bouncer = pooler(database, pool_mode="transaction", max_db_connections=1, query_wait_timeout=60, **may)
+    console = bouncer.url(database).rpartition("/")[0] + "/pgbouncer"
+
+    def waiting() -> list[str]:
+        return [row["user"] for row in bouncer.show("pools") if row["cl_waiting"]]
+
+    try:
+        with bouncer.connect(database, autocommit=False) as holder, ThreadPoolExecutor(1) as thread:
+            holder.execute("select 1")
+            (entry,) = [row for row in bouncer.show("databases") if row["name"] == database.name]
+            assert entry["current_connections"] == entry["max_connections"] == 1
+            own = {"user": other.name, "password": other.password}
+            waits = thread.submit(heard, psycopg.connect, bouncer.url(database), **own)
+            until("the other user waits", lambda: waiting() == [other.name])
+            findings = json.loads(stays.look("--json", console=console)[1])["findings"]
+            log = bouncer.leash.said()
+            holder.commit()
+            assert waits.result() == ""
+    finally:
+        bouncer.stop()
+        other.drop(database.admin)
+    (found,) = [row["finding"] for row in findings if row["finding"].startswith(f"{other.name} in ")]
+    assert found.endswith("1 client waits, no server connection is open: see PgBouncer's log")
+    assert not re.search(r"max_db_connections|limit reached|full", log)
 
 
 @control(
