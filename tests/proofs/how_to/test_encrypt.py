@@ -113,21 +113,21 @@ def test_a_client_without_tls_is_refused(setup, encrypted) -> None:
 @control(here('f"{folder}/ca.crt"', 'f"{setup.strangers}/ca.crt"'))
 @control(here('f"{folder}/ca.crt"', 'f"{setup.certificates}/ca.crt"'))
 def test_an_exporter_is_refused_without_tls_and_verifies_with_it(setup, load) -> None:
-    """With sslmode=disable pgbouncer_exporter sees nothing; with verify-full and the CA it does, with another CA no."""
+    """With verify-full and the CA it sees the console; with another CA it does not, and says that it is unknown."""
     needs_monitoring()
     settings, variables = load("monitoring/exporter.ini"), load("monitoring/pgbouncer_exporter.env")
     role = setup.roles["pgbouncer_stats"]
 
-    def up(**environment: str) -> float:
+    def looked(**environment: str) -> tuple[float, str]:
         files = {"pgpass": f"127.0.0.1:{bouncer.port}:pgbouncer:{role.name}:{role.password}\n"}
         own = monitoring.environment(variables, PGPORT=str(bouncer.port), PGPASSFILE="{folder}/pgpass")
         try:
             exporter = Exporter("pgbouncer_exporter", LISTENS, env={**own, **environment}, files=files)
-        except RuntimeError:  # before 0.12 it exits instead
-            return 0
-        found = {name: value for name, _, value in exporter.metrics()}
+        except RuntimeError as error:  # before 0.12 it exits instead
+            return 0, str(error)
+        found, said = {name: value for name, _, value in exporter.metrics()}, exporter.leash.said()
         exporter.stop()
-        return found["pgbouncer_up"]
+        return found["pgbouncer_up"], said
 
     def verifying(folder: Path) -> dict[str, str]:
         return {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": f"{folder}/ca.crt"}
@@ -136,9 +136,11 @@ def test_an_exporter_is_refused_without_tls_and_verifies_with_it(setup, load) ->
     users = {**setup.users, role.name: role.password}
     bouncer = setup.start(users=users, **tls(setup, "client"), **settings_of(settings.text))
     try:
-        assert up() == 0
-        assert up(**verifying(setup.certificates)) == 1
-        assert up(**verifying(setup.strangers)) == 0
+        up, said = looked()
+        assert (up, "SSL required" in said) == (0, True)
+        assert looked(**verifying(setup.certificates))[0] == 1
+        up, said = looked(**verifying(setup.strangers))
+        assert (up, "x509: certificate signed by unknown authority" in said) == (0, True)
     finally:
         bouncer.stop()
     evidence.ran(settings, "started")
