@@ -152,8 +152,12 @@ def standby(primary):
 
 
 @control(here("raise_it(standby, 14)", "pass"), fails_with="it has gone on: not within")
+@control(here("select pg_wal_replay_resume()", "select 1"), fails_with="resuming has shut it down: not within")
 def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, standby, load) -> None:
-    """It stops after the primary's restart until raised too; raised first, it goes on; with fewer it cannot restart."""
+    """It stops after the primary's restart until raised too; raised first, it goes on; with fewer it cannot restart.
+
+    Where it has stopped, resuming the replay shuts it down.
+    """
     note_postgres(primary.server.version())
     script = load("postgres/raise_max_connections.sql")
     evidence.ran(script)
@@ -184,6 +188,9 @@ def test_a_standby_with_fewer_slots_than_its_primary_stops_replaying(primary, st
     raise_it(primary, 16)
     write("later")
     until("the standby has stopped", lambda: shows("later", "paused"))
+    with standby.server.connect() as connection:
+        connection.execute("select pg_wal_replay_resume()")
+    until("resuming has shut it down", standby.leash.ended)
     with pytest.raises(RuntimeError, match="recovery aborted because of insufficient parameter settings"):
         standby.restart()
 
