@@ -474,13 +474,16 @@ def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None
 
 
 @control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="a connect ends: not within")
+@control(here("later.ask()", "pass"), fails_with="it hears of an error: not within")
 def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
     """The log says `connect failed`, and nothing with a long timeout. Clients are not told, and wait either way.
 
-    So does a client that was connected before, and sends a query while the pool is empty.
+    So does a client that was connected before, and sends a query while the pool is empty. One that does so
+    after the failure is refused at once.
     """
     limited, bare = far.pgbouncer(server_connect_timeout=1), far.pgbouncer(server_connect_timeout=300)
     asking = far.connected(url=limited.url(far.database))
+    later = far.connected(url=limited.url(far.database))
     with limited.admin() as console:
         console.execute("reconnect")
     until("its pool is empty", lambda: not limited.show("servers"))
@@ -489,6 +492,9 @@ def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
     waiting = [asking, *(far.client(url=each.url(far.database)) for each in (limited, bare))]
     until("it waits", lambda: pool(limited, far.database)["cl_waiting"])
     until("a connect ends", lambda: "closing because: connect failed" in limited.leash.said())
+    later.ask()
+    refused = {"psycopg": "server login has been failing", "psycopg2": CLOSED}
+    assert refused[next(iter(driver()))] in later.error()
     assert "connect failed" not in bare.leash.said()
     assert all(client.waits() for client in waiting)
 
