@@ -1,5 +1,7 @@
 """Proves docs/how-to/health-endpoint.md: probes while every connection of the pool is in use."""
 
+from http.client import HTTPConnection
+
 import pytest
 from psycopg import sql
 
@@ -8,6 +10,8 @@ from proven.sources.controls import control, edit, here
 from tests.proofs import deployed
 from tests.proofs.how_to.test_django_pool import calling, pool_of_one
 from tests.proofs.how_to.test_persistent_connections import allow_connections
+from tests.proofs.pooled import Pooled
+from tests.stack.console import pool
 from tests.stack.database import fresh
 from tests.stack.upstream import needs_a_pool, serving
 from tests.stack.wait import until
@@ -63,6 +67,28 @@ def test_a_probe_past_the_pool_asks_postgresql(shop) -> None:
     finally:
         database.admin.execute(limit.format(role, -1))
     gunicorn.note()
+
+
+@control(here('GUNICORN_THREADS="1"', 'GUNICORN_THREADS="2"'))
+def test_a_probe_that_gives_up_leaves_its_thread_waiting(project, database, pooler) -> None:
+    """Readiness waits for PgBouncer's only server connection. The probe gives up, and its thread answers nobody.
+
+    Once the server connection is free, the thread answers the next probe.
+    """
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1)
+    with serving(project, Pooled(database, bouncer), GUNICORN_WORKERS="1", GUNICORN_THREADS="1") as gunicorn:
+        gunicorn.note()
+        with bouncer.connect(database, autocommit=False) as holder:
+            holder.execute("select 1")
+            probe = HTTPConnection("127.0.0.1", gunicorn.port)
+            probe.request("GET", "/health/ready/")
+            until("it waits", lambda: pool(bouncer, database)["cl_waiting"] == 1)
+            probe.close()
+            following = deployed.sent(gunicorn, "/health/live/")
+            with pytest.raises(TimeoutError):
+                following.result(timeout=0.5)
+            assert pool(bouncer, database)["cl_waiting"] == 1
+        assert following.result()[0] == 200
 
 
 @control(
