@@ -208,7 +208,9 @@ import logging
 logging.disable()
 from django.conf import settings
 settings.TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
-settings.MIDDLEWARE = [*settings.MIDDLEWARE, "late.middleware"]
+settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.sessions"]
+sessions = "django.contrib.sessions.middleware.SessionMiddleware"
+settings.MIDDLEWARE = [*settings.MIDDLEWARE, sessions, "late.middleware"]
 settings.ROOT_URLCONF = "late"
 import django
 django.setup()
@@ -248,8 +250,17 @@ def template(request):
 def rendered(request):
     return template(request).render()
 
-urlpatterns = [path(f"{view.__name__}/", view) for view in (ask, on_commit, stream, template, rendered)]
-for place in ("ask/", "rendered/", "ask/?middleware", "on_commit/", "stream/", "template/"):
+def begins(request):
+    request.session["name"] = "new"
+    return HttpResponse()
+
+def saves(request):
+    begins(request)
+    request.session.save()
+    return HttpResponse(request.session["name"])
+
+urlpatterns = [path(f"{view.__name__}/", view) for view in (ask, on_commit, stream, template, rendered, begins, saves)]
+for place in ("ask/", "rendered/", "saves/", "ask/?middleware", "on_commit/", "stream/", "template/", "begins/"):
     try:
         response = Client(headers={"host": "acme.example"}).get(f"/{place}")
         print(place, b"".join(response).decode())
@@ -260,9 +271,15 @@ for place in ("ask/", "rendered/", "ask/?middleware", "on_commit/", "stream/", "
 
 @control(edit("tenants/local/base.py", "elif self.schema_name != get_public_schema_name():", "elif False:"))
 @control(here("(LATE", '(LATE.replace("template(request).render()", "template(request)")'))
+@control(here("(LATE", '(LATE.replace("request.session.save()", "pass")'))
 def test_what_asks_before_or_after_its_view_is_refused(made, project, tmp_path) -> None:
-    """Middleware, on_commit, a stream and a TemplateResponse's template are; a template rendered by the view is not."""
+    """Middleware, on_commit, a stream, a TemplateResponse's template and a session that begins are.
+
+    A template that the view renders and a session that it saves are not.
+    """
     written(project)
+    with made.connect() as owner:
+        owner.execute("create table acme.django_session (session_key text, session_data text, expire_date timestamptz)")
     settings = {"DJANGO_SETTINGS_MODULE": "tenants.transactions", "packages": ("tenants",)}
     allowed = {"DJANGO_ALLOWED_HOSTS": ".example"}
     (tmp_path / "late.py").write_text(LATE)
@@ -270,8 +287,8 @@ def test_what_asks_before_or_after_its_view_is_refused(made, project, tmp_path) 
     status, said = project.run("-c", code, database_url=made.url, **settings, **allowed)
     assert status == 0, said
     asks = "acme: query this tenant in transaction.atomic()"
-    late = [f"{place} {asks}" for place in ("ask/?middleware", "on_commit/", "stream/", "template/")]
-    assert said.splitlines() == ["ask/ acme", "rendered/ acme", *late]
+    late = [f"{place} {asks}" for place in ("ask/?middleware", "on_commit/", "stream/", "template/", "begins/")]
+    assert said.splitlines() == ["ask/ acme", "rendered/ acme", "saves/ new", *late]
 
 
 WHOSE = "select customer from orders"
