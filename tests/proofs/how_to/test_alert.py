@@ -263,6 +263,7 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
     fails_with="ServerLoginsFail fires: not within",
 )
 @control(here('password="", passfile', 'password="other", passfile'))
+@control(edit("monitoring/logins.mtail", "|no pg_hba.conf entry", "|no pg_hba.conf entry|remaining"))
 @control(
     here("    refuse_pgbouncer(watched)\n", "    log_in_wrongly(watched)\n"),
     fails_with="PgBouncer's are counted: not within",
@@ -270,8 +271,8 @@ def test_a_pgbouncer_that_is_down_is_alarmed(watched) -> None:
 def test_failed_logins_are_counted_from_the_logs(watched) -> None:
     """A login that fails on its password, name, database or pg_hba.conf is counted, at PgBouncer and at PostgreSQL.
 
-    A client that has no password is counted at neither. PgBouncer's own login, whose password was changed, is counted
-    as that of a client of PostgreSQL, too. Both alerts fire.
+    A client that has no password is counted at neither, nor is one that finds no slot. PgBouncer's own login, whose
+    password was changed, is counted as that of a client of PostgreSQL, too. Both alerts fire.
     """
     logs, at_postgresql = watched.exporters["logs"], lambda database, **wrong: database.connect(**wrong)
     wrongly = (
@@ -294,6 +295,12 @@ def test_failed_logins_are_counted_from_the_logs(watched) -> None:
             lambda counted=counted: value(logs, "client_login_failures_total") == counted + 1,
         )
     assert value(logs, "client_login_failures_total") == first + len(wrongly)
+    with fill(watched.database) as take:
+        assert "remaining connection slots" in take()
+    with pytest.raises(psycopg.OperationalError):
+        at_postgresql(watched.database, password="wrong")
+    until("a later one is counted", lambda: value(logs, "client_login_failures_total") > first + len(wrongly))
+    assert value(logs, "client_login_failures_total") == first + len(wrongly) + 1
     both = ("client_login_failures_total", "server_login_failures_total")
     before = [value(logs, name) or 0 for name in both]
     refuse_pgbouncer(watched)
