@@ -30,5 +30,5 @@ from pg_db_role_setting
 cross join unnest(setconfig) as entry
 left join pg_roles on setrole = pg_roles.oid
 left join pg_database on setdatabase = pg_database.oid
-where entry like '%timeout=%'
+where entry ~ '^(\w+_timeout|tcp_keepalives_\w+|client_connection_\w+)='
 order by set_by, what;

@@ -118,8 +118,9 @@ def answers(server) -> bool:
 @control(edit("postgres/who_closes.sql", "clock_timestamp() - pg_postmaster_start_time()", "interval '1 hour'"))
 @control(edit("postgres/who_closes.sql", "|| coalesce(' in database ' || datname, '')", ""))
 @control(edit("postgres/who_closes.sql", "coalesce('role ' || rolname, 'every role')", "'role ' || rolname"))
+@control(edit("postgres/who_closes.sql", "|client_connection_\\w+", ""))
 def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
-    """It shows how long the server has been running, each timeout that is not 0, and who set it.
+    """It shows how long the server has been running, each timeout that is not 0, and who set it, or another setting.
 
     That can be a role, everywhere or in one database, or every role, in one database or everywhere.
     """
@@ -131,8 +132,10 @@ def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(databas
     with database.admin.transaction(force_rollback=True):  # others do not see it
         for who in ("role all", f"database {database.name}", f"role {role.name} {in_it}"):
             database.admin.execute(f"alter {who} set idle_session_timeout = '7s'")
-        found = {by for _, value, by in database.admin.execute(snippet.text) if value == "7s"}
-    assert found == whose
+        database.admin.execute(f"alter role {role.name} set client_connection_check_interval = '7s'")
+        found = {(what, by) for what, value, by in database.admin.execute(snippet.text) if value == "7s"}
+    checked = ("client_connection_check_interval", f"role {role.name}")
+    assert found == {checked, *(("idle_session_timeout", who) for who in whose)}
     runs = "select date_trunc('second', clock_timestamp() - pg_postmaster_start_time())"
     at_least = database.admin.execute(runs).fetchone()
     output = database.psql(snippet)
