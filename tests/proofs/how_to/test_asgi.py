@@ -17,17 +17,21 @@ from proven.sources.controls import control, edit, here
 from setup import others
 from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.stack.database import Database, fresh
-from tests.stack.upstream import driver, needs_a_pool, needs_django_5_1
+from tests.stack.runners import RUNNERS
+from tests.stack.upstream import Project, driver, needs_a_pool, needs_django_5_1
 from tests.stack.wait import DEADLINE, until
 
 AGE_ZERO = {"DJANGO_SETTINGS_MODULE": "settings.prod", "DB_CONN_MAX_AGE": "0"}
-# uvicorn with Django's own pool of two, and a short timeout.
-POOLED = """
-import sys
+# Django's own pool of two, and a short timeout.
+OF_TWO = """
 from django.conf import settings
 
 settings.DATABASES["default"]["CONN_MAX_AGE"] = 0
 settings.DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2, "timeout": 2}
+"""
+# uvicorn with that pool.
+POOLED = f"""{OF_TWO}
+import sys
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
@@ -184,24 +188,32 @@ def states(database: Database) -> list[str]:
     return [str(state) for (state,) in database.admin.execute(query, [database.name, database.role.name])]
 
 
-def leave_early(uvicorn: Uvicorn, clients: int, path: str = "/orders/") -> None:
-    """Send requests, hang up when all are in their query, and let the queries end once uvicorn has noticed."""
-    database, process = uvicorn.database, psutil.Process(uvicorn.process.pid)
+@contextmanager
+def hung_up(served: Uvicorn, clients: int, path: str = "/orders/") -> Iterator[None]:
+    """Send requests, hang up when all are in their query, and let the queries end with the block."""
+    database = served.database
     waiting = "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
-
-    def left() -> bool:
-        return not any(each.raddr and each.laddr.port == uvicorn.port for each in process.net_connections("tcp"))
-
     with database.server.connect(database.name) as holder:
         holder.execute("begin; lock table orders_order")
         with ExitStack() as stack:
             for _ in range(clients):
-                connection = http.client.HTTPConnection("127.0.0.1", uvicorn.port, timeout=DEADLINE)
+                connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=DEADLINE)
                 stack.callback(connection.close)
                 connection.request("GET", path)
             until("all wait", lambda: database.admin.execute(waiting, [database.name]).fetchone() == (clients,))
-        until("uvicorn knows that they have left", left)
+        yield
         holder.execute("rollback")
+
+
+def leave_early(uvicorn: Uvicorn, clients: int, path: str = "/orders/") -> None:
+    """Send requests, hang up when all are in their query, and let the queries end once uvicorn has noticed."""
+    process = psutil.Process(uvicorn.process.pid)
+
+    def left() -> bool:
+        return not any(each.raddr and each.laddr.port == uvicorn.port for each in process.net_connections("tcp"))
+
+    with hung_up(uvicorn, clients, path):
+        until("uvicorn knows that they have left", left)
 
 
 @control(
@@ -258,6 +270,67 @@ def test_django_5_0_1_forgets_who_hangs_up(project, server, migrated) -> None:
         finally:
             uvicorn.stop()
     evidence.on(uvicorn=version("uvicorn"))  # its Django has no column in the version matrix
+
+
+# Daphne, which ends the request of a client that has left after so many seconds, without Python's garbage collector.
+DAPHNE = """
+import gc, sys
+gc.disable()
+sys.argv = ["daphne", "--port", sys.argv[1], "--application-close-timeout", "SECONDS", "asgi:application"]
+from daphne.cli import CommandLineInterface
+CommandLineInterface.entrypoint()
+"""
+
+
+@contextmanager
+def by_daphne(project: Project, database: Database, seconds: int, settings: str = "") -> Iterator[Uvicorn]:
+    """Serve the project by Daphne, with CONN_MAX_AGE = 0, and that --application-close-timeout."""
+    code = settings + DAPHNE.replace("SECONDS", str(seconds))
+    daphne = Uvicorn(project, database, "-c", code, DB_CONN_MAX_AGE="0", packages=("runners",))
+    project.note()
+    evidence.on(Daphne=RUNNERS["daphne"].version)
+    try:
+        yield daphne
+    finally:
+        daphne.stop()
+
+
+def given_up(daphne: Uvicorn, clients: int) -> None:
+    """Wait until Daphne has ended each request twice: once it ends what Django does when a client has left."""
+    ended = "took too long to shut down and was killed"
+    until("Daphne has given up", lambda: daphne.said().count(ended) >= 2 * clients)
+
+
+@control(here("(project, database, 1)", "(project, database, 600)"), fails_with="Daphne has given up: not within")
+@control(here("(project, other, 600)", "(project, other, 1)"), fails_with="the others are closed: not within")
+def test_daphne_forgets_who_hangs_up_during_a_long_query(project, server, migrated) -> None:
+    """CONN_MAX_AGE = 0: five clients hang up, Daphne ends their requests, and five connections stay open.
+
+    Where Daphne waits for longer than the queries take, each is closed.
+    """
+    with (
+        fresh(server, template=migrated) as database,
+        fresh(server, template=migrated) as other,
+        by_daphne(project, database, 1) as hasty,
+        by_daphne(project, other, 600) as patient,
+    ):
+        with hung_up(patient, 5), hung_up(hasty, 5):
+            given_up(hasty, 5)
+        until("the others are closed", lambda: not states(other))
+        until("no query runs any more", lambda: "active" not in states(database))
+        assert states(database) == ["idle"] * 5
+
+
+@control(here("(daphne, 2)", "(daphne, 1)"))
+def test_with_daphne_who_hangs_up_uses_a_pool_up(project, server, migrated) -> None:
+    """Two clients hang up, Daphne ends their requests, and nobody gets one of the pool's two connections any more."""
+    needs_a_pool()
+    with fresh(server, template=migrated) as database, by_daphne(project, database, 1, OF_TWO) as daphne:
+        with hung_up(daphne, 2):
+            given_up(daphne, 2)
+        until("no query runs any more", lambda: "active" not in states(database))
+        assert daphne.request("/connection/")[0] == 500
+        assert "couldn't get a connection after 2.00 sec" in daphne.said()
 
 
 # uvicorn with a pool of two, and a view that starts a task, which queries after the request has ended.
