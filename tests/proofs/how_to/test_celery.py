@@ -145,6 +145,41 @@ def test_db_reuse_max_keeps_a_lost_connection_as_well(run_in, runner) -> None:
     assert [at_work.wave() for _ in range(3)] == [1, 1, 0]
 
 
+# The task's queries run in a thread that asyncio.run() asks.
+BY_ASYNCIO = """
+from django.apps import AppConfig
+
+INSTALLED_APPS = [*INSTALLED_APPS, f"{{__name__}}.Async"]
+
+class Async(AppConfig):
+    name = __package__
+
+    def ready(self):
+        import asyncio
+        from orders import tasks
+        from orders.asynchronous import count_and_give_back
+
+        async def count():
+            return await tasks.Order.objects.acount()
+
+        tasks.count_orders = lambda: print(f"{{asyncio.run({work}())}} orders", flush=True)
+"""
+
+
+@control(here("work=work", 'work="count_and_give_back"'))
+@control(here("work=work", 'work="count"'))
+@pytest.mark.parametrize(("work", "lost"), [("count", 1), ("count_and_give_back", 0)])
+def test_tasks_that_call_asyncio_run_keep_a_lost_connection(run_in, work, lost) -> None:
+    """With CONN_MAX_AGE = 60 and Celery 5.7, each task fails once the session was ended, unless it gives back."""
+    at_work = run_in(ONE, "age-60", more=BY_ASYNCIO.format(work=work))
+    before = at_work.wave()
+    at_work.cut()
+    assert [before, at_work.wave(), at_work.wave()] == [0, lost, lost]
+    (text,) = [text for name, text in CLOSED.items() if name in driver()]
+    assert (text in at_work.said()) == bool(lost)
+    at_work.note()
+
+
 @control(here('"pgbouncer"', '"age-0"'), fails_with="connections left: 2")
 def test_behind_pgbouncer_a_task_opens_no_connection_in_postgresql(run_in) -> None:
     """Three children of Celery 5.7 behind PgBouncer share two server connections, which stay open."""
