@@ -14,7 +14,7 @@ from proven.evidence.measurements import FOLDER
 from proven.sources.controls import control, edit, here
 from setup.others import packages
 from tests.stack.forked import FORKING, answer
-from tests.stack.runners import RUNNERS, STRATEGIES, Counts, counts, granian
+from tests.stack.runners import RUNNERS, STRATEGIES, Counts, Running, counts, granian
 from tests.stack.upstream import needs_psycopg_3
 from tests.stack.wait import until
 
@@ -139,6 +139,25 @@ def test_behind_pgbouncer_threads_that_close_nothing_lose_what_follows_a_query_t
     for _ in range(2):
         assert at_work.wave() >= 2  # such a thread may be quick enough to take the third one's job as well
     at_work.note()
+
+
+@control(here('"pgbouncer")', '"pgbouncer-age-0")'))
+@control(here('"pgbouncer-age-0")', '"pgbouncer")'), fails_with="each has left: not within")
+@pytest.mark.parametrize("runner", ["uvicorn", "runserver"])
+def test_behind_pgbouncer_clients_pile_up_where_threads_do_not_live_on(run_in, runner) -> None:
+    """With CONN_MAX_AGE = 60 six requests leave six clients in PgBouncer; with 0 they leave none."""
+
+    def clients(at_work: Running) -> int:
+        role = at_work.database.role.name
+        return sum(client["user"] == role for client in at_work.bouncer.show("clients"))
+
+    kept = run_in(runner, "pgbouncer")
+    assert [kept.wave(), kept.wave()] == [0, 0]
+    assert clients(kept) == 6
+    not_kept = run_in(runner, "pgbouncer-age-0")
+    assert [not_kept.wave(), not_kept.wave()] == [0, 0]
+    until("each has left", lambda: clients(not_kept) == 0)
+    kept.note()
 
 
 @control(here('module=column == "module"', 'module=runner == "rq"'))
