@@ -761,6 +761,40 @@ def test_a_roles_settings_work_through_pgbouncer(server, server_version, pooler,
                 assert value(late, "show timezone") == "Asia/Tokyo"
 
 
+@control(here('console.execute("reconnect")', "pass"))
+@control(here("own.terminate(pid)", "pass"), fails_with="has noticed: not within")
+def test_until_reconnect_a_new_client_gets_the_old_value_of_what_pgbouncer_tracks(
+    server, server_version, pooler, load
+) -> None:
+    """A new server connection starts with the role's settings, but a new client gets the tracked ones of the old one.
+
+    PgBouncer tracks the time zone, and, with 1.26 and PostgreSQL 18 or later, search_path.
+    """
+    note_postgres(server_version)
+    follows = release() >= (1, 26) and int(server_version.partition(".")[0]) >= 18
+    with fresh(server) as own:
+        bouncer = pooler(own, **POOL)
+
+        def seen() -> list[str]:
+            """Return what a new client has."""
+            with bouncer.connect(own) as late:
+                return [value(late, f"show {name}") for name in ("statement_timeout", "search_path", "timezone")]
+
+        with bouncer.connect(own) as early:
+            pid = value(early, "select pg_backend_pid()")
+            before = seen()
+        own.psql(load(f"{FOLDER}/role_settings.sql"), role=own.role.name)
+        own.admin.execute(f"alter role {own.role.name} set timezone = 'Asia/Tokyo'")
+        own.terminate(pid)
+        until("PgBouncer has noticed", lambda: not bouncer.show("servers"))
+        usual, path, zone = before
+        assert usual == "0"
+        assert seen() == ["30s", path if follows else "sales, public", zone]
+        with bouncer.admin() as console:
+            console.execute("reconnect")
+        assert seen() == ["30s", "sales, public", "Asia/Tokyo"]
+
+
 @control(here("ignore_startup_parameters=ignored", 'track_extra_parameters="statement_timeout"'))
 @pytest.mark.parametrize("ignored", ["options", "options, statement_timeout"])
 def test_ignoring_options_loses_the_timeout_without_a_word(pooler, database, client, ignored) -> None:
