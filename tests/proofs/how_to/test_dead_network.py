@@ -431,16 +431,20 @@ def test_each_setting_of_pgbouncer_ends_another_wait(far) -> None:
 
 @control(here("bouncer = far.pgbouncer()", "bouncer = far.pgbouncer(tcp_user_timeout=500, **POOLER_KEEPALIVES)"))
 @control(here("far.client(CONNECT", 'far.client("keepalives=1"'), fails_with="of an error: not within")
+@control(here("far.running(KEEPALIVES, url=url)", "far.running(url=url)"), fails_with="of an error: not within")
+@control(here("near = far.connected(USER_TIMEOUT, ", "near = far.connected("), fails_with="of an error: not within")
 def test_a_clients_own_settings_do_not_watch_what_pgbouncer_waits_for(far) -> None:
     """Behind PgBouncer a lost query and a running one wait on, when the same settings have ended those without it.
 
-    A login that waits for PgBouncer's first server connection ends by the client's connect_timeout.
+    A login that waits for PgBouncer's first server connection ends by the client's connect_timeout. Both settings do
+    end their query where it is the way to PgBouncer that loses packets.
     """
     bouncer = far.pgbouncer()
     empty = far.pgbouncer()
     url = bouncer.url(far.database)
     direct = [far.connected(USER_TIMEOUT), far.running(KEEPALIVES)]
     behind = [far.connected(USER_TIMEOUT, url=url), far.running(KEEPALIVES, url=url)]
+    near = far.connected(USER_TIMEOUT, url=url)
     behind[0].ask()
     behind[0].answered()
     far.confirmed()
@@ -452,6 +456,9 @@ def test_a_clients_own_settings_do_not_watch_what_pgbouncer_waits_for(far) -> No
     assert all(LOST in client.error() for client in direct)
     assert login.error().endswith("timeout expired")
     assert all(client.waits() for client in behind)
+    far.network.cut(far.app, far.pooler)
+    near.ask()
+    assert all(LOST in client.error() for client in (near, behind[1]))
 
 
 @control(here("server_check_delay=0, tcp_user_timeout=500", "server_check_delay=0"), fails_with="answered: not within")
