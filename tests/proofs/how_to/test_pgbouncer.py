@@ -174,6 +174,7 @@ def test_every_setting_is_in_effect_as_it_is_written(as_shipped, load, request) 
 
 
 @control(here("parse(INI, text)", "setup.load(INI)"))
+@pytest.mark.usefixtures("as_shipped")
 @pytest.mark.parametrize("wrong", ["pool_mod = transaction", "pool_mode = transactional"])
 def test_a_misspelt_setting_stops_the_start_and_is_named_with_its_line(setup, wrong) -> None:
     """PgBouncer's error gives the setting, its value and the line."""
