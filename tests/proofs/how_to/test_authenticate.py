@@ -423,6 +423,7 @@ def lets_in(bouncer, database, user: str, password: str) -> bool:
     ),
     fails_with="every connection looks up, or a login has failed: not within",
 )
+@control(here("signal(sessions, SIGSTOP)", "pass", of="tests.proofs.how_to.test_authenticate:reconnected"))
 def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(setup, start) -> None:
     """32 clients at once are served, even after RECONNECT while PostgreSQL has not ended the old sessions yet.
 
@@ -461,6 +462,8 @@ def test_a_burst_of_logins_is_looked_up_on_as_many_connections_as_the_pool_has(s
     assert counted > size  # the application's, and those of the lookups
     with reconnected(setup, bouncer):
         assert burst() == ["upstream"] * 32
+        query = "select count(*) from pg_stat_activity where usename = 'pgbouncer'"
+        assert setup.database.admin.execute(query).fetchone() == (2 * size,)  # the old ones as well
     setup.database.admin.execute("alter role pgbouncer connection limit 5")
     try:
         with reconnected(setup, bouncer):
