@@ -2,9 +2,14 @@
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Event, Thread
 
 import psycopg
 import psycopg2
@@ -12,7 +17,8 @@ import pytest
 
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard, many, piped
-from tests.stack.database import Role, fresh
+from tests.proofs.reference.texts.having import NO_LINGER
+from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import bin_dir
 from tests.stack.wait import until
 
@@ -235,3 +241,44 @@ def test_both_drivers_take_the_settings_of_tcp(driver, database) -> None:
         ]
     client.close()
     assert found == list(tcp.values())
+
+
+@contextmanager
+def device(database: Database) -> Iterator[tuple[str, Event]]:
+    """Yield a database's URL through a device, and the event after which it answers what comes with a reset."""
+    forgotten = Event()
+
+    class Device(BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((database.server.host, database.server.port)) as onward:
+                others = {self.request: onward, onward: self.request}
+                while True:
+                    for end in select.select([*others], [], [])[0]:
+                        some = end.recv(65536)
+                        if some and forgotten.is_set():
+                            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                            self.request.close()
+                        if not some or forgotten.is_set():
+                            return
+                        others[end].sendall(some)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Device) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield database.url.replace(f":{database.server.port}/", f":{server.server_address[1]}/"), forgotten
+        finally:
+            server.shutdown()
+
+
+@control(here("forgotten.set()", "pass"))
+def test_a_query_that_is_answered_with_a_reset_fails_at_once(database) -> None:
+    """Without any limit of its own, each driver says that the server closed the connection."""
+    with device(database) as (url, forgotten):
+        clients = [driver.connect(url) for driver in (psycopg, psycopg2)]
+        forgotten.set()
+        said = [said_by(client) for client in clients]
+        for client in clients:
+            client.close()
+    closed = "server closed the connection unexpectedly"
+    assert said == [f"consuming input failed: {closed}", closed]
