@@ -146,6 +146,35 @@ def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
         assert before <= row[1] <= datetime.now(UTC)
 
 
+@control(here("client.execute(ALL)", "pass"))
+@control(here("prepare_threshold=None, autocommit=False", "prepare_threshold=None"))
+@pytest.mark.usefixtures("item")
+def test_transactions_that_are_open_at_once_ask_different_server_connections(database, pooler, load) -> None:
+    """Three clients, one after another, ask the server connection that was given back last; the other has it."""
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    snippet = load("postgres/prepared.sql")
+    database.psql(snippet)
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=2, max_prepared_statements=100)
+
+    def has(client: psycopg.Connection[tuple]) -> list[str]:
+        """Return the statements of the server connection that answers."""
+        return [row[2] for row in client.execute(snippet.text).fetchall()]
+
+    with bouncer.connect(database, autocommit=False) as holder:
+        holder.execute("select 1")
+        with bouncer.connect(database, prepare_threshold=0) as client:
+            client.execute(ALL)
+    for _ in range(3):
+        with bouncer.connect(database, prepare_threshold=None) as client:
+            assert has(client) == []
+    with ExitStack() as ends:
+        clients = [
+            ends.enter_context(bouncer.connect(database, prepare_threshold=None, autocommit=False)) for _ in range(2)
+        ]
+        assert [has(client) for client in clients] == [[], [ALL]]
+
+
 @control(here('"select id from item"', "ALL"))
 @pytest.mark.usefixtures("item")
 def test_a_statement_that_names_its_columns_survives_a_new_one(database) -> None:
