@@ -479,6 +479,7 @@ def test_the_worst_moment_is_counted_as_the_guide_does(project, database, load, 
 POOLED_AND_CHECKED = """
 from settings.pool import *
 from settings.checked import INSTALLED_APPS
+options["pool"]["min_size"] = {least}
 """
 ASKS_THE_SERVER = """
 import sys
@@ -501,12 +502,17 @@ execute_from_command_line(["manage.py", "check", "--database", "default"])
     ),
     fails_with="each is counted: not within",
 )
-@pytest.mark.parametrize(("module", "opened"), [("settings.checked", 2), ("pooled_and_checked", 3 + 1)])
-def test_asking_a_server_opens_two_connections_or_a_pool_and_one(project, server, tmp_path, module, opened) -> None:
-    """check --database opens two sessions; with Django's pool as many as it starts with, and one. None is left."""
+@pytest.mark.parametrize(
+    ("module", "least", "opened"),
+    [("settings.checked", None, 2), ("pooled_and_checked", 3, 3 + 1), ("pooled_and_checked", 0, 1 + 1)],
+)
+def test_asking_a_server_opens_two_connections_or_a_pool_and_one(
+    project, server, tmp_path, module, least, opened
+) -> None:
+    """check --database opens two sessions; with Django's pool its min_size, at least 1, and one more. None is left."""
     if module != "settings.checked":
         needs_a_pool()
-    (tmp_path / "pooled_and_checked.py").write_text(POOLED_AND_CHECKED)
+    (tmp_path / "pooled_and_checked.py").write_text(POOLED_AND_CHECKED.format(least=least))
     settings = {"DJANGO_SETTINGS_MODULE": module, "DB_POOL_SIZE": "3"}
     with fresh(server) as database:
         command = ("-c", ASKS_THE_SERVER.format(folder=str(tmp_path)))
