@@ -458,12 +458,13 @@ LISTENS = "select count(*) from pg_stat_activity where datname = %s and query li
 
 
 @control(here('"--no-listen-notify"', '"--listen-notify"'))
+@control(here("[] if listens", '["--no-listen-notify"] if listens'), fails_with="it listens: not within")
 @pytest.mark.parametrize("listens", [True, False])
 def test_procrastinate_has_a_connection_that_listens(run_in, listens) -> None:
-    """One of the worker's sessions has sent LISTEN; with --no-listen-notify none has, and the tasks are still done."""
+    """By default one of the worker's sessions has sent LISTEN; with --no-listen-notify none has. All tasks are done."""
     needs_psycopg_3()
-    often = ("--fetch-job-polling-interval", "0.1", "--listen-notify" if listens else "--no-listen-notify")
-    worker = dataclasses.replace(PROCRASTINATE, starts=("manage.py", "procrastinate", "worker", *often))
+    options = ("--fetch-job-polling-interval", "0.1", *([] if listens else ["--no-listen-notify"]))
+    worker = dataclasses.replace(PROCRASTINATE, starts=("manage.py", "procrastinate", "worker", *options))
     at_work = run_in(worker, "age-60", more=ITS_TASK)
 
     def listening() -> int:
