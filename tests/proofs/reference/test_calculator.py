@@ -259,7 +259,7 @@ def test_every_file_reads_as_it_is_meant(budget) -> None:
 )
 @pytest.mark.parametrize("number", range(WORKED))
 def test_every_worked_deployment_starts_with_the_files_it_gets(number, budget, setup, restarted, pooled) -> None:
-    """PostgreSQL and PgBouncer start with the files, have every value that is in them, and serve the application."""
+    """PostgreSQL and PgBouncer start with the files, have every number that is filled in, and serve the application."""
     given = budget["defaults"](**[*budget["WORKED"].values()][number])
     if given["reserved"] and own_major() < 16:
         pytest.skip("needs PostgreSQL 16, which brought reserved_connections")
