@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from importlib.metadata import distributions, version
+from typing import Any
 
 import pytest
 from gunicorn.config import Config
@@ -70,17 +71,24 @@ def test_a_greenlets_connection_is_used_by_no_other(project, tables) -> None:
 
 
 @control(here("-k gevent", "-k gthread", of="tests.proofs.how_to.test_gevent:greenlets"))
+@control(here("?seconds=2", "?seconds=0"), fails_with="its end closes it: not within")
 def test_an_age_ends_a_greenlets_connection_at_a_request_of_its_own_alone(project, tables) -> None:
-    """Past its age a session stays while others are served, and ends with a request on the same TCP connection."""
+    """Past its age a session stays while others are served; a request on its own TCP connection ends it as it begins.
+
+    A request that lasts longer than the age ends its session as it ends.
+    """
     old = "select now() - backend_start > interval '2 s' from pg_stat_activity where pid = %s"
     with (
         greenlets(project, tables, "--keep-alive 600", DB_CONN_MAX_AGE="1") as gunicorn,
         closing(http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=DEADLINE)) as client,
     ):
 
+        def ask(path: str) -> dict[str, Any]:
+            client.request("GET", path)
+            return json.loads(client.getresponse().read())
+
         def backend() -> int:
-            client.request("GET", "/connection/")
-            return int(json.loads(client.getresponse().read())["backend"])
+            return int(ask("/connection/")["backend"])
 
         first = backend()
         until("it is past its age", lambda: tables.admin.execute(old, [first]).fetchone() == (True,))
@@ -88,6 +96,10 @@ def test_an_age_ends_a_greenlets_connection_at_a_request_of_its_own_alone(projec
         assert first in tables.backends()
         assert backend() != first
         until("it is closed", lambda: first not in tables.backends())
+        own = backend()
+        others = {*tables.backends()} - {own}
+        ask("/orders/report/?seconds=2")
+        until("its end closes it", lambda: {*tables.backends()} <= others)
 
 
 # Python collects garbage only when it is asked to.
