@@ -1067,6 +1067,7 @@ def test_it_asks_the_pgbouncer_whose_socket_it_is_given(database, pooler, projec
 
 
 @control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "len(pids) > 1", "len(pids) > 2"))
+@control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "len(pids),", "1,"))
 @control(
     edit(
         "upstream/orders/management/commands/_pool_doctor_processes.py",
@@ -1078,14 +1079,14 @@ def test_it_asks_the_pgbouncer_whose_socket_it_is_given(database, pooler, projec
 @control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", 'm?")', 'm?(c.*)?")'))
 @control(edit("upstream/orders/management/commands/_pool_doctor_processes.py", "(?=.)", ""))
 def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path) -> None:
-    """For PostgreSQL or PgBouncer, the finding lists both processes by what they run, without their arguments."""
+    """For PostgreSQL or PgBouncer, the finding counts two processes and says what they run, without arguments."""
     (tmp_path / "manage.py").write_text("import sys\nsys.stdin.read()\n")
     direct = sessions(stays.database)
     with stays.bouncer.connect(stays.database) as pooled:
         own = (f"session {direct.info.backend_pid}:", f"a PgBouncer connection to {stays.database.name}:")
 
-        def shared() -> list[str]:
-            return [f["finding"] for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
+        def shared() -> list[dict[str, Any]]:
+            return [f for f in stays.findings("forked") if any(name in f["finding"] for name in own)]
 
         files = (direct.fileno(), pooled.fileno())
         shell = ("-I", tmp_path / "manage.py", "shell", "postgresql://a:hunter2@b/c")
@@ -1104,8 +1105,9 @@ def test_a_session_that_two_processes_have_is_critical(stays, sessions, tmp_path
             assert re.search(f"process +2 +connections held by {what} on this machine", said)
             assert len(found) == 2
             for finding in found:
-                assert f"pid {os.getpid()} (" in finding
-                assert f"pid {child.pid} ({what})" in finding
+                assert (finding["level"], finding["value"]) == ("critical", 2)
+                assert f"pid {os.getpid()} (" in finding["finding"]
+                assert f"pid {child.pid} ({what})" in finding["finding"]
             assert shared() == []
 
 
