@@ -9,8 +9,9 @@ from tests.stack.upstream import needs_psycopg_3
 NUMBER = "3"
 # Reports what one driver does; {named} is the reader's snippet.
 ASKED = """
-import json, os
+import json, os, warnings
 import django; django.setup()
+warnings.simplefilter("error")
 from django.db import Error, connection, connections
 
 {named}
@@ -47,13 +48,15 @@ print(json.dumps(found))
 
 @control(here('["psycopg2", ""]', '["psycopg2", "psycopg2"]'))
 @control(replace("tests.proofs.how_to.test_psycopg_3:NUMBER", "2"))
+@control(replace("tests.proofs.how_to.test_psycopg_3:NUMBER", "warnings.warn('a number') or 3"))
 @control(edit("psycopg/isolation.py", "IsolationLevel.SERIALIZABLE", "3"))
 def test_what_psycopg_3_does_otherwise(project, database, load) -> None:
     """Django prefers it even if psycopg2 is installed; isolation level 3 has another meaning, and errors differ.
 
-    3 means serializable in psycopg2 and repeatable read in psycopg 3; the named level is serializable in both. In
-    autocommit neither applies. Django raises the same error; its cause is psycopg2's with a pgcode, or psycopg 3's
-    with a sqlstate. On a closed connection it raises InterfaceError with psycopg2, OperationalError with psycopg 3.
+    3 means serializable in psycopg2 and repeatable read in psycopg 3, without a warning; the named level is
+    serializable in both. In autocommit neither applies. Django raises the same error; its cause is psycopg2's with a
+    pgcode, or psycopg 3's with a sqlstate. On a closed connection it raises InterfaceError with psycopg2,
+    OperationalError with psycopg 3.
     """
     needs_psycopg_3()
     named = load("psycopg/isolation.py")
