@@ -682,14 +682,23 @@ def test_migrations_through_an_entry_in_session_mode_need_the_owner_in_the_userl
 
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
 def test_an_entry_in_session_mode_keeps_what_a_session_knows(setup, session_entry) -> None:
-    """A client keeps one server connection until it leaves: LISTEN and locks work as on a direct connection."""
+    """From its first query a client has one server connection until it leaves: LISTEN and locks work."""
+
+    def taken() -> list[int]:
+        return [row["sv_active"] for row in session_entry.show("pools") if row["database"] == "upstream_session"]
+
     with session_entry.connect(setup.database) as one, session_entry.connect(setup.database) as other:
+        assert taken() == [0]
         one.execute("listen orders")
+        assert taken() == [1]
         one.execute("select pg_advisory_lock(1)")
         other.execute("notify orders, 'for you'")
         assert other.execute("select pg_try_advisory_lock(1)").fetchone() == (False,)
         (notification,) = one.notifies(timeout=DEADLINE, stop_after=1)
         assert notification.payload == "for you"
+        assert taken() == [2]
+        one.close()
+        until("it has given its own back", lambda: taken() == [1])
 
 
 @control(edit("pgbouncer/pgbouncer.ini", "pool_mode=session", "pool_mode=transaction"))
