@@ -1,9 +1,11 @@
 """Proves docs/reference/poolers.md: what happens behind each pooler. `make record` tries all of it anew."""
 
 import json
+import select
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import psycopg
@@ -17,8 +19,8 @@ from tests.proofs.reference import trials
 from tests.stack import poolers
 from tests.stack.database import Database, Role, fresh
 from tests.stack.fixtures import note_postgres
-from tests.stack.poolers import POOLERS
-from tests.stack.wait import DEADLINE, limited
+from tests.stack.poolers import POOLERS, Odyssey
+from tests.stack.wait import DEADLINE, limited, until
 
 FILE = ROOT / FOLDER / "poolers.json"
 GROUPS = {"state": trials.STATE, "asks": trials.ASKS, "runs": trials.RUNS}
@@ -118,3 +120,42 @@ def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: p
         del found["state"]["path"]
     assert found == {group: {name: known[group][name][pooler] for name in rows} for group, rows in found.items()}
     return None
+
+
+# Odyssey looks at a pause once a second where a client is idle.
+LOOKS = 1.0
+
+
+def answered(client: psycopg.Connection) -> bool:
+    """Return whether there is something to read for a client."""
+    return bool(select.select([client.fileno()], [], [], 0)[0])
+
+
+@control(here('works.execute("begin")', 'works.execute("select 1")'), fails_with="it is answered: not within")
+@control(here("sleep(2 * LOOKS)", "pass"))
+def test_in_a_pause_of_odyssey_an_open_transaction_goes_on(database) -> None:
+    """Its idle session is there, its next statements are answered; what an idle client sends waits for RESUME."""
+    try:
+        Odyssey.version()
+    except RuntimeError:
+        pytest.skip("needs Odyssey")
+    with ExitStack() as opened:
+        pooler = opened.enter_context(trials.running(Odyssey, database))
+        works, idle = (
+            opened.enter_context(closing(pooler.connect(database, prepare_threshold=None))) for _ in range(2)
+        )
+        console = opened.enter_context(closing(pooler.console()))
+        idle.execute("select 1")
+        works.execute("begin")
+        works.execute("select 1")
+        console.execute("pause")
+        sleep(2 * LOOKS)
+        for client in (idle, works):
+            client.pgconn.send_query(b"select 2")
+            client.pgconn.flush()
+        until("it is answered", lambda: answered(works))
+        states = "select state from pg_stat_activity where datname = %s and state like 'idle in%%'"
+        assert database.admin.execute(states, [database.name]).fetchall() == [("idle in transaction",)]
+        assert not answered(idle)
+        console.execute("resume")
+        until("the other is answered", lambda: answered(idle))
