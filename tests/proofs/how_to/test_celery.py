@@ -20,6 +20,14 @@ ONE_OF_5_5 = dataclasses.replace(ONE, packages=RUNNERS["celery55-prefork"].packa
 BEAT = dataclasses.replace(
     ONE, starts=("-m", "celery", "-A", "workers.on_celery", "beat", "-l", "info"), gives="", own=True
 )
+# A worker on a machine of three processors, of which it may use one.
+OF_THREE = """
+import os
+os.cpu_count = lambda: {seen}
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+from celery.__main__ import main
+main()
+"""
 # What the drivers say of a connection that they know to be lost.
 CLOSED = {"psycopg": "the connection is closed", "psycopg2": "connection already closed"}
 # Settings that keep a connection of their own.
@@ -93,6 +101,30 @@ def test_celery_5_5_keeps_what_conn_max_age_keeps(run_in) -> None:
     found = counts(run_in("celery55-prefork", "age-60"), {"left": 3})
     assert found == {"most": 3, "opened": "0", "left": 3, "lost": 0}
     assert RUNNERS["celery55-prefork"].version == "5.5.3"  # as the page says
+
+
+@control(here('seen="3"', 'seen="len(os.sched_getaffinity(0))"'), fails_with="so many tasks run: not within")
+@control(here('"--concurrency=auto"', '"--concurrency=3"'))
+@pytest.mark.parametrize(
+    ("packages", "auto", "children"),
+    [(("runners",), False, 3), (("celery-5.5", "runners"), False, 3), (("runners",), True, 1)],
+    ids=["5.7", "5.5", "5.7 with auto"],
+)
+def test_without_concurrency_celery_starts_a_child_for_each_processor(run_in, packages, auto, children) -> None:
+    """Of three processors the worker may use one: it runs three tasks at a time, over three connections.
+
+    With --concurrency=auto Celery 5.7 runs one.
+    """
+    options = ("--without-gossip", "--without-mingle", *(["--concurrency=auto"] if auto else []))
+    starts = ("-c", OF_THREE.format(seen="3"), "-A", "workers.on_celery", "worker", *options)
+    at_work = run_in(dataclasses.replace(ONE, starts=starts, packages=packages))
+    with at_work.holder.transaction():
+        at_work.holder.execute("lock table orders_order in access exclusive mode")
+        at_work.give(4)
+        until("so many tasks run", lambda: at_work.waiting() >= children)
+        assert at_work.rest(None) == children
+    until("all have ended", lambda: at_work.done() == 4)
+    at_work.note()
 
 
 @control(here('"pool"', '"age-60"'), fails_with="connections left: 3")
