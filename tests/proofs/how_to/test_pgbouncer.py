@@ -113,9 +113,11 @@ def test_ten_idle_django_clients_hold_no_server_connection(served, as_shipped) -
 @control(
     edit("upstream/settings/prod.py", "default=60", "default=0"), fails_with="every thread has a connection: not within"
 )
+@control(edit("pgbouncer/pgbouncer.ini", "[pgbouncer]", "[pgbouncer]\nlog_connections = 0"))
 def test_a_kept_connection_saves_the_login_to_pgbouncer(served, as_shipped) -> None:
-    """With the default CONN_MAX_AGE, 20 requests in a row reuse the connections without a login."""
+    """With the default CONN_MAX_AGE ten threads have logged in, and 20 requests in a row reuse the connections."""
     until("every thread has a connection", lambda: fill(served) or pool(as_shipped)["cl_active"] == 10)
+    assert logins(as_shipped) >= 10
 
     def saved() -> bool:
         before = logins(as_shipped)
