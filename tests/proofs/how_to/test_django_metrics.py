@@ -26,6 +26,7 @@ from tests.stack.wait import DEADLINE, until
 SAMPLE = re.compile(r'^(\w+)\{alias="default"\} (\S+)$', re.MULTILINE)
 NAMED = re.compile(r"^    (django_\w+)  ", re.MULTILINE)
 TYPED = re.compile(r"^# TYPE (\w+) ", re.MULTILINE)
+MADE = re.compile(r'\b(counter|gauge)\(\s*"(\w+)"')
 # One process with Django's own pool of two: two threads hold both, a third is refused, and then one connection is lost.
 POOLED = """
 import threading
@@ -502,9 +503,12 @@ def test_the_pool_of_django_is_counted(project, pooled) -> None:
 
 
 @control(edit("upstream/metered/base.py", "django_pool_lost_total  ", "django_pools_lost_total "))
+@control(edit("upstream/metered/base.py", "OPENED = counter(", 'NEVER = counter("never", "Never.")\nOPENED = counter('))
 def test_every_metric_is_in_the_list_and_no_other(load, pooled) -> None:
-    """The list at the head of the module names exactly the metrics that /metrics has."""
+    """The list at the head of the module names exactly the metrics that it makes, and that /metrics has."""
     listed = load("upstream/metered/base.py")
+    made = {f"django_{name}" + "_total" * (kind == "counter") for kind, name in MADE.findall(listed.text)}
+    assert set(NAMED.findall(listed.text)) == made
     assert set(NAMED.findall(listed.text)) == set(samples(pooled)) == set(TYPED.findall(pooled))
     evidence.ran(listed)
 
