@@ -1,6 +1,7 @@
 """Proves docs/how-to/idle-in-transaction.md: an idle transaction, its view, and what ends it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from proven import evidence
 from proven.problems import ProblemError
 from proven.sources.controls import control, edit, here
+from tests.proofs.reference.texts.clients import Psql
 from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import AGES, PIDS, payments
 from tests.stack.database import fresh
 from tests.stack.upstream import serving
@@ -125,6 +127,17 @@ def test_what_a_transaction_has_written_that_is_silent_for_too_long_is_rolled_ba
                 silent.execute("select 1")
             silent.close()
         assert other.execute("select count(*) from written").fetchone() == (0,)
+
+
+@control(here('application_name="worker"', 'application_name="psql"'))
+@control(here("Psql(database.url)", 'Psql(database.url + "?application_name=worker")'))
+def test_a_transaction_bears_the_name_that_its_program_gives_or_psql(database, load, sessions) -> None:
+    """One begun in psql is shown as psql's, and one of a program that gives a name under that name."""
+    sessions(database, application_name="worker", autocommit=False).execute("select 1")
+    with closing(Psql(database.url)) as psql:
+        psql.run("begin")
+        rows = database.psql(load("postgres/idle_in_transaction.sql")).splitlines()[2:4]
+    assert [row.split("|")[1].strip() for row in rows] == ["worker", "psql"]
 
 
 @control(edit("postgres/idle_in_transaction.sql", "state_change) as", "xact_start) as"))
