@@ -72,6 +72,7 @@ def test_who_still_logs_in_takes_the_reserved_slots_too(cluster) -> None:
 
 
 @control(edit("postgres/usage.sql", "- current_setting('superuser", "+ current_setting('superuser"))
+@control(here("range(7)", "range(6)", of="tests.proofs.runbooks.test_too_many_clients:full"))
 def test_the_application_cannot_look_while_it_is_locked_out(full, load) -> None:
     """The application's role cannot even connect for the diagnosis; a superuser can."""
     snippet = load("postgres/usage.sql")
