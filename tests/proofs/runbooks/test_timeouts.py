@@ -1,6 +1,7 @@
 """Proves docs/runbooks/timeouts.md: each time limit, exceeded."""
 
 import re
+from contextlib import closing
 
 import psycopg
 import psycopg2
@@ -80,14 +81,23 @@ def test_a_cancelled_statement_names_the_user(database) -> None:
 
 
 @control(here("set transaction_timeout", "set lock_timeout"))
+@control(here("set local transaction_timeout", "set local statement_timeout"))
 def test_postgresql_ends_a_session_whose_transaction_is_too_long(database) -> None:
-    """With transaction_timeout, from PostgreSQL 17 on; the next statement finds the connection closed."""
+    """With transaction_timeout, from PostgreSQL 17 on; the next statement finds the connection closed.
+
+    psycopg2, with libpq 15 or later, says that the server closed the connection.
+    """
     if own_major() < 17:
         pytest.skip("needs PostgreSQL 17")
     with database.connect() as client:  # in autocommit, each statement is a transaction
         client.execute(f"set transaction_timeout = '{SOON}'")
         assert heard(client.execute, "select pg_sleep(5)") == "terminating connection due to transaction timeout"
         assert heard(client.execute, "select 1") == "the connection is closed"
+    assert psycopg2.extensions.libpq_version() >= 150000
+    with closing(psycopg2.connect(database.url)) as client:
+        client.cursor().execute(f"set local transaction_timeout = '{SOON}'")
+        assert heard(client.cursor().execute, "select pg_sleep(5)") == "server closed the connection unexpectedly"
+        assert client.closed
 
 
 @control(here("{setting: 0.1}", "{setting: 0}"), fails_with="PgBouncer ends it: not within")
