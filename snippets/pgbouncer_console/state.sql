@@ -1,3 +1,3 @@
--- Is anything paused? 1 in the column paused means yes.
+-- Is a database paused? 1 in the column paused means yes.
 \x on
 show databases;
