@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Event, Thread
 
 import psycopg
 import psycopg2
 import pytest
+from psycopg2.extensions import set_wait_callback
+from psycopg2.extras import wait_select
 
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard, many, piped
@@ -60,6 +62,21 @@ def test_a_session_that_was_idle_too_long_has_its_own_text(database, load, print
     transcript(snippet, printed(snippet, DATABASE_URL=database.url))
 
 
+@control(here("set_wait_callback(wait_select)", "pass"))
+@control(here("database.terminate(client.info.backend_pid)", "pass"))
+def test_psycopg2_with_a_callback_hears_the_reason(database) -> None:
+    """The first line of its error is PostgreSQL's reason, and the second says that the server closed the connection."""
+    set_wait_callback(wait_select)
+    try:
+        with closing(psycopg2.connect(database.url)) as client:
+            database.terminate(client.info.backend_pid)
+            said = lines(client)
+    finally:
+        set_wait_callback(None)
+    reason = "FATAL:  terminating connection due to administrator command"
+    assert said[:2] == [reason, "server closed the connection unexpectedly"]
+
+
 @control(here("signal.SIGKILL", "signal.SIGTERM"), fails_with="the session ends: not within")
 def test_a_killed_backend_says_nothing_and_takes_the_others_with_it(cluster) -> None:
     """As with the kernel's out-of-memory killer, no client gets a reason, and every session ends."""
@@ -103,11 +120,16 @@ def test_behind_pgbouncer_a_killed_backend_is_a_crashed_connection(cluster, pool
 
 def said_by(connection) -> str | None:
     """Return the first line of the error that a query on a connection raises, or None while it raises none."""
+    return next(iter(lines(connection)), None)
+
+
+def lines(connection) -> list[str]:
+    """Return the lines of the error that a query on a connection raises."""
     try:
         connection.cursor().execute("select 1")
     except (psycopg.OperationalError, psycopg2.OperationalError) as error:
-        return str(error).splitlines()[0]
-    return None
+        return str(error).splitlines()
+    return []
 
 
 def answers(server) -> bool:
