@@ -1,6 +1,8 @@
 """Proves docs/runbooks/pgbouncer-login-failed.md: a password that fails at PgBouncer, or behind it at PostgreSQL."""
 
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import psycopg2
@@ -335,6 +337,27 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
     assert refused(bouncer, database, **who) == "server login failed: wrong password type"
     with bouncer.impatient():
         assert refused(bouncer, database, **who) == "query_wait_timeout"
+
+
+@control(here("server_login_retry=1,", "server_login_retry=0,"), fails_with=">= 1")
+@control(here("name: own", "name: database.role.password"), fails_with="DID NOT RAISE")
+def test_after_a_forced_users_failed_login_clients_wait_for_the_next_one(database, pooler, another) -> None:
+    """It comes after server_login_retry, and fails too; all who waited are then told what the first client was told."""
+    role, secret = another
+    (own,) = pgbouncer.scram(database).values()
+    users = {role.name: secret, database.role.name: own}
+    options = {"options": f"user={database.role.name}", "users": users}
+    bouncer = pooler(database, **MODE, server_login_retry=1, **options)
+
+    def told(_: int) -> str:
+        return refused(bouncer, database, user=role.name, password=role.password)
+
+    began = time.monotonic()
+    first = told(0)
+    assert first == "server login failed: wrong password type"
+    with ThreadPoolExecutor(3) as clients:
+        assert [*clients.map(told, range(3))] == [first] * 3
+    assert time.monotonic() - began >= 1
 
 
 @control(here("valid until 'yesterday'", "valid until 'infinity'"))
