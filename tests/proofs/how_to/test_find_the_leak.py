@@ -55,14 +55,17 @@ if "pool" in sys.argv:
 
 import django
 django.setup()
-from django.db import OperationalError, connection
+from django.db import Error, connection
 from orders import background
+
+if "fails" in sys.argv:
+    background.Order._meta.db_table = "nowhere"
 
 def work():
     try:
         print(getattr(background, sys.argv[1])(), flush=True)
-    except OperationalError as error:
-        print(error, flush=True)
+    except Error as error:
+        print(str(error).splitlines()[0], flush=True)
 
 def in_a_thread():
     thread = threading.Thread(target=work)
@@ -240,14 +243,26 @@ def test_a_thread_that_ends_takes_a_connection_of_the_pool_with_it(threads, data
     fails_with="the threads have ended: not within",
 )
 @control(here('"count_and_close", "pool"', '"count_and_close"'))
-def test_a_thread_that_closes_gives_it_back(threads, database) -> None:
-    """Threads that close when they are done share the pool's connections: no more than two, which stay open."""
+@control(
+    edit(
+        "upstream/orders/background.py",
+        "    try:\n        return Order.objects.count()\n    finally:\n        connection.close()",
+        "    counted = Order.objects.count()\n    connection.close()\n    return counted",
+    ),
+    fails_with="the threads have ended: not within",
+)
+@pytest.mark.parametrize(("how", "said"), [("works", "0"), ("fails", 'relation "nowhere" does not exist')])
+def test_a_thread_that_closes_gives_it_back(threads, database, how, said) -> None:
+    """Threads that close when they are done share the pool's connections: no more than two, which stay open.
+
+    So do threads whose work fails.
+    """
     needs_a_pool()
-    ended = threads("count_and_close", "pool")
-    assert ended.said(done=1) == ["0", "0", "0"]
+    ended = threads("count_and_close", "pool", how)
+    assert ended.said(done=1) == [said] * 3
     kept = {*database.backends()}
     ended.go()
-    assert ended.said(done=2) == ["0"] * 4
+    assert ended.said(done=2) == [said] * 4
     assert kept
     assert kept <= {*database.backends()}
     assert len(database.backends()) <= 2
