@@ -71,15 +71,24 @@ def test_the_role_can_carry_the_setting(database, pooler, load) -> None:
         assert shown(client) == "5s"
 
 
+@control(edit("postgres/role_settings.sql", "order by of_role", "where setdatabase = 0\norder by of_role"))
+@control(edit("postgres/role_settings.sql", "order by of_role", "where setrole <> 0\norder by of_role"))
 @control(edit("postgres/role_settings.sql", "unnest(setconfig) as setting", "setconfig[1] as setting"))
 def test_role_settings_lists_what_roles_carry(database, load) -> None:
-    """The query lists each setting with its role, whatever the setting is."""
-    database.psql(load("postgres/role_statement_timeout.sql"), role=database.role.name)
-    database.admin.execute(f"alter role {database.role.name} set work_mem = '8MB'")
+    """The query lists each setting with its role, whatever the setting is, and those of one database or every role."""
+    role, name = database.role.name, database.name
+    database.psql(load("postgres/role_statement_timeout.sql"), role=role)
+    database.admin.execute(f"alter role {role} set work_mem = '8MB'")
+    database.admin.execute(f"alter role {role} in database {name} set lock_timeout = '1s'")
+    database.admin.execute(f"alter role all in database {name} set jit = 'off'")
     output = database.psql(load("postgres/role_settings.sql"))
-    rows = [[part.strip() for part in line.split("|")] for line in output.splitlines() if database.role.name in line]
-    who = f"role {database.role.name}"
-    assert rows == [[who, "every database", "statement_timeout=5s"], [who, "every database", "work_mem=8MB"]]
+    lines = [line for line in output.splitlines() if role in line or name in line]
+    assert [[part.strip() for part in line.split("|")] for line in lines] == [
+        ["every role", f"database {name}", "jit=off"],
+        [f"role {role}", f"database {name}", "lock_timeout=1s"],
+        [f"role {role}", "every database", "statement_timeout=5s"],
+        [f"role {role}", "every database", "work_mem=8MB"],
+    ]
 
 
 def startup(database, **parameters: str) -> bytes:
