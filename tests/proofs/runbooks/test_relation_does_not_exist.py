@@ -1,5 +1,7 @@
 """Proves docs/runbooks/relation-does-not-exist.md: a table that a session does not see."""
 
+from contextlib import closing
+
 import psycopg
 import psycopg2
 import pytest
@@ -13,18 +15,28 @@ QUERY = "select * from item"
 
 
 @control(here("search_path=elsewhere", "search_path=public"))
+@control(here('create table "Parcel"', "create table Parcel"))
+@control(here('connect("postgres")', "connect(database.name)"))
 @pytest.mark.usefixtures("item")
 def test_a_table_in_another_schema_does_not_exist_for_a_session(database) -> None:
-    """Both drivers raise UndefinedTable, with SQLSTATE 42P01, as for a table that was never created."""
+    """Both drivers raise UndefinedTable, with SQLSTATE 42P01, as for a table that was never created.
+
+    The text is the same for a name with capitals that is not quoted, and for a table of another database.
+    """
     with database.connect() as client:
         assert heard(client.execute, "select * from nowhere") == 'relation "nowhere" does not exist'
+        client.execute('create table "Parcel" (id int)')
+        assert heard(client.execute, "select * from Parcel") == 'relation "parcel" does not exist'
+    with database.server.connect("postgres") as another:
+        assert heard(another.execute, QUERY) == MISSING
     for driver in (psycopg, psycopg2):
-        client = driver.connect(database.url, options="-c search_path=elsewhere")
-        with pytest.raises(driver.errors.UndefinedTable, match=MISSING) as error:
+        with (
+            closing(driver.connect(database.url, options="-c search_path=elsewhere")) as client,
+            pytest.raises(driver.errors.UndefinedTable, match=MISSING) as error,
+        ):
             client.cursor().execute(QUERY)
         assert (getattr(error.value, "sqlstate", None) or error.value.pgcode) == "42P01"
         assert isinstance(error.value, driver.ProgrammingError)  # from which Django derives its own
-        client.close()
 
 
 @control(here("set_config('search_path', '', false)", "set_config('search_path', 'public', false)"))
