@@ -15,10 +15,13 @@ from proven import evidence
 from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing
+from tests.stack.console import at_least
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import bin_dir
 
 NOWHERE = "nowhere.invalid"
+# An auth_query that knows everybody, with a password as it is.
+LOOKUP = "select $1::text, 'open'::text"
 WHO = {"dbname": "upstream", "user": "upstream", "password": "none"}
 
 
@@ -114,7 +117,10 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
 @control(here("auth_user=database.role.name", "log_stats=0"))
 @control(here('"nowhere..invalid"', '"127.0.0.1"'))
 def test_with_auth_query_a_host_that_cannot_be_resolved_is_told_to_those_that_come_next(database, pooler) -> None:
-    """The client that PgBouncer looks up gets query_wait_timeout, even if client_login_timeout is shorter."""
+    """The client that PgBouncer looks up gets query_wait_timeout, even if client_login_timeout is shorter.
+
+    A client that could be looked up, here from 1.19 on by a connection elsewhere, gets the shorter one.
+    """
     elsewhere = Existing(replaced(database.server, host="nowhere..invalid"), database.name, database.role)
     limits = {"query_wait_timeout": 2, "client_login_timeout": 1}
     users = {database.role.name: database.role.password}
@@ -122,6 +128,11 @@ def test_with_auth_query_a_host_that_cannot_be_resolved_is_told_to_those_that_co
     assert heard(bouncer.connect, elsewhere, user="somebody") == "FATAL:  query_wait_timeout"
     for _ in range(2):
         assert "server login has been failing" in heard(bouncer.connect, elsewhere, user="somebody")
+    if at_least(1, 19):
+        found = {"named": {"lookup": database}, "options": "auth_dbname=lookup", "auth_query": LOOKUP}
+        bouncer = pooler(elsewhere, **limits, **found, users=users, auth_user=database.role.name)
+        said = heard(bouncer.connect, elsewhere, user="somebody", password="open")
+        assert said.startswith("FATAL:  client_login_timeout")
 
 
 @control(edit("leak/reach.py", "address in found:", "address in found[:1]:"), fails_with="not enough values to unpack")
