@@ -114,6 +114,7 @@ def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
         PgBouncer(database, listen_addr="")
 
 
+@control(here("auth_dbname=lookup", "pool_size=1"))
 @control(here("auth_user=database.role.name", "log_stats=0"))
 @control(here('"nowhere..invalid"', '"127.0.0.1"'))
 def test_with_auth_query_a_host_that_cannot_be_resolved_is_told_to_those_that_come_next(database, pooler) -> None:
