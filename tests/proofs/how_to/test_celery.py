@@ -10,7 +10,7 @@ import pytest
 from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.stack.forked import answer
-from tests.stack.runners import GIVES, POOL_SIZE, RUNNERS, Running, celery, counts
+from tests.stack.runners import GIVES, RUNNERS, Running, celery, counts
 from tests.stack.upstream import driver, needs_psycopg_3
 from tests.stack.wait import until
 
@@ -361,7 +361,7 @@ def note_beat(at_work: Running) -> None:
 
 # ---- greenlets behind PgBouncer --------------------------------------------------------------------------------
 
-# Each task keeps its transaction open until all three have begun, as if it waited for another service.
+# Each task keeps its transaction open until all have begun, as if it waited for another service.
 HOLDS = """
 from django.apps import AppConfig
 
@@ -388,29 +388,36 @@ class Holds(AppConfig):
 """
 # Celery where psycopg 3 is not installed.
 PSYCOPG2 = "import sys; sys.modules['psycopg'] = None; from celery.__main__ import main; main()"
-GREENLETS = RUNNERS["celery-gevent"]
+GREENLETS = dataclasses.replace(RUNNERS["celery-gevent"], starts=celery("gevent", 4))
 STARTS = 120.0  # seconds, under a control too: with gevent all is imported anew
 
 
-@control(here('"pgbouncer", HOLDS', '"pgbouncer", HOLDS.replace("< 3", "< 1")'))
+@control(here('f"< {tasks}"', '"< 1"'))
+@control(here("default_pool_size=size", "default_pool_size=2"), fails_with="all are done: not within")
 @control(here('("-c", PSYCOPG2, *GREENLETS.starts[2:])', "GREENLETS.starts"))
-def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in) -> None:
+@pytest.mark.parametrize(("size", "tasks"), [(2, 3), (3, 3), (3, 4)])
+def test_with_psycopg2_greenlets_behind_pgbouncer_wait_for_each_other(run_in, size, tasks) -> None:
     """Three greenlets of Celery with psycopg2 share PgBouncer's pool of two: one task is lost to query_wait_timeout.
 
     Two transactions stay open until then. They wait for gevent, gevent is blocked in the third greenlet's query, and
-    that query waits for one of their connections.
+    that query waits for one of their connections. In a pool of three none of three is lost, but one of four.
     """
     starts = ("-c", PSYCOPG2, *GREENLETS.starts[2:])
-    at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS)
-    at_work.give(3)
-    until("two are idle in their transactions", lambda: idle(at_work) == 2 or at_work.done() == 3, STARTS)
-    assert (at_work.rest(None), idle(at_work), at_work.done()) == (POOL_SIZE, POOL_SIZE, 0)
-    with at_work.bouncer.impatient():
-        until("one is lost, or all have ended", lambda: at_work.lost() or at_work.done() == 3)
-    until("all have ended", lambda: at_work.done() + bool(at_work.lost()) >= 3)
+    at_work = run_in(dataclasses.replace(GREENLETS, starts=starts), "pgbouncer", HOLDS.replace("< 3", f"< {tasks}"))
+    at_work.bouncer.set(default_pool_size=size)
+    at_work.give(tasks)
     at_work.note()
     evidence.on(psycopg2=version("psycopg2-binary"))
-    assert at_work.done() == 2
+    if tasks == size:
+        until("all are done, or one waits", lambda: tasks in (at_work.done(), idle(at_work) + 1), STARTS)
+        until("all are done", lambda: at_work.done() == tasks)
+        return
+    until("all are idle in their transactions", lambda: idle(at_work) == size or at_work.done() == tasks, STARTS)
+    assert (at_work.rest(None), idle(at_work), at_work.done()) == (size, size, 0)
+    with at_work.bouncer.impatient():
+        until("one is lost, or all have ended", lambda: at_work.lost() or at_work.done() == tasks)
+    until("all have ended", lambda: at_work.done() + bool(at_work.lost()) >= tasks)
+    assert at_work.done() == size
     assert "closing because: query_wait_timeout" in at_work.bouncer.leash.said()
 
 
