@@ -16,8 +16,11 @@ from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.proofs.pooled import Existing
 from tests.stack.console import at_least
+from tests.stack.database import fresh
+from tests.stack.fixtures import note_postgres
 from tests.stack.pgbouncer import PgBouncer
-from tests.stack.postgres import bin_dir
+from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.wait import until
 
 NOWHERE = "nowhere.invalid"
 # An auth_query that knows everybody, with a password as it is.
@@ -82,34 +85,57 @@ def test_a_server_that_never_answers_times_out() -> None:
         assert heard(psycopg2.connect, **address) == "timeout expired"
 
 
+@pytest.fixture
+def own():
+    """A server of this proof's own, which listens on 127.0.0.1."""
+    started = Cluster()
+    note_postgres(started.server.version())
+    yield started
+    started.stop()
+
+
 @control(here('"127.0.0.2"', '"127.0.0.1"'))
-def test_a_server_listens_on_the_addresses_that_it_is_told(database) -> None:
+@control(here("own.restart()", "pass"), fails_with="'Connection refused' == ''")
+@control(
+    here('until("the change waits"', 'own.restart(); database.follow(own.server); until("the change waits"'),
+    here("fetchone() == (True,)", "fetchone() == (False,)"),
+)
+def test_a_server_listens_on_the_addresses_that_it_is_told(own) -> None:
     """It answers on 127.0.0.1; on another address of the same machine the connection is refused.
 
-    It reads listen_addresses at its start alone.
+    A change of listen_addresses waits through a reload, and takes effect at a restart.
     """
-    if not database.sees_clients():
-        pytest.skip("needs a server of our own")
     another = "127.0.0.2"
-    assert heard(psycopg.connect, database.url) == ""
-    assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
-    query = "select context from pg_settings where name = 'listen_addresses'"
-    assert database.admin.execute(query).fetchone() == ("postmaster",)
+    with fresh(own.server) as database:
+        assert heard(psycopg.connect, database.url) == ""
+        assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
+        database.admin.execute(f"alter system set listen_addresses = '127.0.0.1, {another}'")
+        database.admin.execute("select pg_reload_conf()")
+        waits = "select pending_restart from pg_settings where name = 'listen_addresses'"
+        until("the change waits", lambda: database.admin.execute(waits).fetchone() == (True,))
+        assert heard(psycopg.connect, database.url, hostaddr=another) == "Connection refused"
+        own.restart()
+        database.follow(own.server)
+        assert heard(psycopg.connect, database.url, hostaddr=another) == ""
 
 
 @control(here('listen_addr=""', 'listen_addr="127.0.0.1"'))
+@control(here("bouncer.restart()", "pass"), fails_with="'Connection refused' == ''")
+@control(here('bouncer.reload(listen_addr="127.0.0.1, 127.0.0.2")', "bouncer.reload()"))
 def test_pgbouncer_listens_nowhere_unless_it_is_told(database, pooler) -> None:
     """By default listen_addr is empty: there is no port to connect to, and without a Unix socket it does not start.
 
-    After a RELOAD it still listens where it did.
+    After a RELOAD it still listens where it did, and after a restart where the file says.
     """
     bouncer = pooler(database)
     defaults = {row["key"]: row["default"] for row in bouncer.show("config")}
     assert defaults["listen_addr"] == ""
     assert heard(bouncer.connect, database, hostaddr="127.0.0.2") == "Connection refused"
-    bouncer.reload(listen_addr="127.0.0.2")
+    bouncer.reload(listen_addr="127.0.0.1, 127.0.0.2")
     assert heard(bouncer.connect, database, hostaddr="127.0.0.2") == "Connection refused"
     assert heard(bouncer.connect, database) == ""
+    bouncer.restart()
+    assert heard(bouncer.connect, database, hostaddr="127.0.0.2") == ""
     with pytest.raises(RuntimeError, match="nowhere to listen on"):
         PgBouncer(database, listen_addr="")
 
