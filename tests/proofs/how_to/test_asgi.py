@@ -699,7 +699,13 @@ CLOSES = """
 import asyncio
 import django; django.setup()
 from asgiref.sync import sync_to_async
-from django.db import Error, connection
+from django.db import Error, connection, connections
+
+def ask():
+    connection.ensure_connection()
+
+def is_open():
+    return connection.connection is not None
 
 async def closes():
     try:
@@ -710,20 +716,29 @@ async def closes():
         await sync_to_async(connection.close)()
     except Error as error:
         print(error)
+    await sync_to_async(ask)()
+    print(await sync_to_async(is_open)())
+    await sync_to_async(connections.close_all)()
+    print(await sync_to_async(is_open)())
 
 asyncio.run(closes())
 """
 
 
 @control(here('"-c", CLOSES', '"-c", CLOSES.replace("(connection.close)", "(lambda: connection.close())")'))
+@control(here('"-c", CLOSES', '"-c", CLOSES.replace("connections.close_all", "connections.all")'))
 def test_close_in_async_code_is_refused(project, database) -> None:
-    """close() is refused, and so is sync_to_async(connection.close), as it is looked up in the event loop's thread."""
+    """close() is refused, and so is sync_to_async(connection.close), as it is looked up in the event loop's thread.
+
+    sync_to_async(connections.close_all) closes the connection of the thread that it reaches.
+    """
     status, said = project.run("-c", CLOSES, database_url=database.url, **AGE_ZERO)
     assert status == 0, said
     texts = said.splitlines()
-    assert len(texts) == 2
+    assert len(texts) == 4
     assert texts[0] == "You cannot call this from an async context - use a thread or sync_to_async."
     assert texts[1].startswith("DatabaseWrapper objects created in a thread can only be used in that same thread.")
+    assert texts[2:] == ["True", "False"]
 
 
 # What Django is asked for: within a loop, in another thread meanwhile, with the variable, and when the loop has ended.
