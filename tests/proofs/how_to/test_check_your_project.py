@@ -640,12 +640,19 @@ def test_three_commands_say_what_they_find(project, database, load, transcript) 
     project.note()
 
 
-@control(here("--fail-level=WARNING", "--fail-level=ERROR"))
+@control(here('"--database=default", "--fail-level=WARNING"', '"--database=default", "--fail-level=ERROR"'))
+@control(here('["--fail-level=WARNING"], 1', "[], 1"))
 def test_a_build_can_stop_at_a_warning(project, database) -> None:
     """With --fail-level=WARNING the exit status is 1 where a rule finds something, and 0 where none does.
 
+    Without it, a warning leaves it at 0.
+
     With --tag=pooling Django's own checks are not run, and none is counted as silenced.
     """
+    unchecked = {**CHECKED, "DB_CONN_HEALTH_CHECKS": "False"}
+    for level, expected in ((["--fail-level=WARNING"], 1), ([], 0)):
+        status, said = project.run("manage.py", "check", "--deploy", *level, database_url=database.url, **unchecked)
+        assert (status, "pooling.W020" in said) == (expected, True)
     command = ("manage.py", "check", "--deploy", "--database=default", "--fail-level=WARNING")
     status, said = project.run(*command, database_url=database.url, **CHECKED)
     assert (status, "pooling.W033" in said, "(3 silenced)" in said) == (1, True, True)
