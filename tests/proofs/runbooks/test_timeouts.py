@@ -6,6 +6,8 @@ from contextlib import closing
 import psycopg
 import psycopg2
 import pytest
+from psycopg2.extensions import set_wait_callback
+from psycopg2.extras import wait_select
 
 from proven import evidence
 from proven.sources.controls import control, edit, here
@@ -195,6 +197,19 @@ def test_psycopg2_hears_no_reason_of_pgbouncer(setting, database, pooler) -> Non
     said = told(setting, bouncer, psycopg2.connect(bouncer.url(database)))
     assert said.startswith("server closed the connection unexpectedly\n")
     assert LIMITS[setting][0] not in said
+
+
+@control(here("set_wait_callback(wait_select)", "pass"))
+@pytest.mark.parametrize("setting", LIMITS)
+def test_psycopg2_with_a_callback_hears_pgbouncers_reason(setting, database, pooler) -> None:
+    """The first line of its error is what PgBouncer says."""
+    bouncer = pooler(database, pool_mode="transaction")
+    set_wait_callback(wait_select)
+    try:
+        said = told(setting, bouncer, psycopg2.connect(bouncer.url(database)))
+    finally:
+        set_wait_callback(None)
+    assert said.splitlines()[0] == f"FATAL:  {LIMITS[setting][0]}"
 
 
 @control(here('sslmode="require"', 'sslmode="disable"'))
