@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -97,6 +98,15 @@ def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
         connection.execute("alter table orders_order add note text")
 
 
+def migrates(folder: Path, sets: str, options: str = "") -> str:
+    """Return code that sets this, with the modules of a folder at hand, and migrates."""
+    return (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); from django.conf import settings; {sets}; "
+        "import django; django.setup(); "
+        f"from django.core.management import call_command; call_command('migrate', {options}verbosity=0)"
+    )
+
+
 @control(here("return db == 'direct'", "return True"))
 def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp_path) -> None:
     """`migrate` without --database then records every migration in the table that both aliases share, and applies none.
@@ -106,11 +116,7 @@ def test_a_router_that_forbids_migrations_marks_them_as_done(project, setup, tmp
     (tmp_path / "routers.py").write_text(
         "class Direct:\n    def allow_migrate(self, db, app_label, **hints):\n        return db == 'direct'\n"
     )
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from django.conf import settings; "
-        "settings.DATABASE_ROUTERS = ['routers.Direct']; import django; django.setup(); "
-        "from django.core.management import call_command; call_command('migrate', verbosity=0)"
-    )
+    code = migrates(tmp_path, "settings.DATABASE_ROUTERS = ['routers.Direct']")
     with fresh(setup.server) as empty:
         urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
         assert project.run("-c", code, database_url=empty.url, **urls) == (0, "")
@@ -285,11 +291,7 @@ def adding_a_column(project, setup, tmp_path) -> Iterator[tuple]:
     (tmp_path / "notes/migrations").mkdir(parents=True)
     for name, text in (("__init__", ""), ("migrations/__init__", ""), ("migrations/0001_note", NOTES)):
         (tmp_path / f"notes/{name}.py").write_text(text)
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from django.conf import settings; "
-        "settings.INSTALLED_APPS += ['notes']; import django; django.setup(); "
-        "from django.core.management import call_command; call_command('migrate', database='direct', verbosity=0)"
-    )
+    code = migrates(tmp_path, "settings.INSTALLED_APPS += ['notes']", "database='direct', ")
     with fresh(setup.server) as empty:
         urls = {"DATABASE_DIRECT_URL": empty.url, "DJANGO_SETTINGS_MODULE": "settings.pgbouncer"}
         assert project.run("manage.py", "migrate", "--database=direct", database_url=empty.url, **urls)[0] == 0

@@ -148,9 +148,10 @@ def answers(server) -> bool:
 @control(edit("postgres/who_closes.sql", "coalesce('role ' || rolname, 'every role')", "'role ' || rolname"))
 @control(edit("postgres/who_closes.sql", "|client_connection_\\w+", ""))
 def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(database, load, transcript) -> None:
-    """It shows how long the server has been running, each timeout that is not 0, and who set it, or another setting.
+    """It shows how long the server has been running, each timeout that is not 0, and who set it.
 
-    That can be a role, everywhere or in one database, or every role, in one database or everywhere.
+    That can be a role, everywhere or in one database, or every role, in one database or everywhere. So does it for the
+    settings that end only sessions whose client is gone.
     """
     role = Role(database.server)
     database.psql(load("postgres/role_timeouts.sql"), role=role.name)
