@@ -423,7 +423,7 @@ def test_sigint_ends_it_when_no_client_has_a_server_connection(database, pooler)
         for bouncer in (kept, busy, idle):
             bouncer.show("pools")  # over a console that stays
             bouncer.leash.signal(SIGINT)
-        until("the idle one has ended", idle.leash.ended, seconds=5)
+        until("the idle one has ended", idle.leash.ended)
         assert heard(does_nothing.execute, "select 1")
         hears = [threads.submit(heard, run, "select 1") for run in (asks.execute, other.cursor().execute)]
         if at_least(1, 23):
