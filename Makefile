@@ -29,8 +29,8 @@ serve: ## serve the site at http://127.0.0.1:8000, rebuilt after every edit; nee
 	@$(PYTHON) -m setup.environment site
 	$(BIN)/python -m proven.site.serve "$(ADDRESS)"
 
-test: shell programs ## run everything: proofs on real servers, the linters, the guards, the built site
-	$(BIN)/pytest $(PARALLEL)
+test: shell programs ## proofs on real servers, the linters, the guards, the built site; ALL=1 also runs proofs that are known
+	$(BIN)/pytest $(PARALLEL) $(if $(ALL),,--unless-known)
 
 prove: shell environment ## run the proofs of one snippet, page or proof: make prove ONLY=snippets/postgres/usage.sql
 	$(if $(ONLY),,$(error what? make prove ONLY=snippets/postgres/usage.sql, or a page, or the name of a proof))

@@ -9,6 +9,7 @@ shell.enter()  # before anything reads the environment: what is loaded now, and 
 
 pytest_plugins = [
     "proven.pytest_plugin",
+    "tests.known",
     "tests.stack.fixtures",
     "tests.stack.scripts",
     "tests.proofs.fixtures",

@@ -34,7 +34,7 @@ def postgresql() -> None:
 # What makes sure of each, or of all of a kind, and raises RuntimeError where one is missing.
 CHECKS: Mapping[str, Callable[[], object]] = {
     "pgbouncer": pgbouncer.version,
-    "monitoring": lambda: monitoring.version("prometheus"),
+    "monitoring": lambda: [monitoring.version(name) for name in monitoring.PROGRAMS],
     "browser": chromium.version,
     "the browser's driver": chromium.driver,
     "poolers": lambda: [each.version() for each in (poolers.Odyssey, poolers.Pgagroal, poolers.Pgpool)],
@@ -43,6 +43,8 @@ CHECKS: Mapping[str, Callable[[], object]] = {
     "packages of runners": lambda: [others.packages(name) for name in others.PACKAGES],
     "linters": lambda: _start_all(Path(sys.executable).parent),
 }
+# Those that proofs start, besides PostgreSQL and what is pinned in requirements.lock and setup/.
+STARTED = ("pgbouncer", "monitoring", "poolers", "failover", "redis")
 
 
 def missing(checks: Mapping[str, Callable[[], object]]) -> set[str]:
@@ -56,6 +58,17 @@ def missing(checks: Mapping[str, Callable[[], object]]) -> set[str]:
             except RuntimeError as error:
                 found.add(names[done])
                 print(f"{names[done]}: {error}", file=sys.stderr, flush=True)
+    return found
+
+
+def versions() -> list[str]:
+    """Return in a few words which programs proofs start here: other words for other programs."""
+    found = [postgres.version()]
+    for name in STARTED:
+        try:
+            found.append(f"{name}: {CHECKS[name]()}")
+        except RuntimeError as error:
+            found.append(f"{name}: {error}")
     return found
 
 

@@ -38,6 +38,7 @@ And of what else guards the project:
     lint/test_deployments.py       how manifests and commands are judged
     lint/test_cloud_sql.py         what is widely said to turn Cloud SQL's pooler on
     atlas/test_listed.py           texts of programs that have no row in the atlas
+    test_known.py                  proofs that a run leaves out, because they have passed
     stack/test_leash.py            nothing is left of a server whose owner was killed
     stack/test_janitor.py          nor on a server that is not ours
     stack/test_docker.py           nor of containers

@@ -126,14 +126,15 @@ def bin_dir() -> Path:
 
 
 @functools.cache
-def _version() -> str:
+def version() -> str:
+    """Return the version of the servers that we start ourselves, as in "18.6"."""
     said = subprocess.run([bin_dir() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
     return said.split()[2]
 
 
 def own_major() -> int:
     """Return the major version of the servers that we start ourselves."""
-    return int(_version().partition(".")[0])
+    return int(version().partition(".")[0])
 
 
 class Cluster:
@@ -280,7 +281,7 @@ def _template() -> Path:
         finally:
             leash.stop()
 
-    return cache.kept(f"lean-cluster-{_version()}-{build}", make) / "data"
+    return cache.kept(f"lean-cluster-{version()}-{build}", make) / "data"
 
 
 @functools.cache

@@ -1,0 +1,114 @@
+"""A run that leaves out what is known: what passed here, where nothing has changed that it can see."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from proven import ROOT
+from tests.guard.project import FILES, make
+from tests.guard.test_pytest_plugin import run
+
+FILE = "build/known/proofs.json"
+PROOF = "tests/proofs/test_index.py"
+# A proof in a module that reads the guide's files by itself: it can see the proofs, too.
+READER = """\
+from proven import ROOT
+
+
+def test_reads() -> None:
+    assert (ROOT / "docs/index.md").exists()
+"""
+PROJECT = {
+    "conftest.py": 'pytest_plugins = ["proven.pytest_plugin", "tests.known"]\n',
+    "tests/__init__.py": "",
+    "tests/programs.py": 'import os\n\n\ndef versions():\n    return [os.environ.get("SERVER", "1")]\n',
+    "tests/proofs/test_reads.py": READER,
+    "tests/proofs/test_counts.py": "def test_counts() -> None:\n    assert 6 * 7 == 42\n",
+}
+# What is changed after all proofs have passed, and which of them then run.
+ALL = {"test_answer", "test_counts", "test_reads"}
+EDITS = {
+    "nothing": ("", "", "", set()),
+    "the snippet": ("snippets/answer.py", "print", "print(1); print", ALL),
+    "one of the proofs": (PROOF, "It is 42.", "It is a number.", {"test_answer", "test_reads"}),
+    "a page, which one module reads": ("docs/index.md", "is known", "is well known", {"test_reads"}),
+    "what starts the servers": ("tests/programs.py", "import os", "import  os", ALL),
+    "when it passed": (FILE, r"\b2\d\d\d-", "1999-", ALL),
+    "the file in which it is kept": (FILE, r"\A", "<", ALL),
+}
+VARIABLES = {
+    "another program": ({"SERVER": "2"}, ALL),
+    "a variable that chooses a program": ({"PROVEN_SERVER": "2"}, ALL),
+    "continuous integration": ({"CI": "true"}, ALL),
+    "somebody's own server": ({"DATABASE_URL": "postgres://localhost/"}, ALL),
+    "another variable": ({"TERM": "dumb"}, set()),
+}
+
+
+def passed(folder: Path, *options: str, **environment: str) -> set[str]:
+    """Return which proofs run, and pass, in a project."""
+    result = run(folder, "tests/proofs", "-v", *options, **environment)
+    assert result.returncode == pytest.ExitCode.OK, result.stdout + result.stderr
+    return set(re.findall(r"::(\w+) PASSED", result.stdout))
+
+
+@pytest.fixture(scope="module")
+def passes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with three proofs, all of which have passed."""
+    folder = make(tmp_path_factory.mktemp("project"), PROJECT)
+    shutil.copy(ROOT / "tests/known.py", folder / "tests/known.py")
+    assert passed(folder, "--unless-known") == ALL
+    return folder
+
+
+@pytest.fixture
+def project(passes: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be edited."""
+    return shutil.copytree(passes, tmp_path / "project")
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_a_proof_runs_again_where_it_can_see_what_was_edited(what: str, project: Path) -> None:
+    """And otherwise not, for a day."""
+    path, old, new, again = EDITS[what]
+    if path:
+        file = project / path
+        edited = re.sub(old, new, file.read_text(), count=0 if path == FILE else 1)
+        assert edited != file.read_text()
+        file.write_text(edited)
+    assert passed(project, "--unless-known") == again
+
+
+@pytest.mark.parametrize("what", VARIABLES)
+def test_a_proof_runs_again_where_its_programs_may_be_others(what: str, project: Path) -> None:
+    """And in continuous integration always."""
+    variables, again = VARIABLES[what]
+    assert passed(project, "--unless-known", **variables) == again
+
+
+def test_without_the_option_all_run(project: Path) -> None:
+    """As plain `pytest` does."""
+    assert passed(project) == ALL
+
+
+def test_what_fails_is_not_known_any_more(project: Path) -> None:
+    """However it was run."""
+    (project / PROOF).write_text(FILES[PROOF].replace("assert answer.text", "assert not answer.text"))
+    assert run(project, "tests/proofs").returncode == pytest.ExitCode.TESTS_FAILED
+    (project / PROOF).write_text(FILES[PROOF])
+    assert passed(project, "--unless-known") == {"test_answer"}
+
+
+def test_the_run_says_how_many_were_left_out(project: Path) -> None:
+    """With the command that runs them."""
+    said = run(project, "tests/proofs", "--unless-known").stdout
+    assert "proofs    3 not run again" in said
+    assert "make test ALL=1 runs all" in said
+
+
+def test_what_is_kept_says_what_passed(project: Path) -> None:
+    """By the name under which pytest knows it."""
+    assert {entry[0] for entry in json.loads((project / FILE).read_text()).values()} == ALL
