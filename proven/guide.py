@@ -63,8 +63,8 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.enable()
         _exempt()
+        gc.enable()
 
 
 @cache  # what `make serve` made since the first time may be garbage

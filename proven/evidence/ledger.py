@@ -68,15 +68,16 @@ class Ledger:
     def current(self, proofs: dict[str, Proof], snippets: dict[str, Snippet]) -> "Ledger":
         """Return only what is bound to present digests: a proof or snippet that was edited has no runs."""
         digests = {path: snippet.digest for path, snippet in snippets.items()}
-        return Ledger(
-            [
-                run
-                for run in self.runs
-                if run.proof in proofs
-                and run.parts == proofs[run.proof].parts
-                and all(digests.get(path) == digest for path, (digest, *_) in run.snippets.items())
-            ]
-        )
+        known: dict[tuple[str, int, int], bool] = {}  # all stacks of a case share what they rested on and ran
+
+        def counts(run: Run) -> bool:
+            key = (run.proof, id(run.parts), id(run.snippets))
+            if key not in known:
+                rests = run.proof in proofs and run.parts == proofs[run.proof].parts
+                known[key] = rests and all(digests.get(path) == found[0] for path, found in run.snippets.items())
+            return known[key]
+
+        return Ledger([run for run in self.runs if counts(run)])
 
     def runs_of(self, name: str) -> list[Run]:
         """Return the runs of one proof, however they ended."""

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from proven.sources import characters, controls
@@ -29,7 +29,11 @@ class Part:
     text: str
     names: frozenset[str]  # "until", or "pooled.reader" for a name in another module
     asks: frozenset[str] = frozenset()  # the fixtures that a function asks for
-    everywhere: bool = False  # a fixture with autouse
+
+    @cached_property
+    def asserts(self) -> bool:
+        """Whether it can fail because of what it saw."""
+        return bool(ASSERTS.search(self.text))
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Module:
     """A module's parts, and what it imports of tests/: name → (module, name there, or nothing)."""
 
     parts: dict[str, Part] = field(default_factory=dict)
+    always: list[str] = field(default_factory=list)  # the parts that count although nothing names them
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -53,7 +58,7 @@ class Reach:
         """Return what a function reaches, itself included: "tests/proofs/pooled.py::start" → the digest of its text."""
         found: dict[str, str] = {}
         ahead = [*self._places(path, name)]
-        ahead += [(path, other) for other, part in self._module(path).parts.items() if _uncalled(other, part)]
+        ahead += [(path, other) for other in self._module(path).always]
         while ahead:
             place = ahead.pop()
             named = "::".join(place)
@@ -65,7 +70,7 @@ class Reach:
     def asserts(self, found: dict[str, str]) -> bool:
         """Return whether anything that a function reaches can make it fail because of what it saw."""
         places = (key.split("::") for key in found)
-        return any(ASSERTS.search(self._module(path).parts[name].text) for path, name in places)
+        return any(self._module(path).parts[name].asserts for path, name in places)
 
     def _part(self, path: str, name: str) -> tuple[str, list[tuple[str, str]]]:
         """Return the digest of a part, and the places that it leads to. Many proofs reach it: it is read once."""
@@ -117,11 +122,6 @@ class Reach:
         return [PLUGINS, *(_file(str(name)) for name in names if str(name).startswith(f"{FOLDER}."))]
 
 
-def _uncalled(name: str, part: Part) -> bool:
-    """Return whether a part of a proof's module counts although nothing names it."""
-    return part.everywhere or name == "pytestmark"
-
-
 @cache
 def digest(text: str) -> str:
     """Return a digest of a part, given its place and its text."""
@@ -150,7 +150,9 @@ def _read(source: str) -> Module:
             # A proof's controls are not part of what it shows: a new control outdates no evidence.
             without = {n for each in controls.statements(node) for n in range(each.lineno, (each.end_lineno or 0) + 1)}
             text = "\n".join(lines[n - 1] for n in range(first, (node.end_lineno or 0) + 1) if n not in without)
-            module.parts[name] = Part(text, frozenset(_names(node)), frozenset(_asks(node)), "autouse=True" in text)
+            module.parts[name] = Part(text, frozenset(_names(node)), frozenset(_asks(node)))
+            if name == "pytestmark" or "autouse=True" in text:
+                module.always.append(name)
     return module
 
 
