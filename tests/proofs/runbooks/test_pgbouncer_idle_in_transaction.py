@@ -11,7 +11,7 @@ from threading import Event, Thread
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.proofs.pooled import Pooled
 from tests.stack import pgbouncer
 from tests.stack.console import pool
@@ -156,9 +156,14 @@ def test_silent_transactions_fill_the_pool_while_others_wait(shop, load, transcr
 
 
 @control(edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"))
+@control(here('again = "0"', 'again = "1 hour"'))
 def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop, load) -> None:
-    """Both requests fail and are rolled back; the requests that wait get their places before the two notice."""
+    """Both requests fail and are rolled back; the requests that wait get their places before the two notice.
+
+    Now these two are silent, and a third waits: it gets a place when they are ended in their turn.
+    """
     gunicorn, database, bouncer, service = shop
+    snippet = load("postgres/end_idle_transactions.sql")
     before = placed(database)
     usual, (one, other, late) = service.answer, (Event(), Event(), Event())
     with ThreadPoolExecutor(CLIENTS) as clients:
@@ -176,21 +181,28 @@ def test_ending_a_silent_transaction_fails_its_request_and_frees_its_place(shop,
             waiting = [request(late)]
             until("one waits for a connection", lambda: pool(bouncer, database)["cl_waiting"] == 1)
             until("two are silent", lambda: states(database) == ["idle in transaction"] * 2)
-            database.psql(load("postgres/end_idle_transactions.sql"), superuser=False, silent_for="0")
+            database.psql(snippet, superuser=False, silent_for="0")
             one.set()
             assert silent.result()[0] == 500
             waiting.append(request(late))
             until("two others have all places", lambda: service.calls == calls + 4)
             assert not too.done()
+            third = request(late)
+            until("a third waits", lambda: pool(bouncer, database)["cl_waiting"] == 1)
+            until("the two are silent", lambda: states(database) == ["idle in transaction"] * 2)
+            again = "0"
+            ended = database.psql(snippet, superuser=False, silent_for=again)
+            assert ended.count("| t\n") == 2
+            until("the third has a place", lambda: service.calls == calls + 5)
             late.set()
-            assert [each.result()[0] for each in waiting] == [200, 200]
+            assert [each.result()[0] for each in (*waiting, third)] == [500, 500, 200]
             other.set()
             assert too.result()[0] == 500
         finally:
             service.answer = usual
             for each in (one, other, late):
                 each.set()
-    assert placed(database) == before + 2
+    assert placed(database) == before + 1
 
 
 @control(
