@@ -75,13 +75,17 @@ class Keeps(TestCase):
 
 
 @control(here("run(KEEPS)", 'run(KEEPS.replace("keep", "close"))'))
+@control(here('"--parallel=2"', '"--parallel=1"'))
 def test_a_thread_that_keeps_its_connection_is_in_the_way(run) -> None:
-    """The tests pass, but their database cannot be dropped, although no pooler is involved."""
+    """The tests pass, but their database cannot be dropped, although no pooler is involved. With --parallel it can."""
     status, said = run(KEEPS)
     assert status == 1
     assert "\nOK\n" in said
     assert "is being accessed by other users" in said
     assert "There is 1 other session using the database." in said
+    two = KEEPS + KEEPS.partition("\n\n")[2].replace("class Keeps", "class KeepsToo")
+    status, said = run(two, "--parallel=2")
+    assert (status, "Ran 2 tests" in said) == (0, True), said
 
 
 UNSEEN = """
@@ -311,6 +315,8 @@ class Listens(TestCase):
         print("it disconnects")
         assert await Order.objects.acount() == 1
 """
+NOT_ASYNC = CHANNELS.replace("AsyncWebsocketConsumer", "WebsocketConsumer").replace("async def receive", "def receive")
+NOT_ASYNC = NOT_ASYNC.replace("await self.send(str(await Order.objects.acount()", "self.send(str(Order.objects.count()")
 
 
 @control(here("run(CHANNELS, ", 'run(CHANNELS.replace("await socket.disconnect()", "pass"), '))
@@ -318,15 +324,18 @@ class Listens(TestCase):
 def test_a_communicator_that_disconnects_closes_the_tests_connection(run) -> None:
     """Until then all queries use the test's connection. After that a TestCase's query fails.
 
-    A TransactionTestCase's query is answered.
+    A TransactionTestCase's query is answered. With a consumer that is not async an earlier step may close it.
     """
     channels = {"packages": ("runners",)}
     status, said = run(CHANNELS, **channels)
     assert (status, "it disconnects" in said) == (1, True), said
     closed = "connection already closed" if "psycopg2" in driver() else "the connection is closed"
     assert f"django.db.utils.{'Interface' if 'psycopg2' in driver() else 'Operational'}Error: {closed}" in said
-    status, said = run(CHANNELS.replace("(TestCase)", "(TransactionTestCase)"), **channels)
-    assert (status, "it disconnects" in said) == (0, True), said
+    for code in (CHANNELS, NOT_ASYNC):
+        status, said = run(code.replace("(TestCase)", "(TransactionTestCase)"), **channels)
+        assert (status, "it disconnects" in said) == (0, True), said
+    status, said = run(NOT_ASYNC, **channels)
+    assert (status, closed in said) == (1, True), said
     installed("channels", "Channels")
 
 
