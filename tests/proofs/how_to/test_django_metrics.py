@@ -118,9 +118,19 @@ def ask():
     connection.close()
 
 ask()
+if pool := getattr(connection, "pool", None):
+    pool.timeout = 0.3  # from now on: whoever gets one may wait for it
 open(sys.argv[1]).read()
 ask()
 print(*(int(counter.labels("default")._value.get()) for counter in (ERRORS, OPENED)))
+"""
+# What comes before that for a pool.
+WITH_A_POOL = """
+from django.conf import settings
+
+default = settings.DATABASES["default"]
+default["CONN_MAX_AGE"], default["CONN_HEALTH_CHECKS"] = 0, True
+default["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 1}
 """
 # Reads the counts of a process that finds no server, where each view is a transaction.
 ATOMIC = """
@@ -135,6 +145,19 @@ django.setup()
 client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
 print(*(client.get(path).status_code for path in ("/health/live/", "/metrics")))
 """
+# The same for another alias than default, at first with the view as it is.
+ANOTHER = (
+    ATOMIC.replace(
+        '["default"]["ATOMIC_REQUESTS"] = True', '["other"] = settings.DATABASES["default"] | {"ATOMIC_REQUESTS": True}'
+    )
+    + """
+from django.db import transaction
+from metered.views import metrics
+
+transaction.non_atomic_requests(using="other")(metrics)
+print(client.get("/metrics").status_code)
+"""
+)
 # A pool of one under the backend that comes with django-prometheus.
 PACKAGED = """
 from django.conf import settings
@@ -357,15 +380,22 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
 
 
 @control(here("database_url=bouncer.url(database)", "database_url=database.url"))
+@control(here("first + BEHIND", 'first.replace("True", "False") + BEHIND'))
+@pytest.mark.parametrize(("first", "counted"), [("", "0 2"), (WITH_A_POOL, "1 0")], ids=["no pool", "Django's pool"])
 def test_behind_pgbouncer_a_connection_is_opened_although_postgresql_refuses(
-    project, database, pooler, tmp_path
+    project, database, pooler, tmp_path, first, counted
 ) -> None:
-    """Once PgBouncer has reached PostgreSQL, it accepts a client, whose query fails: one opening, and no error."""
+    """Once PgBouncer has reached PostgreSQL, it accepts a client, whose query fails: one opening, and no error.
+
+    With Django's pool, which checks a connection before it lends it, nobody gets one: one error.
+    """
+    if first:
+        needs_a_pool()
     bouncer = pooler(database, pool_mode="transaction", query_wait_timeout=5)  # 1.18 tells nobody why
     counting, fifo = counting_in(tmp_path), tmp_path / "go"
     Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
     os.mkfifo(fifo)
-    asks = project.start("-c", BEHIND, str(fifo), database_url=bouncer.url(database), **counting)
+    asks = project.start("-c", first + BEHIND, str(fifo), database_url=bouncer.url(database), **counting)
     until("it is answered", lambda: "answered\n" in asks.said())
     database.admin.execute(f'alter database "{database.name}" allow_connections false')
     for pid in database.backends():
@@ -375,19 +405,27 @@ def test_behind_pgbouncer_a_connection_is_opened_although_postgresql_refuses(
     asks.stop()
     project.note()
     assert asks.said().count("answered") == 1, asks.said()
-    assert asks.said().splitlines()[-1] == "0 2", asks.said()
+    assert asks.said().splitlines()[-1] == counted, asks.said()
 
 
 @control(edit("upstream/metered/views.py", "@transaction.non_atomic_requests\n", ""))
 @control(here("ATOMIC, database_url", 'ATOMIC.replace("True", "False"), database_url'))
+@control(here("ANOTHER, database_url", """ANOTHER.replace('using="other"', 'using="default"'), database_url"""))
+@control(here("ANOTHER, database_url", "ATOMIC, database_url"))
 def test_under_atomic_requests_the_counts_need_no_connection(project, tmp_path) -> None:
-    """Without a server /metrics is answered, while a view in a transaction gets 500."""
+    """Without a server /metrics is answered, while a view in a transaction gets 500.
+
+    Where another alias than default has ATOMIC_REQUESTS, it is answered only if the view is exempt there as well.
+    """
     counting = counting_in(tmp_path)
     Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
     nobody = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = project.run("-c", ATOMIC, database_url=nobody, **counting)
     assert status == 0, said
     assert said.splitlines()[-1] == "500 200"
+    status, said = project.run("-c", ANOTHER, database_url=nobody, **counting)
+    assert status == 0, said
+    assert said.splitlines()[-2:] == ["500 500", "200"]
 
 
 @control(
