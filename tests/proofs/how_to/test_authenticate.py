@@ -316,12 +316,17 @@ def test_auth_query_lets_in_whom_no_userlist_names(setup, looking_up) -> None:
 @control(here("proven_admin, upstream", "proven_admin"))
 @control(here('bouncer.entries["upstream"] = NOWHERE', "pass"))
 @control(here('del lookup["auth_dbname"]', "pass"))
+@control(edit("pgbouncer/auth_query.sql", "        and rolcanlogin\n", ""))
 @pytest.mark.parametrize("named_in", ["admin_users", "stats_users"])
 def test_the_consoles_users_are_looked_up_where_auth_dbname_is_set(named_in, setup, start) -> None:
-    """Without it they hear `bouncer config error`. Whose line is in the userlist gets in without PostgreSQL, too."""
-    lookup = {**setup.lookup, named_in: "proven_admin, upstream", "query_wait_timeout": 20}
+    """Without it they hear `bouncer config error`. Whose line is in the userlist gets in without PostgreSQL, too.
+
+    A role that may not log in to PostgreSQL is not found.
+    """
+    lookup = {**setup.lookup, named_in: "proven_admin, upstream, pgbouncer_admin", "query_wait_timeout": 20}
     bouncer = start(users=setup.only_pooler, **lookup)
     assert heard(setup.console, bouncer, "upstream") == ""
+    assert heard(setup.console, bouncer, "pgbouncer_admin") == "FATAL:  no such user"
     bouncer.entries["upstream"] = NOWHERE
     bouncer.restart()
     bouncer.set(query_wait_timeout=0.1)
