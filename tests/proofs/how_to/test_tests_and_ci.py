@@ -74,17 +74,24 @@ class Keeps(TestCase):
 """
 
 
-@control(here("run(KEEPS)", 'run(KEEPS.replace("keep", "close"))'))
+@control(here("run(KEEPS,", 'run(KEEPS.replace("keep", "close"),'))
 @control(here('"--parallel=2"', '"--parallel=1"'))
-def test_a_thread_that_keeps_its_connection_is_in_the_way(run) -> None:
-    """The tests pass, but their database cannot be dropped, although no pooler is involved. With --parallel it can."""
-    status, said = run(KEEPS)
+@pytest.mark.parametrize("settings", ["settings.prod", "settings.pool"])
+def test_a_thread_that_keeps_its_connection_is_in_the_way(run, settings) -> None:
+    """The tests pass, but their database cannot be dropped, although no pooler is involved. With --parallel it can.
+
+    It is the same with a connection of Django's pool.
+    """
+    if settings == "settings.pool":
+        needs_a_pool()
+    which = {"DJANGO_SETTINGS_MODULE": settings}
+    status, said = run(KEEPS, **which)
     assert status == 1
     assert "\nOK\n" in said
     assert "is being accessed by other users" in said
     assert "There is 1 other session using the database." in said
     two = KEEPS + KEEPS.partition("\n\n")[2].replace("class Keeps", "class KeepsToo")
-    status, said = run(two, "--parallel=2")
+    status, said = run(two, "--parallel=2", **which)
     assert (status, "Ran 2 tests" in said) == (0, True), said
 
 
@@ -336,6 +343,16 @@ def test_a_communicator_that_disconnects_closes_the_tests_connection(run) -> Non
         assert (status, "it disconnects" in said) == (0, True), said
     status, said = run(NOT_ASYNC, **channels)
     assert (status, closed in said) == (1, True), said
+    installed("channels", "Channels")
+
+
+@control(here('"settings.pool"', '"settings.prod"'))
+def test_with_djangos_pool_a_communicator_leaves_another_error(run) -> None:
+    """The next query of a TestCase fails there as well, but with another text."""
+    needs_a_pool()
+    status, said = run(CHANNELS, packages=("runners",), DJANGO_SETTINGS_MODULE="settings.pool")
+    assert (status, "it disconnects" in said) == (1, True), said
+    assert "django.db.utils.ProgrammingError: Cannot open a new connection in an atomic block." in said
     installed("channels", "Channels")
 
 
