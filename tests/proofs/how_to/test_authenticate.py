@@ -646,22 +646,24 @@ host pgbouncer all 127.0.0.1/32 scram-sha-256
 @control(here('elsewhere = "10.99.0.0/16"', 'elsewhere = "127.0.0.1/32"'))
 @control(here('kept = "scram-sha-256"', 'kept = "reject"'), fails_with="login rejected")
 @control(here("bouncer.reload()", "pass"))
+@control(here("as before:", "as before:\n        before.close()"), fails_with="the connection is closed")
 def test_an_hba_file_says_who_comes_from_where(setup, start) -> None:
     """A user gets in with the userlist's secret from an address that the file names; after an edit and RELOAD, not.
 
-    Where no line fits and where a line rejects, the texts differ.
+    Where no line fits and where a line rejects, the texts differ. Who was connected before stays.
     """
     kept = "scram-sha-256"
     elsewhere = "10.99.0.0/16"
     bouncer = start(auth_type="scram-sha-256")
     file = bouncer.leash.write("hba.conf", FROM_WHERE.replace("scram-sha-256", kept, 1))
     bouncer.reload(auth_type="hba", auth_hba_file=file)
-    assert who(bouncer, setup.database) == "upstream"
-    for text, changed in (
-        ("no authentication method is found", FROM_WHERE.replace("127.0.0.1/32", elsewhere, 1)),
-        ("login rejected", FROM_WHERE.replace("scram-sha-256", "reject", 1)),
-    ):
-        bouncer.leash.write("hba.conf", changed)
-        bouncer.reload()
-        with pytest.raises(psycopg.OperationalError, match=f"FATAL:  {text}"):
-            who(bouncer, setup.database)
+    with bouncer.connect(setup.database) as before:
+        for text, changed in (
+            ("no authentication method is found", FROM_WHERE.replace("127.0.0.1/32", elsewhere, 1)),
+            ("login rejected", FROM_WHERE.replace("scram-sha-256", "reject", 1)),
+        ):
+            bouncer.leash.write("hba.conf", changed)
+            bouncer.reload()
+            with pytest.raises(psycopg.OperationalError, match=f"FATAL:  {text}"):
+                who(bouncer, setup.database)
+        assert before.execute("select current_user").fetchone() == ("upstream",)
