@@ -275,8 +275,13 @@ def looks(bouncer, password: str) -> bool:
 
 
 @control(here('"upstream_owner": secret', '"upstream_owner": owner.password'))
+@control(here('"dbname": "other"', '"dbname": "upstream"'), fails_with="wrong password type")
+@control(here("bouncer.restart()", "bouncer.reload()"))
 def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
-    """With user= in an entry PgBouncer needs that user's password in plain text, even if the client is that user."""
+    """With user= in an entry PgBouncer needs that user's password in plain text, even if the client is that user.
+
+    Once that user has logged in to an entry without user=, the secret is enough until PgBouncer starts again.
+    """
     owner = setup.roles["upstream_owner"]
     query = "select rolpassword from pg_authid where rolname = 'upstream_owner'"
     (secret,) = setup.database.admin.execute(query).fetchone()
@@ -285,6 +290,15 @@ def test_a_secret_cannot_log_in_as_another_user(setup, start) -> None:
     for login in (setup.roles["upstream"], owner):
         with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
             who(bouncer, setup.database, user=login.name, password=login.password)
+    bouncer.entries["other"] = bouncer.entries["upstream"].replace(" user=upstream_owner", "")
+    bouncer.reload()
+    bouncer.set(server_login_retry=0)
+    login = {"user": owner.name, "password": owner.password, "dbname": "other"}
+    assert who(bouncer, setup.database, **login) == owner.name
+    assert who(bouncer, setup.database) == owner.name
+    bouncer.restart()
+    with pytest.raises(psycopg.OperationalError, match="server login failed: wrong password type"):
+        who(bouncer, setup.database)
     assert who(start(users={**setup.users, "upstream_owner": owner.password}, **forced), setup.database) == owner.name
 
 
