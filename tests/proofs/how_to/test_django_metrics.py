@@ -158,6 +158,25 @@ transaction.non_atomic_requests(using="other")(metrics)
 print(client.get("/metrics").status_code)
 """
 )
+# Two requests that query nothing, where each view is a transaction.
+SILENT = """
+from django.conf import settings
+
+settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+
+import django
+from django.core.wsgi import get_wsgi_application
+from django.test import RequestFactory
+
+django.setup()
+from metered.base import OPENED, REUSED
+
+application = get_wsgi_application()
+for _ in range(2):
+    environ = RequestFactory()._base_environ(PATH_INFO="/health/live/", SERVER_NAME="127.0.0.1")
+    application(environ, lambda *_: None).close()
+print(*(int(counter.labels("default")._value.get()) for counter in (OPENED, REUSED)))
+"""
 # A pool of one under the backend that comes with django-prometheus.
 PACKAGED = """
 from django.conf import settings
@@ -339,6 +358,15 @@ def test_requests_that_find_their_connection_open_are_counted(metered) -> None:
     new = counted(12)
     assert new["connections_opened"] >= 1
     assert new["connections_opened"] + new["connections_reused"] == 12
+
+
+@control(here("SILENT, database_url", 'SILENT.replace("True", "False"), database_url'))
+def test_with_atomic_requests_even_a_request_without_a_query_counts_as_a_reuse(project, database, tmp_path) -> None:
+    """Its transaction needs the connection: the first of two opens it, and the second finds it open."""
+    counting = counting_in(tmp_path)
+    Path(counting["PROMETHEUS_MULTIPROC_DIR"]).mkdir()
+    said = project.run("-c", SILENT, database_url=database.url, **counting)
+    assert said == (0, "1 1\n")
 
 
 @control(edit("upstream/metered/base.py", "UNHEALTHY.labels(self.alias).inc()", "UNHEALTHY.labels(self.alias).inc(2)"))
