@@ -131,6 +131,40 @@ def test_asyncpg_prepares_anew_except_in_a_transaction_and_behind_pgbouncer(data
     evidence.on(asyncpg=asyncpg.__version__)
 
 
+@control(here("asyncpg.connect(url)", "asyncpg.connect(url, statement_cache_size=0)"))
+@pytest.mark.usefixtures("item")
+def test_after_reconnect_asyncpg_reads_new_columns_as_the_old_ones(database, pooler, load) -> None:
+    """A client that has the statement in its cache reads a real as an integer, and fails where a column was added.
+
+    A client that connects later reads what is there.
+    """
+    if not at_least(1, 21):
+        pytest.skip("needs PgBouncer 1.21")
+    bouncer = pooler(database, pool_mode="transaction", default_pool_size=1, max_prepared_statements=100)
+    url = bouncer.url(database)
+
+    async def meet() -> None:
+        client = await asyncpg.connect(url)
+        await client.execute("insert into item values (1)")
+        assert await client.fetchval(ALL) == 1
+        with database.connect() as owner:
+            owner.execute("alter table item alter id type real")
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        later = await asyncpg.connect(url)
+        assert [await client.fetchval(ALL) for _ in range(2)] == [0x3F800000] * 2  # the bits of 1.0
+        assert await later.fetchval(ALL) == 1
+        grow(database)
+        console(bouncer, load("pgbouncer/console/reconnect.sql"), database=database.name)
+        for _ in range(2):
+            with pytest.raises(asyncpg.ProtocolError, match="is different from what was described"):
+                await later.fetch(ALL)
+        for each in (client, later):
+            each.terminate()
+
+    asyncio.run(meet())
+    evidence.on(asyncpg=asyncpg.__version__)
+
+
 @control(edit("postgres/prepared.sql", "statement\nfrom", "name\nfrom"))
 @pytest.mark.usefixtures("item")
 def test_prepared_lists_the_statements_of_a_session(database, load) -> None:
@@ -176,14 +210,17 @@ def test_transactions_that_are_open_at_once_ask_different_server_connections(dat
 
 
 @control(here('"select id from item"', "ALL"))
+@control(here('returning id"', 'returning *"'))
 @pytest.mark.usefixtures("item")
 def test_a_statement_that_names_its_columns_survives_a_new_one(database) -> None:
-    """It still succeeds after the change."""
+    """It still succeeds after the change, and so does one that returns them; with RETURNING * one fails."""
+    named = ["select id from item", "insert into item (id) values (1) returning id"]
     with database.connect(prepare_threshold=0) as client:
-        query = "select id from item"
-        client.execute(query)
+        queries = [*named, "insert into item (id) values (1) returning *"]
+        for query in queries:
+            client.execute(query)
         grow(database)
-        assert heard(client.execute, query) == ""
+        assert [heard(client.execute, query) for query in queries] == ["", "", TEXT]
 
 
 @control(here('pool_mode="session"', 'pool_mode="transaction"'))
