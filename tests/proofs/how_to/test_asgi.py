@@ -473,6 +473,18 @@ def test_what_is_wrapped_like_django_leaves_no_connection(project, server, migra
         until("none is left", lambda: database.backends() == [])
 
 
+@control(here("OF_TWO + WRAPPED", 'OF_TWO + WRAPPED.replace("LikeDjango(api)", "api")'))
+@control(edit("upstream/workers/on_asgi.py", "await sync_to_async(connections.close_all)()", "pass"))
+def test_what_is_wrapped_gives_back_to_djangos_pool(project, server, migrated) -> None:
+    """With a pool of two, five requests are answered over these two, and so are two at a time of Django's."""
+    needs_a_pool()
+    with fresh(server, template=migrated) as database, beside(project, database, OF_TWO + WRAPPED) as uvicorn:
+        answers = [uvicorn.request("/own/") for _ in range(5)]
+        assert {status for status, _ in answers} == {200}
+        assert len({answer["backend"] for _, answer in answers}) <= 2
+        assert both_lent(uvicorn)
+
+
 @control(here('keeps = "/own/thread/"', 'keeps = "/own/thread/ruled/"'), fails_with="one is left: not within")
 @control(here('none = "/own/thread/ruled/"', 'none = "/own/thread/"'), fails_with="none is left: not within")
 def test_what_is_wrapped_does_not_reach_a_threads_connection(project, server, migrated) -> None:
@@ -552,6 +564,39 @@ def test_async_code_has_its_transaction_in_one_function(project, server, server_
         project.note()
     refused = ["TypeError", "SynchronousOnlyOperation", "SynchronousOnlyOperation"]
     assert said == (0, "\n".join([*refused, "undone", "2", "kept", "3", ""])), said
+
+
+# An error in atomic() in async code, after something was written.
+UNSAFE = """
+import asyncio
+import django; django.setup()
+from django.db import transaction
+from orders.models import Order
+
+async def begins():
+    with transaction.atomic():
+        await Order.objects.acreate(customer="Ada")
+        raise ValueError("kept")
+
+try:
+    asyncio.run(begins())
+except ValueError as error:
+    print(error, Order.objects.count())
+"""
+
+
+@control(here('"-c", UNSAFE', '"-c", UNSAFE.replace("await Order.objects.acreate", "Order.objects.create")'))
+@control(here('DJANGO_ALLOW_ASYNC_UNSAFE="1"', 'DJANGO_ALLOW_ASYNC_UNSAFE=""'))
+def test_with_async_unsafe_what_is_awaited_is_no_part_of_the_transaction(
+    project, server, server_version, migrated
+) -> None:
+    """What the async ORM has written in atomic() stays after an error; the same without await is undone."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        settings = {**AGE_ZERO, "database_url": database.url}
+        said = project.run("-c", UNSAFE, DJANGO_ALLOW_ASYNC_UNSAFE="1", **settings)
+        project.note()
+    assert said == (0, "kept 1\n"), said
 
 
 # An async view under ATOMIC_REQUESTS, and the same view without it.
