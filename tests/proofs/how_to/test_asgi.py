@@ -604,6 +604,7 @@ ATOMIC = """
 import sys
 from django.conf import settings
 settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+settings.DATABASES["second"] = settings.DATABASES["default"].copy()
 import django; django.setup()
 import urls
 from django.db import transaction
@@ -615,23 +616,29 @@ async def counts(request):
     return JsonResponse({"orders": await Order.objects.acount()})
 
 @transaction.non_atomic_requests
+async def half(request):
+    return await counts(request)
+
+@transaction.non_atomic_requests
+@transaction.non_atomic_requests(using='second')
 async def exempt(request):
     return await counts(request)
 
-urls.urlpatterns += [path("refused/", counts), path("exempt/", exempt)]
+urls.urlpatterns += [path("refused/", counts), path("half/", half), path("exempt/", exempt)]
 import uvicorn
 uvicorn.run("asgi:application", port=int(sys.argv[1]))
 """
 
 
 @control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("= True", "= False")'))
-@control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("@transaction.non_atomic_requests", "")'))
+@control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("@transaction.non_atomic_requests\\n", "")'))
+@control(here('"-c", ATOMIC', '"-c", ATOMIC.replace("(using=\'second\')", "")'))
 def test_atomic_requests_refuses_async_views(project, server, migrated) -> None:
-    """Such a view gets 500 with a text of Django's own, and 200 where non_atomic_requests exempts it."""
+    """Such a view gets 500 with a text of Django's own, and 200 where non_atomic_requests exempts it for each alias."""
     with fresh(server, template=migrated) as database:
         uvicorn = Uvicorn(project, database, "-c", ATOMIC, DB_CONN_MAX_AGE="0")
         try:
-            assert [uvicorn.request(path)[0] for path in ("/refused/", "/exempt/")] == [500, 200]
+            assert [uvicorn.request(path)[0] for path in ("/refused/", "/half/", "/exempt/")] == [500, 500, 200]
             assert "RuntimeError: You cannot use ATOMIC_REQUESTS with async views." in uvicorn.said()
             uvicorn.note()
         finally:
