@@ -485,6 +485,38 @@ def test_what_is_wrapped_gives_back_to_djangos_pool(project, server, migrated) -
         assert both_lent(uvicorn)
 
 
+# The same with a task that the first request starts, and that queries for later ones.
+OUTLIVES = WRAPPED.replace(
+    "async def api(",
+    """queue, tasks = asyncio.Queue(), set()
+
+async def works():
+    while True:
+        future = await queue.get()
+        future.set_result(await sync_to_async(backend)())
+
+async def asks_the_task():
+    tasks or tasks.add(asyncio.create_task(works()))
+    future = asyncio.get_running_loop().create_future()
+    await queue.put(future)
+    return await future
+
+SERVES["/own/task/"] = asks_the_task
+
+async def api(""",
+)
+
+
+@control(here('"/own/task/"', '"/own/"'))
+def test_what_is_wrapped_does_not_reach_a_task_that_goes_on(project, server, migrated) -> None:
+    """Once the request that started it has ended, the task keeps one connection for all that ask it."""
+    with fresh(server, template=migrated) as database, beside(project, database, OUTLIVES) as uvicorn:
+        uvicorn.request("/own/task/")
+        kept = {uvicorn.request("/own/task/")[1]["backend"] for _ in range(3)}
+        assert len(kept) == 1
+        until("no other is left", lambda: database.backends() == [*kept])
+
+
 @control(here('keeps = "/own/thread/"', 'keeps = "/own/thread/ruled/"'), fails_with="one is left: not within")
 @control(here('none = "/own/thread/ruled/"', 'none = "/own/thread/"'), fails_with="none is left: not within")
 def test_what_is_wrapped_does_not_reach_a_threads_connection(project, server, migrated) -> None:
@@ -567,6 +599,48 @@ def test_async_code_has_its_transaction_in_one_function(project, server, server_
         project.note()
     refused = ["TypeError", "SynchronousOnlyOperation", "SynchronousOnlyOperation"]
     assert said == (0, "\n".join([*refused, "undone", "2", "kept", "kept", "4", ""])), said
+
+
+# What awaits a transaction is cancelled while it is under way.
+CANCELLED = """
+import asyncio, threading
+import django; django.setup()
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from orders.models import Order
+begun, go = threading.Event(), threading.Event()
+
+@transaction.atomic
+def whole():
+    Order.objects.create(customer="Ada")
+    begun.set()
+    go.wait()
+    Order.objects.create(customer="Bob")
+
+async def tries():
+    task = asyncio.create_task(sync_to_async(whole)())
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(go.set)
+    try:
+        await task
+    except asyncio.CancelledError:
+        print("cancelled")
+    print(await Order.objects.acount())
+
+asyncio.run(tries())
+"""
+
+
+@control(here('"-c", CANCELLED', '"-c", CANCELLED.replace("go.wait()", "go.wait(); raise ValueError")'))
+@control(here('"-c", CANCELLED', '"-c", CANCELLED.replace("task.cancel()", "pass")'))
+def test_a_transaction_goes_on_when_what_awaits_it_is_cancelled(project, server, server_version, migrated) -> None:
+    """A function given to sync_to_async runs to its end and commits, although the task that awaits it is cancelled."""
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database:
+        said = project.run("-c", CANCELLED, database_url=database.url, **AGE_ZERO)
+        project.note()
+    assert said == (0, "cancelled\n2\n"), said
 
 
 # An error in atomic() in async code, after something was written.
