@@ -10,6 +10,7 @@ from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.how_to.test_idle_in_transaction import seconds
 from tests.stack.database import Database, Role, fresh, run_psql
+from tests.stack.upstream import serving
 from tests.stack.wait import until
 
 PIDS = (r"\b\d{2,}\b", "PID")
@@ -123,6 +124,53 @@ def test_an_aborted_transaction_is_listed_and_holds_no_lock(database, load, sess
     assert locks_after_an_error() > 0
     failed.execute("rollback to savepoint before; release savepoint before")
     assert locks_after_an_error() == 0
+
+
+# A nested atomic() has ended, and the outer one goes on.
+NESTED = """
+import django, time; django.setup()
+from django.db import transaction
+from orders.models import Order
+
+with transaction.atomic():
+    with transaction.atomic():
+        Order.objects.create(customer="Ada")
+    print("done", flush=True)
+    time.sleep(600)
+"""
+
+
+@control(here('"-c", NESTED', '"-c", NESTED.replace("    with transaction.atomic():", "    if True:")'))
+def test_after_a_nested_atomic_the_last_statement_is_about_its_savepoint(project, server, migrated, load) -> None:
+    """It is RELEASE SAVEPOINT, whatever the block has executed."""
+    with fresh(server, template=migrated) as database:
+        process = project.start("-c", NESTED, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+        try:
+            until("the inner block has ended", lambda: "done" in process.said())
+            listed = database.psql(load("postgres/idle_in_transaction.sql"))
+        finally:
+            process.stop()
+    project.note()
+    assert listed.splitlines()[2].split("|")[4].startswith(" RELEASE SAVEPOINT ")
+
+
+@control(here('("1", 200)', '("600", 200)'))
+@control(here('("600", 500)', '("1", 500)'))
+def test_a_connection_past_its_age_is_not_missed_when_it_was_ended(project, server, migrated) -> None:
+    """Without health checks a request fails over a session that idle_session_timeout ended, unless it was too old.
+
+    Django closes a connection that is past its CONN_MAX_AGE when the next request begins, and asks over another one.
+    """
+    for age, status in (("1", 200), ("600", 500)):
+        one = {"GUNICORN_WORKERS": "1", "GUNICORN_THREADS": "1", "DB_CONN_HEALTH_CHECKS": "False"}
+        with fresh(server, template=migrated) as database:
+            database.admin.execute(f"alter role {database.role.name} set idle_session_timeout = '2s'")
+            with serving(project, database, **one, DB_CONN_MAX_AGE=age) as gunicorn:
+                gunicorn.backend()
+                until("it is ended", lambda: database.backends() == [])
+                assert gunicorn.request("/connection/")[0] == status
+                assert gunicorn.request("/connection/")[0] == 200
+                gunicorn.note()
 
 
 @control(
