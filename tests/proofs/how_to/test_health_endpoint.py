@@ -107,6 +107,8 @@ def test_a_probe_asks_under_an_allowed_name(shop) -> None:
 
 
 ATOMIC = """
+from django.conf import settings
+settings.DATABASES["second"] = settings.DATABASES["default"].copy()
 import django; django.setup()
 from django.db import transaction
 from django.test import Client
@@ -119,6 +121,9 @@ def probe():
 probe()
 for view in (views.live, views.ready, health.reachable):
     transaction.non_atomic_requests(view)
+probe()
+for view in (views.live, views.ready, health.reachable):
+    transaction.non_atomic_requests(using="second")(view)
 probe()
 """
 # A thread asks past the pool, twice, while another has the pool's only connection.
@@ -173,8 +178,11 @@ def over_an_ended_session(project, server, migrated, path: str, health_checks: s
     here("(database, False)", "(database, True)", of="tests.proofs.how_to.test_health_endpoint:over_an_ended_session")
 )
 @control(here('health_checks="False"', 'health_checks="True"'))
+@control(here('"-c", ATOMIC', """"-c", ATOMIC.replace('(using="second")', "")"""))
 def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_out(project, server, migrated) -> None:
     """With no server reachable, all three return 500; with non_atomic_requests, liveness is 200 and the others 503.
+
+    It has to name each alias that has ATOMIC_REQUESTS, besides default.
 
     All also return 500 if a kept connection fails its health check and no new one can be opened. Without health
     checks, nothing queries over that connection before the view does, and liveness returns 200.
@@ -182,7 +190,7 @@ def test_with_atomic_requests_each_probe_needs_a_connection_unless_it_is_taken_o
     nowhere = "postgresql://upstream@127.0.0.1:1/upstream"
     status, said = project.run("-c", ATOMIC, database_url=nowhere, DJANGO_SETTINGS_MODULE="settings.atomic")
     assert status == 0, said
-    assert [line for line in said.splitlines() if line[:1].isdigit()] == ["500 500 500", "200 503 503"]
+    assert [line for line in said.splitlines() if line[:1].isdigit()] == ["500 500 500"] * 2 + ["200 503 503"]
     probes = ("live", "ready", "reachable")
     checked = [over_an_ended_session(project, server, migrated, path, health_checks="True") for path in probes]
     assert checked == [500, 500, 500]
