@@ -95,6 +95,16 @@ def test_a_thread_that_keeps_its_connection_is_in_the_way(run, settings) -> None
     assert (status, "Ran 2 tests" in said) == (0, True), said
 
 
+@control(here("run(KEEPS,", 'run(KEEPS.replace("keep", "close"),'))
+def test_one_that_a_thread_keeps_from_djangos_pool_is_in_the_way(run) -> None:
+    """Django closes its pool, but not a connection that the pool has lent and not got back."""
+    needs_a_pool()
+    status, said = run(KEEPS, DJANGO_SETTINGS_MODULE="settings.pool")
+    assert status == 1
+    assert "\nOK\n" in said
+    assert "There is 1 other session using the database." in said
+
+
 UNSEEN = """
 import asyncio
 from asgiref.sync import sync_to_async
