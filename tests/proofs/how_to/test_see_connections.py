@@ -329,8 +329,9 @@ def test_close_idle_ends_only_what_has_been_idle_long_enough(database, load, ses
 
 
 @control(here("silent.execute(statement)", "pass"))
+@control(here('"declare orders cursor for', '"declare orders cursor for select 1; close orders;'))
 def test_a_transaction_that_has_written_keeps_vacuum_from_what_died_since(database) -> None:
-    """One that has only read does not at READ COMMITTED, but does at REPEATABLE READ."""
+    """One that has only read does not at READ COMMITTED, unless a cursor is open, but does at REPEATABLE READ."""
 
     def kept(statement: str, level: str = "read committed") -> int:
         """Return how many of ten dead rows vacuum leaves, while a session is idle after this statement."""
@@ -351,3 +352,5 @@ def test_a_transaction_that_has_written_keeps_vacuum_from_what_died_since(databa
     assert kept("select * from account") == 0
     assert kept("insert into account values (1)") == 10
     assert kept("select * from account", "repeatable read") == 10
+    cursor = "declare orders cursor for select * from account"
+    assert kept(cursor) == 10
