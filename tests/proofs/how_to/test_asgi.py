@@ -857,6 +857,78 @@ def test_giving_back_ends_an_iterator_of_another_task(project, server, server_ve
     assert said == (0, "failed\nread\n"), said
 
 
+# Two views without async, which call async code in two ways.
+VIEWS = """
+import asyncio, sys
+import django; django.setup()
+import urls
+from asgiref.sync import async_to_sync
+from django.http import JsonResponse
+from django.urls import path
+from orders.models import Order
+
+async def count():
+    return await Order.objects.acount()
+
+def runs(request):
+    print("begun", flush=True)
+    return JsonResponse({"orders": asyncio.run(count())})
+
+def syncs(request):
+    return JsonResponse({"orders": async_to_sync(count)()})
+
+urls.urlpatterns += [path("runs/", runs), path("syncs/", syncs)]
+"""
+BY_UVICORN = f"""{VIEWS}
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+BY_GUNICORN = f"""{VIEWS}
+sys.argv = ["gunicorn", "wsgi", "--workers", "1", "--threads", "4", "--bind", "127.0.0.1:" + sys.argv[1]]
+from gunicorn.app.wsgiapp import run
+run()
+"""
+
+
+@control(here('runs = "/runs/"', 'runs = "/syncs/"'), fails_with="it is under way: not within")
+@control(here("BY_UVICORN,", 'BY_UVICORN.replace("asyncio.run(count())", "async_to_sync(count)()"),'))
+@control(
+    here("BY_GUNICORN,", 'BY_GUNICORN.replace("asyncio.run(count())", "async_to_sync(count)()"),'),
+    fails_with="only one is left: not within",
+)
+def test_asyncio_run_in_a_view_never_ends_under_asgi_and_keeps_a_connection_under_wsgi(
+    project, server, migrated
+) -> None:
+    """It waits for the thread that the view itself occupies, while others are served. With async_to_sync() neither.
+
+    Under Gunicorn's threads one connection is left, although CONN_MAX_AGE is 0.
+    """
+    runs = "/runs/"
+    with fresh(server, template=migrated) as database, ThreadPoolExecutor(1) as client:
+        uvicorn = Uvicorn(project, database, "-c", BY_UVICORN, DB_CONN_MAX_AGE="0")
+        try:
+            asked = client.submit(uvicorn.request, runs)
+            until("it is under way", lambda: "begun" in uvicorn.said())
+            assert uvicorn.request("/syncs/")[0] == 200
+            until("no other is left", lambda: database.backends() == [])
+            with pytest.raises(TimeoutError):
+                asked.result(timeout=1)
+            uvicorn.note()
+        finally:
+            uvicorn.stop()
+    with fresh(server, template=migrated) as database:
+        gunicorn = Uvicorn(project, database, "-c", BY_GUNICORN, DB_CONN_MAX_AGE="0")
+        try:
+            assert gunicorn.request("/syncs/")[0] == 200
+            until("it is closed", lambda: database.backends() == [])
+            assert [gunicorn.request(runs)[0] for _ in range(3)] == [200] * 3
+            left = database.backends()
+            assert gunicorn.request("/syncs/")[0] == 200
+            until("only one is left", lambda: len(left) == 1 and database.backends() == left)
+        finally:
+            gunicorn.stop()
+
+
 @control(here("async_to_sync(count)()", "asyncio.run(count())"), fails_with="are left: not within")
 @control(here("; close_old_connections()", ""), fails_with="are left: not within")
 def test_async_to_sync_asks_in_the_thread_that_calls(left) -> None:
