@@ -143,7 +143,7 @@ def test_behind_pgbouncer_threads_that_close_nothing_lose_what_follows_a_query_t
 
 @control(here('"pgbouncer")', '"pgbouncer-age-0")'))
 @control(here('"pgbouncer-age-0")', '"pgbouncer")'), fails_with="each has left: not within")
-@pytest.mark.parametrize("runner", ["uvicorn", "runserver"])
+@pytest.mark.parametrize("runner", ["uvicorn", "gevent", "runserver"])
 def test_behind_pgbouncer_clients_pile_up_where_threads_do_not_live_on(run_in, runner) -> None:
     """With CONN_MAX_AGE = 60 six requests leave six clients in PgBouncer; with 0 they leave none."""
 
