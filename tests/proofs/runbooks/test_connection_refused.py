@@ -197,15 +197,28 @@ def test_reach_tells_a_name_a_refusal_and_an_answer_apart(database, nothing, loa
     assert "answers" not in last
 
 
+# The same command where a model has changed.
+CHANGED = """
+import django; django.setup()
+from django.core.management import call_command
+from orders.models import Order
+Order._meta.get_field("customer").max_length = 7
+call_command("makemigrations", "--check")
+"""
+
+
+@control(here('"-c", CHANGED', '"-c", CHANGED.replace("max_length = 7", "help_text")'))
 @control(here('"makemigrations", "--check"', '"migrate", "--check"'))
 @control(here('"migrate", "--check"', '"check"'))
 def test_without_a_server_makemigrations_warns_and_goes_on(project, nothing) -> None:
-    """It exits with 0, as `check` does, and finds no change; `migrate` ends with the refusal."""
+    """It exits with 0, as `check` does, and with 1 if a model has changed; `migrate` ends with the refusal."""
     needs_nothing = [("check",), ("makemigrations", "--check")]
     needs_a_server = ("migrate", "--check")
     url = f"postgresql://upstream:none@127.0.0.1:{nothing}/upstream"
     said = [project.run("manage.py", *command, database_url=url) for command in needs_nothing]
     assert [status for status, _ in said] == [0, 0]
+    status, text = project.run("-c", CHANGED, database_url=url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert (status, "Traceback" in text) == (1, False), text
     warned = "RuntimeWarning: Got an error checking a consistent migration history performed for database connection"
     assert [warned in text and "Connection refused" in text for _, text in said] == [False, True]
     status, text = project.run("manage.py", *needs_a_server, database_url=url)
