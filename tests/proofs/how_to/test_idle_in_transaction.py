@@ -87,16 +87,30 @@ for url in ("/plain/", "/named/"):
 """
 
 
+# The same without server-side cursors, as behind PgBouncer.
+NO_CURSOR = """
+from django.conf import settings
+settings.DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
+"""
+
+
+@control(here("NO_CURSOR + ASKS", "ASKS"))
 @control(edit("upstream/orders/naming.py", "isinstance(sql, str)", "sql"), fails_with="syntax error")
 @control(edit("upstream/orders/naming.py", "match.view_name", "match._func_path"))
 @control(edit("upstream/orders/naming.py", "with connection.execute_wrapper(named):", "if named:"))
 def test_each_query_of_a_view_is_named_but_for_what_it_does_not_send_as_a_text(
     project, server, server_version, migrated
 ) -> None:
-    """Queries get the view's or the URL's name; composed SQL, iterator(), other threads and streams run without one."""
+    """Queries get the view's or the URL's name; composed SQL, iterator(), other threads and streams run without one.
+
+    Without server-side cursors iterator() gets it too.
+    """
     evidence.on(PostgreSQL=server_version)
     with fresh(server, template=migrated) as database:
         said = project.run("-c", ASKS, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.named")
+        _, without = project.run(
+            "-c", NO_CURSOR + ASKS, database_url=database.url, DJANGO_SETTINGS_MODULE="settings.named"
+        )
     expected = [
         line
         for name in ("__main__.view", "busy")
@@ -110,6 +124,7 @@ def test_each_query_of_a_view_is_named_but_for_what_it_does_not_send_as_a_text(
         )
     ]
     assert said == (0, "\n".join([*expected, ""])), said[1]
+    assert "iterator /* busy */" in without.splitlines(), without
     project.note()
 
 
