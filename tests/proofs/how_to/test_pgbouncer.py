@@ -429,18 +429,23 @@ def test_where_open_files_run_out_a_client_hangs_and_the_log_says_why(setup, sta
 
 @control(edit("pgbouncer/limits.conf", "LimitNOFILE=8192", "LimitNOFILE=512"))
 @control(here("files=limit", "files=limit - 1"))
-def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(start, load) -> None:
-    """Started with it, PgBouncer logs that limit, and an expected use that fits in it and exceeds max_client_conn."""
+@control(here('if name != "upstream"', ""))
+def test_the_limit_for_the_service_has_room_for_what_pgbouncer_expects(setup, start, load) -> None:
+    """Started with it, PgBouncer logs that limit, and an expected use that fits in it and exceeds max_client_conn.
+
+    A user that is not in the userlist is not counted, such as one that auth_query finds.
+    """
     limits = load("pgbouncer/limits.conf")
     (limit,) = map(int, re.findall(r"^LimitNOFILE=(\d+)$", limits.text, re.MULTILINE))
     if limit > resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
         pytest.skip(f"needs to be allowed to open {limit} files")
-    said = re.search(
-        r"kernel file descriptor limit: (\d+) .*max expected fd use: (\d+)", start(files=limit).leash.said()
-    )
+    words = re.compile(r"kernel file descriptor limit: (\d+) .*max expected fd use: (\d+)")
+    listed = {name: secret for name, secret in setup.users.items() if name != "upstream"}
+    said, without = (words.search(start(files=limit, users=users).leash.said()) for users in (setup.users, listed))
     assert said
     assert int(said[1]) == limit
     assert limit >= int(said[2]) > int(section(load(INI), "pgbouncer")["max_client_conn"])
+    assert int(said[2]) - int(without[2]) >= int(section(load(INI), "pgbouncer")["default_pool_size"])
     evidence.ran(limits, "checked", against=f"what PgBouncer says of its limit, {pgbouncer.version()}")
 
 
