@@ -705,14 +705,17 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
         assert client.execute("select pg_backend_pid()").fetchone() != before
 
 
+@control(here('dbname="other"', 'dbname="upstream"'))
 @control(edit("pgbouncer/console/kill.sql", 'kill :"database";', "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
     """An open transaction is lost, and new clients wait until the database is resumed by name.
 
     A statement outside a transaction fails as well, although PostgreSQL finishes it. Idle clients are dropped too, and
-    no server connection is left.
+    no server connection is left. A client of another entry is served, though it leads to the same database.
     """
     bouncer = start(server_login_retry=0)
+    bouncer.entries["other"] = bouncer.entries["upstream"]
+    bouncer.reload()
     client, idle = begin(bouncer, setup.database), bouncer.connect(setup.database)
     with setup.as_owner.connect() as owner, bouncer.connect(setup.database) as alone:
         owner.execute("create table written (n int)")
@@ -734,14 +737,16 @@ def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) 
     (row,) = [row for row in bouncer.show("databases") if row["name"] == "upstream"]
     assert row["paused"] == 1
 
-    def served() -> bool:
+    def served(**options: str) -> bool:
         try:
-            with bouncer.connect(setup.database) as another:
+            with bouncer.connect(setup.database, **options) as another:
                 return another.execute("select 1").fetchone() == (1,)
         except psycopg.OperationalError:
             return False
 
     with bouncer.impatient():
+        elsewhere = served(dbname="other")
+        assert elsewhere
         assert not served()
     console(setup, bouncer, load("pgbouncer/console/resume.sql"), database="upstream")
     until("clients are served", served)
