@@ -404,6 +404,7 @@ def test_with_assume_role_nobody_gets_one_of_the_pool(project, database, tmp_pat
 
 @control(here('"DB_POOL_SIZE": "3"', '"DB_POOL_SIZE": "2"'), fails_with="the pool has three: not within")
 @control(here('pool_mode="transaction", default_pool_size=1', 'pool_mode="session", default_pool_size=9'))
+@control(here("default_pool_size=1", "default_pool_size=9"))
 def test_in_front_of_pgbouncer_the_pools_connections_share_one(
     project, server, server_version, migrated, pooler
 ) -> None:
