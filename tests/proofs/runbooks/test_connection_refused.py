@@ -20,6 +20,7 @@ from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster, bin_dir
+from tests.stack.upstream import needs_a_pool
 from tests.stack.wait import until
 
 NOWHERE = "nowhere.invalid"
@@ -223,6 +224,23 @@ def test_without_a_server_makemigrations_warns_and_goes_on(project, nothing) -> 
     assert [warned in text and "Connection refused" in text for _, text in said] == [False, True]
     status, text = project.run("manage.py", *needs_a_server, database_url=url)
     assert (status, "OperationalError" in text, "Connection refused" in text) == (1, True, True)
+
+
+# Before it: a timeout of Django's pool.
+POOLED = """
+from django.conf import settings
+settings.DATABASES["default"]["OPTIONS"]["pool"]["timeout"] = 0.5
+"""
+
+
+@control(here("POOLED + CHANGED", 'POOLED.replace("0.5", "0.6") + CHANGED'))
+def test_without_a_server_makemigrations_waits_for_djangos_pool(project, nothing) -> None:
+    """The warning has the pool's timeout; the exit status is that of a model that has changed."""
+    needs_a_pool()
+    url = f"postgresql://upstream:none@127.0.0.1:{nothing}/upstream"
+    status, text = project.run("-c", POOLED + CHANGED, database_url=url, DJANGO_SETTINGS_MODULE="settings.pool")
+    assert (status, "couldn't get a connection after 0.50 sec" in text) == (1, True), text
+    project.note()
 
 
 @control(here('listen_addresses=""', 'listen_addresses="127.0.0.1"'))
