@@ -14,6 +14,8 @@ from psycopg_pool import ConnectionPool
 
 from proven import evidence
 from proven.sources.controls import control, edit, here, replace
+from tests.proofs.how_to.test_asgi import OF_TWO, by_daphne
+from tests.proofs.how_to.test_find_the_leak import Uvicorn
 from tests.proofs.pooled import Pooled
 from tests.proofs.runbooks.test_pgbouncer_idle_in_transaction import Payments, payments
 from tests.stack.database import Database, fresh
@@ -268,6 +270,109 @@ def test_a_client_that_reads_slowly_keeps_its_requests_connection(
             pass
         until("it is given back", lambda: gunicorn.request("/connection/")[0] == 200)
         gunicorn.note()
+
+
+# A pool of one, a view that answers at length, and async views that let go of their connection, and wait.
+OF_ONE_BY_ASGI = f"""{OF_TWO.replace('"min_size": 2, "max_size": 2', '"min_size": 1, "max_size": 1')}
+import asyncio
+import django; django.setup()
+import urls
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+from orders.asynchronous import give_back
+from orders.models import Order
+
+def large(request):
+    Order.objects.exists()
+    return HttpResponse(b"x" * (1 << 27))
+
+goes_on = asyncio.Event()
+
+async def lets_go(request, how):
+    await Order.objects.acount()
+    if how == "gives":
+        await give_back()
+    elif how == "closes":
+        try:
+            connection.close()
+        except SynchronousOnlyOperation:
+            print("refused", flush=True)
+    print("waits", flush=True)
+    await goes_on.wait()
+    return HttpResponse()
+
+async def go_on(request):
+    goes_on.set()
+    return HttpResponse()
+
+urls.urlpatterns += [path("large/", large), path("go-on/", go_on), path("lets-go/<how>/", lets_go)]
+"""
+OF_ONE_BY_UVICORN = f"""{OF_ONE_BY_ASGI}
+import sys
+import uvicorn
+uvicorn.run("asgi:application", port=int(sys.argv[1]))
+"""
+
+
+@contextmanager
+def by_uvicorn(project: Project, database: Database) -> Iterator[Uvicorn]:
+    """Serve the project by uvicorn with such views."""
+    uvicorn = Uvicorn(project, database, "-c", OF_ONE_BY_UVICORN)
+    uvicorn.note()
+    try:
+        yield uvicorn
+    finally:
+        uvicorn.stop()
+
+
+def while_it_reads_slowly(served: Uvicorn) -> int:
+    """Return the status of a request that comes while a client has not read a large response."""
+    with socket.create_connection(("127.0.0.1", served.port), DEADLINE) as client:
+        client.sendall(b"GET /large/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert client.recv(8) == b"HTTP/1.1"
+        return served.request("/connection/")[0]
+
+
+@control(here("daphne = while_it_reads_slowly(hasty)", "daphne = while_it_reads_slowly(slow)"))
+@control(here("uvicorn = while_it_reads_slowly(slow)", "uvicorn = while_it_reads_slowly(hasty)"))
+def test_a_slow_reader_keeps_a_connection_under_uvicorn_and_not_under_daphne(
+    project, server, server_version, migrated
+) -> None:
+    """While a client has not read a large response, others get no connection of a pool of one; from Daphne they do."""
+    needs_a_pool()
+    evidence.on(PostgreSQL=server_version)
+    with (
+        fresh(server, template=migrated) as database,
+        fresh(server, template=migrated) as other,
+        by_uvicorn(project, database) as slow,
+        by_daphne(project, other, 600, OF_ONE_BY_ASGI) as hasty,
+    ):
+        uvicorn = while_it_reads_slowly(slow)
+        daphne = while_it_reads_slowly(hasty)
+    assert (uvicorn, daphne) == (500, 200)
+
+
+@control(here('f"/lets-go/{how}/"', '"/lets-go/keeps/"'))
+@pytest.mark.parametrize(("how", "status"), [("gives", 200), ("closes", 500)])
+def test_an_async_view_gives_back_and_may_not_close(project, server, server_version, migrated, how, status) -> None:
+    """While an async view waits, another request gets the pool's only connection if the view has given it back.
+
+    close() is refused there.
+    """
+    needs_a_pool()
+    evidence.on(PostgreSQL=server_version)
+    with fresh(server, template=migrated) as database, by_uvicorn(project, database) as served:
+        with ThreadPoolExecutor(1) as client:
+            waits = client.submit(served.request, f"/lets-go/{how}/")
+            try:
+                until("it waits", lambda: "waits" in served.said().splitlines())
+                assert served.request("/connection/")[0] == status
+            finally:
+                served.request("/go-on/")
+            assert waits.result()[0] == 200
+        assert ("refused" in served.said().splitlines()) == (how == "closes")
 
 
 @control(replace("tests.proofs.how_to.test_django_pool:EACH", ""))
