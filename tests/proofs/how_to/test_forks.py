@@ -338,6 +338,17 @@ try:
 finally:
     print(Order.objects.count())
 """
+ITERATES = """
+from orders import forks
+from orders.models import Order
+for name in ("Ada", "Bob", "Cleo"): Order.objects.create(customer=name)
+try:
+    for order in Order.objects.iterator(chunk_size=1):
+        fork()
+        print("one row")
+except Error:
+    print("an error")
+"""
 # Two forks where an event loop runs: with a connection that its thread opened before, and with an idle pool.
 IN_A_LOOP = """
 import asyncio
@@ -381,6 +392,14 @@ def test_a_fork_within_a_transaction_ends_it(project, tables, last, said) -> Non
     If no query follows, it is rolled back too, and atomic() raises no error.
     """
     assert forked(project, tables, ATOMIC.replace("tried()", last)) == [said, "0"]
+
+
+@control(here("ITERATES)", 'ITERATES.replace("iterator(chunk_size=1)", "all()"))'))
+@control(edit("upstream/orders/forks.py", "connection.close()", "pass"))
+def test_a_fork_ends_an_iterator(project, tables) -> None:
+    """With the module imported, the cursor's next row is an error."""
+    told = forked(project, tables, ITERATES)
+    assert told == ["one row", "an error"]
 
 
 @control(
