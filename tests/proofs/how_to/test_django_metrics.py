@@ -409,13 +409,15 @@ def test_attempts_that_fail_are_counted(metered, tmp_path) -> None:
 
 @control(here("database_url=bouncer.url(database)", "database_url=database.url"))
 @control(here("first + BEHIND", 'first.replace("True", "False") + BEHIND'))
+@control(here("database_url=never.url(database)", "database_url=bouncer.url(database)"))
 @pytest.mark.parametrize(("first", "counted"), [("", "0 2"), (WITH_A_POOL, "1 0")], ids=["no pool", "Django's pool"])
 def test_behind_pgbouncer_a_connection_is_opened_although_postgresql_refuses(
     project, database, pooler, tmp_path, first, counted
 ) -> None:
     """Once PgBouncer has reached PostgreSQL, it accepts a client, whose query fails: one opening, and no error.
 
-    With Django's pool, which checks a connection before it lends it, nobody gets one: one error.
+    With Django's pool, which checks a connection before it lends it, nobody gets one: one error. A PgBouncer that has
+    never reached PostgreSQL accepts no client: an error, and no opening.
     """
     if first:
         needs_a_pool()
@@ -434,6 +436,9 @@ def test_behind_pgbouncer_a_connection_is_opened_although_postgresql_refuses(
     project.note()
     assert asks.said().count("answered") == 1, asks.said()
     assert asks.said().splitlines()[-1] == counted, asks.said()
+    never = pooler(database, pool_mode="transaction", query_wait_timeout=5)
+    status, said = project.run("-c", UNREACHABLE, database_url=never.url(database), **counting)
+    assert (status, said) == (0, "1.0 0.0\n")
 
 
 @control(edit("upstream/metered/views.py", "@transaction.non_atomic_requests\n", ""))
