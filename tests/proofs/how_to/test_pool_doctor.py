@@ -1059,14 +1059,24 @@ def sockets() -> Iterator[Path]:
 
 
 @control(here("?host={sockets}", ""))
-def test_it_asks_the_pgbouncer_whose_socket_it_is_given(database, pooler, project, sockets) -> None:
-    """With host= after the address's question mark, it reaches the console through that folder's socket."""
+@control(here("{host}:", "*:"))
+def test_it_asks_the_pgbouncer_whose_socket_it_is_given(database, pooler, project, sockets, tmp_path) -> None:
+    """With host= after the address's question mark, it reaches the console through that folder's socket.
+
+    A password file then has the password for that folder, and not for localhost.
+    """
     role = database.role
     bouncer = pooler(database, stats_users=role.name, unix_socket_dir=sockets)
     console = f"postgresql://{role.name}:{role.password}@localhost:{bouncer.port}/pgbouncer?host={sockets}"
     _, output = doctor(project, database, "--console", console)
     assert "client connections (max_client_conn)" in output
     assert f"pgbouncer/{role.name}@unix(" in bouncer.leash.said()
+    file = tmp_path / "pgpass"
+    console = f"postgresql://{role.name}@localhost:{bouncer.port}/pgbouncer?host={sockets}&passfile={file}"
+    for host, told in (("localhost", "no password supplied"), (sockets, "client connections (max_client_conn)")):
+        file.write_text(f"{host}:{bouncer.port}:pgbouncer:{role.name}:{role.password}\n")
+        file.chmod(0o600)
+        assert told in doctor(project, database, "--console", console)[1]
     project.note()
 
 
