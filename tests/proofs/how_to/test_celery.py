@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from contextlib import ExitStack
 from importlib.metadata import version
 
 import pytest
@@ -280,11 +281,21 @@ def test_a_query_outlives_the_task_that_a_time_limit_ends(run_in, limit) -> None
 
 
 @control(edit("postgres/role_client_check.sql", "2s", "0"), fails_with="the query ends: not within")
+@control(here('console.execute("reconnect")', "pass"), fails_with="the query ends: not within")
 @pytest.mark.parametrize("keeps", ["age-60", "pgbouncer"])
 def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, keeps, load) -> None:
-    """With client_connection_check_interval, the query of a task that Celery ended ends too, also behind PgBouncer."""
+    """With client_connection_check_interval, the query of a task that Celery ended ends too, also behind PgBouncer.
+
+    There a server connection that was open before has the setting only after a RECONNECT.
+    """
     at_work = run_in(ONE, keeps, more=limit)
-    at_work.database.psql(load("postgres/role_client_check.sql"), role=at_work.database.role.name)
+    with ExitStack() as ends:
+        if keeps == "pgbouncer":
+            ends.enter_context(at_work.bouncer.connect(at_work.database)).execute("select 1")
+            console = ends.enter_context(at_work.bouncer.admin())
+        at_work.database.psql(load("postgres/role_client_check.sql"), role=at_work.database.role.name)
+        if keeps == "pgbouncer":
+            console.execute("reconnect")
     limited(at_work, limit)
     assert until("the query ends", lambda: at_work.waiting() == 0)
     at_work.note()
