@@ -9,7 +9,7 @@ import pytest
 from proven.sources.controls import control, here
 from tests.proofs.heard import heard, piped
 from tests.stack.console import at_least, console
-from tests.stack.database import fresh
+from tests.stack.database import Role, fresh
 from tests.stack.wait import until
 
 RETRY = {"pool_mode": "transaction", "server_login_retry": 3600}
@@ -29,10 +29,10 @@ def text() -> str:
     return f"server login has been failing, {cached} (server_login_retry)"
 
 
-def ask(bouncer, database) -> str:
+def ask(bouncer, database, **options: str) -> str:
     """Return the error that a new client gets, or "served"."""
     try:
-        with bouncer.connect(database) as client:
+        with bouncer.connect(database, **options) as client:
             client.execute("select 1")
     except psycopg.OperationalError as error:
         return str(error).rpartition("FATAL:  ")[2].splitlines()[0].strip()
@@ -90,6 +90,26 @@ def test_clients_fail_on_after_the_server_is_back(own, pooler, load) -> None:
     assert row.split("|")[1].strip() == "3600"
 
 
+@control(here("served = database.role", "served = other"))
+def test_a_user_who_had_no_server_connection_waits(own, pooler) -> None:
+    """It gets query_wait_timeout each time, while a user who had one is refused at once the second time."""
+    started, database = own
+    other = Role(database.server)
+    query = "select rolname, rolpassword from pg_authid where rolname in (%s, %s)"
+    users = dict(database.admin.execute(query, [database.role.name, other.name]).fetchall())
+    served = database.role
+    bouncer = pooler(database, **RETRY, users=users)
+    bouncer.connect(database, user=served.name, password=served.password).close()
+    started.leash.halt()
+    with bouncer.impatient():
+        told = [
+            [ask(bouncer, database, user=role.name, password=role.password) for _ in range(2)]
+            for role in (database.role, other)
+        ]
+    bring_back(started, database)
+    assert told == [["query_wait_timeout", text()], ["query_wait_timeout"] * 2]
+
+
 @control(here("console.execute(command.format(database.name))", "pass"))
 @pytest.mark.parametrize("commands", [("reconnect {}",), ("kill {}", "resume {}")], ids=["RECONNECT", "KILL"])
 def test_after_a_reconnect_or_a_kill_new_clients_wait(commands, own, pooler) -> None:
@@ -137,12 +157,18 @@ def test_a_lower_server_login_retry_takes_effect_with_reload(own, pooler) -> Non
 
 
 @control(here("started.restart()", "pass"))
+@control(here('within.execute("begin")', 'within.execute("select 1")'))
 def test_a_restart_while_nobody_asks_is_not_noticed(own, pooler) -> None:
-    """A client that stays connected to PgBouncer meanwhile is served afterwards, on a new server connection."""
+    """A client that stays connected to PgBouncer meanwhile is served afterwards, on a new server connection.
+
+    One that has a transaction open gets an error.
+    """
     started, database = own
     bouncer = pooler(database, **RETRY)
-    with bouncer.connect(database) as client:
+    with bouncer.connect(database) as client, bouncer.connect(database) as within:
+        within.execute("begin")
         (before,) = client.execute("select pg_backend_pid()").fetchone()
         started.restart()
         database.follow(started.server)
         assert client.execute("select pg_backend_pid()").fetchone() != (before,)
+        assert heard(within.execute, "select 1") != ""
