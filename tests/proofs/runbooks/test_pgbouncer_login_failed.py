@@ -188,10 +188,12 @@ def test_an_auth_query_that_fails_is_a_bouncer_config_error(database, pooler) ->
     )
 )
 @control(here('connection limit 1"', 'connection limit 2"'))
+@control(here("ended(database, lost)", "pass"))
 def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> None:
     """The client that made PgBouncer log in gets PostgreSQL's error; one that comes before the next attempt times out.
 
-    If the pool has a connection, no client gets it: it is in PgBouncer's log.
+    If the pool has a connection, no client gets it: it is in PgBouncer's log. If it has lost the one that it had, those
+    who come after the first are refused at once.
     """
     bouncer = pooler(database, **MODE)
     database.admin.execute(f"alter role {database.role.name} connection limit 0")
@@ -205,6 +207,23 @@ def test_a_role_at_its_connection_limit_is_told_so_once(database, pooler) -> Non
         with served.impatient():
             assert heard(waits.execute, "select 1") == "query_wait_timeout"
         until("its log says why", lambda: "too many connections for role" in served.leash.said())
+    served.stop()
+    lost = pooler(database, **MODE)
+    with lost.connect(database) as one, lost.connect(database) as other:
+        one.execute("select 1")
+        database.admin.execute(f"alter role {database.role.name} connection limit 0")
+        ended(database, lost)
+        with lost.impatient():
+            first, then = [heard(client.execute, "select 1") for client in (one, other)]
+    assert first.startswith("too many connections for role" if at_least(1, 21) else "query_wait_timeout")
+    assert "server_login_retry" in then
+
+
+def ended(database, bouncer) -> None:
+    """End each session of the database's, and wait until PgBouncer knows."""
+    for pid in database.backends():
+        database.terminate(pid)
+    until("PgBouncer knows", lambda: bouncer.show("servers") == [])
 
 
 @pytest.fixture
@@ -339,6 +358,25 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
         assert refused(bouncer, database, **who) == "query_wait_timeout"
 
 
+@control(here("ended(database, bouncer)", "pass"))
+def test_a_forced_user_who_has_had_a_server_connection_is_refused_at_once(database, pooler, another) -> None:
+    """A secret has replaced its password since, and the connection has ended: the second client does not wait."""
+    role, secret = another
+    forced = database.role
+    users = {role.name: secret, forced.name: forced.password}
+    bouncer = pooler(database, **MODE, options=f"user={forced.name}", users=users, server_login_retry=60)
+    who = {"user": role.name, "password": role.password}
+    with bouncer.connect(database, **who) as first, bouncer.connect(database, **who) as second:
+        first.execute("select 1")
+        written(bouncer, {**users, **pgbouncer.scram(database)})
+        bouncer.reload()
+        ended(database, bouncer)
+        with bouncer.impatient():
+            told = [heard(client.execute, "select 1") for client in (first, second)]
+    assert told[0] == ("wrong password type" if at_least(1, 21) else "query_wait_timeout")
+    assert told[1].endswith("(server_login_retry)")
+
+
 @control(here("server_login_retry=1,", "server_login_retry=0,"), fails_with=">= 1")
 @control(here("name: own", "name: database.role.password"), fails_with="DID NOT RAISE")
 def test_after_a_forced_users_failed_login_clients_wait_for_the_next_one(database, pooler, another) -> None:
@@ -361,13 +399,18 @@ def test_after_a_forced_users_failed_login_clients_wait_for_the_next_one(databas
 
 
 @control(here("valid until 'yesterday'", "valid until 'infinity'"))
+@control(here("server_login_retry=3600", "server_login_retry=0.1"), fails_with="DID NOT RAISE")
 def test_an_expired_role_is_told_that_its_password_is_wrong(database, pooler) -> None:
-    """PgBouncer has the server's own secret, and without the expiry the login succeeds."""
+    """PgBouncer has the server's own secret, and without the expiry the login succeeds, after server_login_retry."""
+    late = pooler(database, **MODE, server_login_retry=3600)
     bouncer = pooler(database, **MODE, server_login_retry=0.1)
     database.admin.execute(f"alter role {database.role.name} valid until 'yesterday'")
-    assert refused(bouncer, database) == f'password authentication failed for user "{database.role.name}"'
+    for each in (late, bouncer):
+        assert refused(each, database) == f'password authentication failed for user "{database.role.name}"'
     database.admin.execute(f"alter role {database.role.name} valid until 'infinity'")
     bouncer.connect(database).close()
+    with late.impatient():
+        assert refused(late, database) == "query_wait_timeout"
 
 
 @control(here('"alter role {name} valid until {day}"', '"alter role {name} connection limit 5"'))
