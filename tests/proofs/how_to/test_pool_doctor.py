@@ -196,6 +196,11 @@ def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "limit 3", "limit 4"))
 @control(
     edit(
+        "upstream/orders/management/commands/pool_doctor.sql", "like 'idle in transaction%'", "= 'idle in transaction'"
+    )
+)
+@control(
+    edit(
         "upstream/orders/management/commands/pool_doctor.sql",
         "where silent\n        order by in_state_for",
         "where silent\n        order by open_for",
@@ -209,7 +214,8 @@ def test_who_waits_is_told_with_whom_it_waits_for(busy, watcher, load) -> None:
         "upstream/orders/management/commands/pool_doctor.sql",
         "'silence' as item,\n            in_state_for",
         "'silence' as item,\n            open_for",
-    )
+    ),
+    fails_with="could not convert string to float",
 )
 @control(
     edit("upstream/orders/management/commands/pool_doctor.sql", "() - min(waitstart))", "() - min(waitstart)) * 9")
@@ -224,6 +230,8 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
     for each in silent[1:]:
         # Idle since then: for less time than the one before, and than its transaction has been open.
         each.execute("select pg_sleep(0.3)")
+        if each is silent[2]:  # its transaction has failed, and is still open
+            assert "division by zero" in heard(each.execute, "select 1 / 0")
     silent[0].execute("select 1")  # the oldest transaction has been idle for the shortest time
     waits = [sessions(database, application_name=f"waits {number}") for number in reversed(range(6))]
     for number, each in enumerate(waits, start=1):
@@ -299,6 +307,7 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
     assert "prepared" not in after
 
 
+@control(edit("upstream/orders/management/commands/pool_doctor.sql", "state = 'idle' and", "state like 'idle%' and"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|close)"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(declare|fetch)", "(declare|fetch|select 1)"))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "(/\\*.*?\\*/\\s*)?", ""))
@@ -313,9 +322,11 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
 def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database, sessions, load) -> None:
     """Its session is idle outside a transaction, and last sent a DECLARE or FETCH, even after a view's name.
 
-    After another statement it is no longer found, although it is still open.
+    One that is idle in a transaction is not found. After another statement it is no longer found, although it is still
+    open.
     """
     named, plain = sessions(database), sessions(database)
+    sessions(database, autocommit=False).execute("declare three cursor for select 1")
     began = monotonic()
     named.execute("/* order-list */ declare one cursor with hold for select generate_series(1, 9)")
     with plain.cursor("two", withhold=True) as rows:
