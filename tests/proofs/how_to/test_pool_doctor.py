@@ -253,6 +253,13 @@ def test_it_tells_of_the_longest_and_the_largest(database, watcher, sessions, lo
     assert pids == {item: [each.info.backend_pid for each in held] for item, held in those.items()}
 
 
+@control(here('"select 1 / 0"', '"select 1"'))
+def test_a_transaction_that_has_failed_is_only_silent(database, sessions, load) -> None:
+    """Until it is rolled back its session is idle in it, while PostgreSQL does not say any more when it began."""
+    heard(sessions(database, autocommit=False).execute, "select 1 / 0")
+    assert {"silence", "transaction"} & seen_by(database, load).keys() == {"silence"}
+
+
 def longest(database: Database) -> dict[str, float]:
     """Return the greatest current age of each item, in seconds."""
     with database.server.connect() as connection:
@@ -604,6 +611,17 @@ def test_the_exit_status_tells_of_a_server_without_any_slot(database, watcher, p
         ended, output = doctor(project, watcher, "--json")
     assert ended == 2, output
     assert "too many clients already" in json.loads(output)["findings"][0]["finding"]
+
+
+@control(here("connection limit 0", "connection limit 9"))
+def test_a_connection_limit_ends_it_like_a_full_server(database, watcher, project) -> None:
+    """Where its role or its database has reached one, it is refused, and exits with 2."""
+    for what, name in (("role", watcher.role.name), ("database", database.name)):
+        with database.server.connect() as superuser:
+            superuser.execute(f'alter {what} "{name}" connection limit 0'.encode())
+            ended, output = doctor(project, watcher)
+            superuser.execute(f'alter {what} "{name}" connection limit -1'.encode())
+        assert (ended, f'too many connections for {what} "{name}"' in output) == (2, True), output
 
 
 # The command with settings of the proof's own, whose pool gives up early.
