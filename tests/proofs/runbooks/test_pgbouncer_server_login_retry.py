@@ -172,3 +172,31 @@ def test_a_restart_while_nobody_asks_is_not_noticed(own, pooler) -> None:
         database.follow(started.server)
         assert client.execute("select pg_backend_pid()").fetchone() != (before,)
         assert heard(within.execute, "select 1") != ""
+
+
+@control(here("min_pool_size=1", "min_pool_size=0"), fails_with="it has tried: not within")
+@control(here("logs_in(asked, database, role)", 'heard(client.execute, "rollback")'))
+def test_a_pooler_that_asks_by_itself_notices_a_restart(own, pooler) -> None:
+    """With min_pool_size a client that is connected is refused afterwards; with auth_query one that logs in is."""
+    started, database = own
+    role = Role(database.server)
+    (secret,) = database.admin.execute("select rolpassword from pg_authid where rolname = %s", [role.name]).fetchone()
+    finds = f"select '{role.name}'::text, '{secret}'::text where $1 <> ''"
+    users = {database.role.name: database.role.password}
+    asked = pooler(database, **RETRY, auth_user=database.role.name, auth_query=finds, users=users)
+    filled = pooler(database, **RETRY, min_pool_size=1)
+    assert logs_in(asked, database, role) == "served"
+    with filled.connect(database) as client:
+        client.execute("select 1")
+        started.leash.halt()
+        until("it has tried", lambda: "connect failed" in filled.leash.said())
+        with asked.impatient():
+            logs_in(asked, database, role)
+        bring_back(started, database)
+        assert heard(client.execute, "select 1") == text()
+    assert logs_in(asked, database, role) == text()
+
+
+def logs_in(bouncer, database, role: Role) -> str:
+    """Return the error that a client of this role gets, or "served"."""
+    return ask(bouncer, database, user=role.name, password=role.password)
