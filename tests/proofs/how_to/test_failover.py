@@ -260,7 +260,8 @@ def test_a_switchover_while_pgbouncer_pauses_loses_no_request_and_no_row(failing
 @control(edit("failover/paused.sh", 'ask "$CONSOLE" resume', "true"))
 @control(edit("failover/paused.sh", "trap 'exit 1' HUP INT TERM", ""), fails_with="it ends: not within")
 @control(edit("failover/paused.sh", 'ask "$PROXY" select >/dev/null', ""))
-def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(failing, load, tmp_path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(failing, load, tmp_path, by) -> None:
     """A transaction is open meanwhile. Clients go on, on the same primary, and no psql of the script keeps waiting.
 
     With a wrong PROXY nothing is paused.
@@ -284,7 +285,7 @@ def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(fai
                 holder.execute("select 1")
                 done = thread.submit(cluster.script, failing.app, f"echo $$ >{number}\n{script.text}", **wants)
                 until("the pause waits", lambda: "PAUSE command issued" in bouncer.leash.said())
-                os.kill(int(number.read_text()), signal.SIGTERM)
+                os.kill(int(number.read_text()), by)
                 until("it ends", done.done)  # which waits for whatever the script has started
                 assert heard(other.execute, "select 1") == ""
             assert (done.result().returncode, cluster.primary) == (1, before)
