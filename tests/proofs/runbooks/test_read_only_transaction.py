@@ -1,7 +1,8 @@
 """Proves docs/runbooks/read-only-transaction.md: a read-only server, and a read-only session."""
 
+import re
 import signal
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import psycopg
@@ -22,6 +23,12 @@ WRITE = "create table item (id int)"
 TEXT = "cannot execute CREATE TABLE in a read-only transaction"
 BOTH = "127.0.0.2,127.0.0.1"  # the standby, and the primary
 FAILS = "select 1 / 0 where pg_is_in_recovery()"
+
+
+def answered(connection: psycopg.Connection) -> bool:
+    """Return whether a query that was sent has been answered."""
+    connection.pgconn.consume_input()
+    return not connection.pgconn.is_busy()
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +198,38 @@ def test_a_connect_query_that_ends_its_session_keeps_pgbouncer_off_a_standby(pai
         assert "FATAL: terminating connection due to administrator command" in said
     assert "standby" in fails[0]
     assert "division by zero" in fails[1]
+
+
+@control(here("host=BOTH", 'host="127.0.0.1"'), fails_with="a standby's session has ended: not within")
+@control(here("pair.database.terminate(pid)", "pass"), fails_with="no server connection is left: not within")
+def test_after_a_standby_one_client_waits_and_others_hear_of_server_login_retry(pair, pooler, load) -> None:
+    """This is so if no server connection is left, until server_login_retry is over; then the first is answered."""
+    several = Existing(replace(pair.primary.server, host=BOTH), pair.database.name, pair.database.role)
+    snippet = load("pgbouncer/leave_a_standby.sql")
+    evidence.ran(snippet)
+    statement = " ".join(line for line in snippet.text.splitlines() if not line.startswith("--"))
+    options = f"connect_query='{statement}'"
+    bouncer = pooler(several, options=options, pool_mode="transaction", server_login_retry=0.1)
+
+    def ended() -> int:
+        return bouncer.leash.said().count("closing because: server conn crashed?")
+
+    with ExitStack() as ends:
+        ends.callback(several.leave)
+        first, other = (ends.enter_context(closing(bouncer.connect(several))) for _ in range(2))
+        first.execute("select 1")
+        bouncer.set(server_login_retry=3600)
+        for pid in pair.database.backends():
+            pair.database.terminate(pid)
+        until("no server connection is left", lambda: not bouncer.show("servers"))
+        before = ended()
+        first.pgconn.send_query(b"select 2")
+        first.pgconn.flush()
+        until("a standby's session has ended", lambda: ended() > before)
+        assert re.fullmatch(
+            r"server login has been failing, .* \(server_login_retry\)", heard(other.execute, "select 1")
+        )
+        assert not answered(first)
+        bouncer.set(server_login_retry=0.1)
+        until("the first is answered", lambda: answered(first))
+        assert first.pgconn.get_result().get_value(0, 0) == b"2"
