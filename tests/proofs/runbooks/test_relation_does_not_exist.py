@@ -102,11 +102,14 @@ def reported(client: psycopg.Connection) -> bool:
 @control(
     edit("postgres/where_is.sql", "current_schemas(true)", "string_to_array(current_setting('search_path'), ', ')")
 )
+@control(here("set search_path = 'public, closed'", "set search_path = public, closed"))
 @pytest.mark.usefixtures("item")
 def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
     """It also shows whether the session looks there; a table that does not exist has no row.
 
     A name with capitals, which SQL without quotes does not find, is found; a schema without USAGE is not searched.
+
+    Quotes around several names make one schema of them, which is none of these.
     """
     snippet = load("postgres/where_is.sql")
 
@@ -132,4 +135,6 @@ def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
             assert heard(client.execute, "select * from hidden") == 'relation "hidden" does not exist'
         assert found("hidden") == [["closed", "hidden", "f", path]]
         superuser.execute(f"grant usage on schema closed to {role}")
-    assert found("hidden") == [["closed", "hidden", "t", path]]
+        assert found("hidden") == [["closed", "hidden", "t", path]]
+        superuser.execute(f"alter role {role} set search_path = 'public, closed'")
+    assert found("hidden") == [["closed", "hidden", "f", '"public, closed"']]
