@@ -181,9 +181,12 @@ def test_who_closes_shows_when_the_server_started_and_what_ends_sessions(databas
     edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_in_transaction_session_timeout = '60s';", "")
 )
 @control(edit("postgres/role_timeouts.sql", "alter role :\"role\" set idle_session_timeout = '1h';", ""))
+@control(here("role=database.role.name)", "role=database.role.name); early = database.connect()"))
 def test_a_role_can_end_its_own_forgotten_transactions(database, load) -> None:
     """The timeouts apply to sessions that the role opens from then on; one that is idle for too long is ended."""
-    database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
+    with database.connect() as early:
+        database.psql(load("postgres/role_timeouts.sql"), role=database.role.name)
+        assert early.execute("show idle_session_timeout").fetchone() == ("0",)
     with database.connect() as connection:
         shown = [
             connection.execute(f"show {name}").fetchone()
