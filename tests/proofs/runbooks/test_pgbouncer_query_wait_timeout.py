@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 
 from proven.sources.controls import control, edit, here
+from tests.proofs.explanation.test_transaction_mode import refused_midway
 from tests.proofs.heard import heard, many, piped
 from tests.proofs.pooled import Existing
 from tests.stack import pgbouncer
@@ -306,6 +307,54 @@ def test_a_larger_pool_takes_effect_with_reload(held, database) -> None:
     bouncer.reload(default_pool_size=2)
     until("the query is answered", lambda: answered(waiting))
     assert pool(bouncer, database)["cl_waiting"] == 0
+
+
+@control(
+    edit("postgres/end_idle_transactions.sql", "pg_terminate_backend", "pg_cancel_backend"),
+    fails_with="two are left: not within",
+)
+@control(here("default_pool_size=2", "default_pool_size=1"), fails_with="one is left: not within")
+@control(here('served.pgconn.send_query(b"commit")', "pass"), fails_with="nobody waits: not within")
+def test_of_the_clients_that_wait_as_many_are_served_as_there_are_places(holder, database, load) -> None:
+    """Of three one is served for the transaction that is ended, one for the larger pool, one after a commit."""
+    bouncer, _ = holder
+    snippet = load("postgres/end_idle_transactions.sql")
+
+    def waits() -> int:
+        return int(pool(bouncer, database)["cl_waiting"])
+
+    with ExitStack() as clients:
+        waiting = [clients.enter_context(closing(bouncer.connect(database))) for _ in range(3)]
+        for client in waiting:
+            client.pgconn.send_query(b"begin")
+            client.pgconn.flush()
+        until("three wait", lambda: waits() == 3)
+        ended = database.psql(snippet, superuser=False, silent_for="0")
+        assert ended.count("| t\n") == 1
+        until("two are left", lambda: waits() == 2)
+        bouncer.reload(default_pool_size=2)
+        until("one is left", lambda: waits() == 1)
+        served = next(client for client in waiting if answered(client))
+        while served.pgconn.get_result():
+            pass
+        served.pgconn.send_query(b"commit")
+        until("nobody waits", lambda: waits() == 0)
+
+
+@control(here("refused_midway(client, database)", 'client.execute("select 1 / 0")'))
+def test_clients_whose_copy_failed_use_up_the_pool_while_idle(database, pooler) -> None:
+    """In autocommit, a client whose COPY failed keeps its server connection: no transaction is open there."""
+    bouncer = pooler(database, **ONE)
+    with database.connect() as direct:
+        direct.execute("create table once (n int primary key)")
+    states = "select state from pg_stat_activity where datname = %s and usename = %s"
+    with bouncer.connect(database) as client, bouncer.connect(database) as waiting:
+        with pytest.raises(psycopg.Error):
+            refused_midway(client, database)
+        with bouncer.impatient():
+            assert heard(waiting.execute, "select 1") == "query_wait_timeout"
+        found = database.admin.execute(states, [database.name, database.role.name]).fetchall()
+        assert found == [("idle",)]
 
 
 @control(here('options="pool_size=2"', 'options=""'), fails_with="as many are in use: not within")
