@@ -109,7 +109,7 @@ def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
 
     A name with capitals, which SQL without quotes does not find, is found; a schema without USAGE is not searched.
 
-    Quotes around several names make one schema of them, which is none of these.
+    Quotes around several names make one schema of them, and a name without quotes has no capitals.
     """
     snippet = load("postgres/where_is.sql")
 
@@ -137,4 +137,10 @@ def test_where_is_names_the_schema_that_has_the_table(database, load) -> None:
         superuser.execute(f"grant usage on schema closed to {role}")
         assert found("hidden") == [["closed", "hidden", "t", path]]
         superuser.execute(f"alter role {role} set search_path = 'public, closed'")
-    assert found("hidden") == [["closed", "hidden", "f", '"public, closed"']]
+        assert found("hidden") == [["closed", "hidden", "f", '"public, closed"']]
+        superuser.execute(f'create schema "Sales" authorization {role}')
+        superuser.execute('create table "Sales".sold (id int)')
+        for path, searched in (("Sales", "f"), ('"Sales"', "t")):
+            superuser.execute("select set_config('search_path', %s, false)", [path])
+            superuser.execute(f"alter role {role} set search_path from current")
+            assert found("sold") == [["Sales", "sold", searched, path]]
