@@ -472,17 +472,18 @@ def test_two_clients_hold_the_same_advisory_lock(database, django, client, load)
 def test_an_advisory_lock_outlives_its_client(database, console, django, client, load) -> None:
     """The unlock goes to another server connection, where there is nothing to unlock; then no session gets the lock.
 
-    RECONNECT ends the session that has it.
+    RECONNECT ends the session that has it, once another client's transaction there has ended.
     """
     names = execute(load(f"{FOLDER}/locks.py"))
     one, other = django(), client()
     assert names["alone"](lambda: take_over(one, other))
     one.close()
-    other.execute("rollback")
     with database.connect() as direct:
         ask = "select pg_try_advisory_lock(%s)"
-        assert value(direct, ask, names["NIGHTLY"]) is False
         console.execute("reconnect")
+        assert value(other, "select 1") == 1
+        assert value(direct, ask, names["NIGHTLY"]) is False
+        other.execute("rollback")
         until("the lock is free", lambda: value(direct, ask, names["NIGHTLY"]))
 
 
