@@ -92,9 +92,15 @@ def test_read_only_sql_says_who_set_it(database, load) -> None:
 
 @control(edit("postgres/read_only.sql", "source as set_by", "name as set_by"))
 def test_read_only_sql_knows_the_servers_own_setting(cluster, load) -> None:
-    """After ALTER SYSTEM a session that does not say otherwise is read-only, by a configuration file."""
+    """After ALTER SYSTEM a session that does not say otherwise is read-only, by a configuration file.
+
+    After ALTER ROLE ALL SET it is so globally.
+    """
     snippet = load("postgres/read_only.sql")
     with fresh(cluster(cluster_name="read-only").server) as database:
+        database.admin.execute("alter role all set default_transaction_read_only = on")
+        of_all = database.psql(snippet, superuser=False)
+        database.admin.execute("alter role all reset default_transaction_read_only")
 
         def becomes(value: str) -> None:
             database.admin.execute("select pg_reload_conf()")
@@ -109,6 +115,7 @@ def test_read_only_sql_knows_the_servers_own_setting(cluster, load) -> None:
         finally:
             database.admin.execute("alter system reset default_transaction_read_only")
             becomes("off")
+    assert "| on        | global" in of_all
     assert "| on        | configuration file" in output
     assert refused == TEXT
 
