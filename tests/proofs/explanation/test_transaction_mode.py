@@ -252,6 +252,23 @@ def test_a_timeout_that_was_set_ends_another_clients_query(django, client, load)
     assert value(one, "show statement_timeout") == "0"
 
 
+@control(here('"set statement_timeout', '"set local statement_timeout'))
+@control(here('{"dbname": "other"}', "{}"))
+@control(here("**login", "**{}"))
+def test_what_is_left_meets_clients_of_the_same_user_and_entry_alone(pooler, database, second_user) -> None:
+    """A client of the same user and entry has the timeout; one of another entry or of another user has none."""
+    entries = {database.name: database, "other": database}
+    bouncer = pooler(named=entries, **POOL, users=pgbouncer.scram(database, second_user))
+    login = {"user": second_user.role.name, "password": second_user.role.password}
+    with bouncer.connect(database) as one:
+        one.execute("set statement_timeout = '7s'")
+    found = []
+    for who in ({}, {"dbname": "other"}, {**login}):
+        with bouncer.connect(database, **who) as other:
+            found.append(value(other, "show statement_timeout"))
+    assert found == ["7s", "0", "0"]
+
+
 @control(edit("transaction_mode/timeout.py", "set local statement_timeout", "set statement_timeout"))
 def test_set_local_ends_with_its_transaction(django, client, load) -> None:
     """The limit applies to the client that set it, and to no client afterwards."""
