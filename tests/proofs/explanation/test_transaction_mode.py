@@ -959,6 +959,25 @@ def test_statements_that_allow_no_transaction_work(client) -> None:
     one.execute("drop table rows")
 
 
+@control(here('other.execute("insert into waited values (2)")', "pass"))
+def test_a_roles_statement_timeout_ends_an_index_that_is_built(database, console, client) -> None:
+    """It waits for another's transaction until its role's limit; the index is there and invalid."""
+    one, role = client(), database.role.name
+    one.execute("create table waited as select 1 as n")
+    database.admin.execute(f"alter role {role} set statement_timeout = '300ms'")
+    console.execute("reconnect")
+    try:
+        with database.connect(autocommit=False) as other:
+            other.execute("insert into waited values (2)")
+            with pytest.raises(psycopg.errors.QueryCanceled, match="due to statement timeout"):
+                one.execute("create index concurrently waited_n on waited (n)")
+    finally:
+        database.admin.execute(f"alter role {role} reset statement_timeout")
+        console.execute("reconnect")
+    assert value(one, "select indisvalid from pg_index where indexrelid = 'waited_n'::regclass") is False
+    one.execute("drop table waited")
+
+
 @control(replace("tests.proofs.explanation.test_transaction_mode:POOL", {"pool_mode": "statement"}))
 def test_migrate_works_through_pgbouncer(server, server_version, project, pooler) -> None:
     """The example project's tables are created in transaction mode."""
