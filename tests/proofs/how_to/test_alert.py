@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
+import psutil
 import psycopg
 import pytest
 import yaml
@@ -352,6 +353,31 @@ def test_a_postgresql_that_is_not_seen_is_alarmed(watched, patient) -> None:
         finally:
             admin.execute("alter role upstream_monitor login")
     assert shown == [0, None]
+
+
+@control(
+    here("send_signal(SIGSTOP)", "send_signal(SIGCONT)", of="tests.proofs.how_to.test_alert:hung"),
+    fails_with="ExporterDown fires: not within",
+)
+def test_a_postgresql_that_hangs_makes_its_exporter_one_that_is_down(watched, patient) -> None:
+    """With each process of PostgreSQL stopped, the exporter answers nothing: ExporterDown alone fires."""
+    with raised(patient, "ExporterDown", job="postgres") as fire, hung(watched):
+        fire()
+        assert not patient.alerts("PostgreSQLUnseen")
+
+
+@contextmanager
+def hung(watched: Watched) -> Iterator[None]:
+    """Stop each process of PostgreSQL for the duration of the block."""
+    server = psutil.Process(watched.setup.cluster.leash.pid)
+    processes = [server, *server.children(recursive=True)]
+    for process in processes:
+        process.send_signal(SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(SIGCONT)
 
 
 @control(edit("monitoring/rules.yml", "expr: up == 0", "expr: up == 2"), fails_with="ExporterDown fires: not within")
