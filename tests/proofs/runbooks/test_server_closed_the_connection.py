@@ -25,6 +25,7 @@ from tests.stack.postgres import bin_dir
 from tests.stack.wait import until
 
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
+CRASHED = "pooler error: server conn crashed?"  # PgBouncer logs it whatever the reason was
 
 
 @control(edit("provoke/closed_connection.py", "pg_terminate_backend(%s, 5000)", "pg_backend_pid() + %s"))
@@ -46,6 +47,43 @@ def test_executemany_and_a_pipeline_hear_no_reason(database) -> None:
             said.append(heard(ask, client))
     closed = "server closed the connection unexpectedly"
     assert said == ["terminating connection due to administrator command", closed, closed]
+
+
+def copied(client: psycopg.Connection) -> None:
+    """Read a COPY."""
+    with client.cursor().copy("copy (select 1) to stdout") as lines:
+        list(lines)
+
+
+def declared(client: psycopg.Connection) -> None:
+    """Query with a server-side cursor."""
+    with client.cursor("a") as rows:
+        rows.execute("select 1")
+
+
+@control(here("database.terminate(database.backends()[0])", "pass"), fails_with="PgBouncer knows: not within")
+@control(here('cursor("a")', "cursor()", of="tests.proofs.runbooks.test_server_closed_the_connection:declared"))
+@control(here("client.commit(),", 'client.execute("commit"),'))
+def test_behind_pgbouncer_an_ended_transaction_hides_its_reason_from_some(database, pooler) -> None:
+    """Where its session is ended while a transaction is idle, psycopg 3's execute() names the administrator.
+
+    A server-side cursor says "server conn crashed?". COPY says that it cannot be mixed, COMMIT and ROLLBACK that they
+    received two results.
+    """
+    bouncer = pooler(database, pool_mode="transaction")
+    asks = {
+        "terminating connection due to administrator command": lambda client: client.execute("select 1"),
+        "server conn crashed?": declared,
+        "COPY cannot be mixed with other operations": copied,
+        "received 2 results from command 'COMMIT'": lambda client: client.commit(),
+        "received 2 results from command 'ROLLBACK'": lambda client: client.rollback(),
+    }
+    for number, (text, ask) in enumerate(asks.items(), start=1):
+        with closing(bouncer.connect(database, autocommit=False)) as client:
+            client.execute("select 1")
+            database.terminate(database.backends()[0])
+            until("PgBouncer knows", lambda number=number: bouncer.leash.said().count(CRASHED) == number)
+            assert heard(ask, client) == text
 
 
 @control(
@@ -106,7 +144,7 @@ def test_behind_pgbouncer_a_killed_backend_is_a_crashed_connection(cluster, pool
         for connection in connections:
             connection.cursor().execute("select 1")
         os.kill(database.backends()[0], signal.SIGKILL)
-        until("PgBouncer knows", lambda: bouncer.leash.said().count("pooler error: server conn crashed?") == 2)
+        until("PgBouncer knows", lambda: bouncer.leash.said().count(CRASHED) == 2)
         assert [said_by(connection) for connection in connections] == [
             "server conn crashed?",
             "server closed the connection unexpectedly",
