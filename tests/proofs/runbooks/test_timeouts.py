@@ -10,7 +10,7 @@ from psycopg2.extensions import set_wait_callback
 from psycopg2.extras import wait_select
 
 from proven import evidence
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.stack.console import at_least
@@ -143,18 +143,29 @@ def test_without_log_disconnections_pgbouncers_log_has_the_reason_all_the_same(s
     assert "closing because" not in said
 
 
+# Far more rows than a client gets before its limit, and each fills the buffer that PostgreSQL sends.
+ROWS = "select pg_sleep(0.05), repeat('x', 20000) from generate_series(1, 100000)"
+
+
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
+@control(
+    replace("tests.proofs.runbooks.test_timeouts:ROWS", "select pg_sleep(60)"),
+    fails_with="PostgreSQL has sent a row: not within",
+)
 def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
-    """PgBouncer closes its server connection; PostgreSQL works on unless client_connection_check_interval is set."""
+    """PgBouncer closes its server connection. PostgreSQL works on unless client_connection_check_interval is set.
+
+    A statement that sends rows ends with the next of them.
+    """
     bouncer = pooler(database, pool_mode="transaction")
 
-    def leave() -> None:
+    def leave(query: str = "select pg_sleep(60)") -> None:
         """Have a client exceed the limit, which is set once PgBouncer has logged in, and disconnect."""
         bouncer.set(query_timeout=0)
         client = bouncer.connect(database)
         client.execute("select 1")
         bouncer.set(query_timeout=0.1)
-        assert heard(client.execute, "select pg_sleep(60)") == "query timeout"
+        assert heard(client.execute, query) == "query timeout"
         client.close()
 
     leave()
@@ -165,6 +176,8 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     state = "select state from pg_stat_activity where pid = %s"
     assert database.admin.execute(state, [pid]).fetchone() == ("active",)
     database.terminate(pid)
+    leave(ROWS)
+    until("PostgreSQL has sent a row", lambda: database.backends() == [])
     database.admin.execute(f"alter database {database.name} set client_connection_check_interval = '50ms'")
     leave()
     until("PostgreSQL has noticed", lambda: database.backends() == [])
