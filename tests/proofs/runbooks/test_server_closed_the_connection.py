@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Event, Thread
@@ -68,7 +69,7 @@ def test_behind_pgbouncer_an_ended_transaction_hides_its_reason_from_some(databa
     """Where its session is ended while a transaction is idle, psycopg 3's execute() names the administrator.
 
     A server-side cursor says "server conn crashed?". COPY says that it cannot be mixed, COMMIT and ROLLBACK that they
-    received two results.
+    received two results. So does the cursor where it is waiting for its rows.
     """
     bouncer = pooler(database, pool_mode="transaction")
     asks = {
@@ -84,6 +85,14 @@ def test_behind_pgbouncer_an_ended_transaction_hides_its_reason_from_some(databa
             database.terminate(database.backends()[0])
             until("PgBouncer knows", lambda number=number: bouncer.leash.said().count(CRASHED) == number)
             assert heard(ask, client) == text
+    with closing(bouncer.connect(database, autocommit=False)) as client, client.cursor("a") as rows:
+        rows.execute("select pg_sleep(60)")
+        with ThreadPoolExecutor(1) as threads:
+            told = threads.submit(heard, rows.fetchall)
+            active = "select count(*) = 1 from pg_stat_activity where datname = %s and state = 'active'"
+            until("it waits", lambda: database.admin.execute(active, [database.name]).fetchone() == (True,))
+            database.terminate(database.backends()[0])
+            assert told.result() == "received 2 results from command 'FETCH FORWARD ALL FROM \"a\"'"
 
 
 @control(
