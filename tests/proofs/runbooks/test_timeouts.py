@@ -159,16 +159,17 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     """
     bouncer = pooler(database, pool_mode="transaction")
 
-    def leave(query: str = "select pg_sleep(60)") -> None:
-        """Have a client exceed the limit, which is set once PgBouncer has logged in, and disconnect."""
+    def leave(query: str = "select pg_sleep(60)") -> str:
+        """Have a client exceed the limit, which is set once PgBouncer has logged in; return what it hears."""
         bouncer.set(query_timeout=0)
         client = bouncer.connect(database)
         client.execute("select 1")
         bouncer.set(query_timeout=0.1)
-        assert heard(client.execute, query) == "query timeout"
+        said = heard(client.execute, query)
         client.close()
+        return said
 
-    leave()
+    assert leave() == "query timeout"
     until(
         "PgBouncer has none", lambda: not [row for row in bouncer.show("servers") if row["database"] == database.name]
     )
@@ -176,10 +177,10 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     state = "select state from pg_stat_activity where pid = %s"
     assert database.admin.execute(state, [pid]).fetchone() == ("active",)
     database.terminate(pid)
-    leave(ROWS)
+    assert leave(ROWS)  # while rows arrive, the reason may get lost
     until("PostgreSQL has sent a row", lambda: database.backends() == [])
     database.admin.execute(f"alter database {database.name} set client_connection_check_interval = '50ms'")
-    leave()
+    assert leave() == "query timeout"
     until("PostgreSQL has noticed", lambda: database.backends() == [])
 
 
