@@ -18,13 +18,14 @@ import pytest
 from psycopg2.extensions import set_wait_callback
 from psycopg2.extras import wait_select
 
-from proven.sources.controls import control, edit, here
+from proven.sources.controls import control, edit, here, replace
 from tests.proofs.heard import heard, many, piped
 from tests.proofs.reference.texts.having import NO_LINGER
 from tests.stack.database import Database, Role, fresh
 from tests.stack.postgres import bin_dir
 from tests.stack.wait import until
 
+SLEEPS = "select pg_sleep(60)"
 AGES = (r"\d+:\d{2}:\d{2}", "AGE")
 CRASHED = "pooler error: server conn crashed?"  # PgBouncer logs it whatever the reason was
 
@@ -93,6 +94,48 @@ def test_behind_pgbouncer_an_ended_transaction_hides_its_reason_from_some(databa
             until("it waits", lambda: database.admin.execute(active, [database.name]).fetchone() == (True,))
             database.terminate(database.backends()[0])
             assert told.result() == "received 2 results from command 'FETCH FORWARD ALL FROM \"a\"'"
+
+
+def slowly(client: psycopg.Connection, how: str) -> None:
+    """Run a statement that takes long."""
+    cursor = client.cursor()
+    if how == "execute":
+        cursor.execute(SLEEPS)
+    elif how == "COPY":
+        with cursor.copy(f"copy ({SLEEPS}) to stdout") as lines:
+            list(lines)
+    elif how == "executemany":
+        cursor.executemany("select pg_sleep(%s)", [[60], [60]])
+    else:
+        with client.pipeline():
+            cursor.execute(SLEEPS)
+
+
+@control(here("bouncer.connect(database)", "database.connect()"))
+@control(replace("tests.proofs.runbooks.test_server_closed_the_connection:SLEEPS", "select 1"), fails_with="not within")
+def test_behind_pgbouncer_an_ended_statement_hides_its_reason_from_some(database, pooler) -> None:
+    """Where its session is ended during a statement, psycopg 3's execute() names the administrator; COPY does not.
+
+    executemany() and a pipeline do not either. Their connection does not count as closed, and says the same once more.
+    """
+    bouncer = pooler(database, pool_mode="transaction")
+    busy = "cannot exit pipeline mode while busy"
+    texts = {
+        "execute": "terminating connection due to administrator command",
+        "COPY": "you cannot mix COPY with other operations",
+        "executemany": busy,
+        "a pipeline": busy,
+    }
+    active = "select count(*) = 1 from pg_stat_activity where datname = %s and state = 'active'"
+    for how, text in texts.items():
+        with closing(bouncer.connect(database)) as client, ThreadPoolExecutor(1) as threads:
+            told = threads.submit(heard, slowly, client, how)
+            until("it runs", lambda: database.admin.execute(active, [database.name]).fetchone() == (True,))
+            database.terminate(database.backends()[0])
+            assert told.result() == text
+            assert client.closed == (text != busy)
+            if text == busy:
+                assert heard(client.execute, "select 1").endswith(busy)
 
 
 @control(
