@@ -151,6 +151,30 @@ def test_an_async_pool_lends_what_it_had_and_opens_nothing_in_another_event_loop
     assert "connections_errors" not in stats
 
 
+@control(here("database.terminate(pid)", "pass"), fails_with="DID NOT RAISE")
+@control(here('"min_size": 4, "max_size": 4', '"min_size": 1, "max_size": 1'), fails_with="DID NOT RAISE")
+def test_a_request_that_finds_one_lost_connection_after_another_waits_between_them(database) -> None:
+    """Of a pool of four, all lost, the first to ask waits for more than five seconds, or gets PoolTimeout at its limit.
+
+    PostgreSQL takes new connections all the while.
+    """
+    checked = {"min_size": 4, "max_size": 4, "check": psycopg_pool.ConnectionPool.check_connection}
+    for limit, fails in ((3, True), (30, False)):
+        with psycopg_pool.ConnectionPool(database.url, **checked, timeout=limit) as pool:
+            pool.wait()
+            for pid in database.backends():
+                database.terminate(pid)
+            database.connect().close()
+            asked = time.monotonic()
+            if fails:
+                with pytest.raises(psycopg_pool.PoolTimeout, match="couldn't get a connection after"):
+                    pool.getconn()
+            else:
+                pool.putconn(pool.getconn())
+                assert time.monotonic() - asked > 5
+            assert pool.get_stats()["connections_lost"] == 4
+
+
 @control(here('console.execute(f"pause {database.name}")', "pass"), fails_with="DID NOT RAISE")
 def test_behind_a_paused_pgbouncer_a_pool_finds_dead_ones_and_counts_no_error(database, pooler) -> None:
     """Each connection it would lend fails its check, long after the pool's timeout; the caller still gets PoolTimeout.
