@@ -1012,12 +1012,13 @@ def main() -> int:
     if given.write_baseline and not given.baseline:
         parser.error("--write-baseline also needs --baseline FILE")
     for path in given.paths:
+        name = str(path) if str(path).isprintable() else ascii(str(path))
         try:
             path.stat()
         except OSError as error:
-            parser.error(f"{path}: {error.strerror}")
+            parser.error(f"{name}: {error.strerror}")
         if path.is_file() and path.suffix not in CODE:
-            parser.error(f"{path}: its name ends with none of {' '.join(CODE)}")
+            parser.error(f"{name}: its name ends with none of {' '.join(CODE)}")
     found = audit(given.paths)
     try:
         if given.write_baseline:

@@ -79,7 +79,7 @@ def test_a_migration_is_a_transaction_unless_it_says_otherwise(names, tmp_path) 
 
 
 @control(edit("audit/audit.py", "return 1 if found else 0", "return 0"))
-@control(edit("audit/audit.py", 'parser.error(f"{path}: {error', 'print(f"{path}: {error'))
+@control(edit("audit/audit.py", 'parser.error(f"{name}: {error', 'print(f"{name}: {error'))
 def test_the_exit_status_of_an_audit_stops_a_build(audit, tmp_path) -> None:
     """It is 0 if nothing is found, 1 if something is, and 2 for a path, baseline or option that cannot be used."""
     code = tmp_path / "code.py"
@@ -245,14 +245,20 @@ def test_nothing_that_lies_beside_it_is_imported(load, tmp_path) -> None:
 
 
 @control(edit("audit/audit.py", "line.isprintable()", "True"))
+@control(edit("audit/audit.py", "str(path).isprintable()", "True"))
 def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> None:
-    """Characters that move the cursor or colour the text are escaped, in every format."""
+    """Characters that move the cursor or colour the text are escaped, in every format, and in errors about a path."""
     for moves in ("\x1b[31m", "\x9b31m", "\r#31m", "\n#31m", "\x0831m", "\x7f31m", "\u202e31m"):
         (tmp_path / f"{moves}.py").write_text(f'cursor.execute("LISTEN a") # {moves}\n', encoding="utf-8")
     for form in ([], ["--json"], ["--sarif"]):
         output, _, _ = audit(*form, ".")
         assert output.replace("\n", "").isprintable()
         assert output.count("31m.py") == 7
+    (tmp_path / "\x1b[31m.txt").touch()
+    for wrong in ("\x1b[31m.txt", "\x1b[32m.py"):  # of no kind that it reads, and missing
+        _, said, _ = audit(wrong)
+        assert said.replace("\n", "").isprintable()
+        assert said.count(ascii(wrong)) == 1
 
 
 @control(edit("audit/audit.py", "except BrokenPipeError:", "except ZeroDivisionError:"))
