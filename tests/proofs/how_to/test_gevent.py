@@ -215,6 +215,12 @@ def thread(request):
 async def asks(request):
     return JsonResponse({"orders": await Order.objects.acount()})
 
+def itself(request):
+    return JsonResponse({"orders": get_hub().threadpool.apply(asyncio.run, [count()])})
+
+async def count():
+    return await Order.objects.acount()
+
 def state(request, end=False):
     enough.extend([True] * end)
     return JsonResponse({"begun": bool(begun)})
@@ -222,7 +228,7 @@ def state(request, end=False):
 urlpatterns = [
     *others,
     path("run/", run), path("view/", view), path("thread/", thread), path("asks/", asks),
-    path("state/", state), path("end/", state, {"end": True}),
+    path("itself/", itself), path("state/", state), path("end/", state, {"end": True}),
 ]
 """
 REFUSED = "SynchronousOnlyOperation: You cannot call this from an async context - use a thread or sync_to_async."
@@ -257,6 +263,18 @@ def test_while_one_greenlet_runs_an_event_loop_none_may_query(project, tables, t
         assert (REFUSED in gunicorn.said()) is (status == 500)
         assert gunicorn.request("/orders/")[0] == 200
         assert gunicorn.request("/asks/")[0] == 500
+        assert REFUSED in gunicorn.said()
+
+
+@control(here("-k gevent", "-k gthread", of="tests.proofs.how_to.test_gevent:greenlets"))
+def test_a_loop_in_a_thread_of_gevents_may_not_query_itself(project, tables, tmp_path) -> None:
+    """An async query of Django's, in asyncio.run() in a thread of gevent's pool, is refused; outside it is not."""
+    (tmp_path / "looping.py").write_text('from settings.prod import *\nROOT_URLCONF = "loops"')
+    (tmp_path / "loops.py").write_text(LOOPS)
+    settings = {"DJANGO_SETTINGS_MODULE": "looping", "DB_CONN_MAX_AGE": "0"}
+    with greenlets(project, tables, f"--pythonpath {tmp_path}", **settings) as gunicorn:
+        assert gunicorn.request("/orders/")[0] == 200
+        assert gunicorn.request("/itself/")[0] == 500
         assert REFUSED in gunicorn.said()
 
 
