@@ -19,6 +19,7 @@ from tests.proofs.pooled import Existing
 from tests.stack import wait
 from tests.stack.console import at_least
 from tests.stack.database import Role
+from tests.stack.pgbouncer import PgBouncer
 from tests.stack.upstream import Gunicorn, asking, needs_a_pool, serving
 from tests.stack.wait import DEADLINE, until
 
@@ -251,9 +252,17 @@ async def task(request):
     await asyncio.create_task(Order.objects.acreate(customer="Edsger"))
     return HttpResponse()
 
+async def awaits(request):
+    await Order.objects.acreate(customer="Edsger")
+    return HttpResponse()
+
+async def gathers(request):
+    await asyncio.gather(Order.objects.acreate(customer="Edsger"))
+    return HttpResponse()
+
 works = {"plain": create, "alias": lambda: create("default"), "raw": raw, "thread": thread, "none": lambda: None}
 views = {name: says(work) for name, work in works.items()}
-views |= {"task": task, "body": lambda request: StreamingHttpResponse(body())}
+views |= {"awaits": awaits, "task": task, "gathers": gathers, "body": lambda request: StreamingHttpResponse(body())}
 settings.ROOT_URLCONF = tuple(path(f"{name}/", view) for name, view in views.items())
 client = Client(SERVER_NAME="127.0.0.1")
 for method, name in [*(("get", name) for name in views), ("head", "raw"), ("post", "none"), ("delete", "none")]:
@@ -272,11 +281,11 @@ for method, name in [*(("get", name) for name in views), ("head", "raw"), ("post
 @control(edit("upstream/orders/replicas.py", 'reads.set("written")', "pass"))
 @pytest.mark.usefixtures("pair")
 def test_a_write_that_the_router_does_not_see_is_not_noticed(project, where) -> None:
-    """A GET that writes counts, but not by raw SQL, to a named alias, in a thread, a task or a streamed body.
+    """A GET that writes counts, but not by raw SQL, to a named alias, in a thread, a task, gather() or a streamed body.
 
     Nor does a HEAD that does so, while a POST and a DELETE count even if they write nothing.
     """
-    assert project.run("-c", COUNTS, **where) == (0, "get plain\npost none\ndelete none\n")
+    assert project.run("-c", COUNTS, **where) == (0, "get plain\nget awaits\npost none\ndelete none\n")
 
 
 # ATOMIC_REQUESTS of `default`, and of the replica's alias where that has copied it.
@@ -584,18 +593,25 @@ def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, loa
 
 
 @control(here("fetch 5 from", "fetch all from"))
+@control(here('"declare held', '"begin; declare held'))
 def test_feedback_saves_no_cursor_that_stands_on_a_page_which_is_cleared(pair, rows, load) -> None:
-    """Vacuuming rows that are dead to all from its page ends the session, although feedback has reached the primary."""
+    """Vacuuming rows that are dead to all from its page ends the session, although feedback has reached the primary.
+
+    A cursor with hold outside of a transaction, as iterator() has it there, stands on no page and goes on.
+    """
     impatient(pair)
     rows.execute("delete from item where id > %s", [ROWS // 2])
     pair.catch_up()
-    with pair.copy.connect() as reader:
+    with pair.copy.connect() as reader, pair.copy.connect() as other:
+        other.execute("declare held cursor with hold for select from item")
+        assert other.execute("fetch 1 from held").rowcount == 1
         reader.execute("begin; declare pinned cursor for select from item; fetch 5 from pinned")
         pair.copy.psql(load("replicas/feedback.sql"))  # only now, so that it reports no earlier transaction
         until("the primary is told", lambda: told(pair))
         rows.execute("vacuum (truncate off) item")
         pair.catch_up()
         assert heard(reader.execute, "fetch 5 from pinned") == ENDED
+        assert heard(other.execute, "fetch 1 from held") == ""
 
 
 @control(edit("replicas/patience.sql", "'5min'", "'0'"), fails_with="what is replayed waits: not within")
@@ -705,18 +721,30 @@ def test_pgbouncer_takes_hosts_in_turn_and_asks_none_what_it_is(pair, pooler) ->
 
 @control(here("server_round_robin=1", "server_round_robin=0"))
 @control(here("lifo = asked()", "lifo = asked(server_round_robin=1)"))
+@control(here("alone = answers(bouncer)", "alone = [open_both(bouncer), *answers(bouncer)][1:]"))
 def test_round_robin_has_a_client_ask_every_host_of_the_list(pair, pooler) -> None:
-    """Both hosts have a connection. By default the one that was used last is used again, and the other host rests."""
+    """Both hosts have a connection. By default the one that was used last is used again, and the other host rests.
+
+    While the pool has one connection, that one answers every query.
+    """
     several = Existing(replace(pair.primary.server, host=BOTH), pair.database.name, pair.database.role)
 
-    def asked(**settings: object) -> list[str]:
-        """Return which host answers a client that queries alone, query by query, when each has a connection."""
-        bouncer = pooler(several, pool_mode="transaction", default_pool_size=2, **settings)
+    def open_both(bouncer: PgBouncer) -> None:
         with bouncer.connect(several, autocommit=False) as one, bouncer.connect(several, autocommit=False) as other:
             both = {client.execute("show cluster_name").fetchone()[0] for client in (one, other)}
         assert both == {"primary", "standby"}
+
+    def answers(bouncer: PgBouncer) -> list[str]:
+        """Return which host answers a client that queries alone, query by query."""
         with bouncer.connect(several, prepare_threshold=None) as client:
             return [client.execute("show cluster_name").fetchone()[0] for _ in range(8)]
+
+    def asked(**settings: object) -> list[str]:
+        bouncer = pooler(several, pool_mode="transaction", default_pool_size=2, **settings)
+        alone = answers(bouncer)
+        assert len({*alone}) == 1
+        open_both(bouncer)
+        return answers(bouncer)
 
     lifo = asked()
     turns = asked(server_round_robin=1)
