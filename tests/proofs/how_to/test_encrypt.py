@@ -15,6 +15,7 @@ from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs import deployed
 from tests.proofs.heard import many, piped
+from tests.proofs.how_to.test_restart_drill import beside
 from tests.proofs.pooled import BURST, CERTIFICATES, Pooled, a_day, certificates, certify, reader, settings_of, starting
 from tests.proofs.runbooks.test_pgbouncer_server_login_retry import text
 from tests.proofs.watched import needs_monitoring
@@ -173,6 +174,7 @@ def asking(setup):
         def one(mode: str, users: dict[str, str] | None = None, **more: object) -> PgBouncer:
             settings = {**tls(setup, "client"), "client_tls_ca_file": setup.certificates / "ca.crt"}
             bouncer = start(**settings, users=users or setup.users)
+            beside(bouncer)
             bouncer.reload(client_tls_sslmode=mode, **more)
             return bouncer
 
@@ -185,15 +187,22 @@ def pair_of(folder, name: str = "pooler.internal") -> dict[str, str]:
 
 
 @control(here("asking(mode)", 'asking("require")'), fails_with="DID NOT RAISE")
+@control(here('str(bouncer.settings["unix_socket_dir"])', '"127.0.0.1"'), fails_with="certificate required")
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_client_tls_that_verifies_demands_a_certificate_of_each_client(setup, asking, mode) -> None:
-    """A client without a certificate, or with a stranger's, is refused; any certificate by the CA is accepted."""
+    """A client without a certificate, or with a stranger's, is refused; any certificate by the CA is accepted.
+
+    A client on the Unix socket needs none.
+    """
     bouncer = asking(mode)
     with pytest.raises(psycopg.OperationalError, match="certificate required"):
         bouncer.connect(setup.database, **verified(setup))
     with pytest.raises(psycopg.OperationalError, match="unknown ca"):
         bouncer.connect(setup.database, **verified(setup), **pair_of(setup.strangers))
     with bouncer.connect(setup.database, **verified(setup), **pair_of(setup.certificates)) as client:
+        assert client.execute("select current_user").fetchone() == ("upstream",)
+    place = str(bouncer.settings["unix_socket_dir"])
+    with bouncer.connect(setup.database, host=place) as client:
         assert client.execute("select current_user").fetchone() == ("upstream",)
 
 
