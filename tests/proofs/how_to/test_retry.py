@@ -17,6 +17,8 @@ BEGINS = """
 import io, select
 import django; django.setup()
 from django.db import Error, connection, transaction
+from django.db.models import Value
+from django.db.models.functions import Concat
 from orders.models import Order
 from orders.retrying import place, retried
 calls = []
@@ -71,6 +73,12 @@ def writes():
     if called() == 1:
         end()
     return Order.objects.filter(pk=order.pk).exists()
+
+def adds():
+    Order.objects.filter(pk=7).update(customer=Concat("customer", Value("!")))
+    if called() == 1:
+        end()
+    return Order.objects.get(pk=7).customer
 
 def is_too_slow():
     called()
@@ -226,12 +234,18 @@ def test_within_a_transaction_it_refuses(says) -> None:
 
 @control(edit("upstream/orders/retrying.py", "pk=number, ", "customer=None, "))
 @control(here("retried(writes)", "writes()"))
+@control(here("retried(adds)", "adds()"))
 def test_a_write_may_be_done_twice_unless_it_has_a_key(says) -> None:
-    """A write that loses its connection and is run again leaves two orders; under a given number, it leaves one."""
+    """A write that loses its connection and is run again leaves two orders; under a given number, it leaves one.
+
+    A write that adds to what is there adds twice, although it has a number.
+    """
     twice = says("tell(lambda: retried(writes)); print(Order.objects.count())")
     assert twice == ["True, 2", "2"]
     numbered = says(f"{LOSSY}tell(lambda: place(7, 'Bob').pk); print(Order.objects.filter(customer='Bob').count())")
     assert numbered == ["7, 2", "1"]
+    added = says("tell(lambda: retried(adds))")
+    assert added == ["Bob!!, 2"]
 
 
 UNREACHABLE = "connection.settings_dict['PORT'] = 1; "
