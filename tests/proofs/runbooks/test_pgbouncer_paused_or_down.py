@@ -199,9 +199,13 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
 
 
 @control(here("web secret\\n", ""))
+@control(here("; a comment", "# a comment"))
 @control(here("(before, ADMIN, behind)", "(ADMIN, behind, before)"))
 def test_a_broken_line_of_the_userlist_hides_what_comes_behind_it(database, pooler, second_user) -> None:
-    """A user before that line can log in. One after it, who could while no line was broken, cannot."""
+    """A user before that line can log in. One after it, who could while no line was broken, cannot.
+
+    A line that is a comment, after a semicolon, breaks nothing.
+    """
     secrets = scram(database, second_user)
     before, behind = database.role.name, second_user.role.name
     users = {name: secrets.get(name, "") for name in (before, ADMIN, behind)}  # the administrator's is filled in
@@ -209,6 +213,10 @@ def test_a_broken_line_of_the_userlist_hides_what_comes_behind_it(database, pool
     theirs = {"user": behind, "password": second_user.role.password}
     assert heard(bouncer.connect, database, **theirs) == ""
     userlist = (bouncer.leash.folder / "userlist.txt").read_text()
+    bouncer.leash.write("userlist.txt", userlist.replace(f'"{behind}"', f'; a comment\n"{behind}"'))
+    bouncer.restart()
+    assert "broken auth file" not in bouncer.leash.said()
+    assert heard(bouncer.connect, database, **theirs) == ""
     bouncer.leash.write("userlist.txt", userlist.replace(f'"{behind}"', f'web secret\n"{behind}"'))
     bouncer.restart()
     assert "broken auth file" in bouncer.leash.said()
