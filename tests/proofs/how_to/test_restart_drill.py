@@ -298,6 +298,30 @@ def test_after_kill_each_database_needs_a_resume_of_its_own(database, pooler, lo
             until("clients are served", lambda of=name: not refuses(bouncer, database, dbname=of))
 
 
+@control(here("first = True", "first = False"))
+def test_a_users_first_client_in_a_pause_costs_server_login_retry(database, pooler, load, second_user) -> None:
+    """PgBouncer begins a login for it, which the pause ends and which counts as failed; another user is served.
+
+    A user for whom PgBouncer has had a server connection is served after RESUME, although a client came in the pause.
+    """
+    first = True
+    other = {"user": second_user.role.name, "password": second_user.role.password}
+    retry = {"server_login_retry": 3600, "query_wait_timeout": 20}
+    bouncer = pooler(database, pool_mode="transaction", users=scram(database, second_user), **retry)
+    assert not refuses(bouncer, database)
+    assert first or not refuses(bouncer, database, **other)
+    console(bouncer, load("pgbouncer/console/pause.sql"), database=database.name)
+    with bouncer.impatient():
+        assert refuses(bouncer, database)
+        assert refuses(bouncer, database, **other)
+    console(bouncer, load("pgbouncer/console/resume.sql"), database=database.name)
+    assert not refuses(bouncer, database)
+    with bouncer.impatient():
+        assert refuses(bouncer, database, **other)
+    bouncer.reload(server_login_retry=0)
+    until("clients are served", lambda: not refuses(bouncer, database, **other))
+
+
 @control(here("[], [own], [own, other]", "[], [], [own, other]"))
 @control(here("[], [own], [own, other]", "[], [own], [own]"))
 @control(here('"user": second_user.role.name, "password": second_user.role.password', ""))
