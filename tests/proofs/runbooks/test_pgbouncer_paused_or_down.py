@@ -134,6 +134,8 @@ def starts(
 
 @control(here("starts(files, *wrong)", "starts(files)"))
 @control(here(" ; the shop", ""))
+@control(here('("pool_mode = session ; ours",)', '("pool_mode = session",)'))
+@control(here("server_tls_ca_file = /nowhere", "server_tls_protocols = none"))
 @control(here("starts(files, root=True)", "starts(files)"))
 def test_pgbouncer_says_why_it_does_not_start(files) -> None:
     """Each mistake has its own error; a userlist that cannot be read does not by itself keep it from starting."""
@@ -156,6 +158,7 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
                 "",
                 "auth_type = md5",
             ),
+            ('invalid value "session ; ours" for parameter pool_mode', cannot): ("pool_mode = session ; ours",),
             ("syntax error in configuration", cannot): ("auth_type",),
             ("syntax error in connection string", cannot): ("", "shop = password='open"),
             (f'could not load file "/nowhere": {nothing}', cannot): ("%include /nowhere",),
@@ -179,6 +182,8 @@ def test_pgbouncer_says_why_it_does_not_start(files) -> None:
         for said, wrong in mistakes.items():
             heard = starts(files, *wrong).lower()
             assert [words for words in said if words.lower() not in heard] == [], heard
+    told = starts(files, "server_tls_sslmode = verify-full\nserver_tls_ca_file = /nowhere").lower()
+    assert ("nowhere to listen on" in told, "failed to load" in told) == (True, False), told
     for mode in ("allow", "prefer"):
         assert two_files in starts(files, f"client_tls_sslmode = {mode}").lower(), mode
     for entry in ("shop = postgresql://db/shop", "shop = host=db ; the shop", "shop = host=db password=two words"):
