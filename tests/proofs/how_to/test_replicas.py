@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from signal import SIGTERM
 from urllib.parse import quote
 
 import psycopg
@@ -20,6 +21,7 @@ from tests.stack import wait
 from tests.stack.console import at_least
 from tests.stack.database import Role
 from tests.stack.pgbouncer import PgBouncer
+from tests.stack.postgres import Cluster
 from tests.stack.upstream import Gunicorn, asking, needs_a_pool, serving
 from tests.stack.wait import DEADLINE, until
 
@@ -31,6 +33,7 @@ READ_ONLY = "in a read-only transaction"
 RUN = "select count(*) = 2 from pg_stat_activity where query like 'select pg_sleep(60)%'"
 ENDED = "terminating connection due to conflict with recovery"
 BOTH = "127.0.0.1,127.0.0.2"  # the primary first
+SHUTTING = "FATAL:  the database system is shutting down"
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +289,44 @@ def test_a_write_that_the_router_does_not_see_is_not_noticed(project, where) -> 
     Nor does a HEAD that does so, while a POST and a DELETE count even if they write nothing.
     """
     assert project.run("-c", COUNTS, **where) == (0, "get plain\nget awaits\npost none\ndelete none\n")
+
+
+# A GET that writes only to its session, which is in the database, and one that reads it.
+SESSIONS = """
+import django
+from django.conf import settings
+settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.sessions"]
+django.setup()
+from django.core.management import call_command
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import path
+
+def keep(request):
+    request.session["who"] = "Ada"
+    return HttpResponse()
+
+def tell(request):
+    return HttpResponse(request.session.get("who", "nobody"))
+
+settings.ROOT_URLCONF = (path("keep/", keep), path("tell/", tell))
+own, sessions = settings.MIDDLEWARE[0], "django.contrib.sessions.middleware.SessionMiddleware"
+for settings.MIDDLEWARE in ([own, sessions], [sessions, own]):
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.get("/keep/")
+    print(client.get("/tell/").content.decode())
+"""
+
+
+@control(here('"-c", SESSIONS', '"-c", SESSIONS.replace("[own, sessions],", "[sessions, own],")'))
+@control(here('"-c", SESSIONS', '"-c", SESSIONS.replace(" [sessions, own]", " [own, sessions]")'))
+def test_a_session_is_noticed_where_the_middleware_stands_first(pair, project, where) -> None:
+    """Before SessionMiddleware a GET that saves a session counts as a write; behind it the next request has none."""
+    made = SESSIONS.partition("from django.http")[0] + 'call_command("migrate", "sessions", verbosity=0)'
+    assert project.run("-c", made, **where) == (0, "")
+    with pair.standing_still():
+        said = project.run("-c", SESSIONS, **where)
+    assert said == (0, "Ada\nnobody\n")
 
 
 # ATOMIC_REQUESTS of `default`, and of the replica's alias where that has copied it.
@@ -546,11 +587,16 @@ def begin(pair, reader: psycopg.Connection) -> None:
 
 @control(here("impatient(pair)", 'impatient(pair, "-1")'))
 @control(here("begin; savepoint one", "begin"))
+@control(here('rests.execute("begin")', "begin(pair, rests)"))
+@control(here('"alter table item add remark text"', '"select 1"'))
 @control(
     edit("replicas/conflicts.sql", "datname = current_database()", "false"), fails_with="it is counted: not within"
 )
 def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load) -> None:
-    """A running query is cancelled; a session that is idle or in a savepoint is ended, with 40001. All are counted."""
+    """A running query is cancelled; a session that is idle or in a savepoint is ended, with 40001. All are counted.
+
+    One that is idle in READ COMMITTED is spared when rows are removed, and ended when its table is locked.
+    """
     counted = load("replicas/conflicts.sql")
 
     def counts() -> list[int]:
@@ -560,8 +606,11 @@ def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load)
     before = counts() or [0] * 4
     limit = f"-c statement_timeout={wait.DEADLINE:.0f}s"
     busy, inner = pair.copy.connect(options=limit), pair.copy.connect(options=limit)
-    with busy, inner, pair.copy.connect() as idle, ThreadPoolExecutor(2) as threads:
+    rests = pair.copy.connect()
+    with busy, inner, rests, pair.copy.connect() as idle, ThreadPoolExecutor(2) as threads:
         begin(pair, idle)
+        rests.execute("begin")
+        rests.execute("select from item")
         inner.execute("begin; savepoint one")
         running = [threads.submit(heard, each.execute, "select pg_sleep(60) from item") for each in (busy, inner)]
         until("both run", lambda: pair.copy.admin.execute(f"{RUN} and state = 'active'").fetchone() == (True,))
@@ -571,7 +620,11 @@ def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load)
         with pytest.raises(psycopg.OperationalError, match=ENDED) as error:
             idle.execute("select from item")
         assert error.value.sqlstate == "40001"
-    until("it is counted", lambda: counts() == [before[0] + 3, *before[1:]])
+        assert heard(rests.execute, "select from item") == ""
+        until("it is counted", lambda: counts() == [before[0] + 3, *before[1:]])
+        rows.execute("alter table item add remark text")
+        pair.catch_up()
+        assert heard(rests.execute, "select from item") == ENDED
 
 
 @control(edit("replicas/feedback.sql", "= on", "= off"))
@@ -676,6 +729,25 @@ def test_psycopg_3_alone_passes_over_a_host_that_refuses_a_login(pair) -> None:
         assert (first.info.host, second.info.host) == ("127.0.0.1", "127.0.0.2")
         with pytest.raises(psycopg2.OperationalError, match="too many connections for role"):
             psycopg2.connect(**where, **who)
+
+
+@control(here("leash.signal(SIGTERM)", "restart()"), fails_with="it is shutting down: not within")
+def test_both_drivers_pass_over_a_host_that_is_shutting_down(pair) -> None:
+    """Its error, 57P03, is also that of a server that is starting up."""
+    who = {"user": pair.database.role.name, "password": pair.database.role.password, "dbname": pair.database.name}
+    first = Cluster(cluster_name="first")
+    try:
+        with first.server.connect():  # for which it waits
+            first.leash.signal(SIGTERM)
+            both = (first.server, pair.primary.server)
+            last = {"host": both[0].host, "port": both[0].port}
+            until("it is shutting down", lambda: heard(psycopg2.connect, **last, **who) == SHUTTING)
+            hosts = {"host": ",".join(one.host for one in both), "port": ",".join(str(one.port) for one in both)}
+            for driver in (psycopg, psycopg2):
+                with closing(driver.connect(**hosts, **who)) as client:
+                    assert int(client.info.port) == both[1].port
+    finally:
+        first.stop()
 
 
 ASK = (
