@@ -322,6 +322,27 @@ def test_a_users_first_client_in_a_pause_costs_server_login_retry(database, pool
     until("clients are served", lambda: not refuses(bouncer, database, **other))
 
 
+@control(here("min_pool_size=1", "min_pool_size=0"))
+@control(here('("", database.name)', '("", "")'))
+def test_with_a_minimum_a_pause_by_name_costs_server_login_retry(database, pooler, load) -> None:
+    """In it PgBouncer logs in to fill its pool, which the pause ends and which counts as failed.
+
+    After a PAUSE of everything, clients are served.
+    """
+    retry = {"server_login_retry": 3600, "query_wait_timeout": 20}
+    bouncer = pooler(database, pool_mode="transaction", min_pool_size=1, **retry)
+    heards = []
+    with bouncer.connect(database) as client:
+        client.execute("select 1")
+        for name in ("", database.name):
+            console(bouncer, load("pgbouncer/console/pause.sql"), database=name)
+            with bouncer.impatient():  # what sends this client away also fills the pool
+                assert refuses(bouncer, database)
+            console(bouncer, load("pgbouncer/console/resume.sql"), database=name)
+            heards.append(heard(client.execute, "select 1").partition(",")[0])
+    assert heards == ["", "server login has been failing"]
+
+
 @control(here("[], [own], [own, other]", "[], [], [own, other]"))
 @control(here("[], [own], [own, other]", "[], [own], [own]"))
 @control(here('"user": second_user.role.name, "password": second_user.role.password', ""))
