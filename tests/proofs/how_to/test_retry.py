@@ -1,6 +1,7 @@
 """Proves docs/how-to/retry.md: work that loses its connection, run again or not."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from signal import SIGCONT, SIGSTOP
 
 import pytest
@@ -9,7 +10,7 @@ from proven import evidence
 from proven.sources.controls import control, edit, here
 from tests.proofs.runbooks.test_pgbouncer_server_login_retry import ask, outage
 from tests.stack.database import fresh
-from tests.stack.upstream import needs_a_pool
+from tests.stack.upstream import needs_a_pool, needs_psycopg_3
 from tests.stack.wait import until
 
 # Code after it runs work whose connection is terminated in the first call: before its query, or after a write.
@@ -161,6 +162,40 @@ def test_work_that_lost_its_connection_is_done_again(says) -> None:
     assert says("tell(reads); tell(lambda: retried(reads))") == ["OperationalError, 1", "0, 2"]
     own = "try: copies()\nexcept connection.Database.OperationalError as error: print(isinstance(error, Error))"
     assert says(own) == ["False"]
+
+
+# Work whose first call waits, until its session is terminated.
+MANY = """
+def many():
+    with connection.cursor() as cursor:
+        cursor.executemany("select pg_sleep(%s)", [[60 if called() == 1 else 0]])
+    return "done"
+
+"""
+
+
+@control(here('"transaction.atomic(many)", "many"', '"many", "many"'))
+@control(here('"transaction.atomic(many)", "many"', '"transaction.atomic(many)", "transaction.atomic(many)"'))
+def test_behind_pgbouncer_executemany_is_done_again_if_it_is_within_atomic(
+    project, server, server_version, migrated, pooler
+) -> None:
+    """psycopg 3's, when its session is terminated while it runs: by itself it leaves a connection that is not closed.
+
+    Work that fails so is not run again. Within atomic(), at whose end Django closes that connection, it is.
+    """
+    needs_psycopg_3()
+    evidence.on(PostgreSQL=server_version)
+    asleep = "select pid from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
+    said = []
+    with fresh(server, template=migrated) as database, ThreadPoolExecutor(1) as thread:
+        bouncer = pooler(database, pool_mode="transaction")
+        settings = {"database_url": bouncer.url(database), "DJANGO_SETTINGS_MODULE": "settings.prod"}
+        for work in ("transaction.atomic(many)", "many"):
+            runs = thread.submit(project.run, "-c", f"{BEGINS}{MANY}tell(lambda: retried({work}))", **settings)
+            (pid,) = until("it runs", lambda: database.admin.execute(asleep, [database.name]).fetchone())
+            database.terminate(pid)
+            said.append(runs.result()[1].splitlines()[-1])
+    assert said == ["done, 2", "OperationalError, 1"]
 
 
 # Django's pool of two, and work whose first call loses both connections, as in a restart.
