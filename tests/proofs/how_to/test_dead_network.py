@@ -28,7 +28,7 @@ from tests.stack.fixtures import note_pgbouncer, note_postgres
 from tests.stack.network import Host, Network
 from tests.stack.pgbouncer import PgBouncer
 from tests.stack.postgres import Cluster
-from tests.stack.upstream import Process, driver
+from tests.stack.upstream import Process, driver, needs_a_pool
 from tests.stack.wait import until
 
 # Connects, and then sends its query each time that it gets a signal.
@@ -349,6 +349,40 @@ def test_a_health_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None:
     assert bare.waits()
 
 
+POOL = """
+from settings.pool import *
+DATABASES["default"]["OPTIONS"]["pool"] = {{"min_size": 1, "max_size": 1, "timeout": {timeout}}}
+"""
+
+
+@control(here("timeout=300", "timeout=3"), fails_with="it is served: not within")
+@control(here("timeout=3)", "timeout=300)"), fails_with="the other has given up: not within")
+def test_djangos_pool_gives_up_if_its_timeout_is_shorter_than_tcp_user_timeout(far, tmp_path) -> None:
+    """A router has forgotten both connections, and tcp_user_timeout ends the check of each.
+
+    Then one request is served over a new connection; that of the other pool, whose timeout is over, is not.
+    """
+    needs_a_pool()
+
+    def pooled(timeout: int) -> Client:
+        (tmp_path / f"of_{timeout}.py").write_text(POOL.format(timeout=timeout))
+        code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{SERVER}"
+        url = f"{far.database.url}?{LATER}"
+        served = far._start(code, url, DJANGO_SETTINGS_MODULE=f"of_{timeout}", DB_CONN_HEALTH_CHECKS="True")
+        until("it has started", lambda: served.count("ready"))
+        served.ask()
+        until("it has served one", lambda: served.count("200 OK") == 1)
+        return served
+
+    hasty, patient = pooled(timeout=3), pooled(timeout=300)
+    far.forget(far.app)
+    hasty.ask()
+    patient.ask()
+    until("it is served", lambda: patient.count("200 OK") == 2)
+    until("the other has given up", lambda: hasty.count("couldn't get a connection after 3.00 sec"))
+    assert hasty.count("200 OK") == 1
+
+
 @control(here('"keepalives_idle=1"', '"keepalives_idle=1000"'), fails_with="a sign of life: not within")
 def test_keepalives_keep_a_router_from_forgetting(far) -> None:
     """It forgets a connection that is silent for a while. One with keepalives it remembers, and a query is answered."""
@@ -551,8 +585,12 @@ def test_postgresql_ends_the_session_of_a_client_that_is_gone(far) -> None:
     fails_with="waits for its client: not within",
 )
 def test_tcp_user_timeout_ends_a_copy_that_the_client_does_not_read(database, sessions) -> None:
-    """PostgreSQL's ends the session: its client's kernel acknowledges but has no room. Without it the session waits."""
-    kept, limited = (sessions(database, options=f"-c tcp_user_timeout={limit}") for limit in (0, 500))
+    """PostgreSQL's ends the session: its client's kernel acknowledges but has no room. Without it the session waits.
+
+    That of the client, which does not send, ends nothing.
+    """
+    own = {"tcp_user_timeout": 500}
+    kept, limited = (sessions(database, options=f"-c tcp_user_timeout={limit}", **own) for limit in (0, 500))
     query = "select wait_event from pg_stat_activity where pid = %s"
 
     def sends(client: psycopg.Connection) -> bool:
@@ -569,10 +607,14 @@ def test_tcp_user_timeout_ends_a_copy_that_the_client_does_not_read(database, se
 @control(here("for limit in (0, 500)", "for limit in (200, 500)"))
 @control(here(" where pg_sleep(300) is null", ""), fails_with="is ended: not within")
 def test_tcp_user_timeout_ends_a_copy_that_postgresql_does_not_read(database, sessions) -> None:
-    """libpq's ends the connection while PostgreSQL is busy with the first row. Without it the client waits on."""
+    """libpq's ends the connection while PostgreSQL is busy with the first row. Without it the client waits on.
+
+    That of PostgreSQL, which does not send, ends nothing.
+    """
     with database.connect() as owner:
         owner.execute("create table lines (line text)")
-    kept, limited = (sessions(database, tcp_user_timeout=limit) for limit in (0, 500))
+    other = {"options": "-c tcp_user_timeout=500"}
+    kept, limited = (sessions(database, tcp_user_timeout=limit, **other) for limit in (0, 500))
     for client in (kept, limited):
         asked(client, "copy lines from stdin where pg_sleep(300) is null")
         client.pgconn.get_result()
