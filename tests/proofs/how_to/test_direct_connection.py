@@ -98,6 +98,22 @@ def test_the_application_cannot_migrate(project, setup, bouncer) -> None:
         connection.execute("alter table orders_order add note text")
 
 
+@control(here("revoke select on tables from", "grant select on tables to"))
+def test_what_the_owner_creates_is_the_applications_by_default_privileges(setup) -> None:
+    """A table of the owner's is there for the application to read, and without those privileges it is not."""
+    revoked = "alter default privileges in schema public revoke select on tables from upstream"
+    reads = []
+    with setup.as_owner.connect() as owner:
+        for change in ("select 1", revoked):
+            owner.execute("begin")
+            owner.execute(change)
+            owner.execute("create table made_later (id int)")
+            readable = "select has_table_privilege('upstream', 'made_later', 'select')"
+            reads += owner.execute(readable).fetchone()
+            owner.execute("rollback")
+    assert reads == [True, False]
+
+
 def migrates(folder: Path, sets: str, options: str = "") -> str:
     """Return code that sets this, with the modules of a folder at hand, and migrates."""
     return (
