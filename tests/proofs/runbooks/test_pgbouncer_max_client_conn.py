@@ -1,7 +1,11 @@
 """Proves docs/runbooks/pgbouncer-max-client-conn.md: a PgBouncer at its limit of clients."""
 
+import logging
+import re
+
 import psycopg
 import psycopg2
+import psycopg_pool
 import pytest
 
 from proven.sources.controls import control, edit, here
@@ -39,6 +43,22 @@ def test_both_drivers_say_max_client_conn(full, database) -> None:
     for driver in (psycopg, psycopg2):
         with pytest.raises(driver.OperationalError, match=FULL):
             driver.connect(full.url(database))
+
+
+@control(
+    here("max_client_conn=3", "max_client_conn=30", of="tests.proofs.runbooks.test_pgbouncer_max_client_conn:full"),
+    fails_with="the pool has tried: not within",
+)
+def test_a_pool_has_max_client_conn_in_its_log_alone(full, database, caplog) -> None:
+    """Its caller is told only how long it waited; the logger psycopg.pool has PgBouncer's text."""
+    with (
+        caplog.at_level(logging.WARNING, "psycopg.pool"),
+        psycopg_pool.ConnectionPool(full.url(database), min_size=1, max_size=1) as pool,
+    ):
+        until("the pool has tried", lambda: re.search(FULL, caplog.text))
+        with pytest.raises(psycopg_pool.PoolTimeout) as error:
+            pool.getconn(timeout=0.1)
+    assert str(error.value) == "couldn't get a connection after 0.10 sec"
 
 
 @control(

@@ -65,12 +65,21 @@ def test_the_pool_tries_on_until_it_has_a_connection(database, cluster, caplog) 
 @control(here('"psycopg.pool"', '"psycopg"'), fails_with="the pool has tried: not within")
 @control(here("getconn(timeout=0.1)", "putconn(None)"), fails_with="can't return connection to pool")
 @pytest.mark.parametrize(
-    ("wrong", "why"), [("password", "password authentication failed"), ("port", "Connection refused")]
+    ("wrong", "why"),
+    [
+        ("password", "password authentication failed"),
+        ("port", "Connection refused"),
+        ("limit", "too many connections for role"),
+    ],
 )
 def test_why_no_connection_can_be_opened_is_in_the_pools_log_alone(database, caplog, wrong, why) -> None:
     """The caller is told only how long it waited; the logger psycopg.pool has PostgreSQL's or libpq's own text."""
-    parts = {"password": f":{database.role.password}@", "port": f":{database.server.port}/"}
-    address = database.url.replace(parts[wrong], {"password": ":an-old-one@", "port": ":1/"}[wrong])
+    if wrong == "limit":
+        database.admin.execute(f"alter role {database.role.name} connection limit 0")
+    address = database.url
+    parts = {"password": (f":{database.role.password}@", ":an-old-one@"), "port": (f":{database.server.port}/", ":1/")}
+    if wrong in parts:
+        address = address.replace(*parts[wrong])
 
     def logged() -> bool:
         return any(record.name == "psycopg.pool" and why in record.getMessage() for record in caplog.records)
