@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from importlib.metadata import version
 
 import pytest
@@ -62,6 +63,20 @@ def test_a_worker_whose_server_does_not_answer_is_killed_so_with_psycopg_3_as_we
             os.kill(pid, signal.SIGCONT)
     assert "WORKER TIMEOUT" in log.partition(last)[0]
     assert never not in log
+
+
+@control(here("postgresql://127.0.0.1:{port}/any", "postgresql://127.0.0.1:1/any"), fails_with="it says so: not within")
+@pytest.mark.parametrize("driver", ENDS)
+def test_a_worker_whose_connect_is_not_answered_is_killed_as_in_a_query(driver) -> None:
+    """Something accepts the connection and says nothing: a traceback of psycopg 3 says where it waited."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        asks = f"{driver}.connect('postgresql://127.0.0.1:{port}/any')"
+        last, other = ENDS[driver]
+        log = worker(asks, last, "--timeout=2", imports=driver)(None)
+    assert "WORKER TIMEOUT" in log.partition(last)[0]
+    assert other not in log
+    assert (asks in log) == (driver == "psycopg")
 
 
 @control(here('holder.execute("select 1")', "pass"), fails_with="it says so: not within")
