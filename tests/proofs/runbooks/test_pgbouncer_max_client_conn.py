@@ -111,6 +111,25 @@ def test_a_client_that_leaves_makes_room_for_another(database, pooler) -> None:
             bouncer.connect(database)
 
 
+@control(here("max_client_conn=3", "max_client_conn=4"))
+@control(here("bouncer.impatient()", "bouncer.connect(database)"), fails_with="no more connections allowed")
+def test_a_client_that_leaves_while_it_waits_keeps_its_place(database, pooler) -> None:
+    """PgBouncer does not notice that it has left before it is served or query_wait_timeout has ended its wait."""
+    bouncer = pooler(database, pool_mode="transaction", max_client_conn=3, default_pool_size=1)
+    with bouncer.connect(database, autocommit=False) as holder:
+        holder.execute("select 1")
+        waits = bouncer.connect(database)
+        waits.pgconn.send_query(b"select 1")
+        until("it waits", lambda: pool(bouncer, database)["cl_waiting"] == 1)
+        waits.close()
+        assert pool(bouncer, database)["cl_waiting"] == 1  # that console session has the third place
+        with pytest.raises(psycopg.OperationalError, match=FULL):
+            bouncer.connect(database)
+        with bouncer.impatient():
+            until("its wait has ended", lambda: pool(bouncer, database)["cl_waiting"] == 0)
+        bouncer.connect(database).close()
+
+
 @control(here("max_client_conn=2", "max_client_conn=3"))
 def test_who_is_on_the_console_has_the_place_of_a_client(database, pooler) -> None:
     """With two places and a console session, the second client is refused; once that session ends, it is served."""
