@@ -402,22 +402,25 @@ def test_keepalives_keep_a_router_from_forgetting(far) -> None:
     assert silent.waits()
 
 
+def proxied(far: Far, **limits: str) -> str:
+    """Start HAProxy on PgBouncer's host, with an hour's patience but for these limits; return its URL."""
+    try:
+        evidence.on(HAProxy=haproxy.version())
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    patience = {"client": "1h", "server": "1h", **limits}
+    text = PROXY.format(at=far.pooler.address, to=f"{far.db.address}:{far.database.server.port}", **patience)
+    proxy = haproxy.HAProxy(text, far.pooler)
+    far.ends.callback(proxy.stop)
+    return re.sub("@.*/", f"@{far.pooler.address}:{proxy.port}/", far.database.url)
+
+
 @control(replace("tests.proofs.how_to.test_dead_network:PATIENCE", "1h"), fails_with="HAProxy ends it: not within")
 @control(here('"keepalives_idle=1"', '"keepalives_idle=1000"'))
 @pytest.mark.parametrize("limit", ["client", "server"])
 def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far, limit) -> None:
     """It ends TCP on each side: a keepalive comes, and after `timeout client` or `timeout server` the session goes."""
-    try:
-        evidence.on(HAProxy=haproxy.version())
-    except RuntimeError as error:
-        pytest.skip(str(error))
-    after = {"client": "1h", "server": "1h", limit: PATIENCE}
-    text = PROXY.format(at=far.pooler.address, to=f"{far.db.address}:{far.database.server.port}", **after)
-    proxy = haproxy.HAProxy(text, far.pooler)
-    far.ends.callback(proxy.stop)
-    place = f"@{far.pooler.address}:{proxy.port}/"
-    url = re.sub("@.*/", place, far.database.url)
-    kept = far.connected("keepalives_idle=1", url=url)
+    kept = far.connected("keepalives_idle=1", url=proxied(far, **{limit: PATIENCE}))
     far.confirmed()
     (its,) = (ends for ends in far.last if far.app.number in dict(ends))
 
@@ -431,6 +434,16 @@ def test_keepalives_do_not_keep_haproxy_from_ending_what_is_idle(far, limit) -> 
     until("HAProxy ends it", lambda: [packet for packet in seen() if packet.source != far.app.number])
     kept.ask()
     assert kept.error().endswith(CLOSED)
+
+
+@control(here("server=PATIENCE", "client=PATIENCE"), fails_with="it hears of an error: not within")
+@control(here("past = far.running()", "past = far.running(url=url)"))
+def test_haproxys_timeout_server_ends_a_query_that_takes_longer(far) -> None:
+    """Its session is silent meanwhile. It ends while the same query of a client past HAProxy still runs."""
+    url = proxied(far, server=PATIENCE)
+    past = far.running()
+    assert far.running("keepalives_idle=1", url).error().endswith(CLOSED)
+    assert past.waits()
 
 
 @control(here('"keepalives": POOLER_KEEPALIVES', '"keepalives": {}'), fails_with="they have ended: not within")
