@@ -137,6 +137,22 @@ def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) 
         database.admin.execute("alter system reset max_connections")
 
 
+@control(here('"-c", "max_connections=10"', ""))
+@control(edit("postgres/raise_max_connections.sql", "alter system set max_connections = :slots;", ""))
+def test_a_limit_on_the_servers_command_line_outweighs_alter_system(cluster, load) -> None:
+    """Started as it was, the server would have what ALTER SYSTEM has set; with -c it has the limit that this names."""
+    own = cluster(max_connections=10, cluster_name="commanded")
+    with fresh(own.server) as database:
+        database.psql(load("postgres/raise_max_connections.sql"), slots="12")
+    shows = [str(own.bin / "postgres"), "-C", "max_connections", "-D", str(own.data)]
+
+    def starts_with(*options: str) -> str:
+        return subprocess.run([*shows, *options], check=True, capture_output=True, text=True).stdout.strip()
+
+    commanded = starts_with("-c", "max_connections=10")
+    assert (starts_with(), commanded) == ("12", "10")
+
+
 @pytest.fixture
 def primary():
     """A server of 10 slots of this proof's own, which has a standby."""
