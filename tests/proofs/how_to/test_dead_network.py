@@ -553,6 +553,21 @@ def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
     assert all(client.waits() for client in waiting)
 
 
+@control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="PgBouncer gives up: not within")
+@control(here("{silent.getsockname()[1]}", "1"), fails_with="PgBouncer gives up: not within")
+def test_a_server_that_accepts_and_logs_nobody_in_is_a_connect_timeout(database, pooler) -> None:
+    """The same setting ends PgBouncer's login, and the log says `connect timeout`, not `connect failed`."""
+    bouncer = pooler(database, pool_mode="transaction", server_connect_timeout=1)
+    client = bouncer.connect(database)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bouncer.entries[database.name] = f"host=127.0.0.1 port={silent.getsockname()[1]} dbname={database.name}"
+        bouncer.reload()
+        client.pgconn.send_query(b"select 1")
+        until("PgBouncer gives up", lambda: "closing because: connect timeout" in bouncer.leash.said())
+        assert "connect failed" not in bouncer.leash.said()
+    client.close()
+
+
 @control(here("**POOLER_KEEPALIVES", ""), fails_with="its place is free: not within")
 @control(here("client_idle_timeout=0.1", "client_idle_timeout=0"), fails_with="its place is free: not within")
 def test_a_client_of_a_host_that_vanished_keeps_its_place_unless_pgbouncer_has_keepalives(far) -> None:
