@@ -123,6 +123,18 @@ def test_after_set_role_a_superuser_closes_only_that_roles_connections(database,
     stranger.drop(database.admin)
 
 
+@control(here("application_name = 'upstream'", "application_name = 'another'"), fails_with="DID NOT RAISE")
+def test_whoever_may_signal_sessions_fails_at_a_superusers_of_that_name(database, second_user, load) -> None:
+    """The query of a role with pg_signal_backend and pg_monitor then ends with an error."""
+    database.admin.execute(f"grant pg_signal_backend, pg_monitor to {second_user.role.name}")
+    denied = "permission denied to terminate process|must be a superuser to terminate superuser process"
+    with psycopg.connect(database.superuser, autocommit=True) as superusers:
+        superusers.execute("set application_name = 'upstream'")
+        close = load("postgres/close_idle.sql")
+        with pytest.raises(ProblemError, match=denied):
+            second_user.psql(close, superuser=False, application="upstream", idle_for="0")
+
+
 @control(edit("postgres/raise_max_connections.sql", "alter system set max_connections = :slots;", ""))
 def test_raising_max_connections_waits_for_a_restart(cluster, load, transcript) -> None:
     """After ALTER SYSTEM and a reload the old limit holds, marked pending_restart; after a restart the new one."""
