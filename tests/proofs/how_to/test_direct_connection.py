@@ -492,6 +492,32 @@ def test_a_lock_within_a_transaction_is_let_go_before_the_commit(project, setup,
     assert "durable" in "".join(said[2:])
 
 
+FAILS = """
+from django.db import DatabaseError, transaction
+from orders.locks import exclusive
+def held():
+    with connections["direct"].cursor() as cursor:
+        cursor.execute("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+        return cursor.fetchone()[0]
+for around in (transaction.atomic(), transaction.atomic(using="direct")):
+    try:
+        with around, exclusive(9), connections["direct"].cursor() as cursor:
+            cursor.execute("select 1 / 0")
+    except DatabaseError:
+        print(held())
+connections["direct"].close()
+print(held())
+"""
+
+
+@control(here("FAILS)", "FAILS.replace('using=\"direct\"', ''))"))
+@control(here("FAILS)", "FAILS.replace('1 / 0', '1'))"))
+def test_a_query_that_fails_within_a_transaction_of_direct_keeps_the_lock(project, setup, bouncer) -> None:
+    """Its unlocking fails too; the lock goes with the connection. Within a transaction of `default` it is let go."""
+    said = run(project, setup, bouncer, FAILS)
+    assert said.split() == ["0", "1", "0"]
+
+
 @control(
     edit(
         "upstream/orders/management/commands/follow_orders.py", 'cursor.execute("set idle_session_timeout = 0")', "pass"
