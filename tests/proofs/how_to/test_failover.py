@@ -10,7 +10,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -279,7 +279,7 @@ def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(fai
         "PGPASSWORD": bouncer.password,
         "PROXY": database.url,
     }
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1) as thread, interruptible():
         try:
             with psycopg.connect(address) as holder, psycopg.connect(address) as other:
                 holder.execute("select 1")
@@ -295,6 +295,16 @@ def test_a_switchover_that_is_broken_off_while_the_pause_waits_moves_nothing(fai
             assert bouncer.leash.said().count("PAUSE command issued") == pauses
         finally:
             bouncer.stop()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let what is started meanwhile be interrupted: what a shell runs in the background ignores SIGINT for good."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def switch(failing: Failing, script: Snippet, **wants: str) -> None:
