@@ -290,11 +290,12 @@ def test_postgresql_ends_a_query_whose_client_is_gone(run_in, limit, keeps, load
     """
     at_work = run_in(ONE, keeps, more=limit)
     with ExitStack() as ends:
+        consoles = []
         if keeps == "pgbouncer":
             ends.enter_context(at_work.bouncer.connect(at_work.database)).execute("select 1")
-            console = ends.enter_context(at_work.bouncer.admin())
+            consoles = [ends.enter_context(at_work.bouncer.admin())]
         at_work.database.psql(load("postgres/role_client_check.sql"), role=at_work.database.role.name)
-        if keeps == "pgbouncer":
+        for console in consoles:
             console.execute("reconnect")
     limited(at_work, limit)
     assert until("the query ends", lambda: at_work.waiting() == 0)
