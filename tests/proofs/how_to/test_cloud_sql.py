@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from proven.sources.snippets import Snippet
 from tests.lint import cloud_sql, gcloud, google
 from tests.lint.findings import refuse
 from tests.stack import pgbouncer
+from tests.stack.console import pool
 from tests.stack.database import fresh
 from tests.stack.fixtures import note_postgres
 from tests.stack.wait import until
@@ -254,6 +256,36 @@ def test_each_pooler_has_pools_of_its_own(database, pooler) -> None:
             with bouncer.connect(database) as next_one:
                 waits_in_vain(bouncer, next_one)
         assert len(database.backends()) == 2
+
+
+@control(here("reserve_pool_size=1", "reserve_pool_size=0"), fails_with="one waits behind two: not within")
+@control(here("reserve_pool_size=1", "reserve_pool_size=2"), fails_with="one waits behind two: not within")
+@control(here("[start() for _ in range(2)]", "[start()] * 2"))
+def test_a_reserve_counts_for_each_pgbouncer_too(database, pooler) -> None:
+    """Two poolers, each with a pool of one and a reserve of one, open four connections; each has a client that waits.
+
+    It has waited for a second, and so for longer than reserve_pool_timeout.
+    """
+
+    def start():
+        return pooler(
+            database, pool_mode="transaction", default_pool_size=1, reserve_pool_size=1, reserve_pool_timeout=0.05
+        )
+
+    def waits(bouncer) -> bool:
+        now = pool(bouncer, database)
+        return now["cl_active"] == 2 and now["maxwait"] > 0
+
+    with ThreadPoolExecutor(6) as threads, ExitStack() as clients:
+        poolers = [start() for _ in range(2)]
+        for bouncer in poolers:
+            for _ in range(3):
+                client = clients.enter_context(bouncer.connect(database, autocommit=False))
+                threads.submit(client.execute, "select 1")
+            clients.callback(bouncer.reload, default_pool_size=6)  # at the end each is served
+        for bouncer in poolers:
+            until("one waits behind two", lambda bouncer=bouncer: waits(bouncer))
+        assert len(database.backends()) == 4
 
 
 def waits_in_vain(bouncer, client) -> None:
