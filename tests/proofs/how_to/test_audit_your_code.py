@@ -15,7 +15,7 @@ import pytest
 
 from proven import evidence
 from proven.sources import snippets
-from proven.sources.controls import control, edit
+from proven.sources.controls import control, edit, here
 from tests.proofs.planted import planted
 from tests.stack.scripts import execute
 from tests.stack.wait import DEADLINE
@@ -259,6 +259,31 @@ def test_no_name_and_no_line_says_anything_to_a_terminal(audit, tmp_path) -> Non
         _, said, _ = audit(wrong)
         assert said.replace("\n", "").isprintable()
         assert said.count(ascii(wrong)) == 1
+
+
+# What the audit does not know, and a form of the same that it does.
+WITHIN = "from django.db import connection\ndef run(cursor, tenant):\n    "
+MISSED = [
+    ('cursor.execute("select 1 into temp chosen")', 'cursor.execute("create temp table chosen as select 1")'),
+    ('cursor.callproc("pg_advisory_lock", [1])', 'cursor.execute("select pg_advisory_lock(%s)", [1])'),
+    (
+        "cursor.execute(\"select set_config('app.tenant', %s, %s)\", [tenant, False])",
+        "cursor.execute(\"select set_config('app.tenant', %s, false)\", [tenant])",
+    ),
+    ('cursor.execute(b"set lock_timeout = 1")', 'cursor.execute("set lock_timeout = 1")'),
+    ("connection.chunked_cursor()", 'connection.cursor(name="c", withhold=True)'),
+]
+
+
+@control(here('f"{WITHIN}{missed}', 'f"{WITHIN}{known}'))
+@control(here('f"{WITHIN}{known}', 'f"{WITHIN}{missed}'))
+@pytest.mark.parametrize(("missed", "known"), MISSED)
+def test_some_forms_are_missed(audit, tmp_path, missed, known) -> None:
+    """SELECT INTO TEMP, callproc, a parameter for false, bytes and chunked_cursor: their usual forms are found."""
+    (tmp_path / "code.py").write_text(f"{WITHIN}{missed}\n")
+    assert audit(".")[0] == "findings: 0\n"
+    (tmp_path / "code.py").write_text(f"{WITHIN}{known}\n")
+    assert audit(".")[0].endswith("\nfindings: 1\n")
 
 
 @control(edit("audit/audit.py", "except BrokenPipeError:", "except ZeroDivisionError:"))
