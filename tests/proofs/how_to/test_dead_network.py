@@ -527,6 +527,42 @@ def test_pgbouncers_check_waits_too_unless_tcp_user_timeout_ends_it(far) -> None
     assert waiting.waits()
 
 
+@control(here("tcp_user_timeout=500", "tcp_user_timeout=0"), fails_with="it is answered: not within")
+@control(here("query_wait_timeout=1", "query_wait_timeout=120"), fails_with="it hears of an error: not within")
+@control(here("far.forget(far.pooler)", "pass"), fails_with="one is tested: not within")
+@control(here("range(3)", "range(1)"), fails_with="one is tested: not within")
+def test_pgbouncer_checks_one_lost_connection_after_another(far) -> None:
+    """Of three that are lost it checks one at a time for a client, which is then served over a new one.
+
+    With tcp_user_timeout, that is; without it PgBouncer stays at the first. If query_wait_timeout is over before a
+    check is, the client hears of that.
+    """
+    bare = far.pgbouncer(server_check_delay=0)
+    limited = far.pgbouncer(server_check_delay=0, tcp_user_timeout=500)
+    short = far.pgbouncer(server_check_delay=0, tcp_user_timeout=6000, query_wait_timeout=1)
+    waiting, served, late = (far.pooled(each) for each in (bare, limited, short))
+    for bouncer in (bare, limited, short):
+        with ExitStack() as ends:
+            for _ in range(3):  # each in a transaction, which the end of the block commits
+                client = psycopg.connect(bouncer.url(far.database), host=bouncer.console)
+                ends.enter_context(client).execute("select 1")
+        until("none is in use", lambda of=bouncer: set(states(of)) == {"used"})
+    far.forget(far.pooler)
+    for client in (waiting, served, late):
+        client.ask()
+    until("one is tested", lambda: states(bare) == ["tested", "used", "used"])
+    until("it is answered", lambda: served.count("answered") == 2)
+    assert limited.leash.said().count("closing because: server conn crashed?") == 3
+    assert late.error() == {"psycopg": "query_wait_timeout", "psycopg2": CLOSED}[next(iter(driver()))]
+    assert states(bare) == ["tested", "used", "used"]
+    assert waiting.waits()
+
+
+def states(bouncer: PgBouncer) -> list[str]:
+    """Return the states of its server connections."""
+    return sorted(row["state"] for row in bouncer.show("servers"))
+
+
 @control(here("server_connect_timeout=1)", "server_connect_timeout=300)"), fails_with="a connect ends: not within")
 @control(here("later.ask()", "pass"), fails_with="it hears of an error: not within")
 def test_server_connect_timeout_ends_a_connect_of_pgbouncer(far) -> None:
