@@ -98,25 +98,39 @@ def test_an_old_test_database_keeps_the_next_run_from_its_tests(project, testing
     assert (status, "\nOK\n" in output, exists(database, name)) == (0, True, False), output
 
 
-COPIES = """
-import django; django.setup()
-from django.test.utils import setup_databases
-setup_databases(verbosity=0, interactive=False, parallel=2)
+TWICE = """
+from orders.tests import OrdersTest
+
+class Again(OrdersTest):
+    pass
 """
 
 
 @control(here("bouncer.url(database)", "database.url"))
-def test_the_pool_keeps_the_test_database_from_being_copied(project, testing) -> None:
-    """For --parallel Django copies the database for each process, which fails while another session is in it."""
+@control(here('"--parallel", "2"', '"--parallel", "1"'))
+def test_the_pool_keeps_the_test_database_from_being_copied(project, testing, tmp_path) -> None:
+    """With --parallel Django copies the database for each process, which fails while another session is in it.
+
+    Then no test runs. On a direct connection all run, and each of the two processes has a copy.
+    """
     database, bouncer, name = testing
-    settings = {"DJANGO_SETTINGS_MODULE": "settings.prod"}
-    status, output = project.run("-c", COPIES, database_url=bouncer.url(database), **settings)
+    (tmp_path / "test_twice.py").write_text(TWICE)
+    command = ("manage.py", "test", "test_twice", "--noinput", "--parallel", "2")
+    own = {"PYTHONPATH": str(tmp_path)}
+    copies = [f"{name}_1", f"{name}_2"]
     try:
-        assert status != 0
-        assert f'source database "{name}" is being accessed by other users' in output
+        status, output = project.run(*command, database_url=bouncer.url(database), **own)
+        text = f'source database "{name}" is being accessed by other users'
+        assert (status != 0, text in output, "Ran " in output) == (True, True, False), output
+        assert not [copy for copy in copies if exists(database, copy)]
+        bouncer.stop()
+        status, output = project.run(*command, "--keepdb", database_url=database.url, **own)
+        assert (status, "Ran 2 tests" in output) == (0, True), output
+        made = database.admin.execute("select datname from pg_database where starts_with(datname, %s)", [f"{name}_"])
+        assert sorted(found for (found,) in made) == copies
     finally:
-        for number in (1, 2):
-            database.admin.execute(f'drop database if exists "{name}_{number}" with (force)')
+        for copy in copies:
+            database.admin.execute(f'drop database if exists "{copy}" with (force)')
 
 
 POOL = """
