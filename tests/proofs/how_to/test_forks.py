@@ -338,16 +338,21 @@ try:
 finally:
     print(Order.objects.count())
 """
+# A fork at the first of 2001 rows, one more than Django fetches at a time.
 ITERATES = """
 from orders import forks
 from orders.models import Order
-for name in ("Ada", "Bob", "Cleo"): Order.objects.create(customer=name)
+Order.objects.filter().delete()
+Order.objects.bulk_create(Order(customer="Ada") for _ in range(2001))
+given = 0
 try:
-    for order in Order.objects.iterator(chunk_size=1):
-        fork()
-        print("one row")
+    for order in Order.objects.all():
+        if not given:
+            fork()
+        given += 1
+    print(given)
 except Error:
-    print("an error")
+    print(f"{given} and an error")
 """
 # Two forks where an event loop runs: with a connection that its thread opened before, and with an idle pool.
 IN_A_LOOP = """
@@ -394,12 +399,21 @@ def test_a_fork_within_a_transaction_ends_it(project, tables, last, said) -> Non
     assert forked(project, tables, ATOMIC.replace("tried()", last)) == [said, "0"]
 
 
-@control(here("ITERATES)", 'ITERATES.replace("iterator(chunk_size=1)", "all()"))'))
+@control(here('"iterator()"', '"all()"'))
+@control(here('"iterator(chunk_size=1)"', '"iterator(chunk_size=2)"'))
+@control(here('["DISABLE_SERVER_SIDE_CURSORS"] = True', '["DISABLE_SERVER_SIDE_CURSORS"] = False'))
 @control(edit("upstream/orders/forks.py", "connection.close()", "pass"))
 def test_a_fork_ends_an_iterator(project, tables) -> None:
-    """With the module imported, the cursor's next row is an error."""
-    told = forked(project, tables, ITERATES)
-    assert told == ["one row", "an error"]
+    """With the module imported, an error follows the rows that are fetched already, by default 2000.
+
+    Without server-side cursors the loop gets all rows.
+    """
+    loops = ["iterator()", "iterator(chunk_size=1)"]
+    told = [forked(project, tables, ITERATES.replace("all()", loop)) for loop in loops]
+    assert told == [["2000 and an error"], ["1 and an error"]]
+    without = 'connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True'
+    told = forked(project, tables, without + ITERATES.replace("all()", "iterator()"))
+    assert told == ["2001"]
 
 
 @control(
