@@ -153,6 +153,13 @@ def lasted(database: Database) -> float:
         return connection.execute(query).fetchone()[0] or 0  # it is null at first
 
 
+def later(who: Database, load, seconds: int, *items: str) -> set[str]:
+    """Return the levels of these items this many seconds later, with the default limit."""
+    query = load(QUERY).text.replace("clock_timestamp()", f"(clock_timestamp() + interval '{seconds} s')")
+    rows = [[cell.strip() for cell in line.split("|")] for line in run_psql(who.url, query).stdout.splitlines()]
+    return {row[0] for row in rows if len(row) == 6 and row[1] in items}
+
+
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "10000000 * "))
 @control(edit("upstream/orders/management/commands/pool_doctor.sql", "10 * ", "8 * "))
 def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, watcher, load) -> None:
@@ -164,14 +171,10 @@ def test_what_lasts_longer_than_patience_is_a_warning_and_later_critical(busy, w
             seen = seen_by(watcher, load)
         return {seen[item][0] for item in ("transaction", "silence", "wait")}
 
-    def later(seconds: int) -> set[str]:
-        """Return all levels this many seconds later, with the default limit."""
-        query = load(QUERY).text.replace("clock_timestamp()", f"(clock_timestamp() + interval '{seconds} s')")
-        rows = [[cell.strip() for cell in line.split("|")] for line in run_psql(watcher.url, query).stdout.splitlines()]
-        return {row[0] for row in rows if len(row) == 6 and row[1] in ("transaction", "silence", "wait")}
-
     until("one has waited", lambda: lasted(busy) > 0)
-    assert [later(seconds) for seconds in (30, 60, 500, 600)] == [{"ok"}, {"warning"}, {"warning"}, {"critical"}]
+    lasting = ("transaction", "silence", "wait")
+    found = [later(watcher, load, seconds, *lasting) for seconds in (30, 60, 500, 600)]
+    assert found == [{"ok"}, {"warning"}, {"warning"}, {"critical"}]
     until("all are fine", lambda: levels(1000) == {"ok"})
     until("all are warnings", lambda: levels(0.9) == {"warning"})
     assert levels(0.01) == {"critical"}
@@ -286,10 +289,17 @@ def waiting(database: Database) -> int:
     edit("upstream/orders/management/commands/pool_doctor.sql", "() - prepared)", "() - prepared) * 1000"),
     fails_with="its age is told: not within",
 )
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "prepared) as amount,\n            's' as unit,\n            seconds as",
+        "prepared) as amount,\n            's' as unit,\n            2 * seconds as",
+    )
+)
 def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions, load) -> None:
     """A prepared transaction keeps its locks after its session has gone; it is reported by name until it is ended.
 
-    Its age is reported.
+    Its age is reported: a warning after a minute, critical after ten, or at the role's own patience.
     """
     with fresh(cluster(**SLOTS, max_prepared_transactions=1).server) as database:
         with database.connect() as connection:
@@ -298,6 +308,7 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
             connection.execute("begin; lock account; prepare transaction 'forgotten'")
         sessions(database).pgconn.send_query(b"select * from account")
         until("one waits", lambda: seen_by(database, load).get("wait"))
+        default = [later(database, load, seconds, "prepared") for seconds in (30, 60, 500, 600)]
         with patience(database.role, database, "1 ms"):
             seen = seen_by(database, load)
         try:
@@ -306,6 +317,7 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
             with database.connect() as connection:
                 connection.execute("rollback prepared 'forgotten'")
         after = seen_by(database, load)
+    assert default == [{"ok"}, {"warning"}, {"warning"}, {"critical"}]
     assert "waits for something that is not a client session" in seen["wait"][1]
     assert seen["prepared"] == (
         "critical",
@@ -326,11 +338,18 @@ def test_a_transaction_that_no_session_holds_is_named_as_such(cluster, sessions,
     ),
     fails_with="its age is told: not within",
 )
+@control(
+    edit(
+        "upstream/orders/management/commands/pool_doctor.sql",
+        "'cursor' as item,\n            in_state_for as amount,\n            's' as unit,\n            seconds as",
+        "'cursor' as item,\n            in_state_for as amount,\n            's' as unit,\n            2 * seconds as",
+    )
+)
 def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database, sessions, load) -> None:
     """Its session is idle outside a transaction, and last sent a DECLARE or FETCH, even after a view's name.
 
     One that is idle in a transaction is not found. After another statement it is no longer found, although it is still
-    open.
+    open. It is a warning after a minute, or at the role's own patience, and never critical.
     """
     named, plain = sessions(database), sessions(database)
     sessions(database, autocommit=False).execute("declare three cursor for select 1")
@@ -339,6 +358,7 @@ def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database
     with plain.cursor("two", withhold=True) as rows:
         rows.execute("select generate_series(1, 9)")
         rows.fetchmany(2)
+        default = [later(database, load, seconds, "cursor") for seconds in (30, 60, 6000)]
         with patience(database.role, database, "1 ms"):
             found = [row for row in told(database, load) if row[1] == "cursor"]
             until("its age is told", lambda: 0.3 <= age_of("cursor", database, load) <= monotonic() - began + 0.1)
@@ -347,6 +367,7 @@ def test_a_cursor_that_was_left_open_is_found_until_its_session_goes_on(database
             assert "cursor" not in seen_by(database, load)
         left = "select name from pg_cursors where is_holdable"
         assert [each.execute(left).fetchall() for each in (named, plain)] == [[("one",)], [("two",)]]
+    assert default == [{"ok"}, {"warning"}, {"warning"}]
     assert {(row[0], int(row[4].split()[1].rstrip(","))) for row in found} == {
         ("warning", each.info.backend_pid) for each in (named, plain)
     }
