@@ -13,7 +13,8 @@ import pytest
 
 from proven import ROOT, evidence, whole
 from proven.evidence.measurements import FOLDER
-from proven.sources.controls import control, here
+from proven.sources.controls import control, edit, here
+from tests.proofs.heard import heard
 from tests.proofs.pooled import CERTIFICATES, certificates
 from tests.proofs.reference import trials
 from tests.stack import poolers
@@ -120,6 +121,59 @@ def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: p
         del found["state"]["path"]
     assert found == {group: {name: known[group][name][pooler] for name in rows} for group, rows in found.items()}
     return None
+
+
+@control(edit("odyssey/odyssey.conf", 'tls "require"', 'tls "allow"'))
+@control(edit("odyssey/odyssey.conf", 'database "upstream"', "database default"))
+@control(
+    edit(
+        "odyssey/odyssey.conf",
+        'admin" {\n        authentication "scram-sha-256"',
+        'admin" {\n        authentication "none"',
+    ),
+    fails_with="did not complete authentication",
+)
+@control(edit("poolers/pgagroal_hba.conf", "hostssl", "host"))
+@control(edit("poolers/pgagroal_hba.conf", "# TYPE", "hostssl all all 127.0.0.1/32 scram-sha-256\n# TYPE"))
+@control(edit("poolers/pool_hba.conf", "hostssl", "host"))
+@control(edit("poolers/pool_hba.conf", "# TYPE", "hostssl all all 127.0.0.1/32 scram-sha-256\n# TYPE"))
+@pytest.mark.parametrize("which", ["odyssey", "pgagroal", "pgpool"])
+def test_each_file_lets_one_role_into_one_database(cluster, folder, which) -> None:
+    """It is let in with SCRAM and over TLS; without TLS, in another database or as another role nobody is.
+
+    Odyssey lets its administrator into its console in the same way.
+    """
+    kind = POOLERS[which]
+    try:
+        kind.version()
+    except RuntimeError:
+        pytest.skip(f"needs {kind.called}")
+    server = poolers.short(cluster(cluster_name="poolers")).server
+    note_postgres(server.version())
+    evidence.ran(evidence.load(CERTIFICATES))
+    safe = {"sslmode": "verify-full", "sslrootcert": folder / "ca.crt", "require_auth": "scram-sha-256"}
+    plain = {"sslmode": "disable"}
+    with ExitStack() as ends:
+        own, second = (ends.enter_context(fresh(server)) for _ in range(2))
+        role = Role(server)
+        ends.callback(role.drop, own.admin)
+        other = {"user": role.name, "password": role.password}
+        elsewhere = {"dbname": second.name}
+        for database in (own, second):  # PostgreSQL itself refuses neither
+            for login in (other, {"user": own.role.name, "password": own.role.password}):
+                database.connect(**login).close()
+        started = ends.enter_context(trials.running(kind, own, certificates=folder))
+        ends.enter_context(limited("every login was tried"))  # pgagroal 2.1 sometimes hangs
+        with started.connect(own, **safe) as client:
+            found = client.execute("select current_user::text, current_database()::text").fetchone()
+        assert found == (own.role.name, own.name)
+        tried = [plain, elsewhere, other, elsewhere | other]
+        if isinstance(started, Odyssey):
+            admin = {"dbname": "console", "user": "odyssey_admin", "password": started.password}
+            with started.connect(own, **safe, **admin, cursor_factory=psycopg.ClientCursor) as console:
+                assert console.execute("show databases").fetchall()
+            tried += [admin | plain, admin | {"dbname": own.name}, {"dbname": "console"}]
+        assert all(heard(started.connect, own, **safe | options) for options in tried)
 
 
 # Odyssey looks at a pause once a second where a client is idle.
