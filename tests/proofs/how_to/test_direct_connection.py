@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -353,6 +353,29 @@ def test_a_lock_timeout_ends_a_migration_that_waits(adding_a_column, load) -> No
         old.rollback()
         assert ended(migrate()) == (0, "")
         assert other.execute(noted).rowcount == 1
+
+
+@control(here("empty.terminate(named)", "pass"), fails_with="it ends: not within")
+def test_a_migration_goes_on_once_the_session_that_it_waits_for_is_ended(adding_a_column, load) -> None:
+    """Who waits for whom names that session while the migration waits, and nobody once the migration has failed."""
+    empty, migrate = adding_a_column
+    empty.psql(load("postgres/role_lock_timeout.sql"), role=empty.role.name)
+
+    def rows() -> list[list[str]]:
+        lines = empty.psql(load("postgres/waiting.sql")).splitlines()
+        return [[cell.strip() for cell in line.split("|")] for line in lines[2:] if "|" in line]
+
+    with closing(empty.connect(autocommit=False)) as old:
+        old.execute(READ)
+        assert ended(migrate())[0] == 1
+        assert not rows()
+        empty.admin.execute(f'alter role "{empty.role.name}" reset lock_timeout')  # there is time to look
+        started = migrate()
+        ((*_, holder, _, state),) = until("somebody waits", rows)
+        named = int(holder)
+        assert (named, state) == (old.info.backend_pid, "idle in transaction")
+        empty.terminate(named)
+        assert ended(started) == (0, "")
 
 
 @control(here('old.execute("insert into rows values (1)")', 'old.execute("select 1")'))
