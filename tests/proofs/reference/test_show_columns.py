@@ -85,14 +85,23 @@ def record(columns: dict[str, dict[str, str]]) -> None:
 
 
 @control(
-    here("pool = row_of(", "database.terminate(database.backends()[0]); pool = row_of("),
+    here(
+        'until("maxwait rises"',
+        'database.terminate(database.backends()[0]); until("it is served", lambda: not row_of(busy, "pools", '
+        'database=database.name)["cl_waiting"]); until("maxwait rises"',
+    ),
     fails_with="maxwait rises: not within",
 )
+@control(here('before = pool["maxwait_us"] + ', "before = "))
 def test_pools_tell_that_a_client_waits_and_for_how_long(busy, database) -> None:
-    """One client holds the only server connection, one waits, and maxwait rises; once that session ends, all are 0."""
+    """One client holds the only server connection, one waits, and maxwait rises; once that session ends, all are 0.
+
+    From the beginning maxwait_us, or with it maxwait, is above 0.
+    """
     pool = row_of(busy, "pools", database=database.name)
     assert (pool["cl_active"], pool["cl_waiting"], pool["sv_active"], pool["sv_idle"]) == (1, 1, 1, 0)
     before = pool["maxwait_us"] + 1_000_000 * pool["maxwait"]
+    assert before > 0
 
     def longer() -> bool:
         now = row_of(busy, "pools", database=database.name)
