@@ -426,6 +426,31 @@ def test_a_server_connection_is_opened_with_the_secret_of_the_last_login(setup, 
     until("the new password is let in", lambda: lets_in(looking_up, setup.database, role.name, "fourth"))
 
 
+@control(here("holds.commit()", "setup.database.terminate(setup.database.backends()[0])"))
+def test_a_server_connection_that_is_left_serves_while_postgresql_refuses_more(setup, looking_up) -> None:
+    """After a password change a client waits for the only one there is, and gets no server_login_retry.
+
+    Neither does one that logs in with the new password.
+    """
+    role = Role(setup.server)
+    setup.database.admin.execute(f'grant connect on database upstream to "{role.name}"')
+    old = {"user": role.name, "password": role.password}
+    with (
+        looking_up.connect(setup.database, **old, autocommit=False) as holds,
+        looking_up.connect(setup.database, **old) as waits,
+    ):
+        holds.execute("select 1")
+        setup.database.admin.execute(f"alter role \"{role.name}\" password 'another'")
+        waits.pgconn.send_query(b"select current_user")
+        refused = f'password authentication failed for user "{role.name}"'
+        until("PostgreSQL has refused another", lambda: refused in looking_up.leash.said())
+        holds.commit()
+        got = waits.pgconn.get_result()
+        waits.pgconn.get_result()  # there is no more
+        assert got.get_value(0, 0) == role.name.encode()
+        assert who(looking_up, setup.database, user=role.name, password="another") == role.name
+
+
 def lets_in(bouncer, database, user: str, password: str) -> bool:
     """Return whether a user gets through to PostgreSQL."""
     try:
