@@ -82,6 +82,21 @@ def test_each_runner_has_the_connections_that_the_matrix_says(
     return None
 
 
+@control(here("run_in(one, USUAL)", 'run_in("dramatiq", USUAL)'))
+@pytest.mark.parametrize("one", [name for name, each in RUNNERS.items() if each.at_once == 1])
+def test_a_runner_that_is_counted_with_one_piece_does_no_more_at_a_time(run_in, one) -> None:
+    """Of two pieces the second one waits until the first is done."""
+    at_work = run_in(one, USUAL)
+    with at_work.holder.transaction():
+        at_work.holder.execute("lock table orders_order in access exclusive mode")
+        at_work.give(2)
+        until("one is under way", at_work.waiting)
+        at_work.rest(None)
+        assert at_work.waiting() == 1
+    until("both are done", lambda: at_work.done() == 2)
+    at_work.note()
+
+
 @control(here('"age-60"', '"age-0"'))
 @control(here('"5"', '"600"'), fails_with="its threads have ended: not within")
 def test_granians_idle_threads_end_and_leave_what_they_kept(run_in) -> None:
