@@ -357,14 +357,26 @@ except OperationalError:
     print("failed")
 print(begins() != lost)
 """
+# The connection is lost after a request has begun, and before its first query.
+FIRST = """
+lost = begins()
+close_old_connections()
+other.cursor().execute("select pg_terminate_backend(%s, 10000)", [lost])
+print(backend() != lost)
+"""
 
 
 @control(here("as_shipped.database.terminate(pid)", "pass"))
+@control(here("BETWEEN + FIRST", 'BETWEEN + FIRST.replace("close_old_connections()", "backend()")'))
 @control(replace("tests.proofs.how_to.test_persistent_connections:BETWEEN", "print(True)"))
 def test_no_health_check_helps_within_a_request(as_shipped, project) -> None:
-    """A connection lost during a query or between two queries fails that request; the next one succeeds."""
-    said = project.run("-c", BETWEEN, database_url=as_shipped.database.url, DJANGO_SETTINGS_MODULE="settings.prod")
-    assert said == (0, "failed\nTrue\n")
+    """A connection lost during a query or between two queries fails that request; the next one succeeds.
+
+    One that is lost after the request has begun and before its first query is replaced.
+    """
+    script = BETWEEN + FIRST
+    said = project.run("-c", script, database_url=as_shipped.database.url, DJANGO_SETTINGS_MODULE="settings.prod")
+    assert said == (0, "failed\nTrue\nTrue\n")
     with ThreadPoolExecutor(max_workers=1) as client:
         request = client.submit(as_shipped.request, "/orders/report/?seconds=10")
         pid = until("the report is under way", lambda: sleeping(as_shipped.database))
