@@ -359,12 +359,20 @@ def test_a_forced_user_needs_its_password(database, pooler, another) -> None:
 
 
 @control(here("ended(database, bouncer)", "pass"))
-def test_a_forced_user_who_has_had_a_server_connection_is_refused_at_once(database, pooler, another) -> None:
-    """A secret has replaced its password since, and the connection has ended: the second client does not wait."""
+@control(here('"dbname": "other"', '"dbname": database.name'), fails_with="DID NOT RAISE")
+@control(here("console.execute(command.format(database.name).encode())", "pass"), fails_with="DID NOT RAISE")
+@pytest.mark.parametrize("commands", [["reconnect"], ["kill {}", "resume {}"]], ids=["reconnect", "kill"])
+def test_a_forced_user_who_has_had_a_server_connection_is_refused_at_once(database, pooler, another, commands) -> None:
+    """A secret has replaced its password since, and the connection has ended: the second client does not wait.
+
+    It does if it connects to another entry that forces the same user, or after a RECONNECT or a KILL.
+    """
     role, secret = another
     forced = database.role
     users = {role.name: secret, forced.name: forced.password}
     bouncer = pooler(database, **MODE, options=f"user={forced.name}", users=users, server_login_retry=60)
+    bouncer.entries["other"] = bouncer.entries[database.name]
+    bouncer.reload()
     who = {"user": role.name, "password": role.password}
     with bouncer.connect(database, **who) as first, bouncer.connect(database, **who) as second:
         first.execute("select 1")
@@ -375,6 +383,18 @@ def test_a_forced_user_who_has_had_a_server_connection_is_refused_at_once(databa
             told = [heard(client.execute, "select 1") for client in (first, second)]
     assert told[0] == ("wrong password type" if at_least(1, 21) else "query_wait_timeout")
     assert told[1].endswith("(server_login_retry)")
+    other = {**who, "dbname": "other"}
+    assert refused(bouncer, database, **other) == "server login failed: wrong password type"
+    with bouncer.impatient():
+        assert refused(bouncer, database, **other) == "query_wait_timeout"
+    bouncer.connect(database, **who).close()
+    with bouncer.admin() as console:
+        for command in commands:
+            console.execute(command.format(database.name).encode())
+    if "reconnect" not in commands:  # KILL forgets the failure too
+        assert refused(bouncer, database, **who) == "server login failed: wrong password type"
+    with bouncer.impatient():
+        assert refused(bouncer, database, **who) == "query_wait_timeout"
 
 
 @control(here("server_login_retry=1,", "server_login_retry=0,"), fails_with=">= 1")
