@@ -407,6 +407,33 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
 
 # ---- fork ------------------------------------------------------------------------------------------------------
 
+# Two aliases with a pool each: it prints how many backends a parent and its child had between them.
+TWO_POOLS = """
+import os
+import django
+from django.conf import settings
+from environ import Env
+named = {**Env.db_url_config(os.environ["DATABASE_URL"]), "OPTIONS": {"pool": {"min_size": 1, "max_size": 4}}}
+settings.configure(DATABASES={"default": named, "other": named})
+django.setup()
+from django.db import connections
+from orders import forks
+def backends():
+    found = set()
+    for each in connections.all():
+        with each.cursor() as cursor:
+            cursor.execute("select pg_backend_pid()")
+            found |= {*cursor.fetchone()}
+        each.close()
+    return found
+parents = backends()
+child = os.fork()
+if child == 0:
+    print(len(parents | backends()), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
 
 @control(
     edit(
@@ -414,9 +441,13 @@ def test_under_asgi_the_pool_reuses_connections(project, database) -> None:
     )
 )
 @control(edit("upstream/orders/forks.py", "connection.close_pool()", "pass"))
+@control(edit("upstream/orders/forks.py", "connections.all()", '[connections["default"]]'))
 @pytest.mark.parametrize("option", ["", "--fixed"], ids=["as it is", "fixed"])
 def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript, option) -> None:
-    """The child has its parent's connection, and its second thread none, unless the pool was closed before the fork."""
+    """The child has its parent's connection, and its second thread none, unless the pool was closed before the fork.
+
+    The module closes the pool of each alias.
+    """
     needs_a_pool()
     script = load("leak/forked_pool.py")
     code = f"import sys; sys.argv[1:] = {option.split()!r}\n{script.text}"
@@ -431,3 +462,6 @@ def test_a_pool_that_was_open_before_a_fork(project, database, load, transcript,
     forks = forks[forks.index("child = os.fork()") :]
     asks_nothing = project.run("-c", f"{asked}parents = 0\n{forks}", database_url=database.url)
     assert asks_nothing == (0, "child: its own backend\nchild: a second thread gets one too\n")
+    if option:
+        status, output = project.run("-c", TWO_POOLS, database_url=database.url)
+        assert (status, output.splitlines()[-1]) == (0, "4")
