@@ -187,8 +187,13 @@ def answered(client: psycopg.Connection) -> bool:
 
 @control(here('works.execute("begin")', 'works.execute("select 1")'), fails_with="it is answered: not within")
 @control(here("sleep(2 * LOOKS)", "pass"))
+@control(here('works.execute("commit")', 'works.execute("select 1")'))
+@control(here('pgconn.send_query(b"select 2")', 'pgconn.send_query(b"select 2 / 0")'))
 def test_in_a_pause_of_odyssey_an_open_transaction_goes_on(database) -> None:
-    """Its idle session is there, its next statements are answered; what an idle client sends waits for RESUME."""
+    """Its idle session is there, its next statements are answered, and it commits.
+
+    What an idle client sends waits for RESUME.
+    """
     try:
         Odyssey.version()
     except RuntimeError:
@@ -208,8 +213,15 @@ def test_in_a_pause_of_odyssey_an_open_transaction_goes_on(database) -> None:
             client.pgconn.send_query(b"select 2")
             client.pgconn.flush()
         until("it is answered", lambda: answered(works))
+        answer = works.pgconn.get_result()
+        assert answer is not None
+        assert answer.get_value(0, 0) == b"2"
+        assert works.pgconn.get_result() is None
         states = "select state from pg_stat_activity where datname = %s and state like 'idle in%%'"
         assert database.admin.execute(states, [database.name]).fetchall() == [("idle in transaction",)]
+        with limited("it commits"):
+            works.execute("commit")
+        assert database.admin.execute(states, [database.name]).fetchall() == []
         assert not answered(idle)
         console.execute("resume")
         until("the other is answered", lambda: answered(idle))
