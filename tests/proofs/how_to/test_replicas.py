@@ -628,20 +628,30 @@ def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load)
 
 
 @control(edit("replicas/feedback.sql", "= on", "= off"))
+@control(here("select pg_sleep(60) from item", "select pg_sleep(5)"))
 def test_feedback_saves_the_query_and_the_primary_keeps_its_rows(pair, rows, load) -> None:
-    """No query is cancelled over removed rows, because vacuum keeps them; it does not help against a lock."""
+    """No query is cancelled over removed rows, because vacuum keeps them; it does not help against a lock.
+
+    Then a running query is cancelled, and a session that is idle in its transaction is ended.
+    """
     impatient(pair)
     pair.copy.psql(load("replicas/feedback.sql"))
-    with pair.copy.connect() as reader:
+    busy = pair.copy.connect(options=f"-c statement_timeout={wait.DEADLINE:.0f}s")
+    sleeps = "select count(*) = 1 from pg_stat_activity where wait_event = 'PgSleep'"
+    with busy, pair.copy.connect() as reader, ThreadPoolExecutor(1) as thread:
         begin(pair, reader)
+        running = thread.submit(heard, busy.execute, "select pg_sleep(60) from item")
+        until("it runs", lambda: pair.copy.admin.execute(sleeps).fetchone() == (True,))
         if pair.copy.admin.execute("show hot_standby_feedback").fetchone() == ("on",):
             until("the primary is told", lambda: told(pair))
         clear(rows)
         pair.catch_up()
         assert heard(reader.execute, "select from item") == ""
         until("they are counted", lambda: dead(rows) >= ROWS)  # before PostgreSQL 15 a row may be counted twice
+        assert not running.done()
         rows.execute("alter table item add remark text")
         pair.catch_up()
+        assert running.result() == CANCELED
         assert heard(reader.execute, "select from item") == ENDED
 
 
