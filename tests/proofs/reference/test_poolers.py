@@ -27,6 +27,7 @@ FILE = ROOT / FOLDER / "poolers.json"
 GROUPS = {"state": trials.STATE, "asks": trials.ASKS, "runs": trials.RUNS}
 # What `make test` tries: the others are older PgBouncers, and pgagroal, which sometimes hangs or drops a client.
 USUAL = ("newest", "odyssey", "pgpool")
+OTHERS = ("odyssey", "pgagroal", "pgpool")  # than PgBouncer
 
 
 def asked(config: pytest.Config) -> bool:
@@ -38,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Try every pooler where everything is tried."""
     if "pooler" in metafunc.fixturenames:
         metafunc.parametrize("pooler", POOLERS if asked(metafunc.config) else USUAL)
+    if "which" in metafunc.fixturenames:
+        metafunc.parametrize("which", [each for each in OTHERS if asked(metafunc.config) or each in USUAL])
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +140,6 @@ def test_each_pooler_does_what_the_tables_say(shared, folder, pooler, request: p
 @control(edit("poolers/pgagroal_hba.conf", "# TYPE", "hostssl all all 127.0.0.1/32 scram-sha-256\n# TYPE"))
 @control(edit("poolers/pool_hba.conf", "hostssl", "host"))
 @control(edit("poolers/pool_hba.conf", "# TYPE", "hostssl all all 127.0.0.1/32 scram-sha-256\n# TYPE"))
-@pytest.mark.parametrize("which", ["odyssey", "pgagroal", "pgpool"])
 def test_each_file_lets_one_role_into_one_database(cluster, folder, which) -> None:
     """It is let in with SCRAM and over TLS; without TLS, in another database or as another role nobody is.
 
