@@ -4,7 +4,9 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg_pool
 import pytest
@@ -12,7 +14,7 @@ from psycopg import sql
 
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
-from tests.stack.database import fresh
+from tests.stack.database import Database, fresh
 from tests.stack.wait import until
 
 
@@ -206,31 +208,33 @@ def test_behind_a_paused_pgbouncer_a_pool_finds_dead_ones_and_counts_no_error(da
         console.execute(f"resume {database.name}")
     with psycopg_pool.ConnectionPool(bouncer.url(database), **checked) as pool:
         pool.wait()
-        database.admin.execute(f"alter role {database.role.name} nologin")
-        try:
-            for pid in database.backends():
-                database.terminate(pid)
+        with refused(database):
             with pytest.raises(psycopg_pool.PoolTimeout, match="couldn't get a connection after"):
                 pool.getconn(timeout=0.1)
             until("one is lost", lambda: pool.get_stats().get("connections_lost", 0))
-        finally:
-            database.admin.execute(f"alter role {database.role.name} login")
 
 
-@control(here("nologin", "login"), fails_with="DID NOT RAISE")
+@control(here("nologin", "login", of="tests.proofs.runbooks.test_pool_timeout:refused"), fails_with="DID NOT RAISE")
 @control(here("pool.getconn(timeout=1)", "raise psycopg_pool.PoolTimeout"))
 def test_who_waits_in_vain_after_a_dead_one_is_counted(database) -> None:
     """The pool has one connection, which is dead, and opens no other: the request that finds it counts as an error."""
     checked = {"min_size": 1, "max_size": 1, "check": psycopg_pool.ConnectionPool.check_connection}
     with psycopg_pool.ConnectionPool(database.url, **checked) as pool:
         pool.wait()
-        database.admin.execute(f"alter role {database.role.name} nologin")
-        try:
-            for pid in database.backends():
-                database.terminate(pid)
+        with refused(database):
             with pytest.raises(psycopg_pool.PoolTimeout, match="couldn't get a connection after"):
                 pool.getconn(timeout=1)
             stats = pool.get_stats()
             assert (stats.get("connections_lost"), stats.get("requests_errors")) == (1, 1)
-        finally:
-            database.admin.execute(f"alter role {database.role.name} login")
+
+
+@contextmanager
+def refused(database: Database) -> Iterator[None]:
+    """End all sessions of the database's role, and let it have no others meanwhile."""
+    database.admin.execute(f"alter role {database.role.name} nologin")
+    try:
+        for pid in database.backends():
+            database.terminate(pid)
+        yield
+    finally:
+        database.admin.execute(f"alter role {database.role.name} login")
