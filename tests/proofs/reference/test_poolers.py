@@ -40,7 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "pooler" in metafunc.fixturenames:
         metafunc.parametrize("pooler", POOLERS if asked(metafunc.config) else USUAL)
     if "which" in metafunc.fixturenames:
-        metafunc.parametrize("which", [each for each in OTHERS if asked(metafunc.config) or each in USUAL])
+        every = asked(metafunc.config) or metafunc.config.getoption("controls")
+        metafunc.parametrize("which", [each for each in OTHERS if every or each in USUAL])
 
 
 @pytest.fixture(scope="module")
