@@ -96,7 +96,7 @@ class Outcome:
             yield f"not run   {len(self.not_run)}:"
             yield from (f"          {line}" for line in sorted(self.not_run))
         else:
-            yield "not run   nothing was left out"
+            yield "not run   nothing for want of a program"
 
     def _placed(self, left_out: Run) -> Run:
         """Return what was left out with the stack that it would have met: what this run met in only one version."""

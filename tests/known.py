@@ -1,9 +1,9 @@
 """Which proofs have passed here, and need not run again while nothing has changed that they can see.
 
 `pytest --unless-known`, as `make test` calls it, leaves those out and says how many. What a proof can see is what it
-rests on in tests/ (proven/sources/reach.py), every snippet, what starts the servers, the engine, the programs, and the
-variables that choose them; for a proof whose module reads the guide's own files, also those. None is known in a fresh
-clone, in CI, on somebody's own server, or a day after it passed.
+rests on in tests/ (proven/sources/reach.py), every snippet, what starts the servers, the engine, the programs and
+packages, and the variables that choose them; for a proof whose module reads files by itself, the whole tree. None is
+known in a fresh clone, in CI, on somebody's own server, or a day after it passed.
 """
 
 import hashlib
@@ -12,13 +12,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proven import ROOT, whole
+from proven import ROOT, guide, whole
 from proven.pytest_plugin import EVIDENCE, SESSION
 from proven.sources.proofs import Proof
 from tests import programs
@@ -30,9 +29,10 @@ SEEN = (
     *("snippets", "proven", "setup", "atlas", "measure", "tests/stack", "tests/programs.py", "tests/known.py"),
     *("conftest.py", "pyproject.toml", "requirements.lock"),
 )
-# A module that names one of these reads files of the guide by itself.
-READS = re.compile(r"^from proven import .*\b(?:ROOT|guide)\b", re.MULTILINE)
-GUIDE = ("docs", "mkdocs.yml", "overrides", "tests")
+# A module that names one of these reads files by itself.
+READS = re.compile(r"^from proven import .*\b(?:ROOT|guide)\b|\b__file__\b", re.MULTILINE)
+BUILT = {".git", ".venv", "build", "site", ".cache", ".pytest_cache", ".ruff_cache", ".rumdl_cache"}
+VARIABLES = ("PROVEN_", "DOCKER_", "LD_")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +54,7 @@ class Known:
         self.config = config
         self.worker = hasattr(config, "workerinput")
         self.left_out: frozenset[str] = frozenset(getattr(config, "workerinput", {}).get("known", ()))
+        self.here = 0  # how many of them this run would else have run
         self.saw: dict[str, str] = {}  # by proof, a digest of all that it can see, as this run began
         self.passed: dict[str, str] = {}  # the name of each proof that passes, by node id
         self.failed: set[str] = set()
@@ -61,21 +62,33 @@ class Known:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Recall what is known, before the workers start."""
-        if self.config.getoption("unless_known") and not self.worker and may_be_known(os.environ):
-            self.saw = all_that_is_seen(self.config.stash[SESSION].guide().proofs)
+        option = self.config.option
+        if option.unless_known and not option.record and not self.worker and may_be_known(os.environ):
+            found = self.config.stash[SESSION].guide()
+            self.saw = all_that_is_seen(found.proofs)
             known = recall(FILE, datetime.now(UTC)).items()
-            self.left_out = frozenset(node for node, (name, saw, _) in known if self.saw.get(name) == saw)
+            same = {node: name for node, (name, saw, _) in known if self.saw.get(name) == saw}
+            # The ledger may have lost it meanwhile, and the page with it.
+            self.left_out = frozenset(node for node, name in same.items() if found.ledger.of_proof(name))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell a parallel worker what to leave out: all have to agree."""
         node.workerinput["known"] = sorted(self.left_out)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is known."""
-        if left_out := [item for item in items if item.nodeid in self.left_out]:
+        left_out = [item for item in items if item.nodeid in self.left_out]
+        self.here = len(left_out)
+        if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if item.nodeid not in self.left_out]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Hear from a parallel worker how many it left out: all do the same."""
+        self.here = getattr(node, "workeroutput", {}).get("known", self.here)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note which proofs passed, and what failed."""
@@ -86,32 +99,37 @@ class Known:
             self.passed[report.nodeid] = seen["proof"]
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Keep what passed, where the run began by looking at what proofs can see; forget what failed in any case."""
-        if not self.worker:
-            new = {node: [name, self.saw[name]] for node, name in self.passed.items() if name in self.saw}
-            if new or self.failed:
-                remember(FILE, new, self.failed, datetime.now(UTC))
-            if self.left_out and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-                session.exitstatus = pytest.ExitCode.OK
+        """Keep what passed, unless what it can see was edited meanwhile; forget what failed in any case."""
+        if self.worker:
+            self.config.workeroutput["known"] = self.here  # type: ignore[attr-defined]
+            return
+        passed = {node: name for node, name in self.passed.items() if name in self.saw}
+        now = all_that_is_seen(guide.read().proofs) if passed else {}
+        new = {node: [name, now[name]] for node, name in passed.items() if now.get(name) == self.saw[name]}
+        if new or self.failed:
+            remember(FILE, new, self.failed, datetime.now(UTC))
+        if self.here and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say how many were left out, and how to run them."""
-        if self.left_out:
+        if self.here:
             terminalreporter.section("known")
             terminalreporter.write_line(
-                f"proofs    {len(self.left_out)} not run again: they passed here within a day, and nothing that they "
+                f"proofs    {self.here} not run again: they passed here within a day, and nothing that they "
                 "can see has changed; make test ALL=1 runs all"
             )
 
 
 def all_that_is_seen(proofs: Mapping[str, Proof]) -> dict[str, str]:
     """Return by name, for each proof, a digest of all that it can see."""
-    variables = sorted(item for item in os.environ.items() if item[0].startswith("PROVEN_"))
+    variables = sorted(item for item in os.environ.items() if item[0].startswith(VARIABLES))
     each = digest(*contents(SEEN), repr(variables), *programs.versions())
-    guide = digest(*contents(GUIDE))
+    tree = digest(*contents(sorted(file.name for file in ROOT.iterdir() if file.name not in BUILT)))
+    readers = {path for path in {path for proof in proofs.values() for path in modules(proof)} if reads(path)}
     return {
-        name: digest(each, json.dumps(sorted(proof.parts.items())), guide if reads(proof) else "")
+        name: digest(each, json.dumps(sorted(proof.parts.items())), "" if readers.isdisjoint(modules(proof)) else tree)
         for name, proof in proofs.items()
     }
 
@@ -125,7 +143,11 @@ def recall(file: Path, now: datetime) -> dict[str, list[str]]:
     """Return what passed within a day: by node id the proof's name, what it saw, and when that was."""
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
-        return {node: entry for node, entry in known.items() if datetime.fromisoformat(entry[2]) > now - LASTS}
+        return {
+            node: [name, saw, at]
+            for node, (name, saw, at) in known.items()
+            if now - LASTS < datetime.fromisoformat(at) <= now
+        }
     except (OSError, ValueError, TypeError, AttributeError, LookupError):
         return {}  # there is no such file, or something else is in it: all proofs run, and it is written anew
 
@@ -138,23 +160,23 @@ def remember(file: Path, passed: Mapping[str, list[str]], failed: Iterable[str],
         whole.write(file, json.dumps(kept, indent=0, sort_keys=True))
 
 
-def reads(proof: Proof) -> bool:
-    """Return whether anything that a proof rests on is in a module that reads files of the guide."""
-    return any(_reads(path) for path in {part.partition("::")[0] for part in proof.parts})
+def modules(proof: Proof) -> set[str]:
+    """Return the modules that a proof rests on."""
+    return {part.partition("::")[0] for part in proof.parts}
 
 
-@cache
-def _reads(path: str) -> bool:
+def reads(path: str) -> bool:
+    """Return whether a module reads files by itself."""
     return bool(READS.search((ROOT / path).read_text(encoding="utf-8")))
 
 
 def contents(paths: Iterable[str], root: Path = ROOT) -> Iterator[str]:
-    """Return the names of all files in some folders, or of some files, each followed by a digest of its bytes."""
+    """Return for each file in some folders, or for some files, its name, whether it may be run, and its digest."""
     for path in paths:
         top = root / path
         for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if file.is_file() and "__pycache__" not in file.parts:
-                yield file.relative_to(root).as_posix()
+                yield f"{file.relative_to(root).as_posix()} {os.access(file, os.X_OK)}"
                 yield hashlib.sha256(file.read_bytes()).hexdigest()
 
 

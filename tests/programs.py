@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from importlib.metadata import distributions
 from pathlib import Path
 
 from setup import others
@@ -43,8 +45,8 @@ CHECKS: Mapping[str, Callable[[], object]] = {
     "packages of runners": lambda: [others.packages(name) for name in others.PACKAGES],
     "linters": lambda: _start_all(Path(sys.executable).parent),
 }
-# Those that proofs start, besides PostgreSQL and what is pinned in requirements.lock and setup/.
-STARTED = ("pgbouncer", "monitoring", "poolers", "failover", "redis")
+# Those that proofs start, besides PostgreSQL, and what is on PATH or beside Python.
+STARTED = ("pgbouncer", "monitoring", "browser", "poolers", "failover", "redis")
 
 
 def missing(checks: Mapping[str, Callable[[], object]]) -> set[str]:
@@ -62,8 +64,11 @@ def missing(checks: Mapping[str, Callable[[], object]]) -> set[str]:
 
 
 def versions() -> list[str]:
-    """Return in a few words which programs proofs start here: other words for other programs."""
-    found = [postgres.version()]
+    """Return what programs and packages proofs meet here: other words where any of them is another."""
+    found = [postgres.version(), sys.version, *sorted(f"{each.name} {each.version}" for each in distributions())]
+    for folder in os.get_exec_path():
+        with suppress(OSError):
+            found += sorted(f"{each} {each.lstat().st_mtime_ns}" for each in Path(folder).iterdir())
     for name in STARTED:
         try:
             found.append(f"{name}: {CHECKS[name]()}")

@@ -13,13 +13,21 @@ from tests.guard.test_pytest_plugin import run
 
 FILE = "build/known/proofs.json"
 PROOF = "tests/proofs/test_index.py"
-# A proof in a module that reads the guide's files by itself: it can see the proofs, too.
+# A proof in a module that reads files by itself: it can see all of the tree, the other proofs too.
 READER = """\
-from proven import ROOT
+from pathlib import Path
 
 
 def test_reads() -> None:
-    assert (ROOT / "docs/index.md").exists()
+    assert Path(__file__).exists()
+"""
+# One that edits what others can see.
+EDITOR = """\
+from pathlib import Path
+
+
+def test_edits() -> None:
+    assert Path("snippets/answer.py").write_text("answer = 42\\n")
 """
 PROJECT = {
     "conftest.py": 'pytest_plugins = ["proven.pytest_plugin", "tests.known"]\n',
@@ -36,8 +44,12 @@ EDITS = {
     "one of the proofs": (PROOF, "It is 42.", "It is a number.", {"test_answer", "test_reads"}),
     "a page, which one module reads": ("docs/index.md", "is known", "is well known", {"test_reads"}),
     "what starts the servers": ("tests/programs.py", "import os", "import  os", ALL),
+    "any other file": ("mkdocs.yml", "plugins", "# plugins\nplugins", {"test_reads"}),
     "when it passed": (FILE, r"\b2\d\d\d-", "1999-", ALL),
+    "when it passed, by a clock that is wrong": (FILE, r"\b2\d\d\d-", "2999-", ALL),
     "the file in which it is kept": (FILE, r"\A", "<", ALL),
+    "what one entry of it says": (FILE, r"\[", "[1, ", ALL),
+    "the ledger, which has lost them": ("build/ledger.json", "passed", "failed", ALL),
 }
 VARIABLES = {
     "another program": ({"SERVER": "2"}, ALL),
@@ -76,7 +88,7 @@ def test_a_proof_runs_again_where_it_can_see_what_was_edited(what: str, project:
     path, old, new, again = EDITS[what]
     if path:
         file = project / path
-        edited = re.sub(old, new, file.read_text(), count=0 if path == FILE else 1)
+        edited = re.sub(old, new, file.read_text(), count=0 if path.startswith("build/") else 1)
         assert edited != file.read_text()
         file.write_text(edited)
     assert passed(project, "--unless-known") == again
@@ -87,6 +99,23 @@ def test_a_proof_runs_again_where_its_programs_may_be_others(what: str, project:
     """And in continuous integration always."""
     variables, again = VARIABLES[what]
     assert passed(project, "--unless-known", **variables) == again
+
+
+def test_what_was_edited_while_it_ran_is_not_known(project: Path) -> None:
+    """It may have passed on either."""
+    snippet = project / "snippets/answer.py"
+    before = snippet.read_text()
+    (project / "tests/proofs/test_edits.py").write_text(EDITOR)
+    assert passed(project, "--unless-known") == {"test_edits", "test_reads"}
+    snippet.write_text(before)
+    assert passed(project, "--unless-known") == {"test_edits", "test_reads"}
+
+
+def test_nothing_that_is_asked_for_is_no_success(project: Path) -> None:
+    """A misspelt -k is told apart from proofs that are all known."""
+    assert run(project, "tests/proofs", "--unless-known").returncode == pytest.ExitCode.OK
+    misspelt = run(project, "tests/proofs", "--unless-known", "-k", "anwser")
+    assert misspelt.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_without_the_option_all_run(project: Path) -> None:
