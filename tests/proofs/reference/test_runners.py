@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import psutil
+import django
 import pytest
 
 from proven import ROOT, evidence, whole
@@ -160,18 +161,22 @@ def test_behind_pgbouncer_threads_that_close_nothing_lose_what_follows_a_query_t
 @control(here('"pgbouncer-age-0")', '"pgbouncer")'), fails_with="each has left: not within")
 @pytest.mark.parametrize("runner", ["uvicorn", "gevent", "runserver"])
 def test_behind_pgbouncer_clients_pile_up_where_threads_do_not_live_on(run_in, runner) -> None:
-    """With CONN_MAX_AGE = 60 six requests leave six clients in PgBouncer; with 0 they leave none."""
+    """With CONN_MAX_AGE = 60 six requests leave six clients in PgBouncer; with 0 they leave none.
+
+    Before its first request runserver asks which migrations are applied: with Django 4.2 that client stays, too.
+    """
 
     def clients(at_work: Running) -> int:
         role = at_work.database.role.name
         return sum(client["user"] == role for client in at_work.bouncer.show("clients"))
 
+    own = int(runner == "runserver" and django.VERSION < (5, 0))
     kept = run_in(runner, "pgbouncer")
     assert [kept.wave(), kept.wave()] == [0, 0]
-    assert clients(kept) == 6
+    assert clients(kept) - own == 6
     not_kept = run_in(runner, "pgbouncer-age-0")
     assert [not_kept.wave(), not_kept.wave()] == [0, 0]
-    until("each has left", lambda: clients(not_kept) == 0)
+    until("each has left", lambda: clients(not_kept) == own)
     kept.note()
 
 
