@@ -6,8 +6,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import psutil
 import django
+import psutil
 import pytest
 
 from proven import ROOT, evidence, whole
