@@ -1,8 +1,8 @@
 """A run that leaves out what is known: what passed here, where nothing has changed that it can see."""
 
-import json
 import re
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ import pytest
 from proven import ROOT
 from tests.guard.project import FILES, make
 from tests.guard.test_pytest_plugin import run
+from tests.known import LASTS, may_be_known, recall
 
-FILE = "build/known/proofs.json"
 PROOF = "tests/proofs/test_index.py"
 # A proof in a module that reads files by itself: it can see all of the tree, the other proofs too.
 READER = """\
@@ -45,18 +45,23 @@ EDITS = {
     "a page, which one module reads": ("docs/index.md", "is known", "is well known", {"test_reads"}),
     "what starts the servers": ("tests/programs.py", "import os", "import  os", ALL),
     "any other file": ("mkdocs.yml", "plugins", "# plugins\nplugins", {"test_reads"}),
-    "when it passed": (FILE, r"\b2\d\d\d-", "1999-", ALL),
-    "when it passed, by a clock that is wrong": (FILE, r"\b2\d\d\d-", "2999-", ALL),
-    "the file in which it is kept": (FILE, r"\A", "<", ALL),
-    "what one entry of it says": (FILE, r"\[", "[1, ", ALL),
     "the ledger, which has lost them": ("build/ledger.json", "passed", "failed", ALL),
 }
 VARIABLES = {
     "another program": ({"SERVER": "2"}, ALL),
     "a variable that chooses a program": ({"PROVEN_SERVER": "2"}, ALL),
-    "continuous integration": ({"CI": "true"}, ALL),
-    "somebody's own server": ({"DATABASE_URL": "postgres://localhost/"}, ALL),
     "another variable": ({"TERM": "dumb"}, set()),
+}
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+KEPT = '{{"tests/proofs/test_index.py::test_answer": ["test_answer", "0f", "{at}"]}}'
+# What may stand in the file in which it is kept, and is not counted on.
+WRONG = {
+    "what passed the day before": KEPT.format(at=NOW - LASTS),
+    "what will pass, by a clock that was wrong": KEPT.format(at=NOW + timedelta(seconds=1)),
+    "no date": KEPT.format(at="today"),
+    "an entry of two": '{"test_answer": ["test_answer", "0f"]}',
+    "a list": "[]",
+    "half of it": "{",
 }
 
 
@@ -88,7 +93,7 @@ def test_a_proof_runs_again_where_it_can_see_what_was_edited(what: str, project:
     path, old, new, again = EDITS[what]
     if path:
         file = project / path
-        edited = re.sub(old, new, file.read_text(), count=0 if path.startswith("build/") else 1)
+        edited = re.sub(old, new, file.read_text(), count=0 if path == "build/ledger.json" else 1)
         assert edited != file.read_text()
         file.write_text(edited)
     assert passed(project, "--unless-known") == again
@@ -96,9 +101,25 @@ def test_a_proof_runs_again_where_it_can_see_what_was_edited(what: str, project:
 
 @pytest.mark.parametrize("what", VARIABLES)
 def test_a_proof_runs_again_where_its_programs_may_be_others(what: str, project: Path) -> None:
-    """And in continuous integration always."""
+    """And otherwise not, whatever else the shell has."""
     variables, again = VARIABLES[what]
     assert passed(project, "--unless-known", **variables) == again
+
+
+def test_in_continuous_integration_and_on_somebodys_server_nothing_is_known() -> None:
+    """A server that is not ours may have changed."""
+    assert may_be_known({})
+    assert not any(may_be_known(each) for each in ({"CI": "true"}, {"DATABASE_URL": "postgres://"}))
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_cannot_be_counted_on_is_not_known(what: str, tmp_path: Path) -> None:
+    """Then its proofs run, and it is written anew."""
+    file = tmp_path / "proofs.json"
+    file.write_text(KEPT.format(at=NOW - LASTS + timedelta(seconds=1)))
+    assert [entry[0] for entry in recall(file, NOW).values()] == ["test_answer"]
+    file.write_text(WRONG[what])
+    assert recall(file, NOW) == {}
 
 
 def test_what_was_edited_while_it_ran_is_not_known(project: Path) -> None:
@@ -136,8 +157,3 @@ def test_the_run_says_how_many_were_left_out(project: Path) -> None:
     said = run(project, "tests/proofs", "--unless-known").stdout
     assert "proofs    3 not run again" in said
     assert "make test ALL=1 runs all" in said
-
-
-def test_what_is_kept_says_what_passed(project: Path) -> None:
-    """By the name under which pytest knows it."""
-    assert {entry[0] for entry in json.loads((project / FILE).read_text()).values()} == ALL
