@@ -99,32 +99,33 @@ globalThis.checks = (() => {
     return same ? [] : [`the largest paint waits for JavaScript: ${name(paint.element)}`]
   }
 
-  // Mark one element of each kind of text. What is of one colour and size, on the same grounds, has one contrast, and
-  // links of one style in text of one style differ from it alike: axe would spend most of its time on finding
-  // that a thousand times.
-  const markKinds = () => {
+  // Mark one element of each kind of text that is not known, and return these kinds. What is of one colour and size, on
+  // the same grounds, has one contrast, and links of one style in text of one style differ from it alike: axe would spend
+  // most of its time on finding that a thousand times.
+  const markKinds = (known) => {
     const style = (element) => {
       const { color, fontSize, fontWeight, textDecoration } = getComputedStyle(element)
       return `${element.localName === "a"} ${color} ${fontSize} ${fontWeight} ${textDecoration}`
     }
-    const seen = new Set()
+    const seen = new Set(known)
     const grounds = new Map([[null, ""]])
     for (const element of all("html, html *")) {
       const { backgroundColor, backgroundImage, opacity } = getComputedStyle(element)
       const ground = `${grounds.get(element.parentElement)}|${backgroundColor} ${backgroundImage} ${opacity}`
       grounds.set(element, ground.replaceAll("|rgba(0, 0, 0, 0) none 1", ""))
       const says = [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())
+      const asks = element.matches("input, select, textarea") ? `${element.type} ${visible(element)}` : ""
       const around = element.localName === "a" ? style(element.parentElement) : ""
-      const kind = `${style(element)} ${grounds.get(element)} ${around}`
-      const marked = element.matches("input, select, textarea") || (says && visible(element) && !seen.has(kind))
+      const kind = `${asks} ${style(element)} ${grounds.get(element)} ${around}`
+      const marked = (asks || (says && visible(element))) && !seen.has(kind)
       if (marked) seen.add(kind)
       element.toggleAttribute("data-kind", marked)
     }
+    return [...seen].slice(known.length)
   }
 
-  // Show one element of each kind of text, with what it stands in, in place of the page. Returns what brings that back.
+  // Show the marked elements, with what they stand in, in place of the page. Returns what brings that back.
   const showKinds = () => {
-    markKinds()
     const page = document.body
     const kinds = page.cloneNode(true)
     for (const element of kinds.querySelectorAll("*")) {
@@ -228,5 +229,5 @@ globalThis.checks = (() => {
     return own.left >= seen.left - 1 && own.right <= seen.right + 1 ? "" : name(label)
   }
 
-  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, showKinds, stop, unvisited, unreachable, scrolledTabs, hiddenTab, unread, unprinted }
+  return { all, name, visible, scrolls, unfold, missingImages, tooWide, small, layoutShift, largestPaint, markKinds, showKinds, stop, unvisited, unreachable, scrolledTabs, hiddenTab, unread, unprinted }
 })()

@@ -29,17 +29,21 @@ IDLE = """() => document.documentElement.matches(".no-js")
 FONT = re.compile(r"\.(woff2?|ttf|otf)\b")
 PATIENCE = 15_000  # milliseconds that a label has to come into view: it glides
 AXE = "axe"  # where the server has it
-# The rules that ask for colours look at the place of each element on the page: they get one with few.
+# The rules that ask for colours look at the place of each element on the page: they get one with few, if any.
 RUN_AXE = """async (others) => {
     const colours = { "color-contrast": "[data-kind]", "link-in-text-block": "a[href][data-kind]" }
     axe.configure({ rules: Object.entries(colours).map(([id, selector]) => ({ id, selector })) })
     const off = Object.fromEntries(Object.keys(colours).map((id) => [id, { enabled: false }]))
     const broken = others ? (await axe.run({ resultTypes: ["violations"], rules: off })).violations : []
-    const back = checks.showKinds()
-    broken.push(...(await axe.run({ resultTypes: ["violations"], runOnly: Object.keys(colours) })).violations)
-    back()
+    if (document.querySelector("[data-kind]")) {
+        const back = checks.showKinds()
+        broken.push(...(await axe.run({ resultTypes: ["violations"], runOnly: Object.keys(colours) })).violations)
+        back()
+    }
     return broken.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map((node) => node.target.join(" ")) }))
 }"""
+# The kinds of text that it has found in order, on whichever page: a stylesheet gives all pages the same.
+in_order: set[str] = set()
 
 
 def pages() -> list[str]:
@@ -92,9 +96,14 @@ class Visit:
 
     def axe(self, others: bool = True) -> list[str]:
         """Return each element that breaks a rule of axe: one of those that ask for colours, or of the others."""
+        kinds: list[str] = self.page.evaluate("(known) => checks.markKinds(known)", [*in_order])
+        if not kinds and not others:
+            return []
         if not self.page.evaluate("Boolean(globalThis.axe)"):
             self.page.add_script_tag(url=self.server.address + AXE)
         broken: list[dict[str, Any]] = self.page.evaluate(RUN_AXE, others)
+        if not broken:
+            in_order.update(kinds)
         return [
             f"axe, {self.scheme}: {rule['id']} ({rule['help']}): {len(rule['nodes'])} × {', '.join(rule['nodes'][:3])}"
             for rule in broken
