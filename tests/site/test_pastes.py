@@ -12,7 +12,7 @@ from proven.guide import Guide
 from proven.macros import errors
 from tests.site.visit import Reader
 
-PASTES = yaml.safe_load((ROOT / "tests/site/pastes.yaml").read_text(encoding="utf-8"))
+PASTES = yaml.load((ROOT / "tests/site/pastes.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 ASKED = """async ({ pastes, symptoms, foreign }) => {
     const { find, vague, words } = await import(new URL("javascripts/match.js", location))
     const first = (paste) => {
