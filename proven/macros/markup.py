@@ -21,6 +21,7 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
+    auto_reload=False,  # else each call on a page asks whether its template was edited
 )
 
 

@@ -102,8 +102,9 @@ class Site:
 
 
 def edited() -> dict[Path, int]:
-    """Return when each module of the engine was last edited."""
-    return {file: file.stat().st_mtime_ns for file in (ROOT / "proven").rglob("*.py")}
+    """Return when each module and template of the engine was last edited."""
+    files = (file for file in (ROOT / "proven").rglob("*") if file.suffix not in ("", ".pyc"))
+    return {file: file.stat().st_mtime_ns for file in files}
 
 
 def forget_engine() -> None:

@@ -75,8 +75,10 @@ class Reach:
     def _part(self, path: str, name: str) -> tuple[str, list[tuple[str, str]]]:
         """Return the digest of a part, and the places that it leads to. Many proofs reach it: it is read once."""
         if (path, name) not in self._parts:
-            part = self._module(path).parts[name]
+            module = self._module(path)
+            part = module.parts[name]
             names = [used.partition(".") for used in part.names]
+            names = [used for used in names if used[0] in module.parts or used[0] in module.imports]
             leads = [place for first, _, then in names for place in self._places(path, first, then)]
             leads += [place for fixture in part.asks for place in self._fixture(path, fixture)]
             self._parts[path, name] = digest(f"{path}::{name}\n{part.text}"), leads
