@@ -612,10 +612,11 @@ def test_a_replica_cancels_what_needs_rows_that_it_must_remove(pair, rows, load)
         rests.execute("begin")
         rests.execute("select from item")
         inner.execute("begin; savepoint one")
-        running = [threads.submit(heard, each.execute, "select pg_sleep(60) from item") for each in (busy, inner)]
-        until("both run", lambda: pair.copy.admin.execute(f"{RUN} and state = 'active'").fetchone() == (True,))
+        asleep = [threads.submit(heard, each.execute, "select pg_sleep(60) from item") for each in (busy, inner)]
+        # They are active a moment before they see any rows; when they sleep, they have seen one.
+        until("both sleep", lambda: pair.copy.admin.execute(f"{RUN} and wait_event = 'PgSleep'").fetchone() == (True,))
         clear(rows)
-        assert [each.result() for each in running] == [CANCELED, ENDED]
+        assert [each.result() for each in asleep] == [CANCELED, ENDED]
         pair.catch_up()
         with pytest.raises(psycopg.OperationalError, match=ENDED) as error:
             idle.execute("select from item")
