@@ -77,13 +77,19 @@ def who(bouncer, database, **options) -> str:
 
 
 @control(edit("pgbouncer/userlist.sql", "'pgbouncer_admin', ", ""))
+@control(here("start(users=users)", 'start(users=users, auth_type="plain")'), fails_with="cleartext password")
+@control(
+    here("start(users=users)", 'start(users={"upstream": secret(setup.roles["upstream"].password)})'),
+    fails_with="password authentication failed",
+)
 def test_a_userlist_of_the_servers_secrets_lets_everyone_in(setup, start, load) -> None:
     """Each line is the secret in pg_authid, enough to check the client and to log in to the server as that client."""
     printed = setup.everything.psql(load("pgbouncer/userlist.sql"))
     users = dict(USER.findall(printed))
     assert set(users) == {"upstream", "pgbouncer_admin", "pgbouncer_stats"}
     assert all(secret.startswith("SCRAM-SHA-256$") for secret in users.values())
-    assert who(start(users=users), setup.database, require_auth="scram-sha-256") == "upstream"
+    bouncer = start(users=users)
+    assert who(bouncer, setup.database, require_auth="scram-sha-256") == "upstream"
     assert printed.count("\n") == len(users)  # and nothing else
 
 
