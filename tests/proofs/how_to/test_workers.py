@@ -6,7 +6,8 @@ import re
 import pytest
 
 from proven import evidence
-from proven.sources.controls import control, edit, here, replace
+from proven.sources.controls import control, edit, here
+from tests.proofs.how_to.test_celery import OF_TWO, each_opens_two
 from tests.stack.database import fresh
 from tests.stack.runners import DONE, GIVES, RUNNERS, Running, counts
 from tests.stack.upstream import driver, needs_a_pool, needs_psycopg_3
@@ -224,24 +225,12 @@ def test_rq_opens_a_connection_for_each_job(run_in) -> None:
     assert found == {"most": 1, "opened": "1", "left": 0, "lost": 0}
 
 
-OF_TWO = 'DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 2}'
-
-
-@control(replace("tests.proofs.how_to.test_workers:OF_TWO", ""), fails_with="the job has two: not within")
-@control(here('"rq"', '"rq-one"'), fails_with="connections left: 0")
+@control(here("more=OF_TWO", 'more=OF_TWO.replace("2", "1")'), fails_with="each has two: not within")
+@control(here('"rq"', '"rq-one"'), fails_with="none is left: not within")
 def test_each_job_of_rq_opens_all_of_djangos_pool(run_in) -> None:
     """With min_size = 2 each of two jobs, in a process of its own, opens two connections, and none is left."""
     at_work = run_in("rq", "pool", more=OF_TWO)
-    for done in (1, 2):
-        with at_work.holder.transaction():
-            at_work.holder.execute("lock table orders_order in access exclusive mode")
-            at_work.give(1)
-            until("the job has two", lambda: at_work.waiting() == 1 and at_work.open() == 2)
-            at_work.seen |= at_work.sessions()
-        until("it is done", lambda done=done: at_work.done() == done)
-        assert at_work.rest(0) == 0
-    assert len(at_work.seen) == 4
-    at_work.note()
+    assert each_opens_two(at_work) == 4
 
 
 @control(here("cut=True", "cut=False"))
