@@ -61,26 +61,6 @@ def test_a_pool_has_max_client_conn_in_its_log_alone(full, database, caplog) -> 
     assert str(error.value) == "couldn't get a connection after 0.10 sec"
 
 
-@control(
-    here("max_client_conn=3", "max_client_conn=30", of="tests.proofs.runbooks.test_pgbouncer_max_client_conn:full")
-)
-@control(here("autocommit=False", "autocommit=True"))
-def test_clients_that_do_nothing_count_and_hold_no_server_connection(full, database) -> None:
-    """With every place taken, PostgreSQL has one session, an idle one, which PgBouncer opened to log clients in.
-
-    A client with a transaction open does hold one.
-    """
-    with pytest.raises(psycopg.OperationalError, match=FULL):
-        full.connect(database)
-    assert len(database.backends()) == 1
-    row = pool(full, database)
-    assert (row["cl_active"], row["sv_active"], row["sv_idle"] + row["sv_used"]) == (3, 0, 1)
-    full.set(max_client_conn=9)
-    with full.connect(database, autocommit=False) as holder:
-        holder.execute("select 1")
-        assert pool(full, database)["sv_active"] == 1
-
-
 @control(edit("pgbouncer_console/lists.sql", "show lists", "show mem"), fails_with="KeyError")
 def test_the_console_still_lets_you_in_when_full(full, load) -> None:
     """The limit does not apply to the database pgbouncer; its lists show as many clients as are allowed, plus you."""
