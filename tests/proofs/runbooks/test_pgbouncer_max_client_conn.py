@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 
 import psycopg
 import psycopg2
@@ -10,6 +11,7 @@ import pytest
 
 from proven.sources.controls import control, edit, here
 from tests.proofs.heard import heard
+from tests.proofs.reference.texts.clients import startup
 from tests.stack.console import at_least, console, pool, port_of
 from tests.stack.pgbouncer import scram
 from tests.stack.wait import until
@@ -191,3 +193,23 @@ def test_one_user_or_one_entry_cannot_take_every_place(limit, database, pooler, 
                 driver.connect(bouncer.url(database))
         with bouncer.connect(database, **another) as served:
             assert served.execute("select 1").fetchone() == (1,)
+
+
+@control(here("asked = client.recv(1)", "asked = client.recv(1); client.close()"))
+@control(here("client_login_timeout=0.1", "client_login_timeout=60"), fails_with="it is told why: not within")
+@pytest.mark.parametrize("limit", ["max_client_conn", "max_user_client_connections", "max_db_client_connections"])
+def test_a_client_counts_before_it_has_logged_in(limit, database, pooler) -> None:
+    """One that has only said who it is takes the only place, until client_login_timeout ends it."""
+    if limit != "max_client_conn" and not at_least(1, 24):
+        pytest.skip("needs PgBouncer 1.24")
+    bouncer = pooler(database, **{limit: 1})
+    with socket.create_connection(("127.0.0.1", bouncer.port)) as client:
+        client.sendall(startup(user=database.role.name, database=database.name))
+        asked = client.recv(1)
+        assert asked == b"R"  # for a password
+        with pytest.raises(psycopg.OperationalError, match=rf"\({limit}\)"):
+            bouncer.connect(database)
+        bouncer.set(client_login_timeout=0.1)
+        until("it is told why", lambda: b"client_login_timeout" in client.recv(4096, socket.MSG_PEEK))
+    with bouncer.connect(database) as served:
+        assert served.execute("select 1").fetchone() == (1,)
