@@ -461,6 +461,7 @@ def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
 
 
 @control(here('auth_type="any"', 'auth_type="scram-sha-256"'))
+@control(here('auth_type="any"', 'auth_type="any", options=f"user={database.role.name}"'))
 def test_auth_type_any_without_a_user_is_a_bouncer_config_error(database, pooler) -> None:
     """So it is if its entry sets no user."""
     bouncer = pooler(database, **MODE, auth_type="any")
