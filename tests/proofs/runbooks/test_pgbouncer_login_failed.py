@@ -460,12 +460,19 @@ def test_postgresql_tells_its_log_why_a_login_failed(cluster) -> None:
         assert f'User "{name}" does not have a valid SCRAM secret' in own.leash.said()
 
 
-@control(here('auth_type="any"', 'auth_type="scram-sha-256"'))
-@control(here('auth_type="any"', 'auth_type="any", options=f"user={database.role.name}"'))
+@control(here('auth_type="any")', 'auth_type="scram-sha-256")'))
+@control(here('"any", users=plain', '"scram-sha-256", users=plain'), fails_with="DID NOT RAISE")
+@control(here("password={database.role.password}", "pool_size=2"), fails_with="password authentication failed")
 def test_auth_type_any_without_a_user_is_a_bouncer_config_error(database, pooler) -> None:
-    """So it is if its entry sets no user."""
+    """With a user in the entry, the password has to be there too: the one in the userlist is not used."""
+    name = database.role.name
     bouncer = pooler(database, **MODE, auth_type="any")
     assert refused(bouncer, database) == "bouncer config error"
+    plain = {name: database.role.password}
+    forced = pooler(database, **MODE, auth_type="any", users=plain, options=f"user={name}")
+    assert refused(forced, database) == f'password authentication failed for user "{name}"'
+    entry = f"user={name} password={database.role.password}"
+    pooler(database, **MODE, auth_type="any", options=entry).connect(database, user="nobody_here").close()
 
 
 @control(here("stats_users=database.role.name", "log_stats=0"), fails_with="not allowed")
