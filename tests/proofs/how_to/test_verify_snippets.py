@@ -440,6 +440,14 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
     here(
         'git(folder, "init")',
         """action = folder / "action.yml"; """
+        """action.write_text(action.read_text().replace(': > "$SARIF"', ":")); git(folder, "init")""",
+        of="tests.proofs.how_to.test_verify_snippets:guides",
+    )
+)
+@control(
+    here(
+        'git(folder, "init")',
+        """action = folder / "action.yml"; """
         """action.write_text(action.read_text().replace(" || inputs.copies != ''", "")); git(folder, "init")""",
         of="tests.proofs.how_to.test_verify_snippets:guides",
     )
@@ -447,7 +455,7 @@ def test_pre_commit_runs_both_hooks_at_the_commit_that_is_pinned(load, both, gui
 def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None:
     """Its own steps pass; an edited copy fails one, a LISTEN the other, even if the findings are written to a file.
 
-    So do copies without a manifest, and a manifest without copies.
+    So do copies without a manifest, a manifest without copies, and a file that cannot be written.
 
     GitHub's side of it is checked by actionlint.
     """
@@ -458,6 +466,7 @@ def test_the_action_runs_what_a_workflow_asks_it_for(load, both, guides) -> None
     assert checkout["with"] == {"persist-credentials": False}
     assert ours["uses"].endswith(f"@{PINNED}")
     assert acted(guides, both, ours["with"]) == [0, 0]
+    assert acted(guides, both, ours["with"] | {"sarif": "no/such/folder.sarif"}) == [0, 1]
     (both / "code.py").write_text(LISTENS)
     assert acted(guides, both, {"manifest": ours["with"]["manifest"], "copies": "ops/*.sql"}) == [0]
     assert acted(guides, both, {"copies": "ops/*.sql"}) == acted(guides, both, {"manifest": "ops/snippets.json"}) == [1]
