@@ -413,8 +413,12 @@ def test_all_files_of_a_host_together_serve_a_day_of_bursts_and_restarts(setup, 
 
 
 @control(edit("pgbouncer/tls.ini", "server_tls_sslmode = verify-full", "server_tls_sslmode = prefer"))
+@control(here('auth_user="upstream"', "log_stats=0"))
 def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
-    """With verify-full no query reaches a server that does not encrypt. The default, prefer, accepts it."""
+    """With verify-full no query reaches a server that does not encrypt. The default, prefer, accepts it.
+
+    After that, a client whom auth_query should look up is told that the login has been failing.
+    """
     if setup.database.admin.execute("show ssl").fetchone() != ("off",):
         pytest.skip("needs PostgreSQL without TLS")
     bouncer = setup.start()
@@ -424,11 +428,13 @@ def test_pgbouncer_does_not_fall_back_to_a_server_without_tls(setup) -> None:
         bouncer.connect(setup.database).close()
     finally:
         bouncer.stop()
-    bouncer = setup.start(**tls(setup, "server"), query_wait_timeout=0.5)
+    bouncer = setup.start(**tls(setup, "server"), query_wait_timeout=0.5, auth_user="upstream")
     try:
         with pytest.raises(psycopg.OperationalError, match="query_wait_timeout"):
             bouncer.connect(setup.database)
         until("it says why", lambda: "server refused SSL" in bouncer.leash.said())
+        with pytest.raises(psycopg.OperationalError, match="server login has been failing"):
+            bouncer.connect(setup.database, user="somebody")
     finally:
         bouncer.stop()
 
