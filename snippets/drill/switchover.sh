@@ -52,8 +52,10 @@ pausing=
 # A primary that is shut down, not killed, first sends all its WAL. Clients
 # that bypass PgBouncer can no longer write to it either.
 sh -c "$STOP"
-# A service manager may say so too early: wait until no more WAL can come.
-while [ "$(ask "$STANDBY" "$receives")" = streaming ]; do sleep 0.1; done
+# A service manager may say so too early: wait until the standby says that no
+# more WAL can come. A query that fails says nothing.
+over="select 'streaming' not in ($receives)"
+until [ "$(ask "$STANDBY" "$over")" = t ]; do sleep 0.1; done
 
 # Returns t once the standby accepts writes, and f if it does not.
 [ "$(ask "$STANDBY" "select pg_promote()")" = t ]

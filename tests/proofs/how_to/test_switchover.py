@@ -281,20 +281,24 @@ def test_a_switchover_that_is_broken_off_leaves_nobody_waiting(pair, pooler, loa
         script.communicate()
 
 
-@control(edit("drill/switchover.sh", "while [", "false && while ["))
+@control(edit("drill/switchover.sh", "until [", "false && until ["))
+@control(edit("drill/switchover.sh", '"$over")" = t', '"$over")" != f'))
 def test_a_switchover_promotes_nothing_while_the_standby_hears_from_the_primary(pair, pooler, load, tmp_path) -> None:
     """If the command that should stop the primary succeeds and does not stop it, clients wait, and go on after Ctrl-C.
 
-    The primary still takes writes, and the standby none.
+    The primary still takes writes, and the standby none, even if the script cannot ask the standby once meanwhile.
     """
     bouncer = pooler(pair.database, pool_mode="transaction")
-    waits, sleep = tmp_path / "waits", tmp_path / "sleep"
-    sleep.write_text(f'#!/bin/sh\ntouch {waits}\nPATH={os.environ["PATH"]} exec sleep "$@"\n')
-    sleep.chmod(0o755)
+    waits, failed = tmp_path / "waits", tmp_path / "failed"
+    usual = f"{bin_dir()}:{os.environ['PATH']}"
+    fails = f'case "$*" in *"not in"*) mkdir {failed} 2>&- && exit 2;; esac'
+    for name, before in (("sleep", f"touch {waits}"), ("psql", fails)):
+        (tmp_path / name).write_text(f'#!/bin/sh\n{before}\nPATH={usual} exec {name} "$@"\n')
+        (tmp_path / name).chmod(0o755)
     script = begin(pair, bouncer, load, "true", first=str(tmp_path))
     try:
         until("it waits", lambda: waits.exists() or script.poll() is not None)
-        assert script.poll() is None
+        assert (script.poll(), failed.exists()) == (None, True)
         assert any(row["paused"] for row in bouncer.show("databases"))
         until("Ctrl-C ends it", lambda: script.poll() is not None or os.killpg(script.pid, signal.SIGINT))
         assert script.returncode == 1
