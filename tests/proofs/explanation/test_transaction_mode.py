@@ -690,25 +690,29 @@ def test_psycopg_breaks_where_pgbouncer_follows_no_statements(client, pooler, da
 @control(here('"max_prepared_statements": 0', '"max_prepared_statements": 10'))
 @control(here("two = client(bouncer, prepare_threshold=0)", "two = client(bouncer)"))
 @control(here('("select %s + %s", 1, 1)', '("select 2 - 1 + %s", 1)'))
+@control(here("100_000", "1"))
 def test_psycopg_runs_another_clients_statement_where_none_is_followed(client, pooler, database) -> None:
     """If two clients have prepared statements of the same name, on two server connections, one runs the other's.
 
-    If the other's takes another number of parameters, it is an error.
+    If the other's takes another number of parameters, or other types, it is an error.
     """
     follow_none = {"max_prepared_statements": 0} if release() >= (1, 21) else {}
     bouncer = pooler(database, **POOL, **follow_none)
     one = client(bouncer, prepare_threshold=0)
     two = client(bouncer, prepare_threshold=0)
     other, third = client(bouncer), client(bouncer)
-    takes_two = ("select %s + %s", 1, 1)
-    assert [value(one, "select 1 + %s", 1), value(one, *takes_two)] == [2, 2]
+    takes_two, takes_more = ("select %s + %s", 1, 1), ("select 300 + %s", 100_000)
+    assert [value(one, *asked) for asked in (("select 1 + %s", 1), takes_two, ("select 3 + %s", 1))] == [2, 2, 4]
     other.execute("begin")  # takes the only server connection, so that a second one opens
     assert [value(two, "select 100 + %s", 1), value(two, "select 200 + %s", 1)] == [101, 201]
+    value(two, *takes_more)
     third.execute("begin")  # takes the second one
     other.execute("commit")  # leaves only the first free
     assert value(two, "select 100 + %s", 1) == 2
     with pytest.raises(psycopg.errors.ProtocolViolation, match="bind message supplies 1 parameters"):
         value(two, "select 200 + %s", 1)
+    with pytest.raises(psycopg.errors.InvalidBinaryRepresentation):
+        value(two, *takes_more)  # four bytes, where the other's statement takes two
 
 
 @control(here("django()", 'django(OPTIONS={"server_side_binding": True, "prepare_threshold": 0})'))
