@@ -706,9 +706,10 @@ def test_reconnect_replaces_server_connections_between_transactions(setup, start
 
 
 @control(here('dbname="other"', 'dbname="upstream"'))
+@control(here("bouncer.restart()", "bouncer.set(query_wait_timeout=0.1)"))
 @control(edit("pgbouncer/console/kill.sql", 'kill :"database";', "show version;"))
 def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) -> None:
-    """An open transaction is lost, and new clients wait until the database is resumed by name.
+    """An open transaction is lost, and new clients wait until the database is resumed by name or PgBouncer restarts.
 
     A statement outside a transaction fails as well, although PostgreSQL finishes it. Idle clients are dropped too, and
     no server connection is left. A client of another entry is served, though it leads to the same database.
@@ -750,3 +751,6 @@ def test_kill_drops_clients_and_lets_nobody_in_until_resume(setup, start, load) 
         assert not served()
     console(setup, bouncer, load("pgbouncer/console/resume.sql"), database="upstream")
     until("clients are served", served)
+    console(setup, bouncer, load("pgbouncer/console/kill.sql"), database="upstream")
+    bouncer.restart()
+    assert served()
