@@ -464,6 +464,10 @@ def value(exporter: Exporter, name: str) -> float | None:
     return next((value for metric, _, value in exporter.metrics() if metric == name), None)
 
 
+@control(
+    edit("monitoring/queries.yml", "current_setting('superuser_reserved_connections')::int", "0"),
+    fails_with="it is seen: not within",
+)
 @control(here("max(pg_settings_max_connections)", "max(pg_slots_usable)"))
 def test_limits_on_all_of_max_connections_are_never_reached(watched) -> None:
     """When PostgreSQL refuses clients, they are below 80 % of max_connections, and at 100 % of the usable slots."""
