@@ -357,13 +357,15 @@ def test_only_what_no_client_has_can_be_idle_for_too_long_or_too_old(database, p
     until("it is closed when its client has left", lambda: own not in database.backends())
 
 
-@control(here("max_db_connections=1", "max_user_connections=1"), fails_with="query_wait_timeout")
+@control(here('"max_db', '"max_user'), fails_with="query_wait_timeout")
+@control(here("begin(another", "begin(bouncer"), fails_with="query_wait_timeout")
 def test_max_db_connections_is_for_each_entry_though_they_lead_to_one_database(database, pooler) -> None:
-    """With one for each, two entries have two."""
+    """With one for each, two entries have two, and one of a second PgBouncer makes it three."""
     entries = {database.name: database, "other": database}
-    bouncer = pooler(named=entries, pool_mode="transaction", max_db_connections=1, query_wait_timeout=20)
-    with begin(bouncer, database), begin(bouncer, database, dbname="other"):
-        assert len(database.backends()) == 2
+    limits = {"pool_mode": "transaction", "max_db_connections": 1, "query_wait_timeout": 20}
+    bouncer, another = (pooler(named=entries, **limits) for _ in range(2))
+    with begin(bouncer, database), begin(bouncer, database, dbname="other"), begin(another, database):
+        assert len(database.backends()) == 3
 
 
 @control(here("limit: 1", "limit: 2"))
