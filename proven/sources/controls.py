@@ -169,7 +169,7 @@ def absent(old: str, where: str) -> str:
 
 
 def spots(source: str, old: str, function: ast.FunctionDef | None = None) -> list[int]:
-    """Return where a function's source has a text outside of its assertions, in bytes from its beginning.
+    """Return where a function's source has a text outside of its name and its assertions, in bytes from its beginning.
 
     What stands above the function does not count: a control may quote the same text there. `function` is its node in
     its file's tree, for callers that have it already; `source` then begins with the function.
@@ -189,6 +189,7 @@ def spots(source: str, old: str, function: ast.FunctionDef | None = None) -> lis
         if (last := node.end_lineno or 0) > above
     ]
     first = tree[0].lineno - above if tree else 0
+    closed.append((begins[first], text.find(b"(", begins[first])))  # pytest asks for it by its name
     found, at, length = [], text.find(old.encode(), begins[first]), len(old.encode())
     while at >= 0 and length:
         if not any(at < end and begin < at + length for begin, end in closed):

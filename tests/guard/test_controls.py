@@ -177,6 +177,10 @@ def test_a_run_where_nothing_was_edited_is_green(tmp_path: Path) -> None:
             'here("== 42", "== 43")',
             "this control changes nothing: '== 42' is not in test_answer, outside of its assertions",
         ),
+        (
+            'here("answer", "another")',
+            "this control changes nothing: 'answer' is not in test_answer, outside of its assertions",
+        ),
         ('each("answer.py")', "this control changes nothing: snippets/answer.py is no file of settings"),
         ('edit("answer.py", LIMIT, "43")', "this control is not made of texts alone: "),
         ('edit("answer.py", "42")', "this control is not made of texts alone: "),
