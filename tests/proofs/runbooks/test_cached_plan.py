@@ -56,7 +56,7 @@ def test_a_changed_table_fails_every_client_until_reconnect(database, pooler, lo
             assert heard(clients[1].execute, ALL) == ""
         preparing = {"server_side_binding": True, "prepare_threshold": 0}
         django = ends.enter_context(closing(Django(bouncer.url(database), **preparing)))
-        with pytest.raises(NotSupportedError) as error:
+        with pytest.raises(NotSupportedError, match=TEXT) as error:
             django.run(ALL)
         assert isinstance(error.value.__cause__, psycopg.errors.FeatureNotSupported)
         assert error.value.__cause__.sqlstate == "0A000"
