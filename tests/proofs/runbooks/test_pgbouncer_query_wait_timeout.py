@@ -334,7 +334,7 @@ def test_of_the_clients_that_wait_as_many_are_served_as_there_are_places(holder,
         until("two are left", lambda: waits() == 2)
         bouncer.reload(default_pool_size=2)
         until("one is left", lambda: waits() == 1)
-        served = next(client for client in waiting if answered(client))
+        served = until("one is answered", lambda: next(filter(answered, waiting), None))
         while served.pgconn.get_result():
             pass
         served.pgconn.send_query(b"commit")
