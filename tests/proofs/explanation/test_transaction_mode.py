@@ -702,7 +702,7 @@ def test_psycopg_runs_another_clients_statement_where_none_is_followed(client, p
     two = client(bouncer, prepare_threshold=0)
     other, third = client(bouncer), client(bouncer)
     takes_two, takes_more = ("select %s + %s", 1, 1), ("select 300 + %s", 100_000)
-    assert [value(one, *asked) for asked in (("select 1 + %s", 1), takes_two, ("select 3 + %s", 1))] == [2, 2, 4]
+    assert [value(one, "select 1 + %s", 1), value(one, *takes_two), value(one, "select 3 + %s", 1)] == [2, 2, 4]
     other.execute("begin")  # takes the only server connection, so that a second one opens
     assert [value(two, "select 100 + %s", 1), value(two, "select 200 + %s", 1)] == [101, 201]
     value(two, *takes_more)

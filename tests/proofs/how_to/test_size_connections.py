@@ -190,7 +190,9 @@ def test_with_a_pool_its_size_counts_and_not_the_threads(runner, run_in, run_scr
         at_work.holder.execute("lock table orders_order in access exclusive mode")
         at_work.give(at_once)
         until("all that can are under way", lambda: at_work.waiting() >= able)
-        assert at_work.rest(None) == names["web_connections"](processes, 2)
+        expected = names["web_connections"](processes, 2)
+        until("so many are open", lambda: at_work.open() >= expected)
+        assert at_work.rest(None) == expected
     until("all are done", lambda: at_work.done() == at_once)
     at_work.note()
 

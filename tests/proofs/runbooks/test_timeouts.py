@@ -175,7 +175,8 @@ def test_pgbouncer_hangs_up_and_the_statement_goes_on(database, pooler) -> None:
     )
     (pid,) = database.backends()
     state = "select state from pg_stat_activity where pid = %s"
-    assert database.admin.execute(state, [pid]).fetchone() == ("active",)
+    # PgBouncer may have sent it, and given up, before PostgreSQL begins it.
+    until("PostgreSQL works on", lambda: database.admin.execute(state, [pid]).fetchone() == ("active",))
     database.terminate(pid)
     assert leave(ROWS)  # while rows arrive, the reason may get lost
     until("PostgreSQL has sent a row", lambda: database.backends() == [])
