@@ -86,6 +86,13 @@ def test_each_mistake_is_found_and_named(sentence: str, found: list[str]) -> Non
     assert [problem for problem in found if sentence in problem], "\n".join(found)
 
 
+def test_what_has_no_contrast_is_found_again(planted: Reader) -> None:
+    """axe is asked once about a kind of text that is in order, and each time about one that is not."""
+    with planted(viewport=PHONE) as visit:
+        looks = [visit.axe(others=False) for _ in range(2)]
+    assert [any("color-contrast" in problem for problem in found) for found in looks] == [True, True]
+
+
 def test_what_nobody_reads_without_javascript_or_on_paper_is_found(
     planted: Reader,
 ) -> None:

@@ -29,6 +29,12 @@ from tests.stack.wait import free_port, until
 
 PEERS, FLEET, UNIT = "pgbouncer/peers.ini", "sizing/fleet.py", "pgbouncer/instance.service"
 TRIES = 40  # the kernel gives a client to either of them: the chance that all go to one is 1 in 2 to the 39th
+SLEEP = "select pg_sleep(60)"
+# It waits for a lock before its first row.
+SHORT_ROWS = """
+    with lock as materialized (select pg_advisory_lock_shared(1))
+    select nextval('sent'), 'short' from lock, generate_series(1, 100)
+"""
 LOST, PASSED_ON = "closing because: failed cancel request", ": peer-"
 
 
@@ -89,14 +95,14 @@ def show(one: PgBouncer, what: str) -> list[dict]:
 
 
 @contextmanager
-def asleep(url: str, database: Database, ends: bool = True) -> Iterator[psycopg.Connection]:
+def asleep(url: str, database: Database, ends: bool = True, query: str = SLEEP) -> Iterator[psycopg.Connection]:
     """Have a client's statement run on the server, through whichever process the kernel gives it to.
 
     It `ends` with the block, or goes on.
     """
     client = psycopg.connect(url, autocommit=True)
     try:
-        client.pgconn.send_query(b"select pg_sleep(60)")
+        client.pgconn.send_query(query.encode())
         client.pgconn.flush()
         until("the statement runs", lambda: active(database) == 1)
         yield client
@@ -224,6 +230,10 @@ def test_without_peers_a_request_to_cancel_gets_lost(pair, database) -> None:
 
 
 @control(here("peered=True", "peered=False"), fails_with="the statement is cancelled: not within")
+@control(
+    here(" port={port}", "", of="tests.proofs.explanation.test_from_one_server_to_thousands:pair"),
+    fails_with="the statement is cancelled: not within",
+)
 def test_with_peers_each_request_to_cancel_arrives(pair, database) -> None:
     """Whichever process it reaches, the statement is cancelled; at least one request was passed on."""
     both = pair(peered=True)
@@ -322,12 +332,16 @@ def test_behind_a_service_a_peer_that_waits_for_its_clients_misses_a_request_to_
 
 @control(here("interval = '50ms'", "interval = '0'"), fails_with="PostgreSQL has noticed: not within")
 @control(here("statement_timeout = '2s'", "statement_timeout = '0'"), fails_with="it has ended it: not within")
+@control(here("SHORT_ROWS", 'SHORT_ROWS.replace("short", "long" * 5000)'))
 def test_postgresql_ends_what_a_client_of_pgbouncer_leaves_only_where_it_looks(database, pooler) -> None:
-    """The client goes amid its statement, and PgBouncer's server connection with it; the statement goes on."""
+    """The client goes amid its statement, and PgBouncer's server connection with it; the statement goes on.
+
+    One with a hundred short rows runs to its end, and sends them to nobody.
+    """
     bouncer = pooler(database, pool_mode="transaction")
 
-    def leave() -> None:
-        with asleep(bouncer.url(database), database, ends=False) as client:
+    def leave(query: str = SLEEP) -> None:
+        with asleep(bouncer.url(database), database, ends=False, query=query) as client:
             client.close()
         until(
             "PgBouncer has none", lambda: not any(row["database"] == database.name for row in bouncer.show("servers"))
@@ -338,6 +352,12 @@ def test_postgresql_ends_what_a_client_of_pgbouncer_leaves_only_where_it_looks(d
     (pid,) = database.backends()
     database.terminate(pid)
     until("it is gone", lambda: not database.backends())
+    with database.connect() as holder:
+        holder.execute("create sequence sent; select pg_advisory_lock(1)")
+        leave(SHORT_ROWS)
+        holder.execute("select pg_advisory_unlock(1)")
+        until("it has ended", lambda: not active(database))
+        assert holder.execute("select last_value from sent").fetchone() == (100,)
     database.admin.execute(f"alter role {database.role.name} set statement_timeout = '2s'")
     leave()
     until("it has ended it", lambda: not active(database))

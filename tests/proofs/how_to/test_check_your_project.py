@@ -126,7 +126,10 @@ SETTINGS: Cases = {
     "W001": [
         (told(TRANSACTON_MODE=[]), told(TRANSACTION_MODE=[])),
         (told(THREADS="4"), told(THREADS=4)),
+        (told(THREADS=-1), told(THREADS=0)),
         (told(TRANSACTION_MODE="default"), told(TRANSACTION_MODE=None)),
+        (told(GUIDE=5), told(GUIDE="https://guide.example")),
+        ({"project": {"POOLING_CHECKS": []}}, told()),
     ],
     "W002": [(ASGI, ASGI | {"settings": {"CONN_MAX_AGE": 0}}), (ASGI, ASGI | POOL)],
     "W003": [({"argv": "runserver"}, {"argv": "runserver", "settings": {"CONN_MAX_AGE": 0}})],
